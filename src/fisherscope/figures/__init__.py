@@ -1,0 +1,1 @@
+"""The figures room of fisherscope."""

@@ -1,0 +1,1 @@
+"""The gram room of fisherscope."""

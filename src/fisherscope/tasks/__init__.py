@@ -1,0 +1,1 @@
+"""The tasks room of fisherscope."""
