@@ -1,9 +1,10 @@
-"""What a policy sees and says: Observation in, Decision out; and the learning-rate levels all of them share."""
+"""What a policy sees and says: Observation in, Decision out; and the rate schedule they share."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 State = dict[str, Any]
@@ -79,8 +80,9 @@ class Policy(Protocol):
 class Rate:
     """The learning rate before any coupling: `lr`, multiplied by `factor` at each milestone.
 
-    The default is the paper's: divided by ten at 50 % and 75 % of the epochs, exactly (in samples). A milestone
-    inside an epoch holds from the first batch that starts at or after it. After `epochs` the last level goes on.
+    The default is the paper's: divided by ten at 50 % and 75 % of the epochs, exactly (in samples). A
+    milestone inside an epoch holds from the first batch that starts at or after it. After `epochs` the last
+    level goes on.
 
     Args:
         lr: Learning rate of the first level, positive.
@@ -103,10 +105,10 @@ class Rate:
         if self.epochs < 1:
             raise ValueError(f"building a learning-rate schedule: epochs={self.epochs!r} must be at least 1")
         edges = (0.0, *self.milestones, 1.0)
-        if any(not a < b for a, b in zip(edges, edges[1:], strict=False)):
+        if any(not a < b for a, b in pairwise(edges)):
             raise ValueError(
-                f"building a learning-rate schedule: milestones={self.milestones!r} must increase within (0, 1); "
-                "they are fractions of the run, not epochs"
+                f"building a learning-rate schedule: milestones={self.milestones!r} must increase "
+                "within (0, 1); they are fractions of the run, not epochs"
             )
         if not 0 < self.factor <= 1:
             raise ValueError(f"building a learning-rate schedule: factor={self.factor!r} must be in (0, 1]")

@@ -12,7 +12,8 @@ def stage_sizes(first: int, last: int) -> tuple[int, ...]:
     """The five batch sizes from `first` to `last`.
 
     Stage i of a growing schedule of d doublings has size first · 2^⌊i·d/4⌋, which gives every row of the
-    paper's list (d = 2: A A 2A 2A 4A; d = 4: A 2A 4A 8A 16A); a falling one is the reverse of its growing twin.
+    paper's list (d = 2: A A 2A 2A 4A; d = 4: A 2A 4A 8A 16A); a falling one is the reverse of its growing
+    twin.
 
     Raises:
         ValueError: The sizes are not a power of two apart.
