@@ -12,7 +12,7 @@ _HOMES = {
     "record_gram": "fisherscope.gram",
     "Monitor": "fisherscope.monitor",
     "spectrum": "fisherscope.eigenvalues",
-    "instruments": "fisherscope.eigenvalues",
+    "instruments": "fisherscope.measures",
     "open_run": "fisherscope.runs",
     "load_runs": "fisherscope.runs",
     "DynamicBatchSampler": "fisherscope.sampler",
