@@ -14,6 +14,8 @@ from fisherscope.measures import FloatArray
 SOLVER_EPS = float(np.finfo(np.float64).eps)
 CERTIFIED = 0.1
 """Relative error of every eigenvalue below which eigenvectors are not needed to tell them from rounding."""
+TOLERATED = 1e-4
+"""Relative error of the smallest eigenvalue by the solver alone above which a more accurate one is used."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,14 @@ def spectrum(gram: Any, entry_error: float | None = None, rule: str = "floor") -
 
     Entry (i, j) is off by up to entry_error·|g_i||g_j|, so F̃ = D(A + E)D with D = diag|g_i|, A of unit
     diagonal and |E_ij| ≤ entry_error: every eigenvalue is off by a share of at most ‖E‖/λ_min(A) of itself
-    (Demmel & Veselić 1992, theorem 2.3), whatever the sizes of the gradients. ‖E‖ is taken as entry_error·min(B, 2·sqrt(B)), which
-    rounding errors that are independent between entries do not exceed (Bai & Yin 1988); 1/λ_min(A) as the
-    Frobenius norm of A⁻¹. Where that certifies nothing (repeated samples, say) eigenvectors v give the
-    first-order bound ‖E‖·Σ v_i²|g_i|² of each eigenvalue. The solver's B·eps·λ_max is added.
+    (Demmel & Veselić 1992, theorem 2.3), whatever the sizes of the gradients. ‖E‖ is taken as
+    entry_error·min(B, 2·sqrt(B)), which rounding errors that are independent between entries do not exceed
+    (Bai & Yin 1988); 1/λ_min(A) as the Frobenius norm of A⁻¹. Where that certifies nothing (repeated samples,
+    say) eigenvectors v give the first-order bound ‖E‖·Σ v_i²|g_i|² of each eigenvalue.
+
+    The solver's own error, B·eps·λ_max, is added. Where it alone would spoil an eigenvalue that the entries
+    determine (gradients of very different size), the singular values of the Cholesky factor are squared
+    instead: their error is B·eps·σ_max in σ.
 
     Args:
         gram: (B, B) torch tensor or array, symmetric, columns of J not divided by B.
@@ -133,7 +139,7 @@ def spectrum(gram: Any, entry_error: float | None = None, rule: str = "floor") -
     Raises:
         ValueError: Not a square matrix, or no such rule. A zero or non-finite Gram is no error but a status.
 
-    Cost: one `eigvalsh` and one Cholesky inverse, O(B³); `eigh` besides where they certify nothing. A Gram on
+    Cost: one `eigvalsh` and one Cholesky inverse, O(B³); `eigh` or `svdvals` besides in the two cases above. A Gram on
     an accelerator is copied to the host first, which waits for the device.
     """
     matrix = torch.as_tensor(gram).detach().cpu()
@@ -152,26 +158,35 @@ def spectrum(gram: Any, entry_error: float | None = None, rule: str = "floor") -
     if rule == "paper":
         values = torch.linalg.eigvalsh(matrix.float()).clamp_(min=0).double().flip(0)
         return Spectrum(values.numpy(), np.zeros(len(matrix)), trace, 0, rule, status)
-    values = torch.linalg.eigvalsh(matrix).flip(0)
-    errors = _errors(matrix, values, eps if entry_error is None else entry_error, zeros)
+    seen = diagonal != 0
+    values, errors = torch.zeros(2, len(matrix), dtype=torch.float64)
+    if status == "ok":
+        solved = _solve(
+            matrix[seen][:, seen] if zeros else matrix, eps if entry_error is None else entry_error
+        )
+        values[: len(matrix) - zeros], errors[: len(matrix) - zeros] = solved
     return Spectrum(values.numpy(), errors.numpy(), trace, zeros, rule, status)
 
 
-def _errors(gram: torch.Tensor, values: torch.Tensor, entry_error: float, zeros: int) -> torch.Tensor:
-    """Bound of the absolute error of each eigenvalue, shape (B,), in the order of `values` (descending)."""
+def _solve(gram: torch.Tensor, entry_error: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Descending eigenvalues and the bound of each one's absolute error, for a Gram without zero rows."""
     size = len(gram)
+    values = torch.linalg.eigvalsh(gram).flip(0)
     noise = entry_error * _norm_factor(size)
     solver = size * SOLVER_EPS * values[0].abs()
-    if not zeros:
-        lengths = gram.diagonal().abs().sqrt()
-        factor, failed = torch.linalg.cholesky_ex(gram / lengths[:, None] / lengths)
-        if not int(failed):
-            growth = noise * float(torch.linalg.matrix_norm(torch.cholesky_inverse(factor)))
-            if growth <= CERTIFIED:
-                return growth * values.abs() + solver
-    vectors = torch.linalg.eigh(gram).eigenvectors.flip(1)
-    errors: torch.Tensor = noise * (vectors.square() * gram.diagonal()[:, None]).sum(0) + solver
-    return errors
+    lengths = gram.diagonal().abs().sqrt()
+    factor, failed = torch.linalg.cholesky_ex(gram / lengths[:, None] / lengths)
+    growth = math.inf
+    if not int(failed):
+        growth = float(torch.linalg.matrix_norm(torch.cholesky_inverse(factor)))
+        growth *= noise + size * SOLVER_EPS
+    if growth > CERTIFIED:
+        vectors = torch.linalg.eigh(gram).eigenvectors.flip(1)
+        return values, noise * (vectors.square() * gram.diagonal()[:, None]).sum(0) + solver
+    if float(solver) <= max(growth, TOLERATED) * float(values[-1]):
+        return values, growth * values + solver
+    singular = torch.linalg.svdvals(lengths[:, None] * factor)
+    return singular**2, growth * singular**2 + 2 * size * SOLVER_EPS * singular[0] * singular
 
 
 def _norm_factor(size: int) -> float:

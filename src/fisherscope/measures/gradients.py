@@ -48,8 +48,7 @@ class Gradients:
     @cached_property
     def square_norms(self) -> FloatArray:
         """|g_i|², shape (n,)."""
-        squares: FloatArray = np.diagonal(self.gram).astype(np.float64)
-        return squares
+        return np.asarray(np.diagonal(self.gram), dtype=np.float64)
 
     @cached_property
     def trace(self) -> float:
@@ -59,7 +58,8 @@ class Gradients:
     @cached_property
     def projections(self) -> FloatArray:
         """g_i·ĝ, shape (n,)."""
-        return np.asarray(self.gram, dtype=np.float64).sum(axis=1) / self.n
+        sums: FloatArray = np.sum(self.gram, axis=1, dtype=np.float64)
+        return sums / self.n
 
     @cached_property
     def mean_square(self) -> float:

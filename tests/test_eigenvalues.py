@@ -1,0 +1,211 @@
+"""Spectra of Grams: values, the rounding floor, censoring, the bound of the error, the paper's preset."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tests.oracles import measures as oracle
+
+import fisherscope as fs
+from fisherscope.eigenvalues import cond_of_blocks, spectrum
+
+DELTA = 1e-7  # entry error of the constructed Grams, about what float32 products leave
+DRAWS = 60
+
+
+def jacobian(singular_values, lengths=None, width=None, seed=0):
+    """Rows = per-sample gradients, with these singular values; then each row scaled to its length factor."""
+    rng = np.random.default_rng(seed)
+    size = len(singular_values)
+    left, _ = np.linalg.qr(rng.normal(size=(size, size)))
+    right, _ = np.linalg.qr(rng.normal(size=(width or 2 * size, size)))
+    rows = left @ np.diag(singular_values) @ right.T
+    return rows if lengths is None else rows * np.asarray(lengths)[:, None]
+
+
+def noisy(rows, delta=DELTA, seed=0):
+    """The Gram with symmetric noise of up to delta·|g_i||g_j| in each entry."""
+    rng = np.random.default_rng([seed, 7])
+    gram = oracle.gram(list(rows)) if len(rows) < 12 else rows @ rows.T
+    lengths = np.linalg.norm(rows, axis=1)
+    noise = np.triu(rng.uniform(-delta, delta, gram.shape))
+    noise = noise + np.triu(noise, 1).T
+    return gram + noise * np.outer(lengths, lengths)
+
+
+STATES = {
+    "well conditioned": jacobian(np.linspace(1, 3, 32)),
+    "ratio 1e3": jacobian(np.geomspace(1, 1e-3, 32)),
+    "ratio 1e3, B = 128": jacobian(np.geomspace(1, 1e-3, 128)),
+    "tiny gradients": jacobian(np.linspace(1, 3, 32), lengths=np.geomspace(1, 1e-8, 32)),
+    "one large gradient": jacobian(np.linspace(1, 3, 32), lengths=[1e6] + [1.0] * 31),
+    "repeated samples": np.repeat(jacobian(np.linspace(1, 3, 16)), 2, axis=0),
+    "repeated and tiny": np.concatenate(
+        [
+            np.repeat(jacobian(np.linspace(1, 3, 8), width=64), 2, axis=0),
+            jacobian(np.linspace(1, 3, 8), np.geomspace(1e-2, 1e-5, 8), width=64, seed=1),
+        ]
+    ),
+    "fitted, some without gradient": jacobian(
+        np.linspace(1, 3, 32), lengths=[0.0] * 8 + [1e-6] * 8 + [1] * 16
+    ),
+    "two samples": jacobian(np.array([1.0, 0.05])),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_accuracy_bounds_the_error_of_the_smallest_counted_singular_value(state):
+    rows = STATES[state]
+    true = oracle.singular_values(rows)
+    bounds, errors = [], []
+    for seed in range(DRAWS):
+        read = spectrum(noisy(rows, seed=seed), entry_error=DELTA)
+        bounds.append(read.accuracy)
+        errors.append(abs(math.sqrt(read.kept[-1]) / true[read.rank - 1] - 1))
+        assert errors[-1] <= bounds[-1]
+    # Loose by at most: 2·sqrt(B) in place of the few standard deviations (0.6·sqrt(2)) of a fixed quadratic
+    # form, and sqrt(B) from the Frobenius norm of A⁻¹.
+    assert np.median(bounds) <= max(errors) * 2 * len(rows)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_what_counts_has_a_true_singular_value_above_zero(state):
+    rows = STATES[state]
+    true_rank = int((oracle.singular_values(rows) > 1e-12).sum())
+    for seed in range(DRAWS):
+        assert spectrum(noisy(rows, seed=seed), DELTA).rank <= true_rank
+
+
+def test_relatively_accurate_eigenvalues_count_however_tiny_the_gradients():
+    rows = STATES["tiny gradients"]
+    read = spectrum(noisy(rows), DELTA)
+    true = oracle.singular_values(rows)
+    assert read.rank == 32
+    assert not read.censored
+    assert read.cond == pytest.approx(true[0] / true[-1], rel=read.accuracy)
+    assert read.accuracy < 1e-3
+    assert read.cond < read.cond_limit
+
+
+def test_a_repeated_sample_adds_no_rank_and_censors():
+    read = spectrum(noisy(STATES["repeated samples"]), DELTA)
+    true = oracle.singular_values(STATES["repeated samples"])
+    assert read.rank == 16
+    assert read.censored
+    assert read.cond == pytest.approx(true[0] / true[15], rel=1e-5)
+    # duplicates of |g| ≤ 3 leave eigenvalues of up to about 1e-6·|g|²
+    assert 1e2 < read.cond_limit < 1e4
+
+
+def test_an_eigenvalue_below_the_noise_of_others_does_not_count():
+    rows = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1e-6]])
+    read = spectrum(noisy(rows), DELTA)
+    assert read.rank == 1
+    assert read.censored
+    assert read.cond_limit < 1e6
+
+
+def test_samples_without_gradient_are_known_zeros_and_censor_nothing():
+    rows = np.concatenate([np.zeros((3, 40)), jacobian(np.linspace(1, 2, 8), width=40)])
+    read = spectrum(noisy(rows), DELTA)
+    assert (read.rank, read.zero_samples, read.censored) == (8, 3, False)
+    assert read.cond == pytest.approx(2, rel=1e-5)
+
+
+def test_float64_grams_measure_ratios_of_1e5():
+    rows = jacobian(np.geomspace(1, 1e-5, 64))
+    read = spectrum(torch.tensor(rows @ rows.T))
+    true = oracle.singular_values(rows)
+    assert read.rank == 64
+    assert read.accuracy < 1e-2
+    assert abs(math.sqrt(read.kept[-1]) / true[-1] - 1) <= read.accuracy
+
+
+def test_spectrum_equals_the_squared_singular_values():
+    rows = jacobian(np.array([5.0, 2.0, 1.0]))
+    for gram in (rows @ rows.T, torch.tensor(rows @ rows.T)):
+        read = fs.spectrum(gram)
+        np.testing.assert_allclose(read.eigenvalues, [25, 4, 1], rtol=1e-12)
+        assert read.eigenvalues.dtype == np.float64
+        assert read.cond == pytest.approx(5)
+        assert read.trace == pytest.approx(30)
+        assert read.energy(lr=0.1) == pytest.approx(0.1 / 3 * math.sqrt(30))
+        assert read.effective_rank == pytest.approx(
+            math.exp(-sum(p * math.log(p) for p in (5 / 8, 2 / 8, 1 / 8)))
+        )
+
+
+def test_rules_apply_to_a_finished_spectrum():
+    rows = jacobian(np.array([5.0, 2.0, 0.01]))
+    read = spectrum(rows @ rows.T)
+    assert read.under("relative:1e-2").cond == pytest.approx(2.5)
+    assert read.under("exact").cond == pytest.approx(500)
+    assert read.under("energy:0.8").rank == 1
+    with pytest.raises(ValueError, match="paper"):
+        read.under("paper")
+
+
+def test_floor_can_be_had_back_from_what_a_row_stores():
+    read = spectrum(noisy(STATES["repeated samples"]), DELTA)
+    floor = read.eigenvalues[0] / read.cond_limit**2
+    assert fs.measures.cond(read.eigenvalues, "floor", floor) == pytest.approx(read.cond)
+
+
+def test_paper_preset_is_the_float32_solver_clamped_and_literal():
+    rows = np.repeat(jacobian(np.linspace(1, 3, 4)), 2, axis=0)
+    gram = rows @ rows.T
+    read = spectrum(gram, rule="paper")
+    values = torch.linalg.eigvalsh(torch.tensor(gram).float()).clamp(min=0).numpy()
+    positive = values[values != 0]
+    assert read.rank == len(positive)
+    assert read.cond == pytest.approx(math.sqrt(float(positive.max()) / float(positive.min())), rel=1e-6)
+    assert not read.censored
+    assert math.isnan(read.accuracy)
+
+
+def test_a_zero_gram_is_a_status_and_so_is_one_with_nan():
+    zero = spectrum(np.zeros((3, 3)))
+    assert (zero.rank, zero.status, zero.trace) == (0, "every gradient is zero", 0.0)
+    assert math.isnan(zero.cond)
+    broken = spectrum(np.full((3, 3), math.nan))
+    assert "NaN" in broken.status
+    assert math.isnan(broken.cond)
+    assert math.isnan(broken.effective_rank)
+    assert spectrum(np.zeros((3, 3)), rule="paper").rank == 0
+
+
+def test_one_sample():
+    read = spectrum(np.array([[4.0]]), DELTA)
+    assert (read.rank, read.cond, read.censored) == (1, 1.0, False)
+
+
+def test_a_gram_that_is_not_square_and_a_rule_that_is_none_are_refused():
+    with pytest.raises(ValueError, match=r"expected shape \(B, B\), received \(2, 3\)"):
+        spectrum(np.ones((2, 3)))
+    with pytest.raises(ValueError, match="did you mean 'relative'"):
+        spectrum(np.eye(2), rule="relativ")
+
+
+# --- blocks of eight
+
+
+def test_cond_of_blocks_is_the_geometric_mean_over_disjoint_blocks():
+    rows = np.random.default_rng(0).normal(size=(27, 60))
+    gram = rows @ rows.T
+    conds = []
+    for start in (0, 8, 16):
+        values = oracle.singular_values(rows[start : start + 8])
+        conds.append(values[0] / values[-1])
+    assert cond_of_blocks(gram) == pytest.approx(np.exp(np.mean(np.log(conds))))
+    assert cond_of_blocks(gram, entry_error=DELTA) == pytest.approx(np.exp(np.mean(np.log(conds))), rel=1e-4)
+
+
+def test_cond_of_blocks_obeys_the_rule_and_leaves_out_blocks_without_gradients():
+    rows = np.concatenate([np.zeros((8, 40)), jacobian(np.geomspace(1, 1e-3, 8), width=40)])
+    gram = rows @ rows.T
+    assert cond_of_blocks(gram) == pytest.approx(1e3)
+    assert cond_of_blocks(gram, rule="relative:0.5") == pytest.approx(1.0)
+    assert cond_of_blocks(gram, rule="paper") > 100
+    assert math.isnan(cond_of_blocks(gram[:7, :7]))
+    assert math.isnan(cond_of_blocks(np.full((8, 8), math.nan)))
