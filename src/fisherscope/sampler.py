@@ -1,5 +1,6 @@
 """DynamicBatchSampler: batches whose size a policy chooses, and the one place that applies its decisions."""
 
+import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sized
 from copy import copy
@@ -32,9 +33,9 @@ class DynamicBatchSampler:
     """The batch sampler of a DataLoader, with the size of each batch and the learning rate from a policy.
 
     Every sample comes exactly once an epoch, in an order that follows from `seed` and the epoch alone. The
-    loop calls `step` after each optimizer step; that moves on to the next batch and sets its learning rate, so
-    the rate changes when the batch it was chosen for arrives. An iteration begins at the first batch that was
-    not stepped: at the next epoch, or in the middle of one after `load_state_dict` or a `break`.
+    loop calls `step` after each optimizer step; that moves on to the next batch and sets its learning rate,
+    so the rate changes when the batch it was chosen for arrives. An iteration begins at the first batch that
+    was not stepped: at the next epoch, or in the middle of one after `load_state_dict` or a `break`.
 
     Batch j is planned with the rows of the steps before j - lag, whatever the workers' timing. A policy that
     reads measurements needs lag >= workers x prefetch factor; one that does not, needs none.
@@ -54,7 +55,7 @@ class DynamicBatchSampler:
     Raises:
         TypeError: `data` has no length, or is a DataLoader.
         ValueError: An argument is outside its range.
-        RuntimeError: While iterating: the loop does not call `step`, or `lag` is shorter than the prefetching.
+        RuntimeError: While iterating: `step` is not called, or `lag` is shorter than the prefetching.
     """
 
     def __init__(
@@ -69,6 +70,11 @@ class DynamicBatchSampler:
         shuffle: bool = True,
     ) -> None:
         self.length = _length(data)
+        if not isinstance(policy, Policy):
+            raise TypeError(
+                f"building a DynamicBatchSampler: {policy!r} is not a policy; "
+                "make one of a name by fisherscope.policy.parse(name, lr=…, epochs=…)"
+            )
         if not 0 <= rank < world_size <= self.length:
             raise ValueError(
                 f"building a DynamicBatchSampler: rank={rank}, world_size={world_size}, {self.length} samples"
@@ -87,6 +93,7 @@ class DynamicBatchSampler:
         self._queue: deque[Batch] = deque()  # planned, not finished
         self._rows: dict[int, dict[str, Any]] = {}  # measurements by step, not yet shown to the policy
         self._exhausted = -1  # epoch that an iterator has drawn to its end
+        self._unmeasured = 0  # samples since the last measurement
         self._optimizer: Optimizer | None = None
         self._ratios: list[float] = []
 
@@ -147,10 +154,18 @@ class DynamicBatchSampler:
             measurement: The monitor's row of the step just done, if it was measured.
         """
         self._plan(self._steps)
-        self._queue.popleft()
+        batch = self._queue.popleft()
         if measurement is not None:
             self._rows[self._steps] = dict(measurement)
+            self._unmeasured = 0
         self._steps += 1
+        self._unmeasured += batch.size
+        if self.policy.closed_loop and self._unmeasured - batch.size <= self.length < self._unmeasured:
+            warnings.warn(
+                f"{self.policy.name!r} reads measurements and got none for an epoch; its sizes stay as they are. "
+                "Give it the monitor's rows: sampler.step(row)",
+                stacklevel=2,
+            )
         self._apply()
         return self.current.decision
 
@@ -232,8 +247,8 @@ class DynamicBatchSampler:
         self._state, decision = self.policy.update(self._state, observation)
         if not self.world_size <= decision.batch_size <= self.length:
             raise ValueError(
-                f"applying {self.policy.name!r} at step {step}: batch size {decision.batch_size} does not lie "
-                f"between the world size {self.world_size} and the data's {self.length} samples; "
+                f"applying {self.policy.name!r} at step {step}: size {decision.batch_size} is not between the "
+                f"world size {self.world_size} and the data's {self.length} samples; "
                 "choose other sizes, or add +bounds:min=…,max=… to the name"
             )
         left = self.length - start
@@ -268,8 +283,8 @@ def _length(data: Sized | int) -> int:
         length = data if isinstance(data, int) else len(data)
     except TypeError as error:
         raise TypeError(
-            f"building a DynamicBatchSampler: {type(data).__name__} has no length; give a map-style dataset or "
-            "the number of samples"
+            f"building a DynamicBatchSampler: {type(data).__name__} has no length; give a map-style dataset "
+            "or the number of samples"
         ) from error
     if length < 1:
         raise ValueError("building a DynamicBatchSampler: the dataset is empty")

@@ -1,20 +1,14 @@
-"""One batch size for the whole run, with the rate constant or falling in levels: the paper's beacons."""
+"""One batch size for the whole run, with the rate falling in levels: the paper's beacons."""
 
 from dataclasses import dataclass
 
-from fisherscope.policy.decision import Decision, Observation, Rate, State
-
-
-def checked_size(doing: str, size: int) -> int:
-    """`size`, if it is a positive whole number."""
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ValueError(f"{doing}: batch size {size!r} must be a whole number of at least 1")
-    return size
+from fisherscope.policy.decision import Decision, Observation, State, checked_size
+from fisherscope.policy.rate import Rate
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """A fixed batch size: `s32` (rate in levels, PAPER.md 4) or `s32-constant` (no milestones)."""
+    """A fixed batch size: `s32`, or `s32+constant` where the rate is constant too. Source: PAPER.md 4."""
 
     batch_size: int
     rate: Rate
@@ -25,7 +19,7 @@ class Fixed:
 
     @property
     def name(self) -> str:
-        return f"s{self.batch_size}" + ("" if self.rate.milestones else "-constant")
+        return f"s{self.batch_size}{self.rate.suffix}"
 
     def init(self) -> State:
         return {"level": 0}

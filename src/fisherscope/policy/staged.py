@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from fisherscope.policy.decision import Decision, Observation, Rate, State
-from fisherscope.policy.fixed import checked_size
+from fisherscope.policy.decision import Decision, Observation, State, checked_size
+from fisherscope.policy.rate import Rate
 
 STAGES = 5
 
@@ -51,7 +51,7 @@ class Staged:
 
     @property
     def name(self) -> str:
-        return f"s{self.first}-to-{self.last}" + ("-MS" if self.restart else "")
+        return f"s{self.first}-to-{self.last}" + ("-MS" if self.restart else "") + self.rate.suffix
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -1,0 +1,79 @@
+"""The learning-rate levels under every policy: the paper's ÷10 at 50 % and 75 % of the epochs."""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+from fisherscope.policy.decision import Observation
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The learning rate before any coupling: `lr`, multiplied by `factor` at each milestone.
+
+    The default is the paper's: divided by ten at 50 % and 75 % of the epochs, exactly (in samples). A
+    milestone inside an epoch holds from the first batch that starts at or after it. After `epochs` the last
+    level goes on.
+
+    Args:
+        lr: Learning rate of the first level, positive.
+        epochs: Length of the run.
+        milestones: Increasing fractions of the run, between 0 and 1; empty for a constant rate.
+        factor: What the rate is multiplied by at each, in (0, 1].
+
+    Raises:
+        ValueError: An argument is outside its range.
+    """
+
+    lr: float
+    epochs: int
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ValueError(f"building a learning-rate schedule: lr={self.lr!r} must be positive and finite")
+        if self.epochs < 1:
+            raise ValueError(f"building a learning-rate schedule: epochs={self.epochs!r} must be at least 1")
+        edges = (0.0, *self.milestones, 1.0)
+        if any(not a < b for a, b in pairwise(edges)):
+            raise ValueError(
+                f"building a learning-rate schedule: milestones={self.milestones!r} must increase "
+                "within (0, 1); they are fractions of the run, not epochs"
+            )
+        if not 0 < self.factor <= 1:
+            raise ValueError(f"building a learning-rate schedule: factor={self.factor!r} must be in (0, 1]")
+
+    def level(self, observation: Observation) -> int:
+        """Milestones passed, from 0."""
+        return sum(observation.progress >= edge for edge in self.edges[1:-1])
+
+    def at(self, observation: Observation) -> float:
+        """The rate of the batch at `observation`."""
+        return self.of_level(self.level(observation))
+
+    def of_level(self, level: int) -> float:
+        """The rate after `level` milestones; dividing keeps 0.1/10 at 0.01 where multiplying would not."""
+        return self.lr / (1 / self.factor) ** level
+
+    @property
+    def suffix(self) -> str:
+        """What a policy's name says of it: nothing for the paper's levels."""
+        if not self.milestones:
+            return "+constant"
+        if (self.milestones, self.factor) == ((0.5, 0.75), 0.1):
+            return ""
+        return f"+decay:at={'/'.join(map(repr, self.milestones))},by={self.factor!r}"
+
+    @property
+    def edges(self) -> tuple[Fraction, ...]:
+        """Where the levels begin, in epochs, and the end of the run."""
+        inner = (Fraction(m).limit_denominator(1_000_000) * self.epochs for m in self.milestones)
+        return (Fraction(0), *inner, Fraction(self.epochs))
+
+    def within_level(self, observation: Observation) -> Fraction:
+        """Share of the current level that is done, 0 at its first batch; 1 and above after the run's end."""
+        level = self.level(observation)
+        begin, end = self.edges[level], self.edges[level + 1]
+        return (observation.progress - begin) / (end - begin)
