@@ -139,8 +139,8 @@ def spectrum(gram: Any, entry_error: float | None = None, rule: str = "floor") -
     Raises:
         ValueError: Not a square matrix, or no such rule. A zero or non-finite Gram is no error but a status.
 
-    Cost: one `eigvalsh` and one Cholesky inverse, O(B³); `eigh` or `svdvals` besides in the two cases above. A Gram on
-    an accelerator is copied to the host first, which waits for the device.
+    Cost: one `eigvalsh` and one Cholesky inverse, O(B³); `eigh` or `svdvals` besides in the two cases
+    above. A Gram on an accelerator is copied to the host first, which waits for the device.
     """
     matrix = torch.as_tensor(gram).detach().cpu()
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
@@ -158,13 +158,11 @@ def spectrum(gram: Any, entry_error: float | None = None, rule: str = "floor") -
     if rule == "paper":
         values = torch.linalg.eigvalsh(matrix.float()).clamp_(min=0).double().flip(0)
         return Spectrum(values.numpy(), np.zeros(len(matrix)), trace, 0, rule, status)
-    seen = diagonal != 0
     values, errors = torch.zeros(2, len(matrix), dtype=torch.float64)
     if status == "ok":
-        solved = _solve(
-            matrix[seen][:, seen] if zeros else matrix, eps if entry_error is None else entry_error
-        )
-        values[: len(matrix) - zeros], errors[: len(matrix) - zeros] = solved
+        seen = diagonal != 0
+        core = matrix[seen][:, seen] if zeros else matrix
+        values[: len(core)], errors[: len(core)] = _solve(core, eps if entry_error is None else entry_error)
     return Spectrum(values.numpy(), errors.numpy(), trace, zeros, rule, status)
 
 
