@@ -1,0 +1,340 @@
+"""Per-sample gradients of one parameter, held in the cheapest exact form, and their inner products.
+
+`Columns` are the n per-sample gradients of a parameter of shape (r, q) (all but the first dimension
+flattened). They are never held whole: `block` forms the gradients of some rows of the parameter, for
+all samples, and products run over such blocks within a memory budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Products of this many terms are rounded once each; longer ones are added up in float64.
+_SEGMENT = 8192
+# A pairwise product is kept only if sum_t |a_t||d_t| <= this many times |g_i| (cancellation).
+_CANCELLATION = 8.0
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How products are formed: their dtype, and the bytes that a block of gradients may take."""
+
+    dtype: torch.dtype | None = None  # None: that of the backward pass (half precisions as float32)
+    memory_budget: int = 128 << 20
+
+    def of(self, tensor: Tensor) -> torch.dtype:
+        if self.dtype is not None:
+            return self.dtype
+        return torch.float32 if tensor.dtype in (torch.float16, torch.bfloat16) else tensor.dtype
+
+
+@dataclass(frozen=True)
+class Products:
+    """What is kept of one parameter's columns."""
+
+    gram: Tensor  # (n, n) float64
+    total: Tensor  # (r * q,) the columns' sum
+    error: Tensor  # (n,) bound of the relative error of gram[i, i]: eps x growth
+
+
+def rounding(dtype: torch.dtype, terms: int) -> float:
+    """Bound of the relative error of an inner product of `terms` rounded terms (blocked summation)."""
+    return torch.finfo(dtype).eps * (2.0 + min(terms, _SEGMENT) ** 0.5 / 16.0)
+
+
+class Columns:
+    """Per-sample gradients of a parameter of `shape`; leaves say how a block of them is formed."""
+
+    samples: int
+    shape: torch.Size
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(r, q): the parameter's first dimension and the product of the others."""
+        if len(self.shape) < 2:
+            return 1, self.shape.numel()
+        return self.shape[0], self.shape.numel() // max(self.shape[0], 1)
+
+    def block(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+        """Gradients of parameter rows start…stop, shape (n, stop - start, q)."""
+        raise NotImplementedError
+
+    def row_bytes(self) -> int:
+        """Bytes that one parameter row of the block takes, all samples together."""
+        return self.samples * self.size[1] * self.dtype.itemsize
+
+    def blocks(self, arithmetic: Arithmetic, dtype: torch.dtype) -> Iterator[tuple[int, int, Tensor]]:
+        """(start, stop, block) over the whole parameter, each within the memory budget."""
+        rows = self.size[0]
+        step = max(1, min(rows, arithmetic.memory_budget // max(self.row_bytes(), 1)))
+        for start in range(0, rows, step):
+            stop = min(start + step, rows)
+            yield start, stop, self.block(start, stop, dtype)
+
+    def products(self, arithmetic: Arithmetic) -> Products:
+        """Inner products of all pairs, and the sum. Time n·p (blocks) + n²·p/2."""
+        dtype = arithmetic.of(torch.empty(0, dtype=self.dtype))
+        gram = torch.zeros(self.samples, self.samples, dtype=torch.float64, device=self.device)
+        totals = []
+        for _, _, block in self.blocks(arithmetic, dtype):
+            flat = block.flatten(1)
+            gram += symmetric_product(flat)
+            totals.append(flat.sum(0))
+        error = torch.full((self.samples,), rounding(dtype, self.shape.numel()), device=self.device)
+        return Products(gram, torch.cat(totals), error)
+
+    def cross(self, other: Columns, arithmetic: Arithmetic) -> Tensor:
+        """Inner products with other samples' gradients of the same parameter, (n, m) float64."""
+        dtype = arithmetic.of(torch.empty(0, dtype=self.dtype))
+        gram = torch.zeros(self.samples, other.samples, dtype=torch.float64, device=self.device)
+        for start, stop, block in self.blocks(arithmetic, dtype):
+            gram += segmented_product(block.flatten(1), other.block(start, stop, dtype).flatten(1))
+        return gram
+
+    def dense(self, arithmetic: Arithmetic) -> Dense:
+        """The same columns, held whole: n·p values."""
+        rows = self.size[0]
+        whole = self.block(0, rows, arithmetic.of(torch.empty(0, dtype=self.dtype)))
+        return Dense(whole.flatten(1), self.shape)
+
+    def nbytes(self) -> int:
+        """Bytes held."""
+        raise NotImplementedError
+
+
+def symmetric_product(matrix: Tensor) -> Tensor:
+    """M Mᵀ in float64 from (n, k) M: upper blocks only, sums of segments in float64."""
+    n = matrix.shape[0]
+    if n < 64 or matrix.is_cuda:
+        return segmented_product(matrix, matrix)
+    step = -(-n // 4) if n >= 128 else -(-n // 2)
+    gram = torch.empty(n, n, dtype=torch.float64, device=matrix.device)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        rows = segmented_product(matrix[start:stop], matrix[start:])
+        gram[start:stop, start:] = rows
+        gram[start:, start:stop] = rows.T
+    return gram
+
+
+def segmented_product(left: Tensor, right: Tensor) -> Tensor:
+    """L Rᵀ in float64 from (n, k) and (m, k), products in their dtype over segments of k."""
+    k = left.shape[1]
+    gram = torch.zeros(left.shape[0], right.shape[0], dtype=torch.float64, device=left.device)
+    for start in range(0, k, _SEGMENT):
+        gram += left[:, start : start + _SEGMENT] @ right[:, start : start + _SEGMENT].T
+    return gram
+
+
+class Dense(Columns):
+    """Gradients held whole, (n, p)."""
+
+    def __init__(self, gradients: Tensor, shape: Sequence[int]) -> None:
+        self.gradients = gradients
+        self.samples, self.shape = gradients.shape[0], torch.Size(shape)
+        self.dtype, self.device = gradients.dtype, gradients.device
+
+    def block(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+        rows, q = self.size
+        return self.gradients.reshape(self.samples, rows, q)[:, start:stop].to(dtype)
+
+    def nbytes(self) -> int:
+        return self.gradients.nbytes
+
+
+class Computed(Columns):
+    """Gradients formed on demand by `form(start, stop, dtype)` → (n, stop - start, q)."""
+
+    def __init__(
+        self,
+        form: Callable[[int, int, torch.dtype], Tensor],
+        samples: int,
+        shape: Sequence[int],
+        like: Tensor,
+        held: Sequence[Tensor] = (),
+    ) -> None:
+        self._form, self._held = form, held
+        self.samples, self.shape = samples, torch.Size(shape)
+        self.dtype, self.device = like.dtype, like.device
+
+    def block(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+        return self._form(start, stop, dtype)
+
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self._held)
+
+
+class Outer(Columns):
+    """Sums of outer products: gradient i = Σ_t left[i, t] right[i, t]ᵀ; (n, t, r) and (n, t, q)."""
+
+    def __init__(self, left: Tensor, right: Tensor, shape: Sequence[int]) -> None:
+        self.left, self.right = left, right
+        self.samples, self.shape = left.shape[0], torch.Size(shape)
+        self.dtype, self.device = left.dtype, left.device
+
+    @property
+    def positions(self) -> int:
+        return self.left.shape[1]
+
+    def transposed(self) -> Outer:
+        """The columns of the transposed parameter."""
+        return Outer(self.right, self.left, (self.shape[1], self.shape[0]))
+
+    def block(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+        return torch.bmm(self.left[:, :, start:stop].to(dtype).transpose(1, 2), self.right.to(dtype))
+
+    def nbytes(self) -> int:
+        return self.left.nbytes + self.right.nbytes
+
+    def pairwise_is_cheaper(self, arithmetic: Arithmetic) -> bool:
+        """Whether products of positions take fewer operations than forming the gradients."""
+        n, t, (r, q) = self.samples, self.positions, self.size
+        if (n * t) ** 2 * 2 * self.dtype.itemsize > 2 * arithmetic.memory_budget:
+            return False
+        return n * n * t * t * (r + q) < n * t * r * q + n * n * r * q // 2
+
+    def products(self, arithmetic: Arithmetic) -> Products:
+        """As the contract; for few positions from the factors: (L Lᵀ) ∘ (R Rᵀ), time n²·t²·(r + q)."""
+        if not self.pairwise_is_cheaper(arithmetic):
+            return super().products(arithmetic)
+        dtype = arithmetic.of(self.left)
+        left, right = self.left.to(dtype).flatten(0, 1), self.right.to(dtype).flatten(0, 1)
+        pairs = segmented_product(left, left) * segmented_product(right, right)
+        growth = torch.ones(self.samples, dtype=torch.float64, device=self.device)
+        if self.positions > 1:
+            n, t = self.samples, self.positions
+            reach = pairs.diagonal().clamp_min(0).sqrt().reshape(n, t).sum(1)
+            pairs = pairs.reshape(n, t, n, t).sum((1, 3))
+            growth = reach.square() / pairs.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
+            if bool((growth > _CANCELLATION**2).any()) and bool((reach > 0).any()):
+                return super().products(arithmetic)
+        error = growth * 2 * rounding(dtype, max(self.size))
+        return Products(pairs, (left.T @ right).flatten(), error)
+
+    def cross(self, other: Columns, arithmetic: Arithmetic) -> Tensor:
+        if isinstance(other, Outer) and self.positions == other.positions == 1:
+            dtype = arithmetic.of(self.left)
+            left = segmented_product(self.left[:, 0].to(dtype), other.left[:, 0].to(dtype))
+            return left * segmented_product(self.right[:, 0].to(dtype), other.right[:, 0].to(dtype))
+        return super().cross(other, arithmetic)
+
+
+class Rows(Columns):
+    """Sparse gradients of a table: row index[i, t] receives values[i, t]; (n, t) and (n, t, q).
+
+    An index below 0 is padding and receives nothing.
+    """
+
+    def __init__(self, index: Tensor, values: Tensor, shape: Sequence[int]) -> None:
+        self.index, self.values = index, values
+        self.samples, self.shape = index.shape[0], torch.Size(shape)
+        self.dtype, self.device = values.dtype, values.device
+
+    def block(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+        inside = (self.index >= start) & (self.index < stop)
+        place = torch.where(inside, self.index - start, 0)
+        values = self.values.to(dtype) * inside.unsqueeze(-1)
+        out = torch.zeros(self.samples, stop - start, values.shape[-1], dtype=dtype, device=self.device)
+        return out.scatter_add_(1, place.unsqueeze(-1).expand_as(values), values)
+
+    def nbytes(self) -> int:
+        return self.index.nbytes + self.values.nbytes
+
+    def compact(self) -> tuple[Tensor, Rows]:
+        """The table rows that occur, and the same columns over those rows alone."""
+        present, place = torch.unique(self.index.clamp_min(0), return_inverse=True)
+        place = torch.where(self.index < 0, -1, place)
+        return present, Rows(place, self.values, (len(present), *self.shape[1:]))
+
+    def products(self, arithmetic: Arithmetic) -> Products:
+        """As the contract, over the rows that occur: n·(rows present)·q values in place of n·p."""
+        present, compact = self.compact()
+        inner = Columns.products(compact, arithmetic)
+        total = torch.zeros(self.size, dtype=inner.total.dtype, device=self.device)
+        total[present] = inner.total.reshape(len(present), -1)
+        return Products(inner.gram, total.flatten(), inner.error)
+
+
+class Tied(Columns):
+    """A table used both as linear weight and as embedding: Outer + Rows (INTERNALS: the cross term
+    needs only the columns of the rows present)."""
+
+    def __init__(self, outer: Outer, rows: Rows) -> None:
+        self.outer, self.rows = outer, rows
+        self.samples, self.shape = outer.samples, outer.shape
+        self.dtype, self.device = outer.dtype, outer.device
+
+    def block(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+        return self.outer.block(start, stop, dtype) + self.rows.block(start, stop, dtype)
+
+    def nbytes(self) -> int:
+        return self.outer.nbytes() + self.rows.nbytes()
+
+    def products(self, arithmetic: Arithmetic) -> Products:
+        """G = outer + rows + cross + crossᵀ, the cross term over the rows present alone."""
+        outer, rows = self.outer.products(arithmetic), self.rows.products(arithmetic)
+        present, compact = self.rows.compact()
+        gathered = Outer(self.outer.left[:, :, present], self.outer.right, compact.shape)
+        cross = Columns.cross(gathered, compact, arithmetic)
+        gram = outer.gram + rows.gram + cross + cross.T
+        spread = (outer.gram.diagonal() * outer.error + rows.gram.diagonal() * rows.error) * 2
+        error = spread / gram.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
+        return Products(gram, outer.total + rows.total, error)
+
+
+class Sum(Columns):
+    """Gradients that add up, sample by sample: a parameter used more than once."""
+
+    def __init__(self, parts: Sequence[Columns]) -> None:
+        self.parts = parts
+        self.samples, self.shape = parts[0].samples, parts[0].shape
+        self.dtype, self.device = parts[0].dtype, parts[0].device
+
+    def row_bytes(self) -> int:
+        return 2 * super().row_bytes()
+
+    def block(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+        total = self.parts[0].block(start, stop, dtype)
+        for part in self.parts[1:]:
+            total = total + part.block(start, stop, dtype)
+        return total
+
+    def nbytes(self) -> int:
+        return sum(part.nbytes() for part in self.parts)
+
+
+def joined(parts: Sequence[Columns]) -> Columns:
+    """All uses of one parameter as one set of columns, in the cheapest exact form."""
+    if len(parts) == 1:
+        return parts[0]
+    outers = [part for part in parts if isinstance(part, Outer)]
+    tables = [part for part in parts if isinstance(part, Rows)]
+    merged: list[Columns] = [p for p in parts if not isinstance(p, Outer | Rows)]
+    outer = _along_positions(outers)
+    table = _rows_along_positions(tables)
+    if outer is not None and table is not None and len(outer.shape) == 2:
+        merged.append(Tied(outer, table))
+    else:
+        merged += [part for part in (outer, table) if part is not None]
+    return merged[0] if len(merged) == 1 else Sum(merged)
+
+
+def _along_positions(parts: Sequence[Outer]) -> Outer | None:
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    dtype = torch.promote_types(parts[0].dtype, parts[-1].dtype)
+    left = torch.cat([part.left.to(dtype) for part in parts], dim=1)
+    return Outer(left, torch.cat([part.right.to(dtype) for part in parts], dim=1), parts[0].shape)
+
+
+def _rows_along_positions(parts: Sequence[Rows]) -> Rows | None:
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    index = torch.cat([part.index for part in parts], dim=1)
+    return Rows(index, torch.cat([part.values for part in parts], dim=1), parts[0].shape)

@@ -1,0 +1,110 @@
+"""Seeing every call that receives a parameter: names, argument binding, composites opened."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+_ALIASES = {
+    "radd": "add",
+    "rmul": "mul",
+    "multiply": "mul",
+    "subtract": "sub",
+    "divide": "div",
+    "true_divide": "div",
+    "truediv": "div",
+    "rtruediv": "div",
+    "matmul": "matmul",
+    "rmatmul": "rmatmul",
+    "rsub": "rsub",
+    "mm": "matmul",
+}
+_INPLACE_DUNDER = frozenset("iadd imul isub itruediv idiv ipow imatmul".split())
+_CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+
+
+def call_name(func: Callable[..., Any]) -> tuple[str, bool]:
+    """(canonical name, whether the call writes into its first argument)."""
+    raw: str = getattr(func, "__name__", type(func).__name__)
+    if raw == "__get__":  # a property such as Tensor.T
+        raw = getattr(getattr(func, "__self__", None), "__name__", raw)
+    stem = raw.strip("_")
+    if stem == "setitem":
+        return stem, True
+    dunder = raw.startswith("__")
+    inplace = (dunder and stem in _INPLACE_DUNDER) or (not dunder and raw.endswith("_") and stem != "")
+    if dunder and stem in _INPLACE_DUNDER:
+        stem = stem[1:]
+    return _ALIASES.get(stem, stem), inplace
+
+
+def bound(signature: Sequence[str] | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments by name; without a signature positional ones are named by their number."""
+    names = signature or [str(place) for place in range(len(args))]
+    return {**dict(zip(names, args, strict=False)), **kwargs}
+
+
+def unbound(
+    values: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], signature: Sequence[str] | None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The inverse of `bound`: (args, kwargs) with the named values in place."""
+    names = signature or [str(place) for place in range(len(args))]
+    return tuple(values[name] for name in names[: len(args)]), {name: values[name] for name in kwargs}
+
+
+_opened: dict[Callable[..., Any], Callable[..., Any] | None] = {}
+
+
+def open_composite(func: Callable[..., Any]) -> Callable[..., Any] | None:
+    """A copy of a Python-level torch function that runs its body, so that inner calls are seen.
+
+    Such functions (`F.multi_head_attention_forward`, `F.batch_norm`, …) hand themselves over whole to
+    an active mode; their copy believes that no mode is active. None for functions written in C.
+    """
+    if func not in _opened:
+        _opened[func] = _copy_without_handover(func)
+    return _opened[func]
+
+
+def _copy_without_handover(func: Callable[..., Any]) -> Callable[..., Any] | None:
+    if not isinstance(func, types.FunctionType) or not any(name in func.__globals__ for name in _CHECKS):
+        return None
+    scope = {**func.__globals__, **{name: _no for name in _CHECKS if name in func.__globals__}}
+    copy = types.FunctionType(func.__code__, scope, func.__name__, func.__defaults__, func.__closure__)
+    copy.__kwdefaults__ = func.__kwdefaults__
+    return copy
+
+
+def _no(*_: object, **__: object) -> bool:
+    return False
+
+
+class Interceptor(TorchFunctionMode):
+    """Hands each call with a parameter-made argument to `handler`, every other one on as it is."""
+
+    def __init__(
+        self,
+        concerns: Callable[[tuple[Any, ...], Mapping[str, Any]], bool],
+        handler: Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any],
+        before_backward: Callable[[Tensor], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self._concerns, self._handler, self._before_backward = concerns, handler, before_backward
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is Tensor.backward and self._before_backward is not None:
+            self._before_backward(args[0])
+        if not self._concerns(args, kwargs):
+            return func(*args, **kwargs)
+        opened = open_composite(func)
+        if opened is not None:
+            with self:
+                return opened(*args, **kwargs)
+        return self._handler(func, args, kwargs)

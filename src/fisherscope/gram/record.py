@@ -1,0 +1,86 @@
+"""What a measurement gives: the Gram matrix and how far it can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from fisherscope.gram.errors import GramError
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How one parameter was measured: by which rules, and how many numbers it has."""
+
+    parameter: str
+    rule: str
+    count: int
+    measured: bool
+
+
+@dataclass
+class GramRecord:
+    """One measured batch. Filled when the `with` block of `record_gram` ends.
+
+    `gram` is F̃ (n, n), float64, on the CPU: inner products of the per-sample gradients g_i, not
+    divided by the batch size (PAPER eq. 6): their sum is n × the step's gradient of a mean loss.
+    """
+
+    semantics: str = "path"
+    status: str = "open"
+    batch_size: int = 0
+    residuals: dict[str, float] = field(default_factory=dict)
+    traces: dict[str, float] = field(default_factory=dict)
+    mean_squares: dict[str, float] = field(default_factory=dict)
+    layers: dict[str, Tensor] = field(default_factory=dict)
+    coverage: list[Coverage] = field(default_factory=list)
+    entry_error: float = float("nan")
+    notes: list[str] = field(default_factory=list)
+    loss: float | None = None
+    wall_seconds: float = 0.0
+    probe_seconds: float = 0.0
+    _gram: Tensor | None = None
+
+    @property
+    def gram(self) -> Tensor:
+        """F̃, torch.float64, shape (n, n), on the CPU.
+
+        Raises:
+            GramError: nothing was measured; the text says why.
+        """
+        if self._gram is None:
+            raise GramError(f"this record holds no Gram matrix: {self.status}")
+        return self._gram
+
+    @property
+    def measured(self) -> bool:
+        return self._gram is not None
+
+    @property
+    def residual(self) -> float:
+        """The largest miss of a parameter's columns' sum against its gradient, relative; 0 is perfect."""
+        return max(self.residuals.values(), default=float("nan"))
+
+    @property
+    def share_covered(self) -> float:
+        """Measured numbers / trainable numbers."""
+        total = sum(row.count for row in self.coverage)
+        return sum(row.count for row in self.coverage if row.measured) / total if total else 0.0
+
+    def by_rule(self) -> dict[str, int]:
+        """Numbers of parameters measured by each rule."""
+        counts: dict[str, int] = {}
+        for row in self.coverage:
+            counts[row.rule] = counts.get(row.rule, 0) + row.count
+        return counts
+
+    def __repr__(self) -> str:
+        size = "nothing measured" if self._gram is None else f"{self.batch_size} samples, residual {self.residual:.1e}"
+        return f"GramRecord({self.semantics}, {self.status}: {size})"
+
+
+def empty_gram() -> Tensor:
+    """The Gram of no samples."""
+    return torch.zeros(0, 0, dtype=torch.float64)

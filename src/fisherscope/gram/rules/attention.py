@@ -1,0 +1,34 @@
+"""Scaled dot-product attention whose additive mask is made of parameters (relative position bias)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fisherscope.gram.columns import Columns
+from fisherscope.gram.rules import Call, Rule, UnsuitedError, register
+from fisherscope.gram.rules.broadcast import reduced
+from fisherscope.gram.rules.replay import replayed
+
+
+def masked_attention(call: Call, gradient: Tensor) -> dict[str, Columns]:
+    """attn_mask (…, t, u): the call is differentiated once more with the mask expanded to all samples
+    and heads, dropout repeated; one (…, t, u) score gradient is held."""
+    if set(call.parameters) != {"attn_mask"}:
+        raise UnsuitedError("a query, key or value made of parameters alone")
+    mask, query, key = call.parameters["attn_mask"], call.values["query"], call.values["key"]
+    scores = torch.Size((*call.out_shape[:-1], key.shape[-2]))
+    wide = mask.detach().expand(scores).clone().requires_grad_()
+    (share,) = torch.autograd.grad(replayed(call, {"attn_mask": wide}), wide, gradient.to(query.dtype))
+    return {"attn_mask": reduced(call, share, mask.shape)}
+
+
+register(
+    "scaled_dot_product_attention",
+    Rule(
+        "attention mask",
+        masked_attention,
+        ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa"),
+        draws=True,
+    ),
+)

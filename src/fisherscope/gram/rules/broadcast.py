@@ -1,0 +1,73 @@
+"""Elementwise functions of broadcast operands: sums over all but the sample; and `expand` itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fisherscope.gram.columns import Columns, Dense
+from fisherscope.gram.rules import Call, Rule, UnsuitedError, register
+
+
+def reduced(call: Call, gradient: Tensor, shape: torch.Size) -> Dense:
+    """A gradient laid out as the output → (n, p): summed over what a value of `shape` was broadcast along."""
+    aligned = (1,) * (gradient.dim() - len(shape)) + tuple(shape)
+    if aligned[call.grouping.dim] != 1:
+        raise UnsuitedError("the parameter has entries of its own for rows of the batch")
+    split = call.split(gradient)
+    others = [size for axis, size in enumerate(aligned) if axis != call.grouping.dim]
+    axes = [1] + [axis + 2 for axis, size in enumerate(others) if size == 1]
+    return Dense(split.sum(axes).flatten(1) if len(axes) <= split.dim() - 2 else split.sum(axes).reshape(len(split), -1), shape)
+
+
+def added(call: Call, gradient: Tensor) -> dict[str, Columns]:
+    """x + alpha·w, x - alpha·w, and w given another shape: the gradient itself, up to its factor."""
+    columns: dict[str, Columns] = {}
+    for name, parameter in call.parameters.items():
+        factor = call.get("alpha", 1) if name == "other" and call.name in ("add", "sub") else 1
+        sign = -1 if name == "other" and call.name == "sub" else 1
+        plain = reduced(call, gradient, parameter.shape)
+        columns[name] = plain if factor * sign == 1 else Dense(plain.gradients * (factor * sign), parameter.shape)
+    return columns
+
+
+def elementwise(call: Call, gradient: Tensor) -> dict[str, Columns]:
+    """Any elementwise function: each parameter is expanded to the output's shape and the call
+    differentiated once more, with the same random numbers; one value of the output's size each."""
+    from fisherscope.gram.rules.replay import replayed
+
+    columns: dict[str, Columns] = {}
+    for name, parameter in call.parameters.items():
+        wide = parameter.detach().expand(call.out_shape).clone().requires_grad_()
+        (share,) = torch.autograd.grad(replayed(call, {name: wide}), wide, gradient)
+        columns[name] = reduced(call, share, parameter.shape)
+    return columns
+
+
+def prelu(call: Call, gradient: Tensor) -> dict[str, Columns]:
+    """weight (c,) or (1,): Σ d·min(x, 0) over a channel's positions."""
+    weight = call.parameters["weight"]
+    share = gradient * call.input("input", gradient).clamp_max(0)
+    shape: tuple[Any, ...] = (1,) * share.dim()
+    if weight.numel() > 1:
+        shape = (1, weight.numel(), *(1,) * (share.dim() - 2))
+    return {"weight": Dense(reduced(call, share, torch.Size(shape)).gradients, weight.shape)}
+
+
+def mul(call: Call, gradient: Tensor) -> dict[str, Columns]:
+    """x·w: the gradient times the other factor."""
+    columns: dict[str, Columns] = {}
+    for name, parameter in call.parameters.items():
+        other = call.values["other" if name == "input" else "input"]
+        columns[name] = reduced(call, gradient * other, parameter.shape)
+    return columns
+
+
+register("add sub", Rule("broadcast", added, ("input", "other"), keeps=False))
+register("expand expand_as broadcast_to", Rule("broadcast", added, ("input",), keeps=False))
+register("mul", Rule("elementwise", mul, ("input", "other")))
+register("div pow rsub maximum minimum lerp where addcmul addcdiv fmax fmin atan2 hypot remainder xlogy clamp "
+         "clamp_min clamp_max logaddexp", Rule("elementwise", elementwise))  # fmt: skip
+register("prelu _prelu_kernel", Rule("prelu", prelu, ("input", "weight")))

@@ -1,0 +1,76 @@
+"""The rule of last resort: the call again, sample by sample. Exact, slow, named in the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fisherscope.gram.columns import Columns, Dense
+from fisherscope.gram.errors import NotSplittableError
+from fisherscope.gram.grouping import Layout
+from fisherscope.gram.interception import call_name
+from fisherscope.gram.rules import Call, Rule, register
+
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+
+
+def replayed(call: Call, changed: dict[str, Tensor]) -> Tensor:
+    """The call's output again, with some arguments changed and the same random numbers."""
+    values = {**call.values, **call.parameters, **changed}
+    names = list(values)
+    args = [values[name] for name in names[: call.positional]]
+    kwargs = {name: values[name] for name in names[call.positional :]}
+    with torch.enable_grad(), torch.random.fork_rng(devices=[], enabled=call.random_state is not None):
+        if call.random_state is not None:
+            torch.set_rng_state(call.random_state)
+        out: Tensor = call.function(*args, **kwargs)
+    return out
+
+
+def replay(call: Call, gradient: Tensor) -> dict[str, Columns]:
+    """Each sample's part of the inputs goes through the function alone, and is differentiated.
+
+    Raises:
+        NotSplittableError: the function gives something else for a sample than it gave in the batch.
+    """
+    names = list(call.parameters)
+    shares: dict[str, list[Tensor]] = {name: [] for name in names}
+    for sample in range(call.samples):
+        leaves = {name: value.detach().clone().requires_grad_() for name, value in call.parameters.items()}
+        part = {
+            name: _part(value, call.layouts[name], sample, call.samples)
+            for name, value in call.values.items()
+            if name in call.layouts and isinstance(value, Tensor)
+        }
+        out = replayed(_out_of_place(call, part), {**part, **leaves})
+        wanted = _part(gradient, call.grouping.layout, sample, call.samples)
+        if not isinstance(out, Tensor) or out.shape != wanted.shape:
+            raise NotSplittableError(f"one sample alone gives an output of another form than in the batch ({call.name})")
+        grads = torch.autograd.grad(out, list(leaves.values()), wanted, allow_unused=True)
+        for name, share in zip(names, grads, strict=True):
+            shares[name].append(torch.zeros_like(call.parameters[name]) if share is None else share)
+    return {
+        name: Dense(torch.stack(shares[name]).flatten(1), call.parameters[name].shape) for name in names
+    }
+
+
+def _part(value: Tensor, layout: Layout, sample: int, samples: int) -> Tensor:
+    factors = layout.factors(value.shape[layout.dim], samples)
+    assert factors is not None
+    outer, inner = factors
+    split = value.unflatten(layout.dim, (outer, samples, inner)).select(layout.dim + 1, sample)
+    return split.flatten(layout.dim, layout.dim + 1)
+
+
+def _out_of_place(call: Call, part: dict[str, Any]) -> Call:
+    """In-place calls write into the first argument: give them a copy."""
+    _, inplace = call_name(call.function)
+    first = next(iter(call.values))
+    if inplace and first in part:
+        part[first] = part[first].clone()
+    return call
+
+
+register("*", Rule("replay", replay, draws=True))

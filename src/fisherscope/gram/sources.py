@@ -1,0 +1,121 @@
+"""Where a value comes from: a parameter, a view of one, or a value computed from parameters alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Functions whose output holds the elements of their input, each at most once: gradients keep their
+# inner products through them, so a parameter's view is as good as the parameter.
+_COPIES = frozenset("to float half bfloat16 double type type_as clone contiguous".split())
+_VIEWS = frozenset(
+    "t transpose permute view reshape unsqueeze squeeze flatten unflatten narrow select chunk split "
+    "unbind swapaxes swapdims movedim moveaxis view_as reshape_as getitem tensor_split T mT adjoint".split()
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A tensor made of parameters alone.
+
+    `leaves` names the parameters upstream. `geometry` is a meta tensor that views the one leaf's
+    storage as the tensor does, or None where the value is computed and must be pulled back.
+    """
+
+    tensor: Tensor
+    leaves: tuple[str, ...]
+    geometry: Tensor | None
+
+    @property
+    def is_view(self) -> bool:
+        return self.geometry is not None
+
+
+class Sources:
+    """The tensors known to be made of parameters alone, while a recorder is open."""
+
+    def __init__(self, parameters: Mapping[str, Tensor]) -> None:
+        self._by_id = {
+            id(parameter): Source(parameter, (name,), leaf_geometry(parameter))
+            for name, parameter in parameters.items()
+        }
+
+    def get(self, value: object) -> Source | None:
+        return self._by_id.get(id(value))
+
+    def add(self, tensor: Tensor, source: Source) -> None:
+        self._by_id[id(tensor)] = source
+
+    def inside(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Whether any argument, or element of a list argument, is a source."""
+        by_id = self._by_id
+        for value in args:
+            if id(value) in by_id:
+                return True
+            if isinstance(value, list | tuple) and any(id(item) in by_id for item in value):
+                return True
+        return bool(kwargs) and any(
+            id(item) in by_id
+            for value in kwargs.values()
+            for item in (value if isinstance(value, list | tuple) else (value,))
+        )
+
+    def among(self, values: Mapping[str, Any]) -> dict[str, Source]:
+        """The sources among named arguments; elements of lists are named `name.index`."""
+        found = {}
+        for name, value in tensors_in(values):
+            source = self.get(value)
+            if source is not None:
+                found[name] = source
+        return found
+
+    def derive(self, name: str, out: Tensor, inputs: Iterable[Source], args: Any, kwargs: Any, func: Any) -> None:
+        """Record `out` = func(*args) as a value made of `inputs`."""
+        inputs = list(inputs)
+        leaves = tuple(sorted({leaf for source in inputs for leaf in source.leaves}))
+        geometry = None
+        if len(inputs) == 1 and inputs[0].is_view:
+            if name in _COPIES and out.shape == inputs[0].tensor.shape:
+                geometry = inputs[0].geometry
+            elif name in _VIEWS:
+                geometry = _followed(out, inputs[0], args, kwargs, func)
+        self.add(out, Source(out, leaves, geometry))
+
+
+def leaf_geometry(parameter: Tensor) -> Tensor:
+    """A meta tensor with the parameter's shape and strides."""
+    return torch.empty_strided(parameter.shape, parameter.stride(), device="meta")
+
+
+def _followed(out: Tensor, source: Source, args: Any, kwargs: Any, func: Any) -> Tensor | None:
+    """The geometry of `out`, by running `func` on the source's geometry; None if it copies."""
+    geometry = source.geometry
+    assert geometry is not None
+    swap = [geometry if value is source.tensor else value for value in args]
+    try:
+        moved = func(*swap, **kwargs)
+    except (RuntimeError, TypeError, NotImplementedError):
+        return None
+    candidates = [moved] if isinstance(moved, Tensor) else list(moved)
+    for candidate in candidates:
+        if candidate.shape != out.shape or candidate.dtype != geometry.dtype or not candidate._is_view():
+            continue
+        offset = candidate.storage_offset() - geometry.storage_offset()
+        if len(candidates) == 1 or offset == out.storage_offset() - source.tensor.storage_offset():
+            return candidate
+    return None
+
+
+def tensors_in(values: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of named arguments; a list's elements as `name.index`."""
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            yield name, value
+        elif isinstance(value, list | tuple):
+            for index, item in enumerate(value):
+                if isinstance(item, Tensor):
+                    yield f"{name}.{index}", item
