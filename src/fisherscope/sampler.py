@@ -162,7 +162,7 @@ class DynamicBatchSampler:
         self._unmeasured += batch.size
         if self.policy.closed_loop and self._unmeasured - batch.size <= self.length < self._unmeasured:
             warnings.warn(
-                f"{self.policy.name!r} reads measurements and got none for an epoch; its sizes stay as they are. "
+                f"{self.policy.name!r} reads measurements and got none for an epoch; its sizes stay. "
                 "Give it the monitor's rows: sampler.step(row)",
                 stacklevel=2,
             )
@@ -247,8 +247,8 @@ class DynamicBatchSampler:
         self._state, decision = self.policy.update(self._state, observation)
         if not self.world_size <= decision.batch_size <= self.length:
             raise ValueError(
-                f"applying {self.policy.name!r} at step {step}: size {decision.batch_size} is not between the "
-                f"world size {self.world_size} and the data's {self.length} samples; "
+                f"applying {self.policy.name!r} at step {step}: {decision.batch_size} is not between the "
+                f"world size {self.world_size} and the data's {self.length}; "
                 "choose other sizes, or add +bounds:min=…,max=… to the name"
             )
         left = self.length - start

@@ -32,8 +32,9 @@ class Coupling(Wrapper):
 
     def change(self, state: State, decision: Decision, observation: Observation) -> tuple[State, Decision]:
         reference = state.get("reference", self.reference or decision.batch_size)
+        state = {**state, "reference": reference}
         gain = self.gain(state, decision.batch_size / reference)
-        return {**state, "reference": reference}, replace(decision, lr=decision.lr * gain)
+        return state, replace(decision, lr=decision.lr * gain)
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,6 @@ def _known(doing: str, name: str, table: Mapping[str, Any]) -> Any:
     if name in table:
         return table[name]
     choices = [choice for choice in table if choice]
-    near = get_close_matches(name, choices, n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(choices)}"
+    near = get_close_matches(name, choices, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(choices)}"
     raise ValueError(f"{doing}: {name!r} is unknown; {hint}")
