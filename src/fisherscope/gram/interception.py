@@ -24,6 +24,7 @@ _ALIASES = {
     "mm": "matmul",
 }
 _INPLACE_DUNDER = frozenset("iadd imul isub itruediv idiv ipow imatmul".split())
+_COMPOSITES = ("torch.nn.functional", "torch.functional")
 _CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
 
@@ -71,7 +72,7 @@ def open_composite(func: Callable[..., Any]) -> Callable[..., Any] | None:
 
 
 def _copy_without_handover(func: Callable[..., Any]) -> Callable[..., Any] | None:
-    if not isinstance(func, types.FunctionType) or not any(name in func.__globals__ for name in _CHECKS):
+    if not isinstance(func, types.FunctionType) or func.__module__ not in _COMPOSITES:
         return None
     scope = {**func.__globals__, **{name: _no for name in _CHECKS if name in func.__globals__}}
     copy = types.FunctionType(func.__code__, scope, func.__name__, func.__defaults__, func.__closure__)

@@ -230,9 +230,9 @@ def _finding(small: Sight, large: Sight, turned: Sight | None, distinct: bool) -
         if layout is not None:
             finding.layouts[name] = layout
         orders[name] = verdict
-    if "differs" in orders.values() and finding.problem is None:
-        name = next(name for name, verdict in orders.items() if verdict == "differs")
-        finding.problem = f"its {name} does not move with the samples when they change places"
+    if orders.get("out") == "differs" and finding.problem is None:
+        finding.problem = "its output does not move with the samples when they change places"
+    finding.layouts = {name: layout for name, layout in finding.layouts.items() if orders[name] != "differs"}
     if orders.get("out") == "unknown":
         _order_from_inputs(finding, rest, orders)
     return finding

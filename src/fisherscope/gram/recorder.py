@@ -393,12 +393,13 @@ class Recorder:
         jacobian = columns.dense(self.ledger.arithmetic).gradients
         jacobian = jacobian.reshape(columns.samples, *source.tensor.shape).to(source.tensor.dtype)
         leaves = [self.parameters[name] for name in source.leaves]
-        try:
-            grads = torch.autograd.grad(
-                source.tensor, leaves, jacobian, retain_graph=True, allow_unused=True, is_grads_batched=True
-            )
-        except RuntimeError:
-            grads = _one_by_one(source.tensor, leaves, jacobian)
+        with _without_hooks(leaves):
+            try:
+                grads = torch.autograd.grad(
+                    source.tensor, leaves, jacobian, retain_graph=True, allow_unused=True, is_grads_batched=True
+                )
+            except RuntimeError:  # a backward that has no batching rule
+                grads = _one_by_one(source.tensor, leaves, jacobian)
         return {
             name: Dense(gradient.flatten(1), leaf.shape)
             for name, leaf, gradient in zip(source.leaves, leaves, grads, strict=True)
@@ -556,6 +557,19 @@ class _Attached(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
         recorder, rule, call, found = ctx.told
         return gradient, None, None, None, None, *recorder.fused_totals(rule, call, found, gradient)
+
+
+@contextmanager
+def _without_hooks(leaves: list[Tensor]) -> Iterator[None]:
+    """No hook of the leaves runs: a pull-back is no gradient of the step."""
+    saved = [(hooks, list(hooks.items())) for leaf in leaves if (hooks := leaf._backward_hooks) is not None]
+    for hooks, _ in saved:
+        hooks.clear()
+    try:
+        yield
+    finally:
+        for hooks, items in saved:
+            hooks.update(items)
 
 
 def _one_by_one(value: Tensor, leaves: list[Tensor], jacobian: Tensor) -> list[Tensor | None]:

@@ -12,13 +12,12 @@ from fisherscope.gram.errors import NotSplittableError
 from fisherscope.gram.grouping import Layout
 from fisherscope.gram.interception import call_name
 from fisherscope.gram.rules import Call, Rule, register
-
-_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+from fisherscope.gram.sources import tensors_in
 
 
 def replayed(call: Call, changed: dict[str, Tensor]) -> Tensor:
     """The call's output again, with some arguments changed and the same random numbers."""
-    values = {**call.values, **call.parameters, **changed}
+    values = _placed(call.values, {**call.parameters, **changed})
     names = list(values)
     args = [values[name] for name in names[: call.positional]]
     kwargs = {name: values[name] for name in names[call.positional :]}
@@ -27,6 +26,20 @@ def replayed(call: Call, changed: dict[str, Tensor]) -> Tensor:
             torch.set_rng_state(call.random_state)
         out: Tensor = call.function(*args, **kwargs)
     return out
+
+
+def _placed(values: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Arguments with tensors put in by name; `name.index` is an element of a list argument."""
+    placed = dict(values)
+    for name, tensor in tensors.items():
+        head, _, index = name.partition(".")
+        if not index:
+            placed[name] = tensor
+            continue
+        items = list(placed[head])
+        items[int(index)] = tensor
+        placed[head] = items
+    return placed
 
 
 def replay(call: Call, gradient: Tensor) -> dict[str, Columns]:
@@ -41,8 +54,8 @@ def replay(call: Call, gradient: Tensor) -> dict[str, Columns]:
         leaves = {name: value.detach().clone().requires_grad_() for name, value in call.parameters.items()}
         part = {
             name: _part(value, call.layouts[name], sample, call.samples)
-            for name, value in call.values.items()
-            if name in call.layouts and isinstance(value, Tensor)
+            for name, value in tensors_in(call.values)
+            if name in call.layouts
         }
         out = replayed(_out_of_place(call, part), {**part, **leaves})
         wanted = _part(gradient, call.grouping.layout, sample, call.samples)
