@@ -1,6 +1,7 @@
 """Measures: non-zero rules, c_k and its running means, L_K, and the instruments of one Gram. Plain numpy."""
 
 from fisherscope.measures.gradients import (
+    INSTRUMENTS,
     Gradients,
     adascale_gain,
     big_batch_ratio,
@@ -19,6 +20,7 @@ from fisherscope.measures.running import RunningCond, RunningEnergy, RunningNois
 from fisherscope.measures.spectral import cond, effective_rank, energy_step
 
 __all__ = [
+    "INSTRUMENTS",
     "RULES",
     "FloatArray",
     "Gradients",

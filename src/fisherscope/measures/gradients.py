@@ -227,3 +227,7 @@ def instruments(
         "adascale/gain": adascale_gain(gradients),
         "cabs/batch_size": math.nan if lr is None or loss is None else cabs_batch_size(gradients, lr, loss),
     }
+
+
+INSTRUMENTS = tuple(instruments(np.eye(2)))
+"""Keys of `instruments`, in order."""

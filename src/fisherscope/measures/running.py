@@ -17,12 +17,19 @@ class RunningCond:
 
     values: list[float] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)
+    censored: float = 0.0
 
-    def add(self, cond: float, steps: int) -> None:
+    def add(self, cond: float, steps: int, censored: bool = False) -> None:
         """Take in one measurement that stands for `steps` steps; one that is not finite is left out."""
         if math.isfinite(cond) and steps > 0:
             self.values.append(cond)
             self.weights.append(steps)
+            self.censored += cond * steps * censored
+
+    @property
+    def censored_share(self) -> float:
+        """Share of the sum behind C̄_K that censored measurements gave; NaN before the first."""
+        return self.censored / float(np.dot(self.values, self.weights)) if self.values else math.nan
 
     @property
     def mean(self) -> float:
@@ -48,7 +55,7 @@ class RunningCond:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, as JSON values."""
-        return {"values": list(self.values), "weights": list(self.weights)}
+        return asdict(self)
 
 
 def weighted_median(values: Sequence[float], weights: Sequence[float]) -> float:

@@ -1,0 +1,5 @@
+"""Monitor: the recorder, the measures, the optimizer and a run meet in one `with` block a step."""
+
+from fisherscope.monitor.monitor import Monitor, Step
+
+__all__ = ["Monitor", "Step"]

@@ -1,0 +1,131 @@
+"""What a run adds up: counters over all steps, running measures over the measured ones; state is JSON."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fisherscope import measures
+from fisherscope.monitor.rows import Measurement, plain
+from fisherscope.monitor.tallies import Layers, SampleId, Samples
+
+
+@dataclass
+class Counters:
+    """Counts over all steps, measured or not.
+
+    `scale_sums` is S of each parameter group: Σ α/sqrt(|B|). `since` counts the steps since the previous
+    measurement, the present one included. `sampling_ratio` is that of the last epoch that ended.
+    """
+
+    scale_sums: list[float]
+    steps: int = 0
+    samples: int = 0
+    lr_sum: float = 0.0
+    batch_size: int = 0
+    since: int = 0
+    epoch: int = 0
+    epoch_steps: int = 0
+    epoch_samples: int = 0
+    epoch_measured: int = 0
+    sampling_ratio: float | None = None
+    measured: int = 0
+    failed: int = 0
+    fisher_seconds: float = 0.0
+
+    def add(self, batch_size: int, rates: Sequence[float]) -> None:
+        """Count one step."""
+        self.steps += 1
+        self.epoch_steps += 1
+        self.since += 1
+        self.batch_size = batch_size
+        self.samples += batch_size
+        self.epoch_samples += batch_size
+        self.lr_sum += rates[0]
+        if len(rates) > len(self.scale_sums):  # a group was added: it has not moved until now
+            self.scale_sums += [0.0] * (len(rates) - len(self.scale_sums))
+        root = math.sqrt(batch_size)
+        for group, rate in enumerate(rates):
+            self.scale_sums[group] += rate / root
+
+    def end_epoch(self) -> None:
+        """The next step is the first of an epoch."""
+        if self.epoch_steps:
+            self.sampling_ratio = self.epoch_measured / self.epoch_steps
+        self.epoch += 1
+        self.epoch_steps = self.epoch_measured = self.epoch_samples = 0
+
+    @property
+    def ratio(self) -> float:
+        """Measured share of the steps in the last epoch that ended, or in the first so far (PAPER.md 2)."""
+        if self.sampling_ratio is not None:
+            return self.sampling_ratio
+        return self.epoch_measured / self.epoch_steps if self.epoch_steps else math.nan
+
+
+@dataclass
+class Account:
+    """Counters and running measures of one run."""
+
+    counters: Counters
+    cond: measures.RunningCond = field(default_factory=measures.RunningCond)
+    energy: measures.RunningEnergy = field(default_factory=measures.RunningEnergy)
+    noise: measures.RunningNoise = field(default_factory=measures.RunningNoise)
+    layers: Layers = field(default_factory=Layers)
+    samples: Samples = field(default_factory=Samples)
+
+    def take(self, taken: Measurement, ids: Sequence[SampleId] | None) -> None:
+        """Add the measurement of the step that was counted last."""
+        count, spectrum = self.counters, taken.spectrum
+        self.cond.add(taken.values["fisher/cond"], count.since, spectrum.censored)
+        self.energy.add(taken.group_traces, taken.batch_size, count.scale_sums, taken.energy)
+        self.noise.add(taken.gradients.variance, taken.gradients.signal, count.since)
+        self.layers.add(taken.traces, taken.mean_squares, taken.batch_size)
+        if ids is not None:
+            self.samples.add(ids, taken.gradients)
+        count.since = 0
+        count.measured += 1
+        count.epoch_measured += 1
+
+    def epoch(self, dataset_size: int | None) -> float:
+        """Epochs ended, and the part of this one that its samples make of `dataset_size`."""
+        part = self.counters.epoch_samples / dataset_size if dataset_size else 0.0
+        return self.counters.epoch + min(part, 1.0)
+
+    def totals(self) -> dict[str, Any]:
+        """The running measures as of now, the steps since the last measurement counted in L_K."""
+        cond, energy, count = self.cond, self.energy, self.counters
+        values = {
+            "fisher/cond_mean": cond.mean,
+            "fisher/cond_geomean": cond.geomean,
+            "fisher/cond_median": cond.median,
+            "fisher/cond_mean_paper": cond.paper_mean,
+            "fisher/censored_share": cond.censored_share,
+            "fisher/energy_sum": energy.at(count.scale_sums) if energy.scale_sums else math.nan,
+            "fisher/energy_sum_paper": energy.paper_sum(count.ratio) if energy.scale_sums else math.nan,
+            "noise/scale_mean": self.noise.scale,
+        }
+        return {key: plain(value) for key, value in values.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, as JSON values."""
+        return {
+            "counters": asdict(self.counters),
+            "cond": self.cond.state_dict(),
+            "energy": self.energy.state_dict(),
+            "noise": self.noise.state_dict(),
+            "layers": self.layers.state_dict(),
+            "samples": self.samples.state_dict(),
+        }
+
+    @classmethod
+    def restored(cls, state: dict[str, Any]) -> "Account":
+        """The account whose state it was."""
+        return cls(
+            Counters(**state["counters"]),
+            measures.RunningCond(**state["cond"]),
+            measures.RunningEnergy(**state["energy"]),
+            measures.RunningNoise(**state["noise"]),
+            Layers(state["layers"]),
+            Samples(state["samples"]),
+        )

@@ -1,0 +1,90 @@
+"""What builds up over the measured steps of a run: by parameter, and by sample."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fisherscope.measures import Gradients
+
+SampleId = int | str
+
+
+class Layers:
+    """Mean trace and noise scale of each parameter over the measurements; they cost nothing more.
+
+    Args:
+        state: Rows of (name, measurements, Σ trace/n, Σ variance, Σ signal), as `state_dict` gives them.
+    """
+
+    def __init__(self, state: Iterable[Sequence[Any]] = ()) -> None:
+        self.sums: dict[str, list[float]] = {name: list(sums) for name, *sums in state}
+
+    def add(self, traces: Mapping[str, float], mean_squares: Mapping[str, float], batch_size: int) -> None:
+        """Take in one measurement.
+
+        Args:
+            traces: Tr F̃ of each parameter.
+            mean_squares: |Σ g_i|² of each parameter.
+            batch_size: n.
+        """
+        for name, trace in traces.items():
+            mean_square = mean_squares.get(name, math.nan) / batch_size**2
+            variance = (trace - batch_size * mean_square) / (batch_size - 1) if batch_size > 1 else math.nan
+            row = (1.0, trace / batch_size, variance, mean_square - variance / batch_size)
+            if all(map(math.isfinite, row)):
+                self.sums[name] = [a + b for a, b in zip(self.sums.get(name, [0.0] * 4), row, strict=True)]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a parameter: its share of the trace, mean |g_i|² and noise scale (null where unseen)."""
+        whole = sum(sums[1] / sums[0] for sums in self.sums.values())
+        return [
+            {
+                "parameter": name,
+                "trace_share": square / count / whole if whole > 0 else None,
+                "square_norm": square / count,
+                "noise_scale": variance / signal if signal > 0 else None,
+                "measurements": int(count),
+            }
+            for name, (count, square, variance, signal) in self.sums.items()
+        ]
+
+    def state_dict(self) -> list[list[Any]]:
+        """Everything, as JSON values."""
+        return [[name, *sums] for name, sums in self.sums.items()]
+
+
+class Samples:
+    """Gradient size and direction of each sample, over the measured steps it was part of.
+
+    Args:
+        state: Rows of (id, times seen, Σ relative |g|², Σ cosine), as `state_dict` gives them.
+    """
+
+    def __init__(self, state: Iterable[Sequence[Any]] = ()) -> None:
+        self.sums: dict[SampleId, list[float]] = {sample: list(sums) for sample, *sums in state}
+
+    def add(self, ids: Sequence[SampleId], gradients: Gradients) -> None:
+        """Take in one measurement; `ids` in the order of the Gram's columns."""
+        mean = gradients.trace / gradients.n
+        length = math.sqrt(max(gradients.mean_square, 0.0))
+        if not mean > 0:
+            return
+        for sample, square, along in zip(
+            ids, gradients.square_norms.tolist(), gradients.projections.tolist(), strict=True
+        ):
+            cosine = along / (math.sqrt(square) * length) if square > 0 and length > 0 else 0.0
+            sums = self.sums.setdefault(sample, [0, 0.0, 0.0])
+            sums[0] += 1
+            sums[1] += square / mean
+            sums[2] += cosine
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a sample: times seen; mean of |g_i|² over its batch's mean, and of its cosine with ĝ."""
+        return [
+            {"id": sample, "seen": int(seen), "relative_square_norm": square / seen, "cosine": cosine / seen}
+            for sample, (seen, square, cosine) in self.sums.items()
+        ]
+
+    def state_dict(self) -> list[list[Any]]:
+        """Everything, as JSON values."""
+        return [[sample, *sums] for sample, sums in self.sums.items()]
