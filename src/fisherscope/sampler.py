@@ -93,7 +93,7 @@ class DynamicBatchSampler:
         self._queue: deque[Batch] = deque()  # planned, not finished
         self._rows: dict[int, dict[str, Any]] = {}  # measurements by step, not yet shown to the policy
         self._exhausted = -1  # epoch that an iterator has drawn to its end
-        self._unmeasured = 0  # samples since the last measurement
+        self._told = False  # whether a measurement ever came
         self._optimizer: Optimizer | None = None
         self._ratios: list[float] = []
 
@@ -157,10 +157,10 @@ class DynamicBatchSampler:
         batch = self._queue.popleft()
         if measurement is not None:
             self._rows[self._steps] = dict(measurement)
-            self._unmeasured = 0
+            self._told = True
         self._steps += 1
-        self._unmeasured += batch.size
-        if self.policy.closed_loop and self._unmeasured - batch.size <= self.length < self._unmeasured:
+        if self.policy.closed_loop and not self._told and batch.start + batch.size == self.length:
+            self._told = True  # said once
             warnings.warn(
                 f"{self.policy.name!r} reads measurements and got none for an epoch; its sizes stay. "
                 "Give it the monitor's rows: sampler.step(row)",
@@ -185,6 +185,7 @@ class DynamicBatchSampler:
         """Everything to go on with the same batches: JSON values only. Sizes in flight are part of it."""
         return self._identity() | {
             "steps": self._steps,
+            "told": self._told,
             "planned": self._planned,
             "place": list(self._place),
             "policy_state": self._state,
@@ -204,7 +205,7 @@ class DynamicBatchSampler:
                     f"resuming a DynamicBatchSampler: its state has {key}={state.get(key)!r}, this one has "
                     f"{mine!r}; build it with the same arguments"
                 )
-        self._steps, self._planned = state["steps"], state["planned"]
+        self._steps, self._planned, self._told = state["steps"], state["planned"], state["told"]
         self._place = (state["place"][0], state["place"][1])
         self._state = dict(state["policy_state"])
         self._queue = deque(Batch(**{**b, "decision": Decision(**b["decision"])}) for b in state["queue"])
@@ -294,11 +295,12 @@ def _length(data: Sized | int) -> int:
 def micro_batches(batch: Any, limit: int) -> Iterator[tuple[Any, float]]:
     """Parts of a batch of at most `limit` samples, each with its share of the batch's samples.
 
-    With a mean loss, `(share * loss(part)).backward()` over all parts gives the whole batch's gradient. Works
-    on tensors, arrays, lists of samples, and on tuples and mappings of those.
+    With a mean loss, `(share * loss(part)).backward()` over all parts gives the whole batch's gradient. A
+    batch is what a DataLoader yields: a tensor or array, a list of plain samples, or a tuple, list or mapping
+    of these.
 
     Raises:
-        ValueError: `limit` is below 1.
+        ValueError: `limit` is below 1, or the batch's members disagree on the number of samples.
     """
     if limit < 1:
         raise ValueError(f"splitting a batch: limit={limit!r} must be at least 1 sample")
@@ -309,15 +311,33 @@ def micro_batches(batch: Any, limit: int) -> Iterator[tuple[Any, float]]:
         yield _slice(batch, begin, end), (end - begin) / size
 
 
+def _nested(batch: Any) -> bool:
+    """Whether a list or tuple holds batches of its own, rather than samples."""
+    return isinstance(batch, tuple | list) and all(
+        hasattr(member, "shape") or isinstance(member, Mapping | tuple | list) for member in batch
+    )
+
+
 def _samples(batch: Any) -> int:
-    if isinstance(batch, Mapping):
-        return _samples(next(iter(batch.values())))
-    return _samples(batch[0]) if isinstance(batch, tuple) else len(batch)
+    """Number of samples in a batch."""
+    if not isinstance(batch, Mapping) and not _nested(batch):
+        return len(batch)
+    counts = sorted(
+        {_samples(member) for member in (batch.values() if isinstance(batch, Mapping) else batch)}
+    )
+    if len(counts) != 1:
+        raise ValueError(
+            f"splitting a batch: its members hold {counts} samples; expected one number, samples along the "
+            "first dimension of each; split it by hand where it is built differently"
+        )
+    return counts[0]
 
 
 def _slice(batch: Any, begin: int, end: int) -> Any:
+    """Samples [begin, end) of a batch, in its structure."""
     if isinstance(batch, Mapping):
         return {key: _slice(value, begin, end) for key, value in batch.items()}
-    if isinstance(batch, tuple):
-        return tuple(_slice(value, begin, end) for value in batch)
-    return batch[begin:end]
+    if not _nested(batch):
+        return batch[begin:end]
+    members = [_slice(member, begin, end) for member in batch]
+    return members if isinstance(batch, list) else tuple(members)
