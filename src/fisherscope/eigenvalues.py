@@ -48,9 +48,7 @@ class Spectrum:
         size = len(self.eigenvalues) - self.zero_samples
         if self.rule == "paper" or not size:
             return 0.0
-        values, errors = self.eigenvalues[:size], self.errors[:size]
-        lost = values <= errors
-        return float(errors[lost].max() if lost.any() else errors[-1])
+        return float(_floor(self.eigenvalues[:size], self.errors[:size]))
 
     @cached_property
     def kept(self) -> FloatArray:
@@ -192,6 +190,13 @@ def _norm_factor(size: int) -> float:
     return min(float(size), 2.0 * math.sqrt(size))
 
 
+def _floor(values: FloatArray, errors: FloatArray) -> FloatArray:
+    """`Spectrum.floor` of descending eigenvalues along the last axis, with the bounds of their errors."""
+    lost = values <= errors
+    largest: FloatArray = np.where(lost, errors, 0.0).max(axis=-1)
+    return np.where(lost.any(axis=-1), largest, errors[..., -1])
+
+
 def cond_of_blocks(gram: Any, size: int = 8, entry_error: float | None = None, rule: str = "floor") -> float:
     """Geometric mean of c over disjoint blocks of `size` samples of one Gram; NaN below `size` samples.
 
@@ -209,24 +214,21 @@ def cond_of_blocks(gram: Any, size: int = 8, entry_error: float | None = None, r
     index = torch.arange(count * size).view(count, size)
     blocks = matrix.double()[index[:, :, None], index[:, None, :]]
     if rule == "paper":
-        values = torch.linalg.eigvalsh(blocks.float()).clamp_(min=0).double().flip(1)
-        errors = torch.zeros_like(values)
+        values = torch.linalg.eigvalsh(blocks.float()).clamp_(min=0).double().numpy()
+        rule, floors = "exact", np.zeros(count)
     else:
         values, errors = _block_errors(blocks, eps if entry_error is None else entry_error)
-    zeros = (blocks.diagonal(dim1=1, dim2=2) == 0).sum(1).tolist()
-    conds = [
-        Spectrum(v, e, 0.0, 0 if rule == "paper" else z, rule).cond
-        for v, e, z in zip(values.numpy(), errors.numpy(), zeros, strict=True)
-    ]
+        floors = _floor(values, errors)
+    conds = [measures.cond(v, rule, f) for v, f in zip(values, floors.tolist(), strict=True)]
     logs = [math.log(cond) for cond in conds if math.isfinite(cond)]
     return math.exp(sum(logs) / len(logs)) if logs else math.nan
 
 
-def _block_errors(blocks: torch.Tensor, entry_error: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _block_errors(blocks: torch.Tensor, entry_error: float) -> tuple[FloatArray, FloatArray]:
     """Descending eigenvalues and their error bounds, each (count, size), by eigenvectors."""
     size = blocks.shape[-1]
     values, vectors = torch.linalg.eigh(blocks)
     diagonals = blocks.diagonal(dim1=1, dim2=2)
     spread = (vectors.square() * diagonals[:, :, None]).sum(1)
     errors = entry_error * _norm_factor(size) * spread + size * SOLVER_EPS * values[:, -1:].abs()
-    return values.flip(1), errors.flip(1)
+    return values.flip(1).numpy(), errors.flip(1).numpy()
