@@ -72,7 +72,7 @@ def open_composite(func: Callable[..., Any]) -> Callable[..., Any] | None:
 
 
 def _copy_without_handover(func: Callable[..., Any]) -> Callable[..., Any] | None:
-    if not isinstance(func, types.FunctionType) or func.__module__ not in _COMPOSITES:
+    if not isinstance(func, types.FunctionType) or func.__globals__.get("__name__") not in _COMPOSITES:
         return None
     scope = {**func.__globals__, **{name: _no for name in _CHECKS if name in func.__globals__}}
     copy = types.FunctionType(func.__code__, scope, func.__name__, func.__defaults__, func.__closure__)

@@ -19,6 +19,7 @@ class Share:
 
     columns: Columns
     geometry: Tensor
+    entry: int = 0  # which forward of the model the use belongs to
     total: Tensor | None = None  # the columns' sum, where it is known already
     products: Products | None = None
 
@@ -35,6 +36,33 @@ class Tally:
 
 
 @dataclass
+class Passes:
+    """Which samples a backward pass is about: a pass over new forwards has new samples, a pass over
+    forwards that were differentiated before adds to theirs."""
+
+    of_entry: dict[int, int] = field(default_factory=dict)
+    current: int | None = None
+    settled: set[str] = field(default_factory=set)  # in the current backward pass
+
+    def begin(self) -> None:
+        """A backward pass starts."""
+        self.current = None
+        self.settled.clear()
+
+    def number(self, name: str, entries: set[int]) -> int:
+        """The group of samples that `name`'s gradient, from these forwards, belongs to."""
+        if name in self.settled:
+            self.begin()
+        self.settled.add(name)
+        if self.current is None:
+            known = [self.of_entry[entry] for entry in entries if entry in self.of_entry]
+            self.current = known[0] if known else len(set(self.of_entry.values()))
+        for entry in entries:
+            self.of_entry.setdefault(entry, self.current)
+        return self.current
+
+
+@dataclass
 class Ledger:
     """Collects shares during a backward pass and settles each parameter when its gradient arrives."""
 
@@ -48,18 +76,19 @@ class Ledger:
     shares: dict[str, list[Share]] = field(default_factory=lambda: defaultdict(list))
     stored: dict[str, dict[int, Columns]] = field(default_factory=lambda: defaultdict(dict))
     stored_bytes: int = 0
+    seconds: float = 0.0
+    passes: Passes = field(default_factory=lambda: Passes())
 
     def add(self, name: str, share: Share) -> None:
         """One use's columns for the parameter `name`, to be settled with the others."""
         self.shares[name].append(share)
 
-    def settle(self, name: str, gradient: Tensor, pass_number: int) -> None:
+    def settle(self, name: str, gradient: Tensor) -> None:
         """All uses of this backward pass have reported: join them, multiply, compare with `gradient`.
 
         Args:
             name: the parameter.
             gradient: what arrives at the leaf in this pass.
-            pass_number: which group of samples (micro-batch) the shares belong to.
 
         Raises:
             GramError: no recorded call explains the gradient, or a second pass comes unannounced.
@@ -69,7 +98,7 @@ class Ledger:
             raise GramError("its gradient came from a call that the recorder did not see")
         leaf = self.parameters[name]
         if self.accumulate:
-            self._store(name, shares, gradient, leaf, pass_number)
+            self._store(name, shares, gradient, leaf, self.passes.number(name, {share.entry for share in shares}))
             return
         if name in self.tallies:
             raise GramError(

@@ -246,22 +246,21 @@ def _order(
         return None, ("confirmed" if rest == 1 else "unknown")
     if not (large.is_floating_point() or large.is_complex()):
         large, turned = large.double(), turned.double()
-    scale = float(large.norm())
-    misses = []
+    floor = _CONSTANT * float(large.norm())
+    fitting = []
     for outer in (d for d in range(1, rest + 1) if rest % d == 0):
         split = large.unflatten(layout.dim, (outer, 3, rest // outer))
         expected = split.index_select(layout.dim + 1, torch.tensor(_ORDER, device=large.device))
         expected = expected.reshape(large.shape)
         spread, miss = float((expected - large).norm()), float((turned - expected).norm())
-        if spread <= _CONSTANT * scale or not spread > 0:
-            return None, ("confirmed" if rest == 1 else "unknown")
-        misses.append((miss / spread, outer))
-    best, outer = min(misses)
-    if not best <= _MATCH:
+        if miss <= max(_MATCH * spread, floor):
+            fitting.append(outer)
+    if not fitting:
         return None, "differs"
-    if sum(miss <= max(10 * best, _MATCH) for miss, _ in misses) > 1:
+    if len(fitting) > 1:
         return None, "unknown"
-    if rest == 1 or outer == 1:
+    outer = fitting[0]
+    if outer == 1:
         return Layout(layout.dim), "confirmed"
     return (Layout(layout.dim, None) if outer == rest else Layout(layout.dim, outer, rest // outer)), "confirmed"
 

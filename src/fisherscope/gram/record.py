@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -42,6 +43,19 @@ class GramRecord:
     wall_seconds: float = 0.0
     probe_seconds: float = 0.0
     _gram: Tensor | None = None
+    _backward: Callable[[Tensor], None] | None = None
+
+    def backward(self, losses: Tensor) -> None:
+        """With semantics='per_loss': the losses (n,) of the samples, in place of `loss.backward()`.
+
+        Costs n + 1 backward passes; the parameters receive the gradient of the mean (or sum).
+        """
+        if self._backward is None:
+            raise GramError(
+                "record.backward(losses) belongs to record_gram(model, semantics='per_loss'); with semantics='path' "
+                "call loss.backward() on the batch's loss."
+            )
+        self._backward(losses)
 
     @property
     def gram(self) -> Tensor:
@@ -80,7 +94,3 @@ class GramRecord:
         size = "nothing measured" if self._gram is None else f"{self.batch_size} samples, residual {self.residual:.1e}"
         return f"GramRecord({self.semantics}, {self.status}: {size})"
 
-
-def empty_gram() -> Tensor:
-    """The Gram of no samples."""
-    return torch.zeros(0, 0, dtype=torch.float64)

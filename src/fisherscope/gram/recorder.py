@@ -6,7 +6,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from fnmatch import fnmatch
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -21,12 +21,17 @@ from fisherscope.gram.errors import AmbiguousBatchError, GramError, IncompleteEr
 from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_grouping
 from fisherscope.gram.interception import Interceptor, bound, call_name
 from fisherscope.gram.ledger import Ledger, Share
+from fisherscope.gram.per_loss import per_loss_backward
 from fisherscope.gram.probe import Entry, Finding, Keys, Plan, entry_of, probe
 from fisherscope.gram.record import Coverage, GramRecord
 from fisherscope.gram.rules import Call, Rule, UnsuitedError, rule_of, signature_of
-from fisherscope.gram.sources import Source, Sources, tensors_in
+from fisherscope.gram.rules.recurrent import is_packed
+from fisherscope.gram.sources import Source, Sources, leaf_geometry, rounding_of, tensors_in, without_hooks
 
 Chosen = str | Sequence[str] | Callable[[str, Tensor], bool] | None
+# A parameter's miss is measured against its own gradient, or this share of the whole one if that is more:
+# some gradients (an attention key's bias) are zero in exact arithmetic and hold nothing but rounding.
+_NEGLIGIBLE = 1e-3
 _open = threading.local()
 _plans: WeakKeyDictionary[nn.Module, dict[Any, tuple[Any, Plan]]] = WeakKeyDictionary()
 
@@ -71,13 +76,13 @@ class Recorder:
         self.unseen: set[str] = set()
         self.hidden: set[str] = set()  # parameters used where gradients were off
         self.problems: dict[str, str] = {}
-        self.pass_number = 0
+        self.entries = 0
         self.backwards = 0
         self.closed = False
         self.probing = False
         self.handles: list[Any] = []
         self.seconds = 0.0
-        self.low_precision = False
+        self.eps = {name: torch.finfo(p.dtype).eps for name, p in self.parameters.items()}
 
     # Opening and closing -----------------------------------------------------------------------
 
@@ -119,6 +124,7 @@ class Recorder:
             self.probing = False
         self.record.probe_seconds += time.perf_counter() - started
         self.entry, self.plan = found
+        self.entries += 1
         self.keys = Keys()
         self._agree(self.entry.samples)
         self.handles.append(module.register_forward_hook(self.leave, always_call=True))
@@ -155,26 +161,30 @@ class Recorder:
         return entry, plan
 
     def _probe(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Entry, Plan]:
-        """Try each dimension that might carry the batch; exactly one must pass."""
-        said = self.batch is not None
-        passed, failed = [], []
+        """Try each dimension that might carry the batch: the one whose calls all follow the samples.
+
+        Where some call follows them along neither (it mixes samples, say), the one with fewer such calls;
+        a tie is an error.
+        """
+        tried: list[tuple[int, Any, Entry, Plan]] = []
+        failed: list[str] = []
         for dim in (self.batch,) if self.batch is not None else (0, 1):
             entry = entry_of(module, args, kwargs, dim)
-            if entry is None or entry.samples < 1 or (entry.samples < 2 and dim != 0 and not said):
+            if entry is None or (entry.samples < 2 and dim == 1 and self.batch is None):
                 continue
             try:
                 plan = probe(entry, self.parameters, signature_of)
             except Exception as error:  # noqa: BLE001  (whatever the user's model raises on part of a batch)
                 failed.append(f"dimension {dim}: the model raised {type(error).__name__}: {str(error)[:200]}")
                 continue
-            moved = [key for key, found in plan.items() if found.problem and "change places" in found.problem]
-            if moved and not said:
-                failed.append(f"dimension {dim}: in {moved[0][0]} values do not move with the samples")
-            else:
-                passed.append((dim, entry, plan))
-        if len(passed) == 1:
-            return passed[0]
-        raise AmbiguousBatchError(_batch_text(module, args, kwargs, passed, failed))
+            problems = [f"{key[0]}: {found.problem}" for key, found in plan.items() if found.problem]
+            failed += [f"dimension {dim}: in {text}" for text in problems[:1]]
+            tried.append((len(problems), dim, entry, plan))
+        tried.sort(key=lambda attempt: attempt[0])
+        if len(tried) == 1 or (len(tried) == 2 and tried[0][0] < tried[1][0]):
+            _, dim, entry, plan = tried[0]
+            return dim, entry, plan
+        raise AmbiguousBatchError(_batch_text(module, args, kwargs, [attempt[1] for attempt in tried], failed))
 
     # Calls ---------------------------------------------------------------------------------------
 
@@ -208,9 +218,12 @@ class Recorder:
         call = self._call(name, func, rule, finding, kept, found, results[0], len(args), state)
         if call is None:  # told to leave it out
             return func(*args, **kwargs) if attachable else out
+        if rule.keeps_outputs:
+            call.outputs = [result.detach() for result in results]
         for source in found.values():
             for leaf in source.leaves:
                 self.uses[leaf] += 1
+                self.eps[leaf] = max(self.eps[leaf], source.eps, rounding_of(results[0].dtype))
                 self.rules[leaf].add(rule.name if source.geometry is not None else f"{rule.name} (derived)")
         if attachable:
             return self._attached(out, rule, call, found)
@@ -280,26 +293,31 @@ class Recorder:
     ) -> Call | None:  # fmt: skip
         parameters = {argument: source.tensor.detach() for argument, source in found.items()}
         try:
-            if finding.problem is not None and not (rule.name == "recurrent" and finding.packed):
+            if rule.name == "recurrent" and is_packed(kept):
+                grouping = rows_grouping(packed_rows(kept["1"], self.packed_order))
+            elif finding.problem is not None:
                 raise NotSplittableError(finding.problem)
-            grouping = self._grouping(finding, out)
+            else:
+                grouping = self._grouping(finding, out)
         except NotSplittableError as error:
             self._refuse(name, found, str(error))
             return None
         return Call(
-            name, func, {**kept}, positional, parameters, grouping, finding.layouts, out.shape, out.dtype, state,
-            self.packed_order if finding.packed else None,
+            name, func, kept, positional, parameters, grouping, finding.layouts, out.shape, out.dtype, state,
+            self.packed_order, entry=self.entries,
         )  # fmt: skip
 
     def _grouping(self, finding: Finding, out: Tensor) -> Grouping:
         if self.sample_of is not None:
             return rows_grouping(self.sample_of, finding.layouts["out"].dim)
         assert self.samples is not None
-        if finding.packed:
+        layout = finding.layouts.get("out")
+        if self.packings and (finding.packed or (layout is not None and layout.outer is None)):
             dim = next((d for d, size in enumerate(out.shape) if size in self.packings), None)
-            if dim is None:
-                raise NotSplittableError("the number of its rows is not a multiple of the number of samples")
-            return rows_grouping(self.packings[out.shape[dim]], dim, self.samples)
+            if dim is not None:
+                return rows_grouping(self.packings[out.shape[dim]], dim, self.samples)
+        if layout is None:
+            raise NotSplittableError("the number of its rows is not a multiple of the number of samples")
         grouping = Grouping(self.samples, finding.layouts["out"])
         if not grouping.fits(out.shape):
             raise NotSplittableError(
@@ -368,7 +386,7 @@ class Recorder:
                 if any(value._version != version for value, version in versions):
                     raise NotSplittableError("an input of the call was overwritten before its gradient came")
                 for name, columns in self._formed(rule, call, gradient).items():
-                    self._contribute(found[name], columns)
+                    self._contribute(found[name], columns, call.entry)
             except NotSplittableError as error:
                 self._refuse(call.name, found, str(error))
         self.seconds += time.perf_counter() - started
@@ -381,19 +399,19 @@ class Recorder:
                 raise NotSplittableError(str(why)) from why
             return rule_of("*").formula(call, gradient)
 
-    def _contribute(self, source: Source, columns: Columns) -> None:
+    def _contribute(self, source: Source, columns: Columns, entry: int) -> None:
         if source.geometry is not None:
-            self.ledger.add(source.leaves[0], Share(columns, source.geometry))
+            self.ledger.add(source.leaves[0], Share(columns, source.geometry, entry))
             return
         for leaf, pulled in self._pulled_back(source, columns).items():
-            self.ledger.add(leaf, Share(pulled, _geometry(self.parameters[leaf])))
+            self.ledger.add(leaf, Share(pulled, leaf_geometry(self.parameters[leaf]), entry))
 
     def _pulled_back(self, source: Source, columns: Columns) -> dict[str, Columns]:
         """Columns of a computed value → of the parameters it was computed from, through the live graph."""
         jacobian = columns.dense(self.ledger.arithmetic).gradients
         jacobian = jacobian.reshape(columns.samples, *source.tensor.shape).to(source.tensor.dtype)
         leaves = [self.parameters[name] for name in source.leaves]
-        with _without_hooks(leaves):
+        with without_hooks(leaves):
             try:
                 grads = torch.autograd.grad(
                     source.tensor, leaves, jacobian, retain_graph=True, allow_unused=True, is_grads_batched=True
@@ -411,6 +429,7 @@ class Recorder:
         if loss.numel() == 1 and self.record.loss is None:
             self.record.loss = float(loss.detach()) / self.loss_scale
         self.backwards += 1
+        self.ledger.passes.begin()
 
     def arrived(self, name: str, gradient: Tensor) -> None:
         """The whole gradient of a backward pass has reached a parameter."""
@@ -419,7 +438,7 @@ class Recorder:
         started = time.perf_counter()
         try:
             with _quiet(gradient):
-                self.ledger.settle(name, gradient, self.pass_number)
+                self.ledger.settle(name, gradient)
         except GramError as error:
             text = str(error)
             if "did not see" in text:
@@ -450,7 +469,9 @@ class Recorder:
         record._gram, record.batch_size = gram * factor**2, samples
         names = list(ledger.tallies)
         table = torch.stack([torch.stack([t.trace, t.mean_square, t.miss, t.scale]) for t in ledger.tallies.values()])
+        whole = float(gram.diagonal().sum().clamp_min(0).sqrt())
         for name, (trace, square, miss, scale) in zip(names, table.tolist(), strict=True):
+            scale = max(scale, _NEGLIGIBLE * whole)
             record.traces[name], record.mean_squares[name] = trace * factor**2, square * factor**2
             record.residuals[name] = miss / scale if scale > 0 else (0.0 if miss == 0 else float("inf"))
         if ledger.keep_layers:
@@ -460,7 +481,7 @@ class Recorder:
         record.entry_error = float(relative.max()) if len(relative) else 0.0
         record.status = "ok"
         self._judge(gram)
-        record.wall_seconds = self.seconds
+        record.wall_seconds = self.seconds + ledger.seconds
 
     def _judge(self, gram: Tensor) -> None:
         """Diagnoses: what does not add up is reported, not believed."""
@@ -485,9 +506,7 @@ class Recorder:
 
     def tolerance(self, name: str) -> float:
         """How far the columns' sum may lie from the gradient: rounding of the backward pass."""
-        eps = torch.finfo(self.parameters[name].dtype).eps
-        low = torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
-        return 256 * max(eps, torch.finfo(torch.bfloat16).eps / 64 if low or self.low_precision else 0.0)
+        return 256 * self.eps[name]
 
     def _nothing(self) -> str:
         if self.backwards == 0 and not self.ledger.tallies:
@@ -505,7 +524,7 @@ class Recorder:
         elif not measured:
             rule = "no gradient"
         else:
-            rule = " + ".join(sorted(self.rules[name]))
+            rule = " + ".join(sorted(self.rules[name])) or "own backward pass"
         return Coverage(name, rule, parameter.numel(), measured)
 
     # Fused ---------------------------------------------------------------------------------------
@@ -559,19 +578,6 @@ class _Attached(torch.autograd.Function):
         return gradient, None, None, None, None, *recorder.fused_totals(rule, call, found, gradient)
 
 
-@contextmanager
-def _without_hooks(leaves: list[Tensor]) -> Iterator[None]:
-    """No hook of the leaves runs: a pull-back is no gradient of the step."""
-    saved = [(hooks, list(hooks.items())) for leaf in leaves if (hooks := leaf._backward_hooks) is not None]
-    for hooks, _ in saved:
-        hooks.clear()
-    try:
-        yield
-    finally:
-        for hooks, items in saved:
-            hooks.update(items)
-
-
 def _one_by_one(value: Tensor, leaves: list[Tensor], jacobian: Tensor) -> list[Tensor | None]:
     rows = [torch.autograd.grad(value, leaves, row, retain_graph=True, allow_unused=True) for row in jacobian]
     return [None if rows[0][k] is None else torch.stack([row[k] for row in rows]) for k in range(len(leaves))]
@@ -597,10 +603,6 @@ def _hear(gradient: Tensor | None, report: Callable[[Tensor], None]) -> None:
 def _viewed(gradient: Tensor, size: torch.Size, stride: tuple[int, ...], offset: int) -> Tensor:
     """The gradient of a base, as its view lies in it."""
     return gradient.contiguous().as_strided(size, stride, offset)
-
-
-def _geometry(leaf: Tensor) -> Tensor:
-    return torch.empty_strided(leaf.shape, leaf.stride(), device="meta")
 
 
 def _results(name: str, out: Any, args: tuple[Any, ...]) -> list[Tensor]:
@@ -640,12 +642,13 @@ def _select(trainable: dict[str, Tensor], chosen: Chosen) -> dict[str, Tensor]:
     return kept
 
 
-def _batch_text(module: nn.Module, args: Any, kwargs: Any, passed: list[Any], failed: list[str]) -> str:
+def _batch_text(module: nn.Module, args: Any, kwargs: Any, tried: list[Any], failed: list[str]) -> str:
     shapes = [tuple(leaf.shape) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     head = f"Finding the batch dimension of {type(module).__name__}, called with tensors of shape {shapes}: "
-    if passed:
-        dims = " and ".join(str(dim) for dim, *_ in passed)
-        return head + f"dimensions {dims} both behave as a batch. Say which: record_gram(model, batch={passed[0][0]})."
+    if tried:
+        dims = " and ".join(str(dim) for dim in tried)
+        why = f" ({'; '.join(failed)})" if failed else ""
+        return head + f"dimensions {dims} both behave as a batch{why}. Say which: record_gram(model, batch={tried[0]})."
     if not shapes:
         return head + "no tensor among its inputs. Say which sample each row belongs to: record_gram(model, sample_of=…)."
     return head + "; ".join(failed) + ". Say which dimension holds the samples (batch=0), or sample_of=… for rows."
@@ -676,8 +679,10 @@ def record_gram(
         loss_scale=loss_scale, layers=layers,
     )  # fmt: skip
     recorder.attach()
+    if semantics == "per_loss":
+        record._backward = per_loss_backward(recorder.ledger, reduction)
     try:
-        with recorder.mode:
+        with recorder.mode if semantics == "path" else nullcontext():
             yield record
     finally:
         recorder.detach()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ class Source:
     tensor: Tensor
     leaves: tuple[str, ...]
     geometry: Tensor | None
+    eps: float = 0.0  # the coarsest rounding between the leaves and here
 
     @property
     def is_view(self) -> bool:
@@ -83,7 +85,8 @@ class Sources:
                 geometry = inputs[0].geometry
             elif name in _VIEWS:
                 geometry = _followed(out, inputs[0], args, kwargs, func)
-        self.add(out, Source(out, leaves, geometry))
+        eps = max([source.eps for source in inputs] + [rounding_of(out.dtype)])
+        self.add(out, Source(out, leaves, geometry, eps))
 
 
 def leaf_geometry(parameter: Tensor) -> Tensor:
@@ -108,6 +111,24 @@ def _followed(out: Tensor, source: Source, args: Any, kwargs: Any, func: Any) ->
         if len(candidates) == 1 or offset == out.storage_offset() - source.tensor.storage_offset():
             return candidate
     return None
+
+
+def rounding_of(dtype: torch.dtype) -> float:
+    """The relative rounding of a floating-point type, 0 for others."""
+    return torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
+
+
+@contextmanager
+def without_hooks(leaves: Iterable[Tensor]) -> Iterator[None]:
+    """No hook of the leaves runs: what is differentiated here is no gradient of the step."""
+    saved = [(hooks, list(hooks.items())) for leaf in leaves if (hooks := leaf._backward_hooks) is not None]
+    for hooks, _ in saved:
+        hooks.clear()
+    try:
+        yield
+    finally:
+        for hooks, items in saved:
+            hooks.update(items)
 
 
 def tensors_in(values: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:

@@ -36,6 +36,8 @@ class Call:
     out_dtype: torch.dtype
     random_state: Tensor | None = None
     sorted_samples: Tensor | None = None  # packed input: the sample of each place in the batch
+    entry: int = 0  # which forward of the model it belongs to
+    outputs: list[Tensor] | None = None  # what the call gave, where its rule compares with it
 
     @property
     def samples(self) -> int:
@@ -67,6 +69,7 @@ class Rule:
     signature: tuple[str, ...] | None = None
     keeps: bool = True  # whether the formula needs the call's inputs
     draws: bool = False  # whether the call may draw random numbers that a replay must repeat
+    keeps_outputs: bool = False  # whether the formula compares with the call's outputs
 
 
 class UnsuitedError(Exception):

@@ -14,6 +14,8 @@ from fisherscope.gram.interception import call_name
 from fisherscope.gram.rules import Call, Rule, register
 from fisherscope.gram.sources import tensors_in
 
+_TOLERANCE = 1e3  # roundings by which a sample alone may miss what it gave in the batch
+
 
 def replayed(call: Call, changed: dict[str, Tensor]) -> Tensor:
     """The call's output again, with some arguments changed and the same random numbers."""
@@ -59,14 +61,22 @@ def replay(call: Call, gradient: Tensor) -> dict[str, Columns]:
         }
         out = replayed(_out_of_place(call, part), {**part, **leaves})
         wanted = _part(gradient, call.grouping.layout, sample, call.samples)
-        if not isinstance(out, Tensor) or out.shape != wanted.shape:
-            raise NotSplittableError(f"one sample alone gives an output of another form than in the batch ({call.name})")
+        if not isinstance(out, Tensor) or out.shape != wanted.shape or not _same(call, out, sample):
+            raise NotSplittableError("one sample alone gives another output than it gave in the batch")
         grads = torch.autograd.grad(out, list(leaves.values()), wanted, allow_unused=True)
         for name, share in zip(names, grads, strict=True):
             shares[name].append(torch.zeros_like(call.parameters[name]) if share is None else share)
     return {
         name: Dense(torch.stack(shares[name]).flatten(1), call.parameters[name].shape) for name in names
     }
+
+
+def _same(call: Call, out: Tensor, sample: int) -> bool:
+    if call.outputs is None:
+        return True
+    recorded = _part(call.outputs[0], call.grouping.layout, sample, call.samples)
+    eps = torch.finfo(out.dtype).eps
+    return float((out.detach() - recorded).norm()) <= _TOLERANCE * eps * (float(recorded.norm()) + 1)
 
 
 def _part(value: Tensor, layout: Layout, sample: int, samples: int) -> Tensor:
@@ -86,4 +96,4 @@ def _out_of_place(call: Call, part: dict[str, Any]) -> Call:
     return call
 
 
-register("*", Rule("replay", replay, draws=True))
+register("*", Rule("replay", replay, draws=True, keeps_outputs=True))

@@ -1,0 +1,49 @@
+"""The other semantics: column i is ∇ℓ_i alone, one backward pass a sample."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fisherscope.gram.columns import Dense
+from fisherscope.gram.errors import GramError
+from fisherscope.gram.ledger import Ledger, Share
+from fisherscope.gram.sources import leaf_geometry, without_hooks
+
+
+def per_loss_backward(
+    ledger: Ledger, reduction: Literal["mean", "sum"]
+) -> Callable[[Tensor], None]:
+    """`record.backward(losses)`: columns from n backward passes, then the step's own gradient.
+
+    Takes n·P numbers of memory and n + 1 backward passes; exact for any model, through BatchNorm's
+    coupling too, also where nothing can be split by sample.
+    """
+
+    def backward(losses: Tensor) -> None:
+        if losses.dim() != 1:
+            raise GramError(
+                f"record.backward(losses) with semantics='per_loss': received a tensor of shape {tuple(losses.shape)}; "
+                "expected one loss a sample, shape (n,), for example F.cross_entropy(..., reduction='none')."
+            )
+        leaves = list(ledger.parameters.values())
+        started = time.perf_counter()
+        rows: list[list[Tensor]] = [[] for _ in leaves]
+        with without_hooks(leaves):
+            for loss in losses:
+                grads = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True)
+                for place, (leaf, gradient) in enumerate(zip(leaves, grads, strict=True)):
+                    rows[place].append(torch.zeros_like(leaf).flatten() if gradient is None else gradient.flatten())
+        factor = 1 / len(losses) if reduction == "mean" else 1.0
+        for name, row in zip(ledger.parameters, rows, strict=True):
+            columns = Dense(torch.stack(row) * factor, ledger.parameters[name].shape)
+            ledger.add(name, Share(columns, leaf_geometry(ledger.parameters[name])))
+        ledger.seconds += time.perf_counter() - started
+        (losses.mean() if reduction == "mean" else losses.sum()).backward()
+
+    return backward
+
