@@ -22,6 +22,7 @@ from fisherscope.monitor.rows import (
     Measurement,
     Row,
     believed,
+    diagnosis,
     measurement,
     parameter_groups,
     plain,
@@ -106,7 +107,8 @@ class Monitor:
         grad_scaler: A `torch.amp.GradScaler` whose scale the gradients carry.
         rule: Non-zero rule (`measures.RULES`), or `paper`.
         on_measure: Called with each row, after it is complete: trackers.
-        recorder: Passed to `record_gram`: reduction, batch, sample_of, parameters, accumulate, memory_budget.
+        recorder: Passed to `record_gram`: reduction, batch, sample_of, parameters, memory_budget; accumulate,
+            by default whether the step before had several forward passes.
 
     Raises:
         ValueError: An argument is outside its range or contradicts another.
@@ -313,11 +315,13 @@ class Monitor:
         due = self.schedule.due(
             Position(count.steps, count.epoch_steps, count.epoch, count.epoch_samples, count.batch_size)
         )
+        several = self._size.passes > 1
         if due or step.batch_size is None:
             self._size.watch(self.model, probed=due)
         if due:
             scale = self.grad_scaler.get_scale() if self.grad_scaler is not None else 1.0
-            self._recording = Recording(self.model, self.strict, {**self.options, "loss_scale": scale})
+            options = {"accumulate": several, **self.options, "loss_scale": scale}
+            self._recording = Recording(self.model, self.strict, options)
         self._open = step
 
     def _end(
@@ -425,12 +429,12 @@ class Monitor:
         row["time/fisher_s"] = seconds
         if self.settings["max_samples"] is not None:
             row["fisher/subset"] = self.settings["max_samples"]
-        row["status"] = recording.failure or (taken.status if taken else record.status if record else "")
+        row["status"] = recording.failure or (taken.status if taken else diagnosis(record) if record else "")
         return {key: plain(value) for key, value in row.items()}
 
     def _loss(self, step: Step, record: GramRecord) -> float | None:
         if step.loss is not None:
-            return float(step.loss)
+            return float(step.loss.detach() if isinstance(step.loss, torch.Tensor) else step.loss)
         if record.loss is None:
             return None
         return record.loss / (record.batch_size if self.options.get("reduction") == "sum" else 1)

@@ -93,7 +93,7 @@ def measurement(
         rule: Non-zero rule, or `paper`.
         subset: How many samples' part of the Gram gives the spectrum, and a seed; None for the whole batch.
     """
-    gram, size, status = record.gram, record.batch_size, record.status
+    gram, size, status = record.gram, record.batch_size, diagnosis(record)
     chosen = None if subset is None else _chosen(size, *subset)
     part = gram if chosen is None else gram[chosen][:, chosen]
     read = spectrum(part, record.entry_error, rule)
@@ -130,8 +130,14 @@ def _chosen(size: int, count: int, seed: Sequence[int]) -> "np.ndarray[Any, Any]
 
 
 def believed(record: "GramRecord") -> bool:
-    """Whether the record has a Gram that adds up."""
-    return record.measured and record.status.partition(":")[0] in BELIEVED
+    """Whether the record has a Gram that adds up, be it of part of the parameters."""
+    return record.measured and record.share_covered > 0 and record.status.partition(":")[0] in BELIEVED
+
+
+def diagnosis(record: "GramRecord") -> str:
+    """The record's status; where it is not ok, with the first note that says why."""
+    why = f" ({record.notes[0]})" if record.status != "ok" and record.notes else ""
+    return record.status + why
 
 
 def parameter_groups(model: "nn.Module", optimizer: "Optimizer") -> dict[str, int]:

@@ -99,7 +99,8 @@ class PerEpoch:
     """`count` steps an epoch, whatever the batch size: the epoch's samples in equal parts, one seeded random
     sample in each, and the step that holds it. The run's first step stands for the first part of epoch 0.
 
-    Where a step holds two of the samples (fewer steps than `count`), it is measured once.
+    Where a step holds two of the samples, the next step stands for the second: there are `count` measurements
+    wherever there are `count` steps of equal size.
     """
 
     count: int
@@ -110,14 +111,14 @@ class PerEpoch:
     _drawn: list[int] = field(default_factory=list)
 
     def due(self, position: Position) -> bool:
-        """Whether the step holds a drawn sample that no earlier step held."""
+        """Whether a drawn sample that no earlier measurement stands for is in the step or before it."""
         if position.epoch != self.epoch:
             self.taken = 0
         if position.epoch != self.epoch or not self._drawn:
             self.epoch, self._drawn = position.epoch, self._draws(position.epoch)
         reached = position.samples_in_epoch + max(position.batch_size, 1)
-        held = sum(sample < reached for sample in self._drawn)
-        due, self.taken = held > self.taken, max(held, self.taken)
+        due = self.taken < self.count and self._drawn[self.taken] < reached
+        self.taken += due
         return due
 
     def _draws(self, epoch: int) -> list[int]:
@@ -132,7 +133,7 @@ class PerEpoch:
         """Time does not matter."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch, and how many of its samples were held by earlier steps."""
+        """The epoch, and how many of its samples measurements already stand for."""
         return {"epoch": self.epoch, "taken": self.taken}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -25,12 +25,14 @@ class BatchSize:
     """Reads |B| of unmeasured steps off the shapes that measured steps have shown to carry it.
 
     Until one was measured it is the first dimension of the first tensor. Forward passes of one step add up
-    (micro-batches). Where no dimension does (the same samples passed twice, say), the ratio does.
+    (micro-batches; `passes` is their number in the latest step). Where no dimension carries it (the same
+    samples passed twice, say), the ratio to the first does.
     """
 
     def __init__(self) -> None:
         self.places: list[Place] = []
         self.ratio = 1.0
+        self.passes = 1
         self._calls: list[list[torch.Size]] = []
         self._handles: list[Any] = []
         self._depth = 0
@@ -51,6 +53,7 @@ class BatchSize:
 
     def leave(self) -> None:
         """The step has ended; nothing stays on the model."""
+        self.passes = len(self._calls) or self.passes
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -89,9 +92,9 @@ class BatchSize:
 
     def state_dict(self) -> dict[str, Any]:
         """What was learnt, as JSON values."""
-        return {"places": [list(place) for place in self.places], "ratio": self.ratio}
+        return {"places": [list(place) for place in self.places], "ratio": self.ratio, "passes": self.passes}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self.places = [(index, dim) for index, dim in state["places"]]
-        self.ratio = state["ratio"]
+        self.ratio, self.passes = state["ratio"], state["passes"]
