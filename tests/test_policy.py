@@ -387,6 +387,14 @@ def test_smoothing_comes_before_the_ratio():
     assert found != math.ceil(mean_of_ratios)
 
 
+@pytest.mark.parametrize("family", ["norm-test", "inner-product", "cabs", "noise-scale", "diversity"])
+def test_smoothing_leaves_a_repeated_row_as_it_is(family):
+    for columns in COLUMNS:
+        row = row_of(columns)
+        once, often = (decide(f"s2-{family}:memory=0.7", *[row] * count).batch_size for count in (1, 9))
+        assert abs(once - often) <= 1  # rounding before the ceiling
+
+
 def test_zero_gradients_keep_the_size_and_say_so():
     zeros = row_of(np.zeros((3, 8)), loss=0.0)
     for family in ("norm-test", "inner-product", "big-batch", "cabs", "noise-scale", "diversity"):

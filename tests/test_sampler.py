@@ -190,6 +190,14 @@ def test_groups_keep_their_ratio():
     assert [group["lr"] for group in used.param_groups] == pytest.approx([0.01, 0.001])
 
 
+def test_a_group_added_after_attaching_is_told():
+    sampler, used = built("s8"), optimizer(0.5)
+    sampler.attach(used)
+    used.add_param_group({"params": [torch.zeros(1, requires_grad=True)], "lr": 0.1})
+    with pytest.raises(RuntimeError, match="has 2 parameter groups, 1 when it was attached; attach it again"):
+        sampler.step()
+
+
 def test_a_rate_in_a_tensor_is_changed_in_place():
     used = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=torch.tensor(0.5))
     kept = used.param_groups[0]["lr"]
@@ -232,6 +240,14 @@ def test_loading_sets_the_attached_rate():
     second.load_state_dict(first.state_dict())
     assert used.param_groups[0]["lr"] == pytest.approx(first.current.decision.lr)
     assert first.current.decision.lr < 0.1
+
+
+def test_schedules_keep_no_measurements():
+    sampler = built("s8")
+    list(sampler)  # planned ahead, as workers do
+    for step in range(13):
+        sampler.step(row_at(step))
+    assert sampler.state_dict()["rows"] == []
 
 
 def test_a_state_is_not_changed_by_going_on():

@@ -155,7 +155,7 @@ class DynamicBatchSampler:
         """
         self._plan(self._steps)
         batch = self._queue.popleft()
-        if measurement is not None:
+        if measurement is not None and self.policy.closed_loop:
             self._rows[self._steps] = dict(measurement)
             self._told = True
         self._steps += 1
@@ -266,6 +266,11 @@ class DynamicBatchSampler:
     def _apply(self) -> None:
         if self._optimizer is None:
             return
+        if len(self._optimizer.param_groups) != len(self._ratios):
+            raise RuntimeError(
+                f"setting the rate: the optimizer has {len(self._optimizer.param_groups)} parameter groups, "
+                f"{len(self._ratios)} when it was attached; attach it again after adding one"
+            )
         lr = self.current.decision.lr
         for group, ratio in zip(self._optimizer.param_groups, self._ratios, strict=True):
             if hasattr(group["lr"], "fill_"):  # capturable optimizers keep the rate in a tensor

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
 
 from fisherscope.policy.decision import Observation
@@ -66,7 +67,7 @@ class Rate:
             return ""
         return f"+decay:at={'/'.join(map(repr, self.milestones))},by={self.factor!r}"
 
-    @property
+    @cached_property
     def edges(self) -> tuple[Fraction, ...]:
         """Where the levels begin, in epochs, and the end of the run."""
         inner = (Fraction(m).limit_denominator(1_000_000) * self.epochs for m in self.milestones)
