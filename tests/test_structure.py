@@ -1,0 +1,115 @@
+"""The house rules that a machine can hold: one-way doors, quick imports, names that do not collide."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+import fisherscope
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "fisherscope"
+MODULES = ["fisherscope", *(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "fisherscope."))]
+HEAVY = {"torch", "numpy", "scipy", "sklearn", "polars", "matplotlib", "plotly", "pandas", "transformers"}
+FOREIGN_RIGHTS = ("integrations", "training")
+VAGUE = {"utils", "util", "helpers", "misc", "common", "core", "base"}
+
+
+def modules_after(statement: str) -> set[str]:
+    """Top-level modules that a fresh interpreter holds after `statement`, whatever its exit."""
+    code = (
+        "import sys\n"
+        f"try:\n    exec({statement!r})\nexcept SystemExit:\n    pass\n"
+        "import json\n"
+        "print('\\n' + json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(json.loads(out.stdout.splitlines()[-1]))
+
+
+def test_rooms_import_one_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), cache_dir=str(tmp_path)) == 0
+
+
+def test_every_room_has_its_place_in_the_contract() -> None:
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    placed = {name for contract in contracts if contract["type"] == "layers" for name in contract["layers"]}
+    assert {name for name in MODULES if name.count(".") == 1} == placed
+
+
+def test_import_brings_nothing_heavy() -> None:
+    assert not modules_after("import fisherscope") & HEAVY
+
+
+def test_help_brings_nothing_heavy() -> None:
+    if not hasattr(importlib.import_module("fisherscope.cli"), "main"):
+        pytest.skip("the command is not there yet")
+    loaded = modules_after(
+        "import sys; sys.argv = ['fisherscope', '--help']; from fisherscope.cli import main; main()"
+    )
+    assert "fisherscope" in loaded
+    assert not loaded & HEAVY
+
+
+def test_the_probe_of_heavy_modules_sees_them() -> None:
+    assert "numpy" in modules_after("import numpy; raise SystemExit(0)")
+
+
+def test_no_module_has_the_name_of_a_public_function() -> None:
+    """`package.name` must not mean a function before and a module after someone imports that module."""
+    clashes = []
+    for name in fisherscope.__all__:
+        home = inspect.getattr_static(fisherscope, "_HOMES").get(name)
+        if home and {f"fisherscope.{name}", f"{home}.{name}"} & set(MODULES):
+            clashes.append(name)
+    for name in MODULES:
+        module = importlib.import_module(name)
+        clashes += [
+            f"{name}.{public}"
+            for public in getattr(module, "__all__", ())
+            if f"{name}.{public}" in MODULES and not inspect.ismodule(getattr(module, public))
+        ]
+    assert not clashes
+
+
+def test_every_public_name_has_a_home() -> None:
+    homes = inspect.getattr_static(fisherscope, "_HOMES")
+    built = {name for name, home in homes.items() if hasattr(importlib.import_module(home), "__all__")}
+    assert "record_gram" in built
+    assert all(getattr(fisherscope, name) is not None for name in built)
+
+
+def test_no_vague_module_names() -> None:
+    assert not [name for name in MODULES if name.rpartition(".")[2] in VAGUE]
+
+
+@pytest.mark.parametrize("room", FOREIGN_RIGHTS)
+def test_the_loop_and_the_integrations_use_public_names_only(room: str) -> None:
+    """A foreign trainer has the rights of the built-in one: front doors of rooms, no private names."""
+    trespasses = []
+    for path in (PACKAGE / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("fisherscope"):
+                continue
+            _, *inside = (node.module or "").split(".")
+            if inside[:1] == [room]:
+                continue
+            private = [
+                alias.name
+                for alias in node.names
+                if alias.name.startswith("_") and alias.name != "__version__"
+            ]
+            if len(inside) > 1 or private:
+                trespasses.append(f"{path.name}:{node.lineno}: {ast.unparse(node)}")
+    assert not trespasses
