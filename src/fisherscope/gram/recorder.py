@@ -220,6 +220,8 @@ class Recorder:
             return func(*args, **kwargs) if attachable else out
         if rule.keeps_outputs:
             call.outputs = [result.detach() for result in results]
+            nodes = [result.grad_fn for result in results]
+            call.chained_outputs = len({id(node) for node in nodes}) == len(nodes)
         for source in found.values():
             for leaf in source.leaves:
                 self.uses[leaf] += 1

@@ -37,6 +37,7 @@ class Call:
     random_state: Tensor | None = None
     sorted_samples: Tensor | None = None  # packed input: the sample of each place in the batch
     entry: int = 0  # which forward of the model it belongs to
+    chained_outputs: bool = False  # one output is computed from another, each by a node of its own
     outputs: list[Tensor] | None = None  # what the call gave, where its rule compares with it
 
     @property

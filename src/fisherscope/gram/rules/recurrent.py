@@ -52,6 +52,7 @@ class Form:
     directions: int
     batch_first: bool
     cell: bool = False
+    chained: bool = False  # the new cell state is itself an output, so its gradient holds h's share of it
     runs: list[Run] = field(default_factory=list)
 
 
@@ -109,7 +110,7 @@ def _form(call: Call) -> Form:
         weights = {name: _weight(call, name) for name in ("2", "3", "4", "5") if values.get(name) is not None}
         biased = "4" in weights
         return Form(kind, values["0"].detach().unsqueeze(0), None, None, [h.unsqueeze(0) for h in initial], weights,
-                    biased, 1, 0.0, 1, False, cell=True)  # fmt: skip
+                    biased, 1, 0.0, 1, False, cell=True, chained=call.chained_outputs)  # fmt: skip
     packed = is_packed(values)
     shift = 1 if packed else 0
     hx, flat = values[str(1 + shift)], values[str(2 + shift)]
@@ -225,7 +226,7 @@ def _direction(
     for t in order:
         states[t] = h
         from_state = F.linear(h, w[1], w[3] if form.biased else None) + at_state[t]
-        new_h, new_c = _step(form.kind, from_input[t], from_state, h, c)
+        new_h, new_c = _step(form.kind, from_input[t], from_state, h, c, form.chained)
         if at_projection is not None:
             cells[t] = new_h
             new_h = F.linear(new_h, w[-1]) + at_projection[t]
@@ -241,12 +242,12 @@ def _direction(
     return torch.stack(outs), h, c
 
 
-def _step(kind: str, x: Tensor, s: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+def _step(kind: str, x: Tensor, s: Tensor, h: Tensor, c: Tensor, chained: bool) -> tuple[Tensor, Tensor]:
     """(hidden, cell) after one step, from the gates' shares of input and state."""
     if kind == "lstm":
         i, f, g, o = (x + s).chunk(4, -1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(c), c
+        return torch.sigmoid(o) * torch.tanh(c.detach() if chained else c), c
     if kind == "gru":
         (xr, xz, xn), (sr, sz, sn) = x.chunk(3, -1), s.chunk(3, -1)
         z = torch.sigmoid(xz + sz)
