@@ -1,11 +1,15 @@
 """Spectra of Grams: values, the rounding floor, censoring, the bound of the error, the paper's preset."""
 
+import copy
 import math
 
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from tests.oracles import measures as oracle
+from torch import nn
+from torch.nn import functional as F
 
 import fisherscope as fs
 from fisherscope.eigenvalues import cond_of_blocks, spectrum
@@ -209,3 +213,50 @@ def test_cond_of_blocks_obeys_the_rule_and_leaves_out_blocks_without_gradients()
     assert cond_of_blocks(gram, rule="paper") > 100
     assert math.isnan(cond_of_blocks(gram[:7, :7]))
     assert math.isnan(cond_of_blocks(np.full((8, 8), math.nan)))
+
+
+# --- real training states
+
+
+def trained(fit_steps, batchnorm):
+    """An MLP in float32 on the embedded digits, trained until it fits more and more of them, and a batch."""
+    images, labels = load_digits(return_X_y=True)
+    x = torch.tensor(images[:256] / 16, dtype=torch.float32)
+    y = torch.tensor(labels[:256])
+    torch.manual_seed(0)
+    norm = [nn.BatchNorm1d(96)] if batchnorm else []
+    model = nn.Sequential(
+        nn.Linear(64, 96), *norm, nn.ReLU(), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 10)
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for step in range(fit_steps):
+        chosen = torch.arange(step * 64, step * 64 + 64) % 256
+        optimizer.zero_grad()
+        F.cross_entropy(model(x[chosen]), y[chosen]).backward()
+        optimizer.step()
+    return model, x[:64], y[:64]
+
+
+def recorded(model, x, y, precision):
+    model.zero_grad()
+    state = copy.deepcopy(model.state_dict())
+    with fs.record_gram(model, precision=precision) as record:
+        F.cross_entropy(model(x), y).backward()
+    model.load_state_dict(state)
+    return record
+
+
+@pytest.mark.parametrize("batchnorm", [False, True], ids=["plain", "batchnorm"])
+@pytest.mark.parametrize("fit_steps", [0, 20, 200, 1000])
+def test_accuracy_bounds_the_error_on_real_training_states(fit_steps, batchnorm):
+    """Against the Gram of the same per-sample gradients with products in float64."""
+    model, x, y = trained(fit_steps, batchnorm)
+    exact = recorded(model, x, y, "float64")
+    record = recorded(model, x, y, "default")
+    true = spectrum(exact.gram, exact.entry_error)
+    read = spectrum(record.gram, record.entry_error)
+    assert read.rank <= true.rank
+    error = abs(math.sqrt(read.kept[-1] / true.kept[read.rank - 1]) - 1)
+    assert error <= read.accuracy + true.under("floor").accuracy
+    if read.cond <= 1e3:
+        assert error <= 1e-3

@@ -357,7 +357,9 @@ class TestAgainstOracles:
 
     def test_cabs(self, columns):
         wanted = oracle.cabs_size(columns, lr=0.1, loss=0.7)
-        assert decide("s8-cabs", row_of(columns, loss=0.7)).batch_size == max(2, wanted)
+        row = row_of(columns, loss=0.7)
+        assert decide("s8-cabs:least=2", row).batch_size == max(2, wanted)
+        assert decide("s8-cabs:most=40", row).batch_size == min(max(16, wanted), 40)
 
     def test_noise_scale(self, columns):
         wanted = oracle.noise_scale(columns)
@@ -389,9 +391,10 @@ def test_smoothing_comes_before_the_ratio():
 
 @pytest.mark.parametrize("family", ["norm-test", "inner-product", "cabs", "noise-scale", "diversity"])
 def test_smoothing_leaves_a_repeated_row_as_it_is(family):
+    more = ",least=2" if family == "cabs" else ""
     for columns in COLUMNS:
         row = row_of(columns)
-        once, often = (decide(f"s2-{family}:memory=0.7", *[row] * count).batch_size for count in (1, 9))
+        once, often = (decide(f"s2-{family}:memory=0.7{more}", *[row] * count).batch_size for count in (1, 9))
         assert abs(once - often) <= 1  # rounding before the ceiling
 
 
@@ -565,6 +568,7 @@ def test_spellings(name, same):
         ("s32+decay:at=half", "expected decay:at=0.5/0.75,by=0.1"),
         ("s32-to-64:x=1", "a staged schedule has no options"),
         ("s32+hysteresis:ratio=1", "ratio=1.0 must be above 1"),
+        ("s32-cabs:least=64,most=32", "expected 2 <= least=64 <= most=32"),
     ],
 )
 def test_wrong_names_say_what_to_do(name, message):
