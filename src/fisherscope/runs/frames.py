@@ -1,0 +1,80 @@
+"""JSON lines as polars frames: fast where rows are alike, complete where they are not."""
+
+import io
+import json
+from pathlib import Path
+
+import polars as pl
+
+from fisherscope.runs.errors import DamagedRunError
+from fisherscope.runs.files import whole_lines
+
+SAMPLED_LINES = 50
+"""At each end of a file, to learn its columns from."""
+
+
+def frame_of_lines(path: Path) -> pl.DataFrame | None:
+    """The rows of a file that may be growing; None where there are none yet.
+
+    Raises:
+        DamagedRunError: Names the first line that is not a JSON object.
+    """
+    try:
+        data = whole_lines(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    if not data:
+        return None
+    try:
+        rows = _of_alike_rows(data)
+        return pl.read_ndjson(io.BytesIO(data), infer_schema_length=None) if rows is None else rows
+    except pl.exceptions.PolarsError as error:
+        raise _damage(path, data, error) from error
+
+
+def _of_alike_rows(data: bytes) -> pl.DataFrame | None:
+    """Read with the columns of some rows; None where these do not speak for all, so that values are lost.
+
+    Learning the columns from every row costs four times as much. That no row has another key is seen from
+    the number of keys, and from the keys that a null may stand for.
+    """
+    lines = data.count(b"\n")
+    sample = pl.read_ndjson(io.BytesIO(_ends(data)), infer_schema_length=None)
+    if data.count(b'":') != lines * len(sample.columns):
+        return None
+    schema = {name: pl.Float64 if kind == pl.Null else kind for name, kind in sample.schema.items()}
+    try:
+        rows = pl.read_ndjson(io.BytesIO(data), schema=schema)
+    except pl.exceptions.PolarsError:
+        return None
+    with_nulls = [name for name in rows.columns if rows[name].null_count()]
+    complete = all(data.count(json.dumps(name).encode() + b":") == lines for name in with_nulls)
+    return rows if complete else None
+
+
+def _ends(data: bytes) -> bytes:
+    """The first and the last lines."""
+    begin = end = 0
+    for _ in range(SAMPLED_LINES):
+        begin = data.find(b"\n", begin) + 1
+        if begin == len(data):
+            return data
+    end = len(data) - 1
+    for _ in range(SAMPLED_LINES):
+        end = data.rfind(b"\n", begin, end)
+        if end < 0:
+            return data
+    return data[:begin] + data[end + 1 :]
+
+
+def _damage(path: Path, data: bytes, error: Exception) -> DamagedRunError:
+    for number, line in enumerate(data.splitlines(), start=1):
+        try:
+            good = isinstance(json.loads(line), dict)
+        except ValueError:
+            good = False
+        if not good:
+            return DamagedRunError(
+                f"reading {path}: line {number} is damaged ({line[:40]!r}); restore the file from a copy"
+            )
+    return DamagedRunError(f"reading {path}: its rows do not fit together ({error}); restore it from a copy")
