@@ -4,10 +4,11 @@ torch is imported here, and only when a checkpoint is written or read.
 """
 
 import os
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fisherscope.runs.errors import DamagedRunError, RunError
 from fisherscope.runs.files import replace
@@ -24,11 +25,9 @@ def write(path: Path, state: Any, config: Mapping[str, Any], marks: Mapping[str,
         TypeError: The state holds what could not be read back.
         RunError: The disk refuses; the checkpoint before is still there.
     """
-    import torch
-
     check(state)
     held = {"format": FORMAT, "config": dict(config), "marks": dict(marks), "state": state}
-    replace(path, lambda file: torch.save(held, file))
+    replace(path, lambda file: _save(held, file))
 
 
 def read(path: Path, config: Mapping[str, Any]) -> tuple[Any, dict[str, int]]:
@@ -41,6 +40,9 @@ def read(path: Path, config: Mapping[str, Any]) -> tuple[Any, dict[str, int]]:
     import torch
 
     try:
+        with zipfile.ZipFile(path) as archive:
+            if (wrong := archive.testzip()) is not None:  # torch.load does not look
+                raise zipfile.BadZipFile(f"checksum of {wrong}")
         held = torch.load(path, map_location="cpu", weights_only=True)
         version, theirs = held["format"], held["config"]
         state, marks = held["state"], {str(name): int(size) for name, size in held["marks"].items()}
@@ -48,7 +50,7 @@ def read(path: Path, config: Mapping[str, Any]) -> tuple[Any, dict[str, int]]:
         raise RunError(f"reading {path}: {error.strerror or error}; see that it may be read") from error
     except Exception as error:  # whatever the bytes make torch raise
         raise DamagedRunError(
-            f"reading {path}: damaged or not a fisherscope checkpoint ({type(error).__name__}, "
+            f"reading {path}: damaged or not a fisherscope checkpoint ({error}, "
             f"{os.stat(path).st_size} bytes); restore it from a copy, or begin the run anew with restart=True"
         ) from error
     if version != FORMAT:
@@ -92,3 +94,15 @@ def check(state: Any, place: str = "state") -> None:
         f"saving a checkpoint: {place} is of {type(state).__qualname__}; expected tensors, "
         "numbers, text, None, and dicts, lists and tuples of these (convert arrays by torch.from_numpy)"
     )
+
+
+def _save(held: dict[str, Any], file: BinaryIO) -> None:
+    """`torch.save`, which hides the disk's error behind one of its own."""
+    import torch
+
+    try:
+        torch.save(held, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -58,9 +59,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         DamagedRunError: It is something else.
+        FileNotFoundError: It is not there.
+        RunError: It may not be read.
     """
     try:
         value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RunError(f"reading {path}: {error.strerror or error}; see that it may be read") from error
     except ValueError as error:
         raise DamagedRunError(
             f"reading {path}: damaged, it is not JSON ({error}); restore it from a copy"
@@ -99,6 +106,7 @@ class Log:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: int | None = None
+        self._torn = False  # part of an append that failed may be there
         self.size = path.stat().st_size if path.exists() else 0
 
     def append(self, data: bytes) -> None:
@@ -109,12 +117,15 @@ class Log:
         """
         try:
             file = self._open()
-            written = 0
+            self._mend(file)
+            self._torn, written = True, 0
             while written < len(data):
                 written += os.write(file, data[written:])
+            self._torn = False
         except OSError as error:
             if self._file is not None:
-                os.ftruncate(self._file, self.size)
+                with suppress(OSError):  # it is tried again before the next append
+                    self._mend(self._file)
             raise failure("appending to", self.path, error) from error
         self.size += written
 
@@ -154,6 +165,11 @@ class Log:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+    def _mend(self, file: int) -> None:
+        if self._torn:
+            os.ftruncate(file, self.size)
+            self._torn = False
 
     def _open(self) -> int:
         if self._file is None:

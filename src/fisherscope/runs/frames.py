@@ -17,12 +17,16 @@ def frame_of_lines(path: Path) -> pl.DataFrame | None:
     """The rows of a file that may be growing; None where there are none yet.
 
     Raises:
-        DamagedRunError: Names the first line that is not a JSON object.
+        DamagedRunError: Names the first line that is not a JSON object, or says why it cannot be read.
     """
     try:
         data = whole_lines(path.read_bytes())
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise DamagedRunError(
+            f"reading {path}: {error.strerror or error}; see that it may be read"
+        ) from error
     if not data:
         return None
     try:

@@ -13,6 +13,12 @@ RUN, STEPS, SPECTRA, EPOCHS = "run.json", "steps.jsonl", "spectra.bin", "epochs.
 OUTCOMES, CHECKPOINT, TEXT, LOCK = "outcomes.npz", "checkpoint.pt", "log.txt", "lock"
 
 STATUSES = ("running", "finished", "diverged", "interrupted", "failed")
+ENDED = ("finished", "diverged")
+"""Statuses after which there is nothing to go on with."""
+
+GONE = {"status": "interrupted", "reason": "its process ended without a word"}
+"""Of a run that is left as running, when nobody holds its lock."""
+
 TEXTS = ("id", "status", "reason", "created", "updated")
 
 

@@ -14,11 +14,10 @@ import polars as pl
 from fisherscope.runs import outcomes
 from fisherscope.runs.errors import DamagedRunError, RunError
 from fisherscope.runs.frames import frame_of_lines
-from fisherscope.runs.layout import EPOCHS, LOCK, OUTCOMES, RUN, SPECTRA, STEPS, read_run
+from fisherscope.runs.layout import EPOCHS, GONE, LOCK, OUTCOMES, RUN, SPECTRA, STEPS, read_run
 from fisherscope.runs.lock import holder
 
 Spectra = list["np.ndarray[Any, Any] | None"]
-GONE = "its process ended without a word"
 FIXED = ("run_id", "path", "status", "reason", "created", "updated")
 
 
@@ -136,7 +135,7 @@ class Runs:
         if any(part is not None and len(part) != length for part, length in zip(found, lengths, strict=True)):
             raise DamagedRunError(
                 f"reading {path / SPECTRA}: it ends ({len(values)} values) before the last spectrum "
-                f"of {STEPS}; load the runs again if this one was being resumed, else restore the file from a copy"
+                f"of {STEPS}; load the runs again if this one was being resumed, else restore it from a copy"
             )
         return found
 
@@ -193,7 +192,7 @@ def _head(path: Path) -> dict[str, Any] | None:
     if head["status"] == "running" and holder(path / LOCK) is None:
         head = read_run(path)  # it may have ended between the two looks
         if head["status"] == "running":
-            head |= {"status": "interrupted", "reason": GONE}
+            head |= GONE
     return head
 
 

@@ -15,8 +15,10 @@ from fisherscope.runs.errors import DamagedRunError, RunError
 from fisherscope.runs.files import Log, failure, replace, replace_json, sweep_up
 from fisherscope.runs.layout import (
     CHECKPOINT,
+    ENDED,
     EPOCHS,
     FORMAT,
+    GONE,
     LOCK,
     OUTCOMES,
     RUN,
@@ -61,11 +63,11 @@ def open_run(
         DamagedRunError: What is there cannot be read; it is left as it is.
     """
     path = Path(path)
-    _check_place(path)
     try:
+        _check_place(path)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise failure("making", path, error) from error
+        raise failure("opening", path, error) from error
     lock = Lock(path / LOCK)
     try:
         return Run(path, config, environment, restart, lock)
@@ -103,6 +105,8 @@ class Run:
         self.config: dict[str, Any] = plain_config(
             known["config"] if config is None and known else config or {}
         )
+        if known and known["status"] == "running":
+            known |= GONE  # for the lock is ours
         now = _now()
         self._head: dict[str, Any] = known or {
             "format": FORMAT,
@@ -215,7 +219,7 @@ class Run:
     def load_checkpoint(self) -> Any | None:
         """The state to go on from, rows after it dropped; None if there is none, and then all rows are.
 
-        A finished run gives its last state and stays as it is.
+        A run that has finished or diverged gives its last state and stays as it is.
 
         Raises:
             DamagedRunError: The checkpoint, or a row that belongs to it, is damaged.
@@ -224,7 +228,7 @@ class Run:
         self._own()
         exists = (self.path / CHECKPOINT).exists()
         state, marks = checkpoint.read(self.path / CHECKPOINT, self.config) if exists else (None, {})
-        if self.status == "finished":
+        if self.status in ENDED:
             return state
         self._truncate({name: marks.get(name, 0) for name in self._logs})
         return state
@@ -278,6 +282,8 @@ class Run:
         if not self._open:
             return
         try:
+            if not self._resumed or self.status != "running":
+                return  # nothing was begun
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 self.finish("interrupted", f"by {type(error).__name__}")
             elif error is not None:
