@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from fisherscope.runs.errors import DamagedRunError
@@ -42,9 +43,12 @@ def _of_alike_rows(data: bytes) -> pl.DataFrame | None:
     Learning the columns from every row costs four times as much. That no row has another key is seen from
     the number of keys, and from the keys that a null may stand for.
     """
-    lines = data.count(b"\n")
+    lines = _count(data, b"\n")
     sample = pl.read_ndjson(io.BytesIO(_ends(data)), infer_schema_length=None)
-    if data.count(b'":') != lines * len(sample.columns):
+    keys = lines * len(sample.columns)
+    if (
+        _count(data, b":") != keys and data.count(b'":') != keys
+    ):  # the second is slower, and text may have ":"
         return None
     schema = {name: pl.Float64 if kind == pl.Null else kind for name, kind in sample.schema.items()}
     try:
@@ -54,6 +58,11 @@ def _of_alike_rows(data: bytes) -> pl.DataFrame | None:
     with_nulls = [name for name in rows.columns if rows[name].null_count()]
     complete = all(data.count(json.dumps(name).encode() + b":") == lines for name in with_nulls)
     return rows if complete else None
+
+
+def _count(data: bytes, byte: bytes) -> int:
+    """`data.count(byte)`, some times faster where there are many."""
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord(byte)))
 
 
 def _ends(data: bytes) -> bytes:

@@ -4,6 +4,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from fisherscope.runs.layout import EPOCHS, GONE, LOCK, OUTCOMES, RUN, SPECTRA, 
 from fisherscope.runs.lock import holder
 
 Spectra = list["np.ndarray[Any, Any] | None"]
+READERS = 4
+"""Files read at once; each takes its size in memory twice over."""
+
 FIXED = ("run_id", "path", "status", "reason", "created", "updated")
 
 
@@ -159,19 +163,30 @@ class Runs:
         return self.paths[run_id]
 
     def _frame(self, name: str, empty: dict[str, Any]) -> pl.DataFrame:
-        frames, before = [], len(self.damaged)
-        for run_id, path in self.paths.items():
-            try:
-                rows = frame_of_lines(path / name)
-            except DamagedRunError as error:
-                self.damaged[path / name] = str(error)
-                continue
-            if rows is not None:
-                frames.append(rows.select(pl.lit(run_id).alias("run_id"), pl.exclude("run_id")))
-        _warn(dict(list(self.damaged.items())[before:]))
+        with ThreadPoolExecutor(READERS) as pool:
+            read = list(pool.map(lambda path: _rows(path / name), self.paths.values()))
+        damaged = {
+            path / name: str(rows)
+            for path, rows in zip(self.paths.values(), read, strict=True)
+            if isinstance(rows, DamagedRunError)
+        }
+        self.damaged.update(damaged)
+        _warn(damaged)
+        frames = [
+            rows.select(pl.lit(run_id).alias("run_id"), pl.exclude("run_id"))
+            for run_id, rows in zip(self.paths, read, strict=True)
+            if isinstance(rows, pl.DataFrame)
+        ]
         if not frames:
             return pl.DataFrame(schema={"run_id": pl.String, **empty})
         return pl.concat(frames, how="diagonal_relaxed")
+
+
+def _rows(path: Path) -> pl.DataFrame | DamagedRunError | None:
+    try:
+        return frame_of_lines(path)
+    except DamagedRunError as error:
+        return error
 
 
 def _places(root: Path) -> Iterator[Path]:
