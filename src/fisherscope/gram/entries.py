@@ -1,0 +1,206 @@
+"""Entries into the model: which of a forward's inputs carry samples, and so what each call does with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils import _pytree as pytree
+
+from fisherscope.gram.errors import AmbiguousBatchError, NotSplittableError
+from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_grouping
+from fisherscope.gram.probe import Entry, Finding, Keys, Plan, entry_of, probe
+from fisherscope.gram.rules import signature_of
+from fisherscope.gram.sources import Source, Sources, tensors_in
+
+_plans: WeakKeyDictionary[nn.Module, dict[Any, tuple[Any, Plan]]] = WeakKeyDictionary()
+
+
+class Entries:
+    """Follows which module call is the outermost, and answers how its inner calls split by sample.
+
+    Args:
+        parameters: Those measured, by name.
+        batch: Dimension that carries the samples, or one for each input by name; None to find out.
+        sample_of: The sample of each row, where the rows of several samples are mixed; (rows,) integers.
+    """
+
+    def __init__(
+        self, parameters: dict[str, Tensor], batch: int | Mapping[str, int | None] | None, sample_of: Tensor | None
+    ) -> None:
+        self.parameters, self.batch, self.sample_of = parameters, batch, sample_of
+        self.current: Entry | None = None
+        self.count = 0
+        self.samples: int | None = None
+        self.packed_order: Tensor | None = None
+        self._plan: Plan = {}
+        self._keys = Keys()
+        self._renewed = False
+        self._packings: dict[int, Tensor] = {}
+
+    def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A forward of the model starts: find its plan, probing the first time.
+
+        Raises:
+            AmbiguousBatchError: The batch dimension can't be told.
+        """
+        self.current, self._plan = self._planned(module, args, kwargs)
+        self.count += 1
+        self.samples, self._keys, self._renewed = self.current.samples, Keys(), False
+
+    def end(self, module: nn.Module) -> None:
+        """The forward of `module` has ended."""
+        if self.current is not None and module is self.current.module:
+            self.current, self._plan, self._keys = None, {}, Keys()
+
+    def note_packing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Remember which sample each row of a packed sequence belongs to."""
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, PackedSequence):
+                self._packings[len(value.data)] = packed_rows(value.batch_sizes, value.sorted_indices)
+                self.packed_order = value.sorted_indices
+
+    # Plans -----------------------------------------------------------------------------------------
+
+    def _planned(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Entry, Plan]:
+        if self.sample_of is not None:
+            return Entry(module, args, kwargs, (), int(self.sample_of.max()) + 1), {}
+        signature = self._signature(module, args, kwargs)
+        cache = _plans.setdefault(module, {})
+        if signature in cache:
+            dim, plan = cache[signature]
+            entry = entry_of(module, args, kwargs, dim)
+            if entry is not None:
+                return entry, plan
+        dim, entry, plan = self._probed(module, args, kwargs)
+        cache[signature] = (dim, plan)
+        return entry, plan
+
+    def _signature(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        """What a plan depends on: the inputs' form and kind, the mode, the parameters; not the sizes."""
+        leaves, tree = pytree.tree_flatten((args, kwargs))
+        kinds = tuple(
+            (leaf.dtype, leaf.dim(), *(min(size, 2) for size in leaf.shape[:2]))
+            if isinstance(leaf, Tensor)
+            else str(leaf)[:80]
+            for leaf in leaves
+        )
+        return str(tree), module.training, str(self.batch), tuple(self.parameters), kinds
+
+    def _probed(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Entry, Plan]:
+        """Try each dimension that might carry the batch: the one whose calls all follow the samples.
+
+        Where some call follows them along neither (it mixes samples, say), the one with fewer such calls;
+        a tie is an error.
+        """
+        tried: list[tuple[int, Any, Entry, Plan]] = []
+        failed: list[str] = []
+        for dim in (self.batch,) if self.batch is not None else (0, 1):
+            entry = entry_of(module, args, kwargs, dim)
+            if entry is None or (entry.samples < 2 and dim == 1 and self.batch is None):
+                continue
+            try:
+                plan = probe(entry, self.parameters, signature_of)
+            except Exception as error:  # noqa: BLE001  (whatever the user's model raises on part of a batch)
+                failed.append(f"dimension {dim}: the model raised {type(error).__name__}: {str(error)[:200]}")
+                continue
+            problems = [f"{key[0]}: {found.problem}" for key, found in plan.items() if found.problem]
+            failed += [f"dimension {dim}: in {text}" for text in problems[:1]]
+            tried.append((len(problems), dim, entry, plan))
+        tried.sort(key=lambda attempt: attempt[0])
+        if len(tried) == 1 or (len(tried) == 2 and tried[0][0] < tried[1][0]):
+            _, dim, entry, plan = tried[0]
+            return dim, entry, plan
+        raise AmbiguousBatchError(_batch_text(module, args, kwargs, [attempt[1] for attempt in tried], failed))
+
+    # Questions -------------------------------------------------------------------------------------
+
+    def finding(
+        self, name: str, found: dict[str, Source], values: dict[str, Any], out: Tensor, sources: Sources
+    ) -> Finding:
+        """How this call treats the samples."""
+        key = self._keys.next(name, found)
+        if self.sample_of is not None:
+            return _by_rows(self.sample_of, values, out, sources)
+        if self.current is None:
+            return _outside(self.samples, values, out, sources)
+        if key not in self._plan and not self._renewed and not self._packings:
+            self._renewed = True  # the model took another path than when it was probed: look once more
+            self._plan.update(probe(self.current, self.parameters, signature_of))
+        return self._plan.get(key) or Finding(
+            problem="the probe on part of the batch did not meet this call: which calls are made depends on the data"
+        )
+
+    def grouping(self, finding: Finding, out: torch.Size) -> Grouping:
+        """The samples of a call's output.
+
+        Raises:
+            NotSplittableError: Its rows are not those of the samples.
+        """
+        if finding.problem is not None:
+            raise NotSplittableError(finding.problem)
+        if self.sample_of is not None:
+            return rows_grouping(self.sample_of, finding.layouts["out"].dim)
+        assert self.samples is not None, "a call is planned after an entry"
+        layout = finding.layouts.get("out")
+        if self._packings and (finding.packed or (layout is not None and layout.outer is None)):
+            dim = next((d for d, size in enumerate(out) if size in self._packings), None)
+            if dim is not None:
+                return rows_grouping(self._packings[out[dim]], dim, self.samples)
+        if layout is None:
+            raise NotSplittableError("the number of its rows is not a multiple of the number of samples")
+        grouping = Grouping(self.samples, layout)
+        if not grouping.fits(out):
+            raise NotSplittableError(
+                f"its output {tuple(out)} does not hold {self.samples} samples along dimension "
+                f"{grouping.dim} as it did when the model was probed"
+            )
+        return grouping
+
+
+def _by_rows(sample_of: Tensor, values: dict[str, Any], out: Tensor, sources: Sources) -> Finding:
+    """Rows said by hand: the one dimension as long as `sample_of`."""
+    length = len(sample_of)
+    dims = [dim for dim, size in enumerate(out.shape) if size == length]
+    if len(dims) == 1:
+        return Finding({"out": Layout(dims[0])})
+    if not dims and all(sources.get(t) is not None for _, t in tensors_in(values)):
+        return Finding(derived=True)
+    return Finding(
+        problem=f"{len(dims)} of its output's dimensions {tuple(out.shape)} have the {length} rows of sample_of"
+    )
+
+
+def _outside(samples: int | None, values: dict[str, Any], out: Tensor, sources: Sources) -> Finding:
+    """A call in the user's own code, not inside a module: by shape alone, where that is plain."""
+    if all(sources.get(t) is not None for _, t in tensors_in(values)):
+        return Finding(derived=True)
+    if samples is None:
+        return Finding(problem="it was called before the model's forward, so that the samples are not known yet")
+    layouts = {}
+    for argument, tensor in [*tensors_in(values), ("out", out)]:
+        same = [dim for dim, size in enumerate(tensor.shape) if size == samples]
+        if len(same) == 1:
+            layouts[argument] = Layout(same[0])
+    if "out" in layouts:
+        return Finding(layouts)
+    return Finding(
+        problem=f"it is called outside the model's forward, and its output {tuple(out.shape)} does not show which "
+        f"dimension holds the {samples} samples"
+    )
+
+
+def _batch_text(module: nn.Module, args: Any, kwargs: Any, tried: list[Any], failed: list[str]) -> str:
+    shapes = [tuple(leaf.shape) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    head = f"Finding the batch dimension of {type(module).__name__}, called with tensors of shape {shapes}: "
+    if tried:
+        dims = " and ".join(str(dim) for dim in tried)
+        why = f" ({'; '.join(failed)})" if failed else ""
+        return head + f"dimensions {dims} both behave as a batch{why}. Say which: record_gram(model, batch={tried[0]})."
+    if not shapes:
+        return head + "no tensor among its inputs. Say which sample each row belongs to: record_gram(model, sample_of=…)."
+    return head + "; ".join(failed) + ". Say which dimension holds the samples (batch=0), or sample_of=… for rows."

@@ -1,0 +1,51 @@
+"""Fused mode: the parameter's gradient is taken as the sum of the per-sample ones, formed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fisherscope.gram.sources import Source
+
+Totals = Callable[[Tensor], list[Tensor | None]]
+"""Gradient of the call's output → gradients of its parameters, in their order."""
+
+
+def attachable(name: str, found: Mapping[str, Source], parameters: Mapping[str, Tensor]) -> bool:
+    """Whether the call's parameters can be cut off and given back: plain leaves of a costly function."""
+    return (name == "linear" or name.startswith("conv")) and all(
+        len(source.leaves) == 1 and source.tensor is parameters[source.leaves[0]] for source in found.values()
+    )
+
+
+def detached_call(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], found: Mapping[str, Source]
+) -> Any:
+    """The call with its parameters cut off: the backend then forms the input's gradient alone."""
+    cut = {id(source.tensor): source.tensor.detach() for source in found.values()}
+    out = func(*(cut.get(id(a), a) for a in args), **{k: cut.get(id(v), v) for k, v in kwargs.items()})
+    # A user's in-place operation on a view that a custom function returns is an error: return no view.
+    return torch.ops.aten._unsafe_view(out, out.shape) if out._is_view() else out
+
+
+def attached(out: Tensor, totals: Totals, found: Mapping[str, Source]) -> Tensor:
+    """`out`, with gradients for the parameters that `detached_call` cut off."""
+    result: Tensor = _Attached.apply(out, totals, *(source.tensor for source in found.values()))  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Attached(torch.autograd.Function):
+    """Gives a call its parameters back: passes the gradient on, and their per-sample sums to them."""
+
+    @staticmethod
+    def forward(ctx: Any, out: Tensor, totals: Totals, *_: Tensor) -> Tensor:
+        ctx.mark_dirty(out)  # the same memory: no copy, no view
+        ctx.totals = totals
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+        return gradient, None, *ctx.totals(gradient)

@@ -1,0 +1,62 @@
+"""Hearing the gradient of a call's output, also where the output is a view that is overwritten later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def listen(results: list[Tensor], report: Callable[[Tensor], None], is_source: Callable[[Tensor], bool]) -> Any:
+    """Call `report(gradient)` when the gradient of a call's first output is complete.
+
+    The hook sits on the graph node, not the tensor: an output that is a view and is written into later
+    (an in-place activation) would never fire. Where the call made a view of a fresh tensor (a linear
+    layer on three dimensions), the node of that tensor is the call's.
+
+    Returns:
+        A handle that removes the hook.
+    """
+    target = results[0]
+    base = target._base
+    if target._is_view() and base is not None and base.grad_fn is not None and not is_source(base):
+        size, stride, offset = target.shape, target.stride(), int(target.storage_offset())
+        number = base.output_nr
+        return base.grad_fn.register_prehook(
+            lambda gradients: _hear(gradients[number], lambda g: report(_viewed(g, size, stride, offset)))
+        )
+    assert target.grad_fn is not None, "a call that receives a parameter has a node"
+    place = target.output_nr
+    return target.grad_fn.register_prehook(lambda gradients: _hear(gradients[place], report))
+
+
+def listen_to_all(results: list[Tensor], report: Callable[[Any], None]) -> Any:
+    """Call `report(gradients)` once the gradients of all outputs that are used have come."""
+    return torch.autograd.graph.register_multi_grad_hook(
+        [result for result in results if result.requires_grad], report, mode="all"
+    )
+
+
+@contextmanager
+def quiet(gradient: Any) -> Iterator[None]:
+    """No recording of gradients, no autocast, no interception while columns are formed."""
+    device = gradient.device.type if isinstance(gradient, Tensor) else "cpu"
+    with ExitStack() as stack:
+        stack.enter_context(torch._C.DisableTorchFunction())
+        stack.enter_context(torch.no_grad())
+        if torch.is_autocast_enabled(device):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+def _hear(gradient: Tensor | None, report: Callable[[Tensor], None]) -> None:
+    if gradient is not None:
+        report(gradient)
+
+
+def _viewed(gradient: Tensor, size: torch.Size, stride: tuple[int, ...], offset: int) -> Tensor:
+    """The gradient of a base, as its view lies in it."""
+    return gradient.contiguous().as_strided(size, stride, offset)

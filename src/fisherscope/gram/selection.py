@@ -1,0 +1,84 @@
+"""Which parameters a record is about, and what of the model stands in the way of seeing their calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatch
+
+import torch
+from torch import Tensor, nn
+
+from fisherscope.gram.errors import GramError
+
+Chosen = str | Sequence[str] | Callable[[str, Tensor], bool] | None
+
+_HAND_ON = ("DistributedDataParallel", "OptimizedModule")  # wrappers: what they wrap is the model
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The module inside `torch.compile`'s wrapper, whose parameters keep their own names."""
+    inner = getattr(model, "_orig_mod", None)
+    return inner if isinstance(inner, nn.Module) else model
+
+
+def is_wrapper(module: nn.Module) -> bool:
+    """Whether the module only hands its input on to the one it wraps."""
+    return type(module).__name__ in _HAND_ON
+
+
+def trainable(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters that receive gradients, by name.
+
+    Raises:
+        GramError: There is none.
+    """
+    found: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not found:
+        raise GramError(
+            "record_gram(model): the model has no trainable parameter; a Gram matrix is made of their gradients. "
+            "Set requires_grad=True on those that are to be measured."
+        )
+    return found
+
+
+def selected(parameters: Mapping[str, Tensor], chosen: Chosen) -> dict[str, Tensor]:
+    """The parameters that a pattern, several patterns or a predicate choose.
+
+    Raises:
+        GramError: None is chosen.
+    """
+    if chosen is None:
+        return dict(parameters)
+    if callable(chosen):
+        kept = {name: p for name, p in parameters.items() if chosen(name, p)}
+    else:
+        patterns = [chosen] if isinstance(chosen, str) else chosen
+        kept = {name: p for name, p in parameters.items() if any(fnmatch(name, pattern) for pattern in patterns)}
+    if not kept:
+        names = ", ".join(list(parameters)[:8])
+        raise GramError(
+            f"record_gram(model, parameters={chosen!r}): this chooses none of the {len(parameters)} trainable "
+            f"parameters ({names}, …); give a name, a pattern such as 'head.*', or a predicate (name, tensor) -> bool."
+        )
+    return kept
+
+
+def scripted(model: nn.Module) -> dict[int, str]:
+    """Parameters inside scripted or traced modules, whose calls can't be seen: id → the module's path."""
+    return {
+        id(parameter): path or type(model).__name__
+        for path, module in model.named_modules()
+        if isinstance(module, torch.jit.ScriptModule)
+        for parameter in module.parameters()
+    }
+
+
+def circumstances(model: nn.Module, inner: nn.Module) -> list[str]:
+    """What a reader of the result should know about the model it came from."""
+    notes = []
+    compiled = model is not inner or any(m._compiled_call_impl is not None for m in inner.modules())
+    if compiled:
+        notes.append("the model is compiled; this step ran eagerly, so that its calls could be seen")
+    if any(type(module).__name__ == "DistributedDataParallel" for module in model.modules()):
+        notes.append("distributed: this is the Gram of this rank's samples alone")
+    return notes
