@@ -1,7 +1,19 @@
 """What runs say: the landscape of a sweep, tests of the paper's claims, selection, tables. No torch."""
 
 from fisherscope.analysis.errors import AnalysisError
+from fisherscope.analysis.paper_claims import claims
 from fisherscope.analysis.plane import Landscape, landscape
 from fisherscope.analysis.settings import Settings, settings
+from fisherscope.analysis.verdicts import Claim, Claims, Part
 
-__all__ = ["AnalysisError", "Landscape", "Settings", "landscape", "settings"]
+__all__ = [
+    "AnalysisError",
+    "Claim",
+    "Claims",
+    "Landscape",
+    "Part",
+    "Settings",
+    "claims",
+    "landscape",
+    "settings",
+]

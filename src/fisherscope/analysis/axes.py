@@ -1,8 +1,8 @@
 """Any measure of any run at any epoch: recorded, averaged from measured steps, or recomputed from spectra.
 
 Names: a column of the epoch rows (`fisher/cond_mean`, `val/error`; `fisher/` may be left out); a column of
-the step rows with `_mean`, `_geomean` or `_median` (`effective_rank_mean`), each measurement weighted by the
-steps it stands for; `cond_mean@RULE`, recomputed by that non-zero rule (`cond_geomean@relative:1e-2`);
+the step rows with `_mean`, `_geomean`, `_median` (`effective_rank_mean`; each measurement weighted by the
+steps it stands for) or `_last`; `cond_mean@RULE`, recomputed by that non-zero rule (`cond_geomean@relative:1e-2`);
 `energy_density`, L_K over its mechanical null Σ α/sqrt(|B|); `noise_scale`, the ratio of means.
 """
 
@@ -21,7 +21,7 @@ COND, ENERGY = "fisher/cond_mean", "fisher/energy_sum"
 """The paper's axes: C̄_K and L_K."""
 
 PREFIXES = ("", "fisher/", "noise/", "gradient/", "test/", "time/")
-MEANS = ("_mean", "_geomean", "_median")
+MEANS = ("_mean", "_geomean", "_median", "_last")
 ALIASES = {"C": COND, "L": ENERGY, "cond": COND, "energy": ENERGY}
 
 
@@ -152,7 +152,9 @@ def _means(
         seen = int(np.searchsorted(number, step, side="left"))  # step k is done once k + 1 steps are
         if not seen:
             continue
-        if mean == "_median":
+        if mean == "_last":
+            yield run_id, epoch, float(values[seen - 1])
+        elif mean == "_median":
             yield run_id, epoch, measures.weighted_median(values[:seen].tolist(), weights[:seen].tolist())
         else:
             average = float(sums[seen - 1] / total[seen - 1])
