@@ -15,6 +15,8 @@ from torch import Tensor
 
 # Products of this many terms are rounded once each; longer ones are added up in float64.
 _SEGMENT = 8192
+# Products of fewer terms take less time in one piece than by half the blocks.
+_WIDE = 4096
 # A pairwise product is kept only if sum_t |a_t||d_t| <= this many times |g_i| (cancellation).
 _CANCELLATION = 8.0
 
@@ -37,7 +39,7 @@ class Products:
     """What is kept of one parameter's columns."""
 
     gram: Tensor  # (n, n) float64
-    total: Tensor  # (r * q,) the columns' sum
+    total: Tensor | None  # (r * q,) the columns' sum, where it came with the products
     error: Tensor  # (n,) bound of the relative error of gram[i, i]: eps x growth
 
 
@@ -77,6 +79,11 @@ class Columns:
             stop = min(start + step, rows)
             yield start, stop, self.block(start, stop, dtype)
 
+    def total(self, arithmetic: Arithmetic) -> Tensor:
+        """The columns' sum, (r * q,)."""
+        dtype = arithmetic.of(torch.empty(0, dtype=self.dtype))
+        return torch.cat([block.flatten(1).sum(0) for _, _, block in self.blocks(arithmetic, dtype)])
+
     def products(self, arithmetic: Arithmetic) -> Products:
         """Inner products of all pairs, and the sum. Time n·p (blocks) + n²·p/2."""
         dtype = arithmetic.of(torch.empty(0, dtype=self.dtype))
@@ -110,8 +117,8 @@ class Columns:
 
 def symmetric_product(matrix: Tensor) -> Tensor:
     """M Mᵀ in float64 from (n, k) M: upper blocks only, sums of segments in float64."""
-    n = matrix.shape[0]
-    if n < 64 or matrix.is_cuda:
+    n, k = matrix.shape
+    if n < 64 or k < _WIDE or matrix.is_cuda:
         return segmented_product(matrix, matrix)
     step = -(-n // 4) if n >= 128 else -(-n // 2)
     gram = torch.empty(n, n, dtype=torch.float64, device=matrix.device)
@@ -126,6 +133,8 @@ def symmetric_product(matrix: Tensor) -> Tensor:
 def segmented_product(left: Tensor, right: Tensor) -> Tensor:
     """L Rᵀ in float64 from (n, k) and (m, k), products in their dtype over segments of k."""
     k = left.shape[1]
+    if k <= _SEGMENT:
+        return (left @ right.T).double()
     gram = torch.zeros(left.shape[0], right.shape[0], dtype=torch.float64, device=left.device)
     for start in range(0, k, _SEGMENT):
         gram += left[:, start : start + _SEGMENT] @ right[:, start : start + _SEGMENT].T
@@ -177,6 +186,7 @@ class Outer(Columns):
         self.left, self.right = left, right
         self.samples, self.shape = left.shape[0], torch.Size(shape)
         self.dtype, self.device = left.dtype, left.device
+        self._left_pairs: Tensor | None = None
 
     @property
     def positions(self) -> int:
@@ -192,30 +202,50 @@ class Outer(Columns):
     def nbytes(self) -> int:
         return self.left.nbytes + self.right.nbytes
 
+    def total(self, arithmetic: Arithmetic) -> Tensor:
+        dtype = arithmetic.of(self.left)
+        return (self.left.flatten(0, 1).to(dtype).T @ self.right.flatten(0, 1).to(dtype)).flatten()
+
+    def sketch(self, directions: Tensor, arithmetic: Arithmetic) -> Tensor:
+        """The sum (r, q) times (q, k) directions, without forming it: time n·t·(r + q)·k."""
+        dtype = arithmetic.of(self.left)
+        return self.left.flatten(0, 1).to(dtype).T @ (
+            self.right.flatten(0, 1).to(dtype) @ directions.to(dtype)
+        )
+
+    def left_pairs(self, arithmetic: Arithmetic) -> Tensor:
+        """Inner products of all rows of the left factor, (n·t, n·t) float64; formed once."""
+        if self._left_pairs is None:
+            left = self.left.flatten(0, 1).to(arithmetic.of(self.left))
+            self._left_pairs = symmetric_product(left)
+        return self._left_pairs
+
     def pairwise_is_cheaper(self, arithmetic: Arithmetic) -> bool:
         """Whether products of positions take fewer operations than forming the gradients."""
         n, t, (r, q) = self.samples, self.positions, self.size
+        if t > 1 and self.left.is_cuda:  # whether they cancel is looked up, which waits for the device
+            return False
         if (n * t) ** 2 * 2 * self.dtype.itemsize > 2 * arithmetic.memory_budget:
             return False
         return n * n * t * t * (r + q) < n * t * r * q + n * n * r * q // 2
 
     def products(self, arithmetic: Arithmetic) -> Products:
-        """As the contract; for few positions from the factors: (L Lᵀ) ∘ (R Rᵀ), time n²·t²·(r + q)."""
+        """As the contract; for few positions from the factors: (L Lᵀ) ∘ (R Rᵀ), time n²·t²·(r + q), "
+        "no sum."""
         if not self.pairwise_is_cheaper(arithmetic):
             return super().products(arithmetic)
         dtype = arithmetic.of(self.left)
-        left, right = self.left.to(dtype).flatten(0, 1), self.right.to(dtype).flatten(0, 1)
-        pairs = segmented_product(left, left) * segmented_product(right, right)
-        growth = torch.ones(self.samples, dtype=torch.float64, device=self.device)
-        if self.positions > 1:
-            n, t = self.samples, self.positions
-            reach = pairs.diagonal().clamp_min(0).sqrt().reshape(n, t).sum(1)
-            pairs = pairs.reshape(n, t, n, t).sum((1, 3))
-            growth = reach.square() / pairs.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
-            if bool((growth > _CANCELLATION**2).any()) and bool((reach > 0).any()):
-                return super().products(arithmetic)
-        error = growth * 2 * rounding(dtype, max(self.size))
-        return Products(pairs, (left.T @ right).flatten(), error)
+        pairs = self.left_pairs(arithmetic) * symmetric_product(self.right.to(dtype).flatten(0, 1))
+        error = 2 * rounding(dtype, max(self.size))
+        if self.positions == 1:
+            return Products(pairs, None, torch.full((self.samples,), error, device=self.device))
+        n, t = self.samples, self.positions
+        reach = pairs.diagonal().clamp_min(0).sqrt().reshape(n, t).sum(1)
+        pairs = pairs.reshape(n, t, n, t).sum((1, 3))
+        growth = reach.square() / pairs.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
+        if bool(((growth > _CANCELLATION**2) & (reach > 0)).any()):
+            return super().products(arithmetic)
+        return Products(pairs, None, growth * error)
 
     def cross(self, other: Columns, arithmetic: Arithmetic) -> Tensor:
         if isinstance(other, Outer) and self.positions == other.positions == 1:
@@ -223,6 +253,29 @@ class Outer(Columns):
             left = segmented_product(self.left[:, 0].to(dtype), other.left[:, 0].to(dtype))
             return left * segmented_product(self.right[:, 0].to(dtype), other.right[:, 0].to(dtype))
         return super().cross(other, arithmetic)
+
+
+class Margin(Columns):
+    """What adds one to every product of an outer one: gradient i = Σ_t left[i, t], a bias; (n, r)."""
+
+    def __init__(self, outer: Outer, shape: Sequence[int]) -> None:
+        self.outer = outer
+        self.samples, self.shape = outer.samples, torch.Size(shape)
+        self.dtype, self.device = outer.dtype, outer.device
+
+    def block(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+        return self.outer.left.to(dtype).sum(1, keepdim=True)
+
+    def products(self, arithmetic: Arithmetic) -> Products:
+        """As the contract; for one position the products that the weight needs too."""
+        if self.outer.positions > 1 or not self.outer.pairwise_is_cheaper(arithmetic):
+            return super().products(arithmetic)
+        dtype = arithmetic.of(self.outer.left)
+        error = torch.full((self.samples,), rounding(dtype, self.shape.numel()), device=self.device)
+        return Products(self.outer.left_pairs(arithmetic), self.outer.left[:, 0].to(dtype).sum(0), error)
+
+    def nbytes(self) -> int:
+        return self.outer.left.nbytes
 
 
 class Rows(Columns):
@@ -246,6 +299,11 @@ class Rows(Columns):
     def nbytes(self) -> int:
         return self.index.nbytes + self.values.nbytes
 
+    def total(self, arithmetic: Arithmetic) -> Tensor:
+        values = (self.values * (self.index >= 0).unsqueeze(-1)).to(arithmetic.of(self.values)).flatten(0, 1)
+        out = torch.zeros(self.size, dtype=values.dtype, device=self.device)
+        return out.index_add_(0, self.index.clamp_min(0).flatten(), values).flatten()
+
     def compact(self) -> tuple[Tensor, Rows]:
         """The table rows that occur, and the same columns over those rows alone."""
         present, place = torch.unique(self.index.clamp_min(0), return_inverse=True)
@@ -256,6 +314,7 @@ class Rows(Columns):
         """As the contract, over the rows that occur: n·(rows present)·q values in place of n·p."""
         present, compact = self.compact()
         inner = Columns.products(compact, arithmetic)
+        assert inner.total is not None, "products of blocks give the sum"
         total = torch.zeros(self.size, dtype=inner.total.dtype, device=self.device)
         total[present] = inner.total.reshape(len(present), -1)
         return Products(inner.gram, total.flatten(), inner.error)
@@ -285,7 +344,7 @@ class Tied(Columns):
         gram = outer.gram + rows.gram + cross + cross.T
         spread = (outer.gram.diagonal() * outer.error + rows.gram.diagonal() * rows.error) * 2
         error = spread / gram.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
-        return Products(gram, outer.total + rows.total, error)
+        return Products(gram, self.outer.total(arithmetic) + self.rows.total(arithmetic), error)
 
 
 class Sum(Columns):

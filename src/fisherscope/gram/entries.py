@@ -30,7 +30,10 @@ class Entries:
     """
 
     def __init__(
-        self, parameters: dict[str, Tensor], batch: int | Mapping[str, int | None] | None, sample_of: Tensor | None
+        self,
+        parameters: dict[str, Tensor],
+        batch: int | Mapping[str, int | None] | None,
+        sample_of: Tensor | None,
     ) -> None:
         self.parameters, self.batch, self.sample_of = parameters, batch, sample_of
         self.current: Entry | None = None
@@ -115,7 +118,9 @@ class Entries:
         if len(tried) == 1 or (len(tried) == 2 and tried[0][0] < tried[1][0]):
             _, dim, entry, plan = tried[0]
             return dim, entry, plan
-        raise AmbiguousBatchError(_batch_text(module, args, kwargs, [attempt[1] for attempt in tried], failed))
+        raise AmbiguousBatchError(
+            _batch_text(module, args, kwargs, [attempt[1] for attempt in tried], failed)
+        )
 
     # Questions -------------------------------------------------------------------------------------
 
@@ -132,7 +137,8 @@ class Entries:
             self._renewed = True  # the model took another path than when it was probed: look once more
             self._plan.update(probe(self.current, self.parameters, signature_of))
         return self._plan.get(key) or Finding(
-            problem="the probe on part of the batch did not meet this call: which calls are made depends on the data"
+            problem="the probe on part of the batch did not meet this call: which calls are made "
+            "depends on the data"
         )
 
     def grouping(self, finding: Finding, out: torch.Size) -> Grouping:
@@ -171,7 +177,8 @@ def _by_rows(sample_of: Tensor, values: dict[str, Any], out: Tensor, sources: So
     if not dims and all(sources.get(t) is not None for _, t in tensors_in(values)):
         return Finding(derived=True)
     return Finding(
-        problem=f"{len(dims)} of its output's dimensions {tuple(out.shape)} have the {length} rows of sample_of"
+        problem=f"{len(dims)} of its output's dimensions {tuple(out.shape)} have the {length} rows of "
+        "sample_of"
     )
 
 
@@ -180,7 +187,9 @@ def _outside(samples: int | None, values: dict[str, Any], out: Tensor, sources: 
     if all(sources.get(t) is not None for _, t in tensors_in(values)):
         return Finding(derived=True)
     if samples is None:
-        return Finding(problem="it was called before the model's forward, so that the samples are not known yet")
+        return Finding(
+            problem="it was called before the model's forward, so that the samples are not known yet"
+        )
     layouts = {}
     for argument, tensor in [*tensors_in(values), ("out", out)]:
         same = [dim for dim, size in enumerate(tensor.shape) if size == samples]
@@ -189,7 +198,8 @@ def _outside(samples: int | None, values: dict[str, Any], out: Tensor, sources: 
     if "out" in layouts:
         return Finding(layouts)
     return Finding(
-        problem=f"it is called outside the model's forward, and its output {tuple(out.shape)} does not show which "
+        problem=f"it is called outside the model's forward, and its output {tuple(out.shape)} does not "
+        "show which "
         f"dimension holds the {samples} samples"
     )
 
@@ -200,7 +210,17 @@ def _batch_text(module: nn.Module, args: Any, kwargs: Any, tried: list[Any], fai
     if tried:
         dims = " and ".join(str(dim) for dim in tried)
         why = f" ({'; '.join(failed)})" if failed else ""
-        return head + f"dimensions {dims} both behave as a batch{why}. Say which: record_gram(model, batch={tried[0]})."
+        return (
+            head + f"dimensions {dims} both behave as a batch{why}. Say which: record_gram(model, "
+            f"batch={tried[0]})."
+        )
     if not shapes:
-        return head + "no tensor among its inputs. Say which sample each row belongs to: record_gram(model, sample_of=…)."
-    return head + "; ".join(failed) + ". Say which dimension holds the samples (batch=0), or sample_of=… for rows."
+        return (
+            head + "no tensor among its inputs. Say which sample each row belongs to: record_gram(model, "
+            "sample_of=…)."
+        )
+    return (
+        head
+        + "; ".join(failed)
+        + ". Say which dimension holds the samples (batch=0), or sample_of=… for rows."
+    )

@@ -23,8 +23,9 @@ _ALIASES = {
     "rsub": "rsub",
     "mm": "matmul",
 }
-_INPLACE_DUNDER = frozenset("iadd imul isub itruediv idiv ipow imatmul".split())
+_INPLACE_DUNDER = frozenset(["iadd", "imul", "isub", "itruediv", "idiv", "ipow", "imatmul"])
 _COMPOSITES = ("torch.nn.functional", "torch.functional")
+_BACKWARD = ("self", "gradient", "retain_graph", "create_graph", "inputs")
 _CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
 
@@ -43,14 +44,19 @@ def call_name(func: Callable[..., Any]) -> tuple[str, bool]:
     return _ALIASES.get(stem, stem), inplace
 
 
-def bound(signature: Sequence[str] | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def bound(
+    signature: Sequence[str] | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
     """Arguments by name; without a signature positional ones are named by their number."""
     names = signature or [str(place) for place in range(len(args))]
     return {**dict(zip(names, args, strict=False)), **kwargs}
 
 
 def unbound(
-    values: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], signature: Sequence[str] | None
+    values: Mapping[str, Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    signature: Sequence[str] | None,
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The inverse of `bound`: (args, kwargs) with the named values in place."""
     names = signature or [str(place) for place in range(len(args))]
@@ -91,7 +97,7 @@ class Interceptor(TorchFunctionMode):
         self,
         concerns: Callable[[tuple[Any, ...], Mapping[str, Any]], bool],
         handler: Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any],
-        before_backward: Callable[[Tensor], None] | None = None,
+        before_backward: Callable[[Tensor, Tensor | None, bool], None] | None = None,
     ) -> None:
         super().__init__()
         self._concerns, self._handler, self._before_backward = concerns, handler, before_backward
@@ -101,7 +107,12 @@ class Interceptor(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func is Tensor.backward and self._before_backward is not None:
-            self._before_backward(args[0])
+            given = bound(_BACKWARD, args, kwargs)
+            keeps_graph = given.get("retain_graph")
+            creates = bool(given.get("create_graph"))
+            self._before_backward(
+                args[0], given.get("gradient"), creates if keeps_graph is None else keeps_graph
+            )
         if not self._concerns(args, kwargs):
             return func(*args, **kwargs)
         opened = open_composite(func)

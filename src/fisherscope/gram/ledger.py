@@ -9,19 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns import Arithmetic, Columns, Dense, Outer, Products, joined
+from fisherscope.gram.columns import Arithmetic, Columns, joined
 from fisherscope.gram.errors import GramError
-
-
-@dataclass
-class Share:
-    """One use's columns, in the coordinates of a view of the leaf (`geometry`)."""
-
-    columns: Columns
-    geometry: Tensor
-    entry: int = 0  # which forward of the model the use belongs to
-    total: Tensor | None = None  # the columns' sum, where it is known already
-    products: Products | None = None
+from fisherscope.gram.joining import Share, independent, is_whole, on_leaf
+from fisherscope.gram.residual import miss
 
 
 @dataclass
@@ -98,50 +89,49 @@ class Ledger:
             raise GramError("its gradient came from a call that the recorder did not see")
         leaf = self.parameters[name]
         if self.accumulate:
-            self._store(name, shares, gradient, leaf, self.passes.number(name, {share.entry for share in shares}))
+            self._store(
+                name, shares, gradient, leaf, self.passes.number(name, {share.entry for share in shares})
+            )
             return
         if name in self.tallies:
             raise GramError(
                 "a second backward pass of the same step reached it; say accumulate=True, which keeps the "
                 "columns of each pass until the step is complete"
             )
-        parts = _independent(shares, leaf, self.arithmetic)
-        products = [self.multiply(part) for part in parts]
+        parts = independent(shares, leaf, self.arithmetic)
+        products = [part.multiply(self.arithmetic) for part in parts]
         gram, spread = products[0].gram, products[0].error * products[0].gram.diagonal()
         for more in products[1:]:
             gram, spread = gram + more.gram, spread + more.error * more.gram.diagonal()
-        self._count(name, gram, _miss(parts, gradient, leaf), gradient, spread)
+        self._count(name, gram, miss(parts, gradient, leaf, self.arithmetic), spread)
 
-    def multiply(self, share: Share) -> Products:
-        """The products of a share's columns, formed once; fills in their sum."""
-        if share.products is None:
-            share.products = share.columns.products(self.arithmetic)
-        share.total = share.products.total if share.total is None else share.total
-        return share.products
-
-    def _count(self, name: str, gram: Tensor, miss: Tensor, gradient: Tensor, spread: Tensor) -> None:
+    def _count(self, name: str, gram: Tensor, miss: Tensor, spread: Tensor) -> None:
         if self.gram is None:
             self.gram, self.spread = torch.zeros_like(gram), torch.zeros_like(gram.diagonal())
         if gram.shape != self.gram.shape:
             raise GramError(
-                f"it has {gram.shape[0]} samples where the parameters before it have {self.gram.shape[0]}; calls of "
+                f"it has {gram.shape[0]} samples where the parameters before it have "
+                f"{self.gram.shape[0]}; calls of "
                 "one backward pass must be on the same samples"
             )
         self.gram += gram.to(self.gram.device)
         assert self.spread is not None
         self.spread += spread.to(self.spread.device)
-        trace = gram.diagonal().sum()
-        scale = torch.maximum(gradient.double().norm(), trace.clamp_min(0).sqrt())
-        self.tallies[name] = Tally(trace, gram.sum(), miss, scale, gram if self.keep_layers else None)
+        trace, mean_square = gram.diagonal().sum(), gram.sum()
+        scale = (
+            torch.maximum(mean_square, trace).clamp_min(0).sqrt()
+        )  # of the gradient, and of the samples' alone
+        self.tallies[name] = Tally(trace, mean_square, miss, scale, gram if self.keep_layers else None)
 
     # Several backward passes in one step -------------------------------------------------------
 
-    def _store(self, name: str, shares: list[Share], gradient: Tensor, leaf: Tensor, pass_number: int) -> None:
-        parts = _independent(shares, leaf, self.arithmetic)
-        if len(parts) > 1 or _place(parts[0].geometry) != _place(_whole(leaf)):
-            parts = [_on_leaf(shares, leaf, self.arithmetic)]
-        self._add_up(parts[0])
-        miss, columns = _miss(parts, gradient, leaf), parts[0].columns
+    def _store(
+        self, name: str, shares: list[Share], gradient: Tensor, leaf: Tensor, pass_number: int
+    ) -> None:
+        parts = independent(shares, leaf, self.arithmetic)
+        if len(parts) > 1 or not is_whole(parts[0].geometry, leaf):
+            parts = [on_leaf(shares, leaf, self.arithmetic)]
+        missed, columns = miss(parts, gradient, leaf, self.arithmetic), parts[0].columns
         before = self.stored[name].get(pass_number)
         self.stored_bytes += columns.nbytes()
         if self.stored_bytes > self.arithmetic.memory_budget:
@@ -154,14 +144,11 @@ class Ledger:
         size = gradient.double().norm()
         zero = torch.zeros((), dtype=torch.float64)
         self.tallies[name] = Tally(
-            zero, zero, miss if old is None else old.miss + miss, size if old is None else old.scale + size
+            zero,
+            zero,
+            missed if old is None else old.miss + missed,
+            size if old is None else old.scale + size,
         )
-
-    def _add_up(self, share: Share) -> None:
-        if share.total is None:
-            dtype = self.arithmetic.of(torch.empty(0, dtype=share.columns.dtype))
-            blocks = share.columns.blocks(self.arithmetic, dtype)
-            share.total = torch.cat([block.flatten(1).sum(0) for _, _, block in blocks])
 
     def assemble(self) -> None:
         """The Gram of the whole step from the stored columns of its passes (samples in pass order)."""
@@ -170,7 +157,10 @@ class Ledger:
         start, total = {}, 0
         for number in passes:
             start[number], total = total, total + sizes[number]
-        self.gram, self.spread = torch.zeros(total, total, dtype=torch.float64), torch.zeros(total, dtype=torch.float64)
+        self.gram, self.spread = (
+            torch.zeros(total, total, dtype=torch.float64),
+            torch.zeros(total, dtype=torch.float64),
+        )
         for name, columns in self.stored.items():
             gram, spread = torch.zeros_like(self.gram), torch.zeros_like(self.spread)
             for a, left in columns.items():
@@ -189,83 +179,3 @@ class Ledger:
             scale = torch.maximum(old.scale.cpu(), gram.diagonal().sum().clamp_min(0).sqrt())
             kept = gram if self.keep_layers else None
             self.tallies[name] = Tally(gram.diagonal().sum(), gram.sum(), old.miss.cpu(), scale, kept)
-
-
-def _place(geometry: Tensor) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    return tuple(geometry.shape), tuple(geometry.stride()), geometry.storage_offset()
-
-
-def _independent(shares: list[Share], leaf: Tensor, arithmetic: Arithmetic) -> list[Share]:
-    """Shares whose products may be added: those on the same elements joined, disjoint ones apart."""
-    whole = [_upright(share, leaf) for share in shares]
-    by_place: dict[object, list[Share]] = defaultdict(list)
-    for share in whole:
-        by_place[_place(share.geometry)].append(share)
-    groups = list(by_place.values())
-    if len(groups) > 1 and not _disjoint([group[0].geometry for group in groups], leaf):
-        return [_on_leaf(shares, leaf, arithmetic)]
-    out = []
-    for group in groups:
-        if len(group) == 1:
-            out.append(group[0])
-        else:
-            out.append(Share(joined([share.columns for share in group]), group[0].geometry))
-    return out
-
-
-def _upright(share: Share, leaf: Tensor) -> Share:
-    """An outer product on the transposed leaf, as one on the leaf."""
-    columns, geometry = share.columns, share.geometry
-    if isinstance(columns, Outer) and leaf.dim() == 2 and _place(geometry.mT) == _place(_whole(leaf)):
-        if geometry.shape == leaf.shape and geometry.stride() == leaf.stride():
-            return share
-        turned = Share(columns.transposed(), geometry.mT)
-        if share.total is not None:
-            turned.total = share.total.reshape(geometry.shape).mT.flatten()
-        return turned
-    return share
-
-
-def _whole(leaf: Tensor) -> Tensor:
-    return torch.empty_strided(leaf.shape, leaf.stride(), device="meta")
-
-
-def _extent(leaf: Tensor) -> int:
-    """Elements from the leaf's first to its last in storage."""
-    return 1 + sum((size - 1) * stride for size, stride in zip(leaf.shape, leaf.stride(), strict=True))
-
-
-def _disjoint(geometries: list[Tensor], leaf: Tensor) -> bool:
-    """Whether no element of the leaf's storage lies in two of the views."""
-    count = torch.zeros(_extent(leaf), dtype=torch.int8)
-    for geometry in geometries:
-        view = count.as_strided(geometry.shape, geometry.stride(), geometry.storage_offset())
-        view += 1
-    return int(count.max()) <= 1
-
-
-def _on_leaf(shares: list[Share], leaf: Tensor, arithmetic: Arithmetic) -> Share:
-    """All shares added up in the leaf's own storage order, held whole: n·p values."""
-    total: Tensor | None = None
-    for share in shares:
-        dense = share.columns.dense(arithmetic).gradients
-        wide = dense.new_zeros(dense.shape[0], _extent(leaf))
-        g = share.geometry
-        view = wide.as_strided((len(wide), *g.shape), (_extent(leaf), *g.stride()), g.storage_offset())
-        view += dense.reshape(len(dense), *g.shape)
-        total = wide if total is None else total + wide
-    assert total is not None
-    return Share(Dense(total, (total.shape[1],)), torch.empty(total.shape[1], device="meta"))
-
-
-def _miss(shares: list[Share], gradient: Tensor, leaf: Tensor) -> Tensor:
-    """|Σ columns - gradient| over the leaf's elements, as a scalar on the device."""
-    dtype = torch.promote_types(gradient.dtype, torch.float32)
-    rest = torch.empty_strided(leaf.shape, leaf.stride(), dtype=dtype, device=gradient.device)
-    rest.copy_(gradient.to_dense() if gradient.is_sparse else gradient)
-    for share in shares:
-        assert share.total is not None, "products are formed before the check"
-        g = share.geometry
-        view = rest.as_strided(g.shape, g.stride(), g.storage_offset())
-        view -= share.total.reshape(g.shape)
-    return rest.norm().double()

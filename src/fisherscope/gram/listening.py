@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 
-def listen(results: list[Tensor], report: Callable[[Tensor], None], is_source: Callable[[Tensor], bool]) -> Any:
+def listen(
+    results: list[Tensor], report: Callable[[Tensor], None], is_source: Callable[[Tensor], bool]
+) -> Any:
     """Call `report(gradient)` when the gradient of a call's first output is complete.
 
     The hook sits on the graph node, not the tensor: an output that is a view and is written into later

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from fisherscope.gram.columns import Dense
 from fisherscope.gram.errors import GramError
-from fisherscope.gram.ledger import Ledger, Share
+from fisherscope.gram.ledger import Share
+from fisherscope.gram.recorder import Recorder
 from fisherscope.gram.sources import leaf_geometry, without_hooks
 
 
-def per_loss_backward(
-    ledger: Ledger, reduction: Literal["mean", "sum"]
-) -> Callable[[Tensor], None]:
+def per_loss_backward(recorder: Recorder) -> Callable[[Tensor], None]:
     """`record.backward(losses)`: columns from n backward passes, then the step's own gradient.
 
     Takes n·P numbers of memory and n + 1 backward passes; exact for any model, through BatchNorm's
     coupling too, also where nothing can be split by sample.
     """
 
+    ledger, reduction = recorder.ledger, recorder.settings.reduction
+
     def backward(losses: Tensor) -> None:
         if losses.dim() != 1:
             raise GramError(
-                f"record.backward(losses) with semantics='per_loss': received a tensor of shape {tuple(losses.shape)}; "
+                "record.backward(losses) with semantics='per_loss': received a tensor of shape "
+                f"{tuple(losses.shape)}; "
                 "expected one loss a sample, shape (n,), for example F.cross_entropy(..., reduction='none')."
             )
         leaves = list(ledger.parameters.values())
@@ -37,13 +38,16 @@ def per_loss_backward(
             for loss in losses:
                 grads = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True)
                 for place, (leaf, gradient) in enumerate(zip(leaves, grads, strict=True)):
-                    rows[place].append(torch.zeros_like(leaf).flatten() if gradient is None else gradient.flatten())
+                    rows[place].append(
+                        torch.zeros_like(leaf).flatten() if gradient is None else gradient.flatten()
+                    )
         factor = 1 / len(losses) if reduction == "mean" else 1.0
         for name, row in zip(ledger.parameters, rows, strict=True):
             columns = Dense(torch.stack(row) * factor, ledger.parameters[name].shape)
             ledger.add(name, Share(columns, leaf_geometry(ledger.parameters[name])))
         ledger.seconds += time.perf_counter() - started
+        recorder.loss = (losses.mean() if reduction == "mean" else losses.sum()).detach()
+        recorder.backwards += 1
         (losses.mean() if reduction == "mean" else losses.sum()).backward()
 
     return backward
-

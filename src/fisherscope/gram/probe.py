@@ -262,7 +262,9 @@ def _order(
     outer = fitting[0]
     if outer == 1:
         return Layout(layout.dim), "confirmed"
-    return (Layout(layout.dim, None) if outer == rest else Layout(layout.dim, outer, rest // outer)), "confirmed"
+    return (
+        Layout(layout.dim, None) if outer == rest else Layout(layout.dim, outer, rest // outer)
+    ), "confirmed"
 
 
 def _order_from_inputs(finding: Finding, rest: dict[str, int], orders: dict[str, str]) -> None:
@@ -318,7 +320,15 @@ class _Watcher:
         return out
 
     def _record(
-        self, name: str, found: Any, results: Any, before: Any, depends: bool, func: Any, args: Any, kwargs: Any
+        self,
+        name: str,
+        found: Any,
+        results: Any,
+        before: Any,
+        depends: bool,
+        func: Any,
+        args: Any,
+        kwargs: Any,
     ) -> None:
         if all(self._sources.get(t) is not None for t in results):
             return
@@ -381,11 +391,38 @@ def _untouched(module: nn.Module, leaves: list[Any]) -> Iterator[None]:
 
 
 _DROPOUT = frozenset(
-    "dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout native_dropout".split()
+    [
+        "dropout",
+        "dropout1d",
+        "dropout2d",
+        "dropout3d",
+        "alpha_dropout",
+        "feature_dropout",
+        "feature_alpha_dropout",
+        "native_dropout",
+    ]
 )
 _RANDOM = frozenset(
-    "rand randn randint rand_like randn_like randint_like randperm normal bernoulli multinomial uniform "
-    "exponential geometric cauchy log_normal poisson gumbel_softmax rrelu".split()
+    [
+        "rand",
+        "randn",
+        "randint",
+        "rand_like",
+        "randn_like",
+        "randint_like",
+        "randperm",
+        "normal",
+        "bernoulli",
+        "multinomial",
+        "uniform",
+        "exponential",
+        "geometric",
+        "cauchy",
+        "log_normal",
+        "poisson",
+        "gumbel_softmax",
+        "rrelu",
+    ]
 )
 
 
@@ -408,4 +445,4 @@ def _without_dropout(name: str, args: Any, kwargs: Any) -> Any:
     return args, kwargs
 
 
-_RECURRENT = frozenset("lstm gru rnn_tanh rnn_relu".split())
+_RECURRENT = frozenset(["lstm", "gru", "rnn_tanh", "rnn_relu"])

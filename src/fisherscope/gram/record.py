@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from fisherscope.gram.errors import GramError
@@ -52,10 +51,19 @@ class GramRecord:
         """
         if self._backward is None:
             raise GramError(
-                "record.backward(losses) belongs to record_gram(model, semantics='per_loss'); with semantics='path' "
+                "record.backward(losses) belongs to record_gram(model, semantics='per_loss'); with "
+                "semantics='path' "
                 "call loss.backward() on the batch's loss."
             )
         self._backward(losses)
+
+    def take_losses(self, backward: Callable[[Tensor], None]) -> None:
+        """What `backward` does with semantics='per_loss'."""
+        self._backward = backward
+
+    def fill(self, gram: Tensor) -> None:
+        """The matrix (n, n), scaled, on the CPU."""
+        self._gram, self.batch_size = gram, gram.shape[0]
 
     @property
     def gram(self) -> Tensor:
@@ -91,6 +99,9 @@ class GramRecord:
         return counts
 
     def __repr__(self) -> str:
-        size = "nothing measured" if self._gram is None else f"{self.batch_size} samples, residual {self.residual:.1e}"
+        size = (
+            "nothing measured"
+            if self._gram is None
+            else f"{self.batch_size} samples, residual {self.residual:.1e}"
+        )
         return f"GramRecord({self.semantics}, {self.status}: {size})"
-

@@ -35,7 +35,8 @@ def trainable(model: nn.Module) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not found:
         raise GramError(
-            "record_gram(model): the model has no trainable parameter; a Gram matrix is made of their gradients. "
+            "record_gram(model): the model has no trainable parameter; a Gram matrix is made of their "
+            "gradients. "
             "Set requires_grad=True on those that are to be measured."
         )
     return found
@@ -53,12 +54,16 @@ def selected(parameters: Mapping[str, Tensor], chosen: Chosen) -> dict[str, Tens
         kept = {name: p for name, p in parameters.items() if chosen(name, p)}
     else:
         patterns = [chosen] if isinstance(chosen, str) else chosen
-        kept = {name: p for name, p in parameters.items() if any(fnmatch(name, pattern) for pattern in patterns)}
+        kept = {
+            name: p for name, p in parameters.items() if any(fnmatch(name, pattern) for pattern in patterns)
+        }
     if not kept:
         names = ", ".join(list(parameters)[:8])
         raise GramError(
-            f"record_gram(model, parameters={chosen!r}): this chooses none of the {len(parameters)} trainable "
-            f"parameters ({names}, …); give a name, a pattern such as 'head.*', or a predicate (name, tensor) -> bool."
+            f"record_gram(model, parameters={chosen!r}): this chooses none of the {len(parameters)} "
+            "trainable "
+            f"parameters ({names}, …); give a name, a pattern such as 'head.*', or a predicate (name, "
+            "tensor) -> bool."
         )
     return kept
 

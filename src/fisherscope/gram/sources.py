@@ -12,10 +12,35 @@ from torch import Tensor
 
 # Functions whose output holds the elements of their input, each at most once: gradients keep their
 # inner products through them, so a parameter's view is as good as the parameter.
-_COPIES = frozenset("to float half bfloat16 double type type_as clone contiguous".split())
+_COPIES = frozenset(["to", "float", "half", "bfloat16", "double", "type", "type_as", "clone", "contiguous"])
 _VIEWS = frozenset(
-    "t transpose permute view reshape unsqueeze squeeze flatten unflatten narrow select chunk split "
-    "unbind swapaxes swapdims movedim moveaxis view_as reshape_as getitem tensor_split T mT adjoint".split()
+    [
+        "t",
+        "transpose",
+        "permute",
+        "view",
+        "reshape",
+        "unsqueeze",
+        "squeeze",
+        "flatten",
+        "unflatten",
+        "narrow",
+        "select",
+        "chunk",
+        "split",
+        "unbind",
+        "swapaxes",
+        "swapdims",
+        "movedim",
+        "moveaxis",
+        "view_as",
+        "reshape_as",
+        "getitem",
+        "tensor_split",
+        "T",
+        "mT",
+        "adjoint",
+    ]
 )
 
 
@@ -75,7 +100,9 @@ class Sources:
                 found[name] = source
         return found
 
-    def derive(self, name: str, out: Tensor, inputs: Iterable[Source], args: Any, kwargs: Any, func: Any) -> None:
+    def derive(
+        self, name: str, out: Tensor, inputs: Iterable[Source], args: Any, kwargs: Any, func: Any
+    ) -> None:
         """Record `out` = func(*args) as a value made of `inputs`."""
         inputs = list(inputs)
         leaves = tuple(sorted({leaf for source in inputs for leaf in source.leaves}))

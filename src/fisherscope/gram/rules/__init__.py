@@ -39,6 +39,12 @@ class Call:
     entry: int = 0  # which forward of the model it belongs to
     chained_outputs: bool = False  # one output is computed from another, each by a node of its own
     outputs: list[Tensor] | None = None  # what the call gave, where its rule compares with it
+    noticed: tuple[Tensor, ...] = ()  # what the rule took from the call right after it
+    released: bool = False
+
+    def release(self) -> None:
+        """Let go of what is not needed once the columns are formed."""
+        self.values, self.outputs, self.noticed, self.released = {}, None, (), True
 
     @property
     def samples(self) -> int:
@@ -71,6 +77,7 @@ class Rule:
     keeps: bool = True  # whether the formula needs the call's inputs
     draws: bool = False  # whether the call may draw random numbers that a replay must repeat
     keeps_outputs: bool = False  # whether the formula compares with the call's outputs
+    notice: Callable[[Call, Tensor], None] | None = None  # called with the call's output right after it
 
 
 class UnsuitedError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns import Columns, Dense, Outer
+from fisherscope.gram.columns import Columns, Dense, Margin, Outer
 from fisherscope.gram.rules import Call, Rule, UnsuitedError, register
 
 
@@ -25,8 +25,12 @@ def linear(call: Call, gradient: Tensor) -> dict[str, Columns]:
         a = positions(call, call.input("input", gradient))
         columns["weight"] = Outer(d, a, call.parameters["weight"].shape)
     if "bias" in call.parameters:
-        columns["bias"] = Dense(d.sum(1), call.parameters["bias"].shape)
+        columns["bias"] = _bias(columns.get("weight"), d, call.parameters["bias"].shape)
     return columns
+
+
+def _bias(weight: Columns | None, d: Tensor, shape: torch.Size) -> Columns:
+    return Margin(weight, shape) if isinstance(weight, Outer) else Dense(d.sum(1), shape)
 
 
 def addmm(call: Call, gradient: Tensor) -> dict[str, Columns]:

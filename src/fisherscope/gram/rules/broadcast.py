@@ -19,7 +19,12 @@ def reduced(call: Call, gradient: Tensor, shape: torch.Size) -> Dense:
     split = call.split(gradient)
     others = [size for axis, size in enumerate(aligned) if axis != call.grouping.dim]
     axes = [1] + [axis + 2 for axis, size in enumerate(others) if size == 1]
-    return Dense(split.sum(axes).flatten(1) if len(axes) <= split.dim() - 2 else split.sum(axes).reshape(len(split), -1), shape)
+    return Dense(
+        split.sum(axes).flatten(1)
+        if len(axes) <= split.dim() - 2
+        else split.sum(axes).reshape(len(split), -1),
+        shape,
+    )
 
 
 def added(call: Call, gradient: Tensor) -> dict[str, Columns]:
@@ -29,7 +34,9 @@ def added(call: Call, gradient: Tensor) -> dict[str, Columns]:
         factor = call.get("alpha", 1) if name == "other" and call.name in ("add", "sub") else 1
         sign = -1 if name == "other" and call.name == "sub" else 1
         plain = reduced(call, gradient, parameter.shape)
-        columns[name] = plain if factor * sign == 1 else Dense(plain.gradients * (factor * sign), parameter.shape)
+        columns[name] = (
+            plain if factor * sign == 1 else Dense(plain.gradients * (factor * sign), parameter.shape)
+        )
     return columns
 
 

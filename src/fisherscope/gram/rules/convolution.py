@@ -67,7 +67,7 @@ def _padded(call: Call, weight: Tensor, x: Tensor) -> Tensor:
 def _weight_columns(
     x: Tensor, d: Tensor, shape: torch.Size, settings: dict[str, list[int]], groups: int, transposed: bool
 ) -> Columns:
-    n, k = x.shape[:2]
+    n, _k = x.shape[:2]
     # The weight's first dimension runs over the output's channels, or the input's where transposed.
     rows_of, whole = (x, d) if transposed else (d, x)
     per_group = shape[0] // groups

@@ -19,7 +19,9 @@ def setitem(call: Call, gradient: Tensor) -> dict[str, Columns]:
     rows = torch.arange(gradient.shape[call.grouping.dim], device=gradient.device)
     split = call.grouping.moved(0).samples_first(rows)  # (n, k) rows of a sample
     sample_of_row = torch.empty_like(rows)
-    sample_of_row[split.flatten()] = torch.arange(len(split), device=rows.device).repeat_interleave(split.shape[1])
+    sample_of_row[split.flatten()] = torch.arange(len(split), device=rows.device).repeat_interleave(
+        split.shape[1]
+    )
     sample_of = sample_of_row.reshape(shape).expand(gradient.shape)[places]
     d = gradient[places]
     kept = value.numel()

@@ -111,7 +111,17 @@ register(
     Rule(
         "batch norm",
         batch_norm,
-        ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps", "cudnn_enabled"),
+        (
+            "input",
+            "weight",
+            "bias",
+            "running_mean",
+            "running_var",
+            "training",
+            "momentum",
+            "eps",
+            "cudnn_enabled",
+        ),
     ),
 )
 register(
@@ -119,7 +129,17 @@ register(
     Rule(
         "instance norm",
         instance_norm,
-        ("input", "weight", "bias", "running_mean", "running_var", "use_input_stats", "momentum", "eps", "cudnn"),
+        (
+            "input",
+            "weight",
+            "bias",
+            "running_mean",
+            "running_var",
+            "use_input_stats",
+            "momentum",
+            "eps",
+            "cudnn",
+        ),
     ),
 )
 register("group_norm", Rule("group norm", group_norm, ("input", "num_groups", "weight", "bias", "eps")))

@@ -69,7 +69,9 @@ def recurrent(call: Call, gradient: Any) -> dict[str, Columns]:
     for mine, recorded in zip(outputs, call.outputs, strict=True):
         miss = float((mine - recorded).norm())
         if not miss <= _TOLERANCE * torch.finfo(recorded.dtype).eps * (float(recorded.norm()) + 1):
-            raise NotSplittableError("run again it gives other outputs (a backend with its own dropout masks?)")
+            raise NotSplittableError(
+                "run again it gives other outputs (a backend with its own dropout masks?)"
+            )
     used = [(out, g) for out, g in zip(outputs, gradient, strict=True) if g is not None]
     zeros = [z for run in form.runs for z in (run.at_input, run.at_state, run.at_projection) if z is not None]
     grads = torch.autograd.grad([o for o, _ in used], zeros, [g for _, g in used], allow_unused=True)
@@ -81,7 +83,9 @@ def recurrent(call: Call, gradient: Any) -> dict[str, Columns]:
     return columns
 
 
-def _columns(call: Call, form: Form, run: Run, grads: dict[int, Tensor], grouping: Grouping) -> dict[str, Columns]:
+def _columns(
+    call: Call, form: Form, run: Run, grads: dict[int, Tensor], grouping: Grouping
+) -> dict[str, Columns]:
     def rows(tensor: Tensor) -> Tensor:  # (t, b, f) → (n, positions, f)
         split = grouping.samples_first(tensor)
         return split.reshape(split.shape[0], -1, tensor.shape[-1])

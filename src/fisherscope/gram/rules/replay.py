@@ -66,9 +66,7 @@ def replay(call: Call, gradient: Tensor) -> dict[str, Columns]:
         grads = torch.autograd.grad(out, list(leaves.values()), wanted, allow_unused=True)
         for name, share in zip(names, grads, strict=True):
             shares[name].append(torch.zeros_like(call.parameters[name]) if share is None else share)
-    return {
-        name: Dense(torch.stack(shares[name]).flatten(1), call.parameters[name].shape) for name in names
-    }
+    return {name: Dense(torch.stack(shares[name]).flatten(1), call.parameters[name].shape) for name in names}
 
 
 def _same(call: Call, out: Tensor, sample: int) -> bool:

@@ -1,0 +1,75 @@
+"""What a recorded call leaves behind: its arguments, its results, its parameters' columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fisherscope.gram.columns import Arithmetic, Columns, Dense
+from fisherscope.gram.errors import NotSplittableError
+from fisherscope.gram.rules import Call, Rule, UnsuitedError, rule_of
+from fisherscope.gram.sources import Source, tensors_in, without_hooks
+
+
+def kept(rule: Rule, values: dict[str, Any], inplace: bool) -> dict[str, Any]:
+    """The call's arguments as the rule will need them, detached; overwritten ones copied."""
+    if not rule.keeps:
+        return {name: value for name, value in values.items() if not isinstance(value, Tensor)}
+    first = next(iter(values), None)
+    kept: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            value = value.detach()
+            kept[name] = value.clone() if inplace and name == first and rule.name != "assignment" else value
+        elif isinstance(value, list | tuple) and any(isinstance(item, Tensor) for item in value):
+            kept[name] = type(value)(item.detach() if isinstance(item, Tensor) else item for item in value)
+        else:
+            kept[name] = value
+    return kept
+
+
+def results(name: str, out: Any, args: tuple[Any, ...]) -> list[Tensor]:
+    if name == "setitem":
+        return [args[0]]
+    if isinstance(out, Tensor):
+        return [out]
+    return [t for _, t in tensors_in({"": out})] if isinstance(out, list | tuple) else []
+
+
+def formed(rule: Rule, call: Call, gradient: Any) -> dict[str, Columns]:
+    try:
+        return rule.formula(call, gradient)
+    except UnsuitedError as why:
+        if not rule.keeps or call.grouping.rows is not None or not isinstance(gradient, Tensor):
+            raise NotSplittableError(str(why)) from why
+        return rule_of("*").formula(call, gradient)
+
+
+def pulled_back(
+    source: Source, leaves: dict[str, Tensor], columns: Columns, arithmetic: Arithmetic
+) -> dict[str, Columns]:
+    """Columns of a computed value → of the parameters it was computed from, through the live graph."""
+    jacobian = columns.dense(arithmetic).gradients
+    jacobian = jacobian.reshape(columns.samples, *source.tensor.shape).to(source.tensor.dtype)
+    with without_hooks(leaves.values()):
+        try:
+            grads = torch.autograd.grad(
+                source.tensor, list(leaves.values()), jacobian,
+                retain_graph=True, allow_unused=True, is_grads_batched=True,
+            )  # fmt: skip
+        except RuntimeError:  # a backward that has no batching rule
+            grads = _one_by_one(source.tensor, list(leaves.values()), jacobian)
+    return {
+        name: Dense(gradient.flatten(1), leaf.shape)
+        for (name, leaf), gradient in zip(leaves.items(), grads, strict=True)
+        if gradient is not None
+    }
+
+
+def _one_by_one(value: Tensor, leaves: list[Tensor], jacobian: Tensor) -> tuple[Tensor, ...]:
+    rows = [torch.autograd.grad(value, leaves, row, retain_graph=True, allow_unused=True) for row in jacobian]
+    return tuple(
+        None if rows[0][k] is None else torch.stack([row[k] for row in rows]) for k in range(len(leaves))
+    )

@@ -1,0 +1,124 @@
+"""The end of a measurement: what was found, brought to the CPU, scaled, and how far it can be trusted."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fisherscope.gram.errors import GramError, IncompleteError
+from fisherscope.gram.record import Coverage, GramRecord
+from fisherscope.gram.recorder import Recorder
+
+# A parameter's miss is measured against its own gradient, or this share of the whole one if that is more:
+# some gradients (an attention key's bias) are zero in exact arithmetic and hold nothing but rounding.
+_NEGLIGIBLE = 1e-3
+_TOLERATED_ROUNDINGS = 256
+"""How far the columns' sum may lie from the gradient, in roundings of the backward pass."""
+
+
+def finish(recorder: Recorder, record: GramRecord) -> None:
+    """Fill the record from what its recorder has seen.
+
+    Raises:
+        GramError: With `strict`: nothing was measured, or the columns do not add up to the gradients.
+    """
+    ledger, settings = recorder.ledger, recorder.settings
+    if ledger.accumulate and ledger.stored:
+        ledger.assemble()
+    record.coverage = [_coverage(recorder, name, p) for name, p in recorder.trainable.items()]
+    record.notes += _changes(recorder)
+    record.probe_seconds = recorder.probe_seconds
+    if recorder.loss is not None:
+        record.loss = float(recorder.loss) / settings.loss_scale
+    if ledger.gram is None or ledger.spread is None:
+        record.status = _nothing(recorder)
+        if settings.strict:
+            raise GramError(f"Measuring the Gram matrix: {record.status}")
+        return
+    gram = ledger.gram.cpu()
+    samples = gram.shape[0]
+    factor = (samples if settings.reduction == "mean" else 1.0) / settings.loss_scale
+    record.fill(gram * factor**2)
+    _fill_tallies(recorder, record, gram, factor)
+    diagonal = gram.diagonal()
+    relative = ledger.spread.cpu()[diagonal > 0] / diagonal[diagonal > 0]
+    record.entry_error = float(relative.max()) if len(relative) else 0.0
+    record.wall_seconds = recorder.seconds + ledger.seconds
+    _judge(recorder, record)
+
+
+def _fill_tallies(recorder: Recorder, record: GramRecord, gram: Tensor, factor: float) -> None:
+    """Each parameter's trace, mean gradient and residual, in one transfer from the device."""
+    tallies = recorder.ledger.tallies
+    table = torch.stack([torch.stack([t.trace, t.mean_square, t.miss, t.scale]) for t in tallies.values()])
+    whole = float(gram.diagonal().sum().clamp_min(0).sqrt())
+    for name, (trace, square, miss, scale) in zip(tallies, table.tolist(), strict=True):
+        scale = max(scale, _NEGLIGIBLE * whole)
+        record.traces[name], record.mean_squares[name] = trace * factor**2, square * factor**2
+        record.residuals[name] = miss / scale if scale > 0 else (0.0 if miss == 0 else float("inf"))
+    record.layers = {n: t.gram.cpu() * factor**2 for n, t in tallies.items() if t.gram is not None}
+
+
+def _judge(recorder: Recorder, record: GramRecord) -> None:
+    """Diagnoses: what does not add up is reported, not believed."""
+    gram, problems = record.gram, recorder.problems
+    record.status = "ok"
+    if not bool(torch.isfinite(gram).all()):
+        record.status = "non-finite: the gradients hold NaN or infinity"
+        return
+    if not bool(gram.diagonal().any()):
+        record.status = "zero: every per-sample gradient is zero"
+    wrong = {n: r for n, r in record.residuals.items() if not r <= tolerance(recorder, n)}
+    if wrong:
+        worst = max(wrong, key=lambda name: wrong[name])
+        record.status = f"incomplete: the columns of {worst!r} miss its gradient by {wrong[worst]:.1e}"
+        if recorder.settings.strict:
+            raise IncompleteError(
+                f"Measuring the Gram matrix: {record.status} (tolerance "
+                f"{tolerance(recorder, worst):.0e}); some use of it "
+                "was not seen. Leave it out with parameters=…, or take semantics='per_loss'."
+            )
+    if problems and record.status == "ok":
+        record.status = f"partial: {len(problems)} parameters left out"
+    record.notes += [f"{name}: {text}" for name, text in problems.items()]
+
+
+def tolerance(recorder: Recorder, name: str) -> float:
+    """The relative residual that rounding explains."""
+    return _TOLERATED_ROUNDINGS * recorder.usage[name].eps
+
+
+def _nothing(recorder: Recorder) -> str:
+    if recorder.backwards == 0 and not recorder.ledger.tallies and not recorder.problems:
+        return "nothing measured: no backward pass ran inside the `with` block; call loss.backward() there"
+    reasons = "; ".join(f"{name}: {text}" for name, text in list(recorder.problems.items())[:3])
+    return f"nothing measured: no parameter's gradient could be split by sample ({reasons or 'none received one'})"
+
+
+def _changes(recorder: Recorder) -> list[str]:
+    """Parameters that are no longer those that the `with` block began with."""
+    now = dict(recorder.model.named_parameters())
+    gone = [name for name, p in recorder.trainable.items() if now.get(name) is not p]
+    moved = [
+        name
+        for name, geometry in recorder.began.items()
+        if name not in gone and (now[name].shape, now[name].dtype, now[name].device) != geometry
+    ]
+    return [
+        f"changed: parameters {', '.join(map(repr, names[:3]))} were {what} inside the `with` block"
+        for names, what in ((gone, "replaced"), (moved, "moved or converted"))
+        if names
+    ]
+
+
+def _coverage(recorder: Recorder, name: str, parameter: Tensor) -> Coverage:
+    measured = name in recorder.ledger.tallies and name not in recorder.problems
+    if name not in recorder.parameters:
+        rule = "not selected"
+    elif name in recorder.problems:
+        rule = "left out"
+    elif not measured:
+        rule = "no gradient"
+    else:
+        rule = " + ".join(sorted(recorder.usage[name].rules)) or "own backward pass"
+    return Coverage(name, rule, parameter.numel(), measured)

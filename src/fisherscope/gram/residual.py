@@ -1,0 +1,67 @@
+"""The check of every measurement: do the columns add up to the gradient that arrives?"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from fisherscope.gram.columns import Arithmetic, Outer
+from fisherscope.gram.joining import Share, is_whole
+
+_DIRECTIONS = 4
+"""Random directions along which a sum that was never formed is compared (Freivalds 1977)."""
+
+
+def miss(shares: list[Share], gradient: Tensor, leaf: Tensor, arithmetic: Arithmetic) -> Tensor:
+    """|Σ columns − gradient| over the leaf's elements, as a scalar on the device.
+
+    Where the only columns are outer products whose sum was not needed, an unbiased estimate of its square
+    from their products with random signs: exact for one wrong element, and zero only with all of them right
+    but for a set of matrices of measure zero.
+    """
+    gradient = gradient.to_dense() if gradient.is_sparse else gradient
+    only = shares[0]
+    if (
+        len(shares) == 1
+        and only.total is None
+        and isinstance(only.columns, Outer)
+        and is_whole(only.geometry, leaf)
+    ):
+        return _estimated(only.columns, gradient, arithmetic)
+    for share in shares:
+        share.form_total(arithmetic, multiply=False)
+    assert only.total is not None, "formed in the line before"
+    if (
+        only.total.data_ptr() == gradient.data_ptr() and only.total.shape == gradient.shape
+    ):  # fused: one and the same
+        return torch.zeros((), dtype=torch.float64, device=gradient.device)
+    rest = torch.empty_strided(
+        leaf.shape,
+        leaf.stride(),
+        dtype=torch.promote_types(gradient.dtype, torch.float32),
+        device=gradient.device,
+    )
+    rest.copy_(gradient)
+    for share in shares:
+        assert share.total is not None, "formed above"
+        g = share.geometry
+        view = rest.as_strided(g.shape, g.stride(), g.storage_offset())
+        view -= share.total.reshape(g.shape)
+    return torch.linalg.vector_norm(rest).double()
+
+
+def _estimated(columns: Outer, gradient: Tensor, arithmetic: Arithmetic) -> Tensor:
+    signs = _signs(columns.size[1], gradient.device)
+    dtype = arithmetic.of(columns.left)
+    matrix = gradient.reshape(columns.size).to(dtype)
+    missed = matrix @ signs.to(dtype) - columns.sketch(signs, arithmetic)
+    return torch.linalg.vector_norm(missed).double() / _DIRECTIONS**0.5
+
+
+@cache
+def _signs(length: int, device: torch.device) -> Tensor:
+    """(length, directions) of ±1, always the same: measuring draws no random number of the user's."""
+    own = torch.Generator().manual_seed(length)
+    return (torch.randint(0, 2, (length, _DIRECTIONS), generator=own) * 2 - 1).float().to(device)
