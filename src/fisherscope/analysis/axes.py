@@ -2,7 +2,8 @@
 
 Names: a column of the epoch rows (`fisher/cond_mean`, `val/error`; `fisher/` may be left out); a column of
 the step rows with `_mean`, `_geomean`, `_median` (`effective_rank_mean`; each measurement weighted by the
-steps it stands for) or `_last`; `cond_mean@RULE`, recomputed by that non-zero rule (`cond_geomean@relative:1e-2`);
+steps it stands for) or `_last`;
+`cond_mean@RULE`, recomputed by that non-zero rule (`cond_geomean@relative:1e-2`);
 `energy_density`, L_K over its mechanical null Σ α/sqrt(|B|); `noise_scale`, the ratio of means.
 """
 

@@ -40,9 +40,9 @@ def region(grid: Grid, metric: str, smaller: bool) -> Claim:
     chance = _random_distances(plane)
     parts = [
         Part(
-            "distance among the best five over that of random fives", together, *interval(bootstrap), len(scores),
-            permutation_p(-together, -chance), permutation_p(together, chance),
-            minimum=-math.inf,
+            "distance among the best five over that of random fives",
+            together, *interval(bootstrap), len(scores),
+            permutation_p(-together, -chance), permutation_p(together, chance), minimum=-math.inf,
         )
     ]  # fmt: skip
     parts += _corners(grid, metric, logs, known)
@@ -78,7 +78,8 @@ def ratio(grid: Grid, metric: str, smaller: bool) -> Claim:
             "bend of the metric in log2(α/|B|)", _bend(place, scores), *interval(bends), len(scores),
             share_at_or_below(bends, 0.0), share_at_or_below(-bends, 0.0),
         ),
-        Part("range of random fives", float(chance.mean()), math.nan, math.nan, len(scores), math.nan, beside=True),
+        Part("range of random fives", float(chance.mean()), math.nan, math.nan, len(scores), math.nan,
+             beside=True),
     )  # fmt: skip
     return Claim(9, text, parts)
 
@@ -137,13 +138,17 @@ def _oriented(grid: Grid, metric: str, smaller: bool) -> FloatArray:
 
 def _closeness(points: FloatArray, scores: FloatArray) -> float:
     best = np.argsort(scores, kind="stable")[:BEST]
-    chance = float(_distances(points, random_sets(len(points), BEST)[:500]).mean())
+    chance = _any_two(points)
     return float(_distances(points, best[None])[0]) / chance if chance > 0 else math.nan
 
 
 def _random_distances(points: FloatArray) -> FloatArray:
-    found = _distances(points, random_sets(len(points), BEST))
-    return found / float(_distances(points, random_sets(len(points), BEST)[:500]).mean())
+    return _distances(points, random_sets(len(points), BEST)) / _any_two(points)
+
+
+def _any_two(points: FloatArray) -> float:
+    """Mean distance of all pairs, which is that of random fives on average."""
+    return float(_distances(points, np.arange(len(points))[None])[0])
 
 
 def _distances(points: FloatArray, sets: NDArray[np.intp]) -> FloatArray:

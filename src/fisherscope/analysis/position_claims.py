@@ -173,8 +173,8 @@ def deficiency(source: Settings) -> Claim:
 def grid_told(grid: Grid) -> str:
     """The grid in words."""
     return (
-        f"{len(grid)} settings, {len(np.unique(grid.batch_sizes))} batch sizes, {len(np.unique(grid.lrs))} rates, "
-        f"{len(grid.seeds)} seeds"
+        f"{len(grid)} settings, {len(np.unique(grid.batch_sizes))} batch sizes, {len(np.unique(grid.lrs))} "
+        f"rates, {len(grid.seeds)} seeds"
     )
 
 
@@ -251,16 +251,13 @@ def _largest_deviation(
 def _accuracy(logs: FloatArray, covariance: FloatArray) -> Part:
     """Leave-one-seed-out nearest centroid, against permuted labels."""
     white = logs @ np.linalg.inv(np.linalg.cholesky(covariance)).T
-    numbers = generator()
-    count, seeds, _ = white.shape
-    flat = white.reshape(-1, 2)
+    numbers, flat = generator(), white.reshape(-1, 2)
     found = _nearest_centroid(white)
-    chance = [
-        _nearest_centroid(flat[numbers.permutation(len(flat))].reshape(count, seeds, 2)) for _ in range(200)
-    ]
+    mixed = (flat[numbers.permutation(len(flat))].reshape(white.shape) for _ in range(200))
+    chance = [_nearest_centroid(points) for points in mixed]
     p = permutation_p(found, chance)
     name = "left-out seeds nearest to their own setting"
-    return Part(name, found, math.nan, math.nan, count, p, beside=True)
+    return Part(name, found, math.nan, math.nan, len(logs), p, beside=True)
 
 
 def _nearest_centroid(points: FloatArray) -> float:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,7 @@ def setting_draws(count: int, statistic: Callable[[NDArray[np.intp]], float]) ->
     return np.array([statistic(numbers.integers(0, count, count)) for _ in range(BOOTSTRAPS)])
 
 
+@lru_cache(maxsize=8)
 def random_sets(count: int, size: int) -> NDArray[np.intp]:
     """Sets of `size` out of `count`: all of them where that is few, else PERMUTATIONS random ones."""
     if count <= 12:

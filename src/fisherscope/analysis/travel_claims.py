@@ -152,8 +152,8 @@ def _mixture(source: Settings, grid: Grid, name: str) -> Iterator[Part]:
         ended = run.join(at_epoch(source, key), on="run_id")["value"].mean()
         if isinstance(ended, float) and ended > 0 and value > 0:
             miss = math.log2(ended / value)
-            yield Part(f"log2 {short} of {name} over the beacons' mixture", miss, math.nan, math.nan, len(run),
-                       math.nan, beside=True)  # fmt: skip
+            text = f"log2 {short} of {name} over the beacons' mixture"
+            yield Part(text, miss, math.nan, math.nan, len(run), math.nan, beside=True)
 
 
 def _of_epoch(grid: Grid, name: str, key: str, epoch: int) -> float:

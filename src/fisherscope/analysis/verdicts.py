@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 from fisherscope.analysis.statistics import holm
@@ -148,7 +149,7 @@ def judged(claims: Sequence[Claim]) -> tuple[Claim, ...]:
     contradicted where the corrected p of an opposite is; else inconclusive.
     """
     tested = [claim for claim in claims if claim.weakest is not None]
-    combined = [max(part.p for part in claim.required) for claim in tested]  # NaN of a missing part stays
+    combined = [float(np.max([part.p for part in claim.required])) for claim in tested]  # NaN if one is
     corrected = holm(combined)
     against = holm([_against(claim) for claim in tested])
     done = {
