@@ -31,6 +31,7 @@ def kept(rule: Rule, values: dict[str, Any], inplace: bool) -> dict[str, Any]:
 
 
 def results(name: str, out: Any, args: tuple[Any, ...]) -> list[Tensor]:
+    """The tensors that a call gave, or wrote into."""
     if name == "setitem":
         return [args[0]]
     if isinstance(out, Tensor):
@@ -39,6 +40,11 @@ def results(name: str, out: Any, args: tuple[Any, ...]) -> list[Tensor]:
 
 
 def formed(rule: Rule, call: Call, gradient: Any) -> dict[str, Columns]:
+    """The columns of a call's parameters, by its rule or, where that does not cover the form, by replay.
+
+    Raises:
+        NotSplittableError: Neither can.
+    """
     try:
         return rule.formula(call, gradient)
     except UnsuitedError as why:
@@ -53,6 +59,7 @@ def pulled_back(
     """Columns of a computed value → of the parameters it was computed from, through the live graph."""
     jacobian = columns.dense(arithmetic).gradients
     jacobian = jacobian.reshape(columns.samples, *source.tensor.shape).to(source.tensor.dtype)
+    grads: tuple[Tensor | None, ...]
     with without_hooks(leaves.values()):
         try:
             grads = torch.autograd.grad(
@@ -68,7 +75,7 @@ def pulled_back(
     }
 
 
-def _one_by_one(value: Tensor, leaves: list[Tensor], jacobian: Tensor) -> tuple[Tensor, ...]:
+def _one_by_one(value: Tensor, leaves: list[Tensor], jacobian: Tensor) -> tuple[Tensor | None, ...]:
     rows = [torch.autograd.grad(value, leaves, row, retain_graph=True, allow_unused=True) for row in jacobian]
     return tuple(
         None if rows[0][k] is None else torch.stack([row[k] for row in rows]) for k in range(len(leaves))

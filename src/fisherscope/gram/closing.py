@@ -92,7 +92,8 @@ def _nothing(recorder: Recorder) -> str:
     if recorder.backwards == 0 and not recorder.ledger.tallies and not recorder.problems:
         return "nothing measured: no backward pass ran inside the `with` block; call loss.backward() there"
     reasons = "; ".join(f"{name}: {text}" for name, text in list(recorder.problems.items())[:3])
-    return f"nothing measured: no parameter's gradient could be split by sample ({reasons or 'none received one'})"
+    why = reasons or "none received one"
+    return f"nothing measured: no parameter's gradient could be split by sample ({why})"
 
 
 def _changes(recorder: Recorder) -> list[str]:

@@ -45,7 +45,8 @@ class Products:
 
 def rounding(dtype: torch.dtype, terms: int) -> float:
     """Bound of the relative error of an inner product of `terms` rounded terms (blocked summation)."""
-    return torch.finfo(dtype).eps * (2.0 + min(terms, _SEGMENT) ** 0.5 / 16.0)
+    blocked: float = 2.0 + min(terms, _SEGMENT) ** 0.5 / 16.0
+    return torch.finfo(dtype).eps * blocked
 
 
 class Columns:

@@ -33,7 +33,7 @@ def detached_call(
 
 def attached(out: Tensor, totals: Totals, found: Mapping[str, Source]) -> Tensor:
     """`out`, with gradients for the parameters that `detached_call` cut off."""
-    result: Tensor = _Attached.apply(out, totals, *(source.tensor for source in found.values()))  # type: ignore[no-untyped-call]
+    result: Tensor = _Attached.apply(out, totals, *(source.tensor for source in found.values()))
     return result
 
 

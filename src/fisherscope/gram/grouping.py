@@ -63,7 +63,7 @@ class Grouping:
         factors = self.layout.factors(tensor.shape[self.dim], self.samples)
         assert factors is not None, "a grouping is checked with fits() when its call is recorded"
         outer, inner = factors
-        split = tensor.unflatten(self.dim, (outer, self.samples, inner))
+        split: Tensor = tensor.unflatten(self.dim, (outer, self.samples, inner))
         split = split.movedim((self.dim + 1, self.dim, self.dim + 2), (0, 1, 2))
         return split.flatten(1, 2)
 

@@ -37,7 +37,7 @@ class Share:
 
 
 def _place(geometry: Tensor) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    return tuple(geometry.shape), tuple(geometry.stride()), geometry.storage_offset()
+    return tuple(geometry.shape), tuple(geometry.stride()), int(geometry.storage_offset())
 
 
 def is_whole(geometry: Tensor, leaf: Tensor) -> bool:

@@ -56,7 +56,7 @@ def record_gram(
         parameters: Which to measure: a name, patterns such as "head.*", or a predicate (name, tensor) → bool.
         semantics: "path": sample i's share of the batch's gradient; "per_loss": ∇ℓ_i, through BatchNorm's
             coupling too, by `record.backward(losses)` and B + 1 backward passes.
-        fused: Take parameters' gradients as sums of the per-sample ones: cheaper, and gradients differ from an
+        fused: Take parameters' gradients as sums of the per-sample ones: cheaper, and they differ from an
             unmeasured step's by rounding. Otherwise they are bit for bit the same.
         precision: "float64" forms all products in float64.
         strict: Raise where something can't be measured; otherwise leave it out and say so in the record.
@@ -70,8 +70,9 @@ def record_gram(
         A context manager that gives the `GramRecord`, filled when the block ends without an exception.
 
     Raises:
-        GramError: On entry: no trainable parameter, none chosen, an open recorder on the same parameters. On exit:
-            nothing was measured. AmbiguousBatchError, NotSplittableError, IncompleteError: as `strict` says.
+        GramError: On entry: no trainable parameter, none chosen, an open recorder on the same parameters. On
+            exit: nothing was measured. AmbiguousBatchError, NotSplittableError, IncompleteError: as
+            `strict` says.
 
     Cost: about a parameter-gradient pass more, B²·P/2 multiplications or fewer, and one transfer from the
     device at the end.

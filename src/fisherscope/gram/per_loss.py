@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fisherscope.gram.columns import Dense
 from fisherscope.gram.errors import GramError
-from fisherscope.gram.ledger import Share
+from fisherscope.gram.joining import Share
 from fisherscope.gram.recorder import Recorder
 from fisherscope.gram.sources import leaf_geometry, without_hooks
 

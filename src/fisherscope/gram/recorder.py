@@ -17,7 +17,8 @@ from fisherscope.gram.errors import GramError, IncompleteError, NotSplittableErr
 from fisherscope.gram.fused import attachable, attached, detached_call
 from fisherscope.gram.grouping import packed_rows, rows_grouping
 from fisherscope.gram.interception import Interceptor, bound, call_name
-from fisherscope.gram.ledger import Ledger, Share
+from fisherscope.gram.joining import Share
+from fisherscope.gram.ledger import Ledger
 from fisherscope.gram.listening import listen, listen_to_all, quiet
 from fisherscope.gram.probe import Finding
 from fisherscope.gram.rules import Call, Rule, rule_of
@@ -199,8 +200,8 @@ class Recorder:
             self._idle = False
 
     def _call(
-        self, name: str, func: Any, rule: Rule, finding: Finding, inputs: dict[str, Any], found: dict[str, Source],
-        outputs: list[Tensor], positional: int, state: Tensor | None,
+        self, name: str, func: Any, rule: Rule, finding: Finding, inputs: dict[str, Any],
+        found: dict[str, Source], outputs: list[Tensor], positional: int, state: Tensor | None,
     ) -> Call | None:  # fmt: skip
         out, order = outputs[0], self.entries.packed_order
         try:
@@ -213,8 +214,8 @@ class Recorder:
             return None
         parameters = {argument: source.tensor.detach() for argument, source in found.items()}
         call = Call(
-            name, func, inputs, positional, parameters, grouping, finding.layouts, out.shape, out.dtype, state,
-            order, entry=self.entries.count,
+            name, func, inputs, positional, parameters, grouping, finding.layouts, out.shape, out.dtype,
+            state, order, entry=self.entries.count,
         )  # fmt: skip
         if rule.keeps_outputs:
             call.outputs = [output.detach() for output in outputs]

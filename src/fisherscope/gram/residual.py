@@ -49,7 +49,8 @@ def miss(shares: list[Share], gradient: Tensor, leaf: Tensor, arithmetic: Arithm
         g = share.geometry
         view = rest.as_strided(g.shape, g.stride(), g.storage_offset())
         view -= share.total.reshape(g.shape)
-    return torch.linalg.vector_norm(rest).double()
+    size: Tensor = rest.norm()
+    return size.double()
 
 
 def _estimated(columns: Outer, gradient: Tensor, arithmetic: Arithmetic) -> Tensor:
@@ -57,7 +58,8 @@ def _estimated(columns: Outer, gradient: Tensor, arithmetic: Arithmetic) -> Tens
     dtype = arithmetic.of(columns.left)
     matrix = gradient.reshape(columns.size).to(dtype)
     missed = matrix @ signs.to(dtype) - columns.sketch(signs, arithmetic)
-    return torch.linalg.vector_norm(missed).double() / _DIRECTIONS**0.5
+    size: Tensor = missed.norm()
+    return size.double() / _DIRECTIONS**0.5
 
 
 @cache

@@ -75,6 +75,6 @@ def mul(call: Call, gradient: Tensor) -> dict[str, Columns]:
 register("add sub", Rule("broadcast", added, ("input", "other"), keeps=False))
 register("expand expand_as broadcast_to", Rule("broadcast", added, ("input",), keeps=False))
 register("mul", Rule("elementwise", mul, ("input", "other")))
-register("div pow rsub maximum minimum lerp where addcmul addcdiv fmax fmin atan2 hypot remainder xlogy clamp "
-         "clamp_min clamp_max logaddexp", Rule("elementwise", elementwise))  # fmt: skip
+register("div pow rsub maximum minimum lerp where addcmul addcdiv fmax fmin atan2 hypot remainder xlogy "
+         "clamp clamp_min clamp_max logaddexp", Rule("elementwise", elementwise))  # fmt: skip
 register("prelu _prelu_kernel", Rule("prelu", prelu, ("input", "weight")))

@@ -89,18 +89,18 @@ def _weight_columns(
 
 
 def _per_sample(
-    x: Tensor, d: Tensor, size: tuple[int, ...], settings: dict[str, list[int]], groups: int, transposed: bool,
-    dtype: torch.dtype,
+    x: Tensor, d: Tensor, size: tuple[int, ...], settings: dict[str, list[int]], groups: int,
+    transposed: bool, dtype: torch.dtype,
 ) -> Tensor:  # fmt: skip
     """(n, *size) weight gradients: each sample's k images are a batch, the samples are groups."""
     n, k = x.shape[:2]
     x, d = (t.to(dtype).transpose(0, 1).reshape(k, n * t.shape[2], *t.shape[3:]) for t in (x, d))
     # The backend's kernel needs a weight only for its shape.
     weight = x.new_empty(1).expand(n * size[0], *size[1:])
-    _, formed, _ = torch.ops.aten.convolution_backward(
+    formed: Tensor = torch.ops.aten.convolution_backward(
         d, x, weight, None, settings["stride"], settings["padding"], settings["dilation"], transposed,
         settings["output_padding"], n * groups, [False, True, False],
-    )  # fmt: skip
+    )[1]  # fmt: skip
     return formed.reshape(n, *size)
 
 

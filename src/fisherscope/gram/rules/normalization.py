@@ -8,52 +8,96 @@ from torch import Tensor
 from fisherscope.gram.columns import Columns, Dense
 from fisherscope.gram.rules import Call, Rule, UnsuitedError, register
 
+_FEW_DEVIATIONS = 4.0
+_KEEP_STATISTICS = ("NativeBatchNormBackward0", "CudnnBatchNormBackward0")
 
-def _per_channel(call: Call, gradient: Tensor, normalised: Tensor) -> dict[str, Columns]:
-    """weight (c,): Σ d·x̂, bias (c,): Σ d, over all positions of a sample; channels in dimension 1."""
+
+def _per_channel(call: Call, gradient: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> dict[str, Columns]:
+    """weight (c,): Σ d·(x − mean)·scale, bias (c,): Σ d, over a sample's positions; channels in dimension 1.
+
+    Args:
+        call: Whose output `gradient` belongs to.
+        gradient: (n·k, c, *space).
+        x: The same shape.
+        mean: (c,) or (n·k, c).
+        scale: As `mean`.
+    """
     if call.grouping.dim != 0:
         raise UnsuitedError("the samples do not lie along dimension 0")
-    d = call.split(gradient).flatten(3) if gradient.dim() > 2 else call.split(gradient).unsqueeze(-1)
+    dots, sums = _sums(gradient, x, bool("weight" in call.parameters))
     columns: dict[str, Columns] = {}
     if "weight" in call.parameters:
-        x = call.split(normalised).reshape(d.shape)
-        columns["weight"] = Dense(_dots(d, x).sum(1), call.parameters["weight"].shape)
+        share = (
+            (dots - sums * mean) * scale if _close(mean, scale) else _centred_dots(gradient, x, mean, scale)
+        )
+        columns["weight"] = Dense(call.split(share).sum(1), call.parameters["weight"].shape)
     if "bias" in call.parameters:
-        columns["bias"] = Dense(d.sum((1, 3)), call.parameters["bias"].shape)
+        columns["bias"] = Dense(call.split(sums).sum(1), call.parameters["bias"].shape)
     return columns
 
 
-def _dots(a: Tensor, b: Tensor) -> Tensor:
-    """Σ over the last dimension of a·b, without a temporary of their size where that pays."""
-    if a.shape[-1] == 1:
-        return (a * b).squeeze(-1)
-    pairs = torch.bmm(a.reshape(-1, 1, a.shape[-1]), b.reshape(-1, a.shape[-1], 1))
-    return pairs.reshape(a.shape[:-1])
+def _close(mean: Tensor, scale: Tensor) -> bool:
+    """Whether means are few deviations: then subtracting them from the sums loses no digits to speak of."""
+    return not mean.is_cuda and float((mean * scale).abs().max()) < _FEW_DEVIATIONS
+
+
+def _sums(d: Tensor, x: Tensor, both: bool) -> tuple[Tensor, Tensor]:
+    """(Σ d·x, Σ d) over space, each (n, c).
+
+    Where both are needed the backend's group-normalisation kernel forms them in one pass: with mean 0 and
+    scale 1, the gradients of its scale and shift, one channel for each sample's.
+    """
+    rows, space = d.shape[0] * d.shape[1], d[0, 0].numel()
+    if space == 1 or not both or d.dtype not in (torch.float32, torch.float64) or d.dtype != x.dtype:
+        sums = d.flatten(2).sum(2) if d.dim() > 2 else d
+        return (d * x).flatten(2).sum(2) if d.dim() > 2 else d * x, sums
+    zero, one = d.new_zeros(1, 1), d.new_ones(1, 1)
+    _, dots, sums = torch.ops.aten.native_group_norm_backward(
+        d.contiguous(), x.contiguous(), zero, one, d.new_ones(rows), 1, rows, space, 1, [False, True, True]
+    )
+    return dots.reshape(d.shape[:2]), sums.reshape(d.shape[:2])
+
+
+def _centred_dots(d: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    shape = (*mean.shape, *(1,) * (x.dim() - 2))
+    dots, _ = _sums(d, x - mean.reshape(shape).to(x.dtype), both=True)
+    return dots * scale
+
+
+def note_statistics(call: Call, out: Tensor) -> None:
+    """Take the batch's mean and 1/deviation from the call's own graph node, where they are at hand.
+
+    Not where saved tensors are packed by hooks (checkpointing): to look at them would unpack them.
+    """
+    node = out.grad_fn
+    packed = torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
+    if call.get("training", False) and not packed and type(node).__name__ in _KEEP_STATISTICS:
+        call.noticed = (node._saved_result1, node._saved_result2)  # type: ignore[union-attr]
 
 
 def batch_norm(call: Call, gradient: Tensor) -> dict[str, Columns]:
     """x̂ from the batch's own statistics where the call used them, else from the running ones."""
     x = call.input("input", gradient)
-    axes = [axis for axis in range(x.dim()) if axis != 1]
-    shape = [1, -1] + [1] * (x.dim() - 2)
-    if call.get("training", False):
-        variance, mean = torch.var_mean(x, axes, correction=0)
+    if call.noticed:
+        mean, scale = call.noticed
+    elif call.get("training", False):
+        variance, mean = torch.var_mean(x, [axis for axis in range(x.dim()) if axis != 1], correction=0)
+        scale = torch.rsqrt(variance + call.get("eps", 1e-5))
     else:
-        mean, variance = call.values["running_mean"], call.values["running_var"]
-    scale = torch.rsqrt(variance + call.get("eps", 1e-5))
-    columns = _per_channel(call, gradient, x - mean.to(x.dtype).reshape(shape))
-    if "weight" in columns:
-        weight = columns["weight"]
-        assert isinstance(weight, Dense)
-        columns["weight"] = Dense(weight.gradients * scale.to(x.dtype), weight.shape)
-    return columns
+        mean = call.values["running_mean"]
+        scale = torch.rsqrt(call.values["running_var"] + call.get("eps", 1e-5))
+    return _per_channel(call, gradient, x, mean.to(x.dtype), scale.to(x.dtype))
 
 
 def group_norm(call: Call, gradient: Tensor) -> dict[str, Columns]:
     """x̂ from each sample's groups of channels."""
     x = call.input("input", gradient)
-    groups = x.reshape(x.shape[0], int(call.values["num_groups"]), -1)
-    return _per_channel(call, gradient, _standardised(groups, call.get("eps", 1e-5)).reshape(x.shape))
+    groups = int(call.values["num_groups"])
+    mean, scale = _moments(x.reshape(x.shape[0], groups, -1), call.get("eps", 1e-5))
+    width = x.shape[1] // groups
+    return _per_channel(
+        call, gradient, x, mean.repeat_interleave(width, 1), scale.repeat_interleave(width, 1)
+    )
 
 
 def instance_norm(call: Call, gradient: Tensor) -> dict[str, Columns]:
@@ -61,10 +105,15 @@ def instance_norm(call: Call, gradient: Tensor) -> dict[str, Columns]:
     x = call.input("input", gradient)
     eps = call.get("eps", 1e-5)
     if call.get("use_input_stats", True):
-        return _per_channel(call, gradient, _standardised(x.flatten(2), eps).reshape(x.shape))
-    shape = [1, -1] + [1] * (x.dim() - 2)
-    mean, variance = call.values["running_mean"].reshape(shape), call.values["running_var"].reshape(shape)
-    return _per_channel(call, gradient, (x - mean) * torch.rsqrt(variance + eps))
+        return _per_channel(call, gradient, x, *_moments(x.flatten(2), eps))
+    mean, variance = call.values["running_mean"], call.values["running_var"]
+    return _per_channel(call, gradient, x, mean.to(x.dtype), torch.rsqrt(variance + eps).to(x.dtype))
+
+
+def _moments(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Mean and 1/deviation over the last dimension."""
+    variance, mean = torch.var_mean(x, -1, correction=0)
+    return mean, torch.rsqrt(variance + eps)
 
 
 def _standardised(x: Tensor, eps: float) -> Tensor:

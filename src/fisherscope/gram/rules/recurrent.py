@@ -113,8 +113,8 @@ def _form(call: Call) -> Form:
         initial = values["1"] if isinstance(values["1"], list | tuple) else [values["1"]]
         weights = {name: _weight(call, name) for name in ("2", "3", "4", "5") if values.get(name) is not None}
         biased = "4" in weights
-        return Form(kind, values["0"].detach().unsqueeze(0), None, None, [h.unsqueeze(0) for h in initial], weights,
-                    biased, 1, 0.0, 1, False, cell=True, chained=call.chained_outputs)  # fmt: skip
+        return Form(kind, values["0"].detach().unsqueeze(0), None, None, [h.unsqueeze(0) for h in initial],
+                    weights, biased, 1, 0.0, 1, False, cell=True, chained=call.chained_outputs)  # fmt: skip
     packed = is_packed(values)
     shift = 1 if packed else 0
     hx, flat = values[str(1 + shift)], values[str(2 + shift)]
@@ -129,8 +129,9 @@ def _form(call: Call) -> Form:
         inputs = inputs.transpose(0, 1)
     initial = list(hx) if isinstance(hx, list | tuple) else [hx]
     return Form(
-        kind, inputs, lengths, batch_sizes, [h.detach() for h in initial], {name: _weight(call, name) for name in names},
-        bool(biased), int(layers), float(dropout) if training else 0.0, 2 if both else 1, batch_first,
+        kind, inputs, lengths, batch_sizes, [h.detach() for h in initial],
+        {name: _weight(call, name) for name in names}, bool(biased), int(layers),
+        float(dropout) if training else 0.0, 2 if both else 1, batch_first,
     )  # fmt: skip
 
 

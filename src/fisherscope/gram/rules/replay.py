@@ -81,7 +81,7 @@ def _part(value: Tensor, layout: Layout, sample: int, samples: int) -> Tensor:
     factors = layout.factors(value.shape[layout.dim], samples)
     assert factors is not None
     outer, inner = factors
-    split = value.unflatten(layout.dim, (outer, samples, inner)).select(layout.dim + 1, sample)
+    split: Tensor = value.unflatten(layout.dim, (outer, samples, inner)).select(layout.dim + 1, sample)
     return split.flatten(layout.dim, layout.dim + 1)
 
 
