@@ -36,8 +36,13 @@ class Process:
     shares: FloatArray
 
     @classmethod
-    def fit(cls, features: FloatArray, values: FloatArray) -> "Process":
+    def fit(cls, features: FloatArray, values: FloatArray, over: FloatArray | None = None) -> "Process":
         """Learn from features (n, d) and values (n,), all finite.
+
+        Args:
+            features: Where the values are known.
+            values: The values.
+            over: Features (m, d) whose deviations are the units of length; by default `features`.
 
         Raises:
             ValueError: There are fewer than two points.
@@ -48,7 +53,8 @@ class Process:
             raise ValueError(
                 f"fitting a Gaussian process: received {len(values)} points, expected at least 2"
             )
-        centre, spread = features.mean(axis=0), features.std(axis=0)
+        units = features if over is None else over
+        centre, spread = units.mean(axis=0), units.std(axis=0)
         spread = np.where(spread > 1e-12, spread, 1.0)
         scale = float(values.std()) or 1.0
         bare = cls(

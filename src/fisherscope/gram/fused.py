@@ -33,7 +33,7 @@ def detached_call(
 
 def attached(out: Tensor, totals: Totals, found: Mapping[str, Source]) -> Tensor:
     """`out`, with gradients for the parameters that `detached_call` cut off."""
-    result: Tensor = _Attached.apply(out, totals, *(source.tensor for source in found.values()))
+    result: Tensor = _Attached.apply(out, totals, *(s.tensor for s in found.values()))  # type: ignore[no-untyped-call]
     return result
 
 
@@ -47,5 +47,5 @@ class _Attached(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         return gradient, None, *ctx.totals(gradient)

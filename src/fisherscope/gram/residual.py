@@ -58,8 +58,8 @@ def _estimated(columns: Outer, gradient: Tensor, arithmetic: Arithmetic) -> Tens
     dtype = arithmetic.of(columns.left)
     matrix = gradient.reshape(columns.size).to(dtype)
     missed = matrix @ signs.to(dtype) - columns.sketch(signs, arithmetic)
-    size: Tensor = missed.norm()
-    return size.double() / _DIRECTIONS**0.5
+    size: Tensor = missed.norm().double()
+    return size.div(_DIRECTIONS**0.5)
 
 
 @cache

@@ -155,42 +155,10 @@ def _trailing(call: Call, gradient: Tensor, normalise) -> dict[str, Columns]:  #
     return columns
 
 
-register(
-    "batch_norm",
-    Rule(
-        "batch norm",
-        batch_norm,
-        (
-            "input",
-            "weight",
-            "bias",
-            "running_mean",
-            "running_var",
-            "training",
-            "momentum",
-            "eps",
-            "cudnn_enabled",
-        ),
-    ),
-)
-register(
-    "instance_norm",
-    Rule(
-        "instance norm",
-        instance_norm,
-        (
-            "input",
-            "weight",
-            "bias",
-            "running_mean",
-            "running_var",
-            "use_input_stats",
-            "momentum",
-            "eps",
-            "cudnn",
-        ),
-    ),
-)
+_BATCH_NORM = "input weight bias running_mean running_var training momentum eps cudnn_enabled"
+_INSTANCE_NORM = "input weight bias running_mean running_var use_input_stats momentum eps cudnn"
+register("batch_norm", Rule("batch norm", batch_norm, tuple(_BATCH_NORM.split()), notice=note_statistics))
+register("instance_norm", Rule("instance norm", instance_norm, tuple(_INSTANCE_NORM.split())))
 register("group_norm", Rule("group norm", group_norm, ("input", "num_groups", "weight", "bias", "eps")))
 register("layer_norm", Rule("layer norm", layer_norm, ("input", "normalized_shape", "weight", "bias", "eps")))
 register("rms_norm", Rule("RMS norm", rms_norm, ("input", "normalized_shape", "weight", "eps")))
