@@ -3,6 +3,7 @@
 from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.paper_claims import claims
 from fisherscope.analysis.plane import Landscape, landscape
+from fisherscope.analysis.selection import Selection, select
 from fisherscope.analysis.settings import Settings, settings
 from fisherscope.analysis.verdicts import Claim, Claims, Part
 
@@ -12,8 +13,10 @@ __all__ = [
     "Claims",
     "Landscape",
     "Part",
+    "Selection",
     "Settings",
     "claims",
     "landscape",
+    "select",
     "settings",
 ]
