@@ -95,8 +95,9 @@ def _per_sample(
     """(n, *size) weight gradients: each sample's k images are a batch, the samples are groups."""
     n, k = x.shape[:2]
     x, d = (t.to(dtype).transpose(0, 1).reshape(k, n * t.shape[2], *t.shape[3:]) for t in (x, d))
-    # The backend's kernel needs a weight only for its shape.
-    weight = x.new_empty(1).expand(n * size[0], *size[1:])
+    # The backend's kernel needs a weight only for its shape: memory that is never touched costs nothing, where
+    # an expanded value would be made contiguous.
+    weight = x.new_empty(n * size[0], *size[1:])
     formed: Tensor = torch.ops.aten.convolution_backward(
         d, x, weight, None, settings["stride"], settings["padding"], settings["dilation"], transposed,
         settings["output_padding"], n * groups, [False, True, False],
