@@ -38,7 +38,7 @@ class Truth:
     measures: bool = True
     spectra: bool = False
     salt: int = 0
-    dynamic: tuple[str, ...] = ()
+    hidden: float = 0.0  # how much of a setting's own log C goes into its error
 
 
 def write(root: Path, truth: Truth) -> Path:
@@ -69,7 +69,7 @@ def _run(root: Path, truth: Truth, name: str, size: int, lr: float, seed: int) -
     place = np.array([math.log2(size), math.log2(lr)])
     log_cond = 5 + truth.cond_slopes @ place + shared[0] + truth.seed_noise * numbers.normal()
     log_density = 1 + truth.density_slopes @ place + shared[1] + truth.seed_noise * numbers.normal()
-    goal = final_error(truth, size, lr) + truth.error_noise * numbers.normal()
+    goal = final_error(truth, size, lr) + truth.hidden * shared[0] + truth.error_noise * numbers.normal()
     steps_an_epoch = SAMPLES // size
     scale = lr / math.sqrt(size)
     conds, energy = [], 0.0

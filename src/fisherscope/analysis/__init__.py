@@ -1,5 +1,6 @@
 """What runs say: the landscape of a sweep, tests of the paper's claims, selection, tables. No torch."""
 
+from fisherscope.analysis.backtesting import Backtest, backtest
 from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.paper_claims import claims
 from fisherscope.analysis.plane import Landscape, landscape
@@ -9,12 +10,14 @@ from fisherscope.analysis.verdicts import Claim, Claims, Part
 
 __all__ = [
     "AnalysisError",
+    "Backtest",
     "Claim",
     "Claims",
     "Landscape",
     "Part",
     "Selection",
     "Settings",
+    "backtest",
     "claims",
     "landscape",
     "select",

@@ -1,0 +1,330 @@
+"""The back-test of selection: every rival on recorded sweeps, judged on seeds it did not see."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from fisherscope.analysis.errors import AnalysisError
+from fisherscope.analysis.grid import Grid, seed_mean
+from fisherscope.analysis.plane import margin
+from fisherscope.analysis.prediction import PREDICTORS, WITH, WITHOUT, Recorded, forecast, next_setting
+from fisherscope.analysis.process import Process
+from fisherscope.analysis.resampling import SEED, generator
+from fisherscope.analysis.rivals import RIVALS
+from fisherscope.analysis.settings import FloatArray, RunsLike, Settings, settings
+from fisherscope.analysis.statistics import auc, interval, sign_p, spearman
+from fisherscope.runs.reading import Runs, load_runs
+
+BUDGETS = (0.1, 0.2, 0.3, 0.5)
+HEADLINE_BUDGET = 0.2
+TOO_EASY = 0.3
+"""Share of settings within the margin of the best above which a sweep cannot test selection."""
+ENOUGH_SWEEPS = 6
+DRAWS = 30
+"""Of the rivals that draw at random."""
+GAIN_DRAWS = 500
+BEACONS = "beacons"
+LEFT_OUT = "all others finished"
+GAINS = ((WITH, WITHOUT), ("train_loss+grid+measures", "train_loss+grid"))
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """What each way of choosing would have cost and lost; made by `backtest`.
+
+    Args:
+        trials: A row a sweep, rival, budget and seed: `regret` (metric on the other seeds above the best
+            setting there), `within` the margin, `epochs, samples, seconds` paid as shares of the whole grid.
+        predictions: A row a sweep, predictor and mode (`beacons`: the same few for all; `all others finished`:
+            a diagnostic): ρ of predicted and measured final metric, on other seeds.
+        gains: A row a sweep and pair: ρ with (C̄, L) minus ρ without, and its interval over settings.
+        sweeps: A row a sweep: `settings, seeds, epochs, margin, easy` (share within the margin of the best),
+            `testable`, and AUC of divergence by early measures.
+    """
+
+    trials: pl.DataFrame
+    predictions: pl.DataFrame
+    gains: pl.DataFrame
+    sweeps: pl.DataFrame
+    notes: tuple[str, ...]
+
+    @property
+    def summary(self) -> pl.DataFrame:
+        """Mean over testable sweeps and seeds: `rival, budget, regret, within, epochs, seconds, plays`."""
+        testable = self.sweeps.filter(pl.col("testable"))["sweep"].to_list()
+        return (
+            self.trials.filter(pl.col("sweep").is_in(testable or self.sweeps["sweep"].to_list()))
+            .group_by("rival", "budget", maintain_order=True)
+            .agg(
+                pl.col("regret").mean(),
+                pl.col("within").mean(),
+                pl.col("epochs").mean(),
+                pl.col("seconds").mean(),
+                pl.col("regret").count().alias("plays"),
+            )
+            .sort("budget", "regret", nulls_last=True)
+        )
+
+    def wins(self, pair: tuple[str, str] = GAINS[0]) -> tuple[int, int, int]:
+        """Sweeps with a gain above zero, with its interval above zero, and all of them."""
+        rows = self.gains.filter((pl.col("with") == pair[0]) & pl.col("gain").is_not_null())
+        return (
+            int((rows["gain"] > 0).sum()),
+            int((rows["low"].fill_null(-1) > 0).sum()),
+            len(rows),
+        )
+
+    def __str__(self) -> str:
+        lines = [_sweep_told(row) for row in self.sweeps.iter_rows(named=True)]
+        lines += [self._budget_told(HEADLINE_BUDGET), *(self._gain_told(pair) for pair in GAINS)]
+        return "\n".join(line for line in [*lines, *self.notes] if line)
+
+    def _budget_told(self, budget: float) -> str:
+        rows = self.summary.filter((pl.col("budget") == budget) & pl.col("regret").is_not_null())
+        told = [f"  {r['rival']}: {r['regret']:.4g}, {r['within']:.0%}" for r in rows.iter_rows(named=True)]
+        head = f"Mean regret within {budget:.0%} of the grid's epochs, and share of plays within the margin:"
+        return "\n".join([head, *told]) if told else ""
+
+    def _gain_told(self, pair: tuple[str, str]) -> str:
+        positive, sure, count = self.wins(pair)
+        if not count:
+            return ""
+        mean = float(self.gains.filter(pl.col("with") == pair[0])["gain"].drop_nulls().to_numpy().mean())
+        text = (
+            f"{pair[0]} over {pair[1]}: ρ gains {mean:+.3f} on average; above zero on {positive} of {count} "
+            f"sweeps (sign test p = {sign_p(positive, count):.2g}), with its interval on {sure}."
+        )
+        if count < ENOUGH_SWEEPS:
+            text += f" Fewer than {ENOUGH_SWEEPS} sweeps: no general sentence follows."
+        return text
+
+
+def backtest(
+    runs: RunsLike | Mapping[str, RunsLike],
+    *,
+    at_epoch: int | None = None,
+    budgets: tuple[float, ...] = BUDGETS,
+    metric: str | None = None,
+) -> Backtest:
+    """Play every rival on recorded sweeps within each budget; regret counts on seeds that did not choose.
+
+    Args:
+        runs: Sweeps that have ended, by name; one store is split by task.
+        at_epoch: Screening epoch; by default a twentieth of the schedule.
+        budgets: Shares of the epochs of one seed of the whole grid.
+        metric: Column of the epochs; by default the validation metric.
+
+    Raises:
+        AnalysisError: No sweep has at least six settings that have ended.
+
+    Cost: about a minute for a sweep of 30 settings and 3 seeds.
+    """
+    tables: dict[str, list[dict[str, object]]] = {"trials": [], "predictions": [], "gains": [], "sweeps": []}
+    notes: list[str] = []
+    for name, source in _sweeps(runs).items():
+        column, smaller = source.metric(metric)
+        recorded, left = _ended(source, column, smaller)
+        if len(recorded.grid) < 6:
+            notes.append(
+                f"{name}: {len(recorded.grid)} settings have ended with all seeds; at least 6 are needed."
+            )
+            continue
+        if left:
+            notes.append(f"{name}: {left} settings left out, not all of their seeds have ended.")
+        if len(recorded.grid.seeds) < 2:
+            notes.append(f"{name}: one seed, so regret counts on the seed that chose and is too small.")
+        epoch = at_epoch or max(1, round(recorded.epochs / 20))
+        tables["sweeps"].append(_described(name, recorded, column, epoch))
+        tables["trials"] += _trials(name, recorded, column, epoch, budgets)
+        predicted, gains = _predicted(name, recorded, epoch)
+        tables["predictions"] += predicted
+        tables["gains"] += gains
+    if not tables["sweeps"]:
+        raise AnalysisError(f"back-testing: no sweep can be used. {' '.join(notes)}")
+    frames = {k: pl.DataFrame(rows, infer_schema_length=None) for k, rows in tables.items()}
+    return Backtest(**frames, notes=tuple(notes))
+
+
+def _sweeps(runs: RunsLike | Mapping[str, RunsLike]) -> dict[str, Settings]:
+    if isinstance(runs, Mapping):
+        return {name: settings(part) for name, part in runs.items()}
+    loaded = runs if isinstance(runs, Runs) else load_runs(runs)
+    if not len(loaded) or "task" not in loaded.runs.columns:
+        return {"sweep": settings(runs)}
+    tasks = dict.fromkeys(str(task) for task in loaded.runs["task"].to_list())
+    return {task: settings(loaded, task=task) for task in tasks}
+
+
+def _ended(source: Settings, metric: str, smaller: bool) -> tuple[Recorded, int]:
+    """Settings of which every seed has ended, and how many were left out."""
+    grid = Grid.of(source, without_diverged=False)
+    final = Recorded.of(grid, metric, smaller).final
+    whole = np.asarray(~np.isnan(final).any(axis=1))
+    return Recorded.of(grid.part(whole), metric, smaller), int((~whole).sum())
+
+
+def _truth(recorded: Recorded, seed: int) -> FloatArray:
+    """Mean final metric on the other seeds; diverged ones count as the worst that was measured."""
+    others = [k for k in range(len(recorded.grid.seeds)) if k != seed] or [seed]
+    final = recorded.final[:, others]
+    worst = float(recorded.final[np.isfinite(recorded.final)].max())
+    values = recorded.shown(np.where(np.isinf(final), worst, final))
+    return (1 if recorded.smaller else -1) * seed_mean(values)
+
+
+def _described(name: str, recorded: Recorded, metric: str, epoch: int) -> dict[str, object]:
+    truth = _truth(recorded, -1)
+    allowed = margin(float(truth.min()), metric)
+    easy = float(np.mean(truth <= truth.min() + allowed))
+    lost = np.isinf(recorded.final)
+    early = min(2, recorded.epochs)
+    row: dict[str, object] = {
+        "sweep": name, "settings": len(recorded.grid), "seeds": len(recorded.grid.seeds),
+        "epochs": recorded.epochs, "screening_epoch": epoch, "margin": allowed, "easy": easy,
+        "testable": easy <= TOO_EASY, "diverged": int(lost.any(axis=1).sum()),
+    }  # fmt: skip
+    for feature in ("cond", "energy", "train_loss"):
+        scores = recorded.values[feature][:, :, early]
+        known = np.isfinite(scores)
+        value = auc(scores[known], lost[known])
+        row[f"divergence_auc_{feature}"] = value if math.isfinite(value) else None
+    return row
+
+
+def _trials(
+    name: str, recorded: Recorded, metric: str, epoch: int, budgets: tuple[float, ...]
+) -> list[dict[str, object]]:
+    whole = len(recorded.grid) * recorded.epochs
+    seconds = recorded.seconds * recorded.epochs
+    rows: list[dict[str, object]] = []
+    for seed in range(len(recorded.grid.seeds)):
+        truth = _truth(recorded, seed)
+        allowed = margin(float(truth.min()), metric)
+        for budget in budgets:
+            for rival, play in RIVALS.items():
+                drawn = DRAWS if rival in ("random", "hyperband") else 1
+                numbers = np.random.default_rng([SEED, seed])
+                plays = [play(recorded, seed, budget * whole, epoch, numbers) for _ in range(drawn)]
+                lost = [truth[p.chosen] - truth.min() for p in plays if p.chosen is not None]
+                paid = np.mean([p.trained for p in plays], axis=0)
+                time = float(paid @ recorded.seconds / seconds.sum()) if np.isfinite(seconds).all() else None
+                rows.append(
+                    {
+                        "sweep": name, "rival": rival, "budget": budget, "seed": recorded.grid.seeds[seed],
+                        "regret": float(np.mean(lost)) if lost else None,
+                        "within": float(np.mean(np.array(lost) <= allowed)) if lost else None,
+                        "chosen": _name(recorded, plays[0].chosen),
+                        "epochs": float(paid.sum() / whole), "samples": float(paid.sum() / whole),
+                        "seconds": time,
+                    }
+                )  # fmt: skip
+    return rows
+
+
+def _name(recorded: Recorded, chosen: int | None) -> str | None:
+    return None if chosen is None else recorded.grid.names[chosen]
+
+
+def _predicted(
+    name: str, recorded: Recorded, epoch: int
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """ρ of every predictor from the same beacons, and what (C̄, L) add to it."""
+    found: dict[tuple[str, str], list[FloatArray]] = {}
+    truths: list[FloatArray] = []
+    for seed in range(len(recorded.grid.seeds)):
+        lost = np.isinf(recorded.final).any(axis=1)
+        truths.append(np.where(lost, math.nan, _truth(recorded, seed)))
+        beacons = _beacons(recorded, seed, epoch)
+        for predictor in PREDICTORS:
+            features = recorded.features(predictor, epoch, np.array([seed]))
+            final = np.where(lost, math.nan, recorded.final[:, seed])
+            found.setdefault((BEACONS, predictor), []).append(_from_beacons(features, final, beacons))
+            found.setdefault((LEFT_OUT, predictor), []).append(_left_out(features, final))
+    rows: list[dict[str, object]] = [
+        {"sweep": name, "mode": mode, "predictor": predictor, "rho": _finite(_mean_rho(values, truths))}
+        for (mode, predictor), values in found.items()
+    ]
+    count = len(recorded.grid)
+    numbers = generator()
+    resamples = [numbers.integers(0, count, count) for _ in range(GAIN_DRAWS)]
+    gains: list[dict[str, object]] = []
+    for with_, without in GAINS:
+        sides = found[BEACONS, with_], found[BEACONS, without]
+        gain = _mean_rho(sides[0], truths) - _mean_rho(sides[1], truths)
+        draws = [_mean_rho(sides[0], truths, k) - _mean_rho(sides[1], truths, k) for k in resamples]
+        low, high = interval(draws)
+        gains.append(
+            {"sweep": name, "with": with_, "without": without, "gain": _finite(gain), "low": _finite(low),
+             "high": _finite(high)}
+        )  # fmt: skip
+    return rows, gains
+
+
+def _beacons(recorded: Recorded, seed: int, epoch: int) -> list[int]:
+    """The beacons of the headline budget, chosen in order by the predictor without (C̄, L)."""
+    features = recorded.features(WITHOUT, epoch, np.array([seed]))
+    early = recorded.early("metric", epoch, np.array([seed]))
+    budget = HEADLINE_BUDGET * len(recorded.grid) * recorded.epochs - len(recorded.grid) * epoch
+    wanted = max(4, int(budget // (recorded.epochs - epoch)))
+    final, chosen = np.full(len(features), math.nan), []
+    for _ in range(wanted):
+        k = next_setting(features, final, np.isfinite(early), early)
+        if k is None:
+            break
+        final[k] = recorded.final[k, seed]
+        chosen.append(k)
+    return chosen
+
+
+def _from_beacons(features: FloatArray, final: FloatArray, beacons: list[int]) -> FloatArray:
+    """Forecast of what is no beacon; NaN elsewhere."""
+    known = np.full(len(final), math.nan)
+    known[beacons] = final[beacons]
+    everything = np.ones(len(final), dtype=bool)
+    try:
+        mean = forecast(features, known, everything).mean
+    except AnalysisError:
+        return np.full(len(final), math.nan)
+    mean[beacons] = math.nan
+    return mean
+
+
+def _left_out(features: FloatArray, final: FloatArray) -> FloatArray:
+    """Each setting from all the others."""
+    out = np.full(len(final), math.nan)
+    known = np.flatnonzero(np.isfinite(final) & np.isfinite(features).all(axis=1))
+    for k in known if len(known) > 3 else ():
+        rest = known[known != k]
+        out[k] = Process.fit(features[rest], final[rest], features[known]).predict(features[[k]])[0][0]
+    return out
+
+
+def _mean_rho(
+    predicted: list[FloatArray],
+    truths: list[FloatArray],
+    chosen: NDArray[np.intp] | None = None,
+) -> float:
+    """Mean over seeds of Spearman's ρ; of resampled settings where they are given."""
+    rhos = []
+    for values, truth in zip(predicted, truths, strict=True):
+        pair = (values, truth) if chosen is None else (values[chosen], truth[chosen])
+        known = np.isfinite(pair[0]) & np.isfinite(pair[1])
+        rhos.append(spearman(pair[0][known], pair[1][known]))
+    usable = [rho for rho in rhos if math.isfinite(rho)]
+    return float(np.mean(usable)) if usable else math.nan
+
+
+def _sweep_told(row: dict[str, object]) -> str:
+    text = (
+        f"{row['sweep']}: {row['settings']} settings ({row['diverged']} diverged), {row['seeds']} seeds, "
+        f"{row['epochs']} epochs; {row['easy']:.0%} lie within the margin {row['margin']:.3g} of the best"
+    )
+    return text + ("." if row["testable"] else f": above {TOO_EASY:.0%}, it cannot test selection.")
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,198 @@
+"""Ways to choose a setting within a budget of epochs, played on a recorded sweep. All costs count."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherscope.analysis.prediction import (
+    FEWEST,
+    PREDICTORS,
+    WITH,
+    WITHOUT,
+    Recorded,
+    forecast,
+    left_out_error,
+    next_setting,
+    ordering,
+)
+from fisherscope.analysis.settings import FloatArray
+
+AUTO = "auto"
+"""Screening that adds (C̄, L) where left-out beacons say so: what `select` does."""
+HALVING = 3
+"""Of three settings one goes on (Li et al. 2018)."""
+BRACKETS = 3
+
+
+@dataclass(frozen=True)
+class Play:
+    """What one rival did.
+
+    Args:
+        chosen: Index of the setting; None where the budget did not allow a choice.
+        trained: Epochs it paid for, by setting, shape (n,).
+    """
+
+    chosen: int | None
+    trained: FloatArray
+
+
+Rival = Callable[[Recorded, int, float, int, np.random.Generator], Play]
+"""(recorded, seed, budget in epochs, screening epoch, numbers) → play; it sees that seed only."""
+
+
+def screening(
+    recorded: Recorded, seed: int, budget: float, epoch: int, numbers: np.random.Generator, *, predictor: str
+) -> Play:
+    """Train all to an epoch, finish beacons one by one, choose by the forecast."""
+    count, epochs = len(recorded.grid), recorded.epochs
+    there = np.isfinite(recorded.early("metric", epoch, np.array([seed])))
+    trained = np.where(there, float(epoch), _reached(recorded, seed, epoch))
+    if trained.sum() > budget:
+        return Play(None, np.zeros(count))
+    final = np.full(count, math.nan)
+    ways = (WITHOUT, WITH) if predictor == AUTO else (predictor,)
+    tables = [recorded.features(way, epoch, np.array([seed])) for way in ways]
+    name = ordering(ways[0])
+    early = None if name is None else recorded.early(name, epoch, np.array([seed]))
+    while trained.sum() + epochs - epoch <= budget:
+        k = next_setting(_better(tables, final), final, there, early)
+        if k is None:
+            break
+        final[k] = recorded.final[k, seed]
+        trained[k] = epochs
+    return Play(_choice(_better(tables, final), final, there, early), trained)
+
+
+def early_metric(
+    recorded: Recorded, seed: int, budget: float, epoch: int, numbers: np.random.Generator
+) -> Play:
+    """Train all as far as the budget goes, take the best there."""
+    count = len(recorded.grid)
+    reach = min(int(budget // count), recorded.epochs)
+    if reach < 1:
+        return Play(None, np.zeros(count))
+    return Play(_lowest(recorded.values["metric"][:, seed, reach]), np.full(count, float(reach)))
+
+
+def successive_halving(
+    recorded: Recorded, seed: int, budget: float, epoch: int, numbers: np.random.Generator
+) -> Play:
+    """Drop two of three at each rung, three times the epochs for the others (Jamieson & Talwalkar 2016)."""
+    everything = np.arange(len(recorded.grid))
+    first = _first_rung(len(everything), recorded.epochs, budget)
+    if not first:
+        return Play(None, np.zeros(len(everything)))
+    return _halved(recorded, seed, everything, first)
+
+
+def hyperband(recorded: Recorded, seed: int, budget: float, epoch: int, numbers: np.random.Generator) -> Play:
+    """Brackets of successive halving over random subsets, fewer settings for longer (Li et al. 2018)."""
+    count, plays = len(recorded.grid), []
+    for bracket in range(BRACKETS):
+        subset = numbers.choice(count, max(1, count // HALVING**bracket), replace=False)
+        first = _first_rung(len(subset), recorded.epochs, budget / BRACKETS)
+        if first:
+            plays.append(_halved(recorded, seed, subset, first))
+    trained = np.sum([play.trained for play in plays], axis=0) if plays else np.zeros(count)
+    ends = np.full(count, math.nan)
+    for play in plays:
+        if play.chosen is not None:
+            ends[play.chosen] = recorded.values["metric"][play.chosen, seed, int(play.trained[play.chosen])]
+    return Play(_lowest(ends), trained)
+
+
+def random_search(
+    recorded: Recorded, seed: int, budget: float, epoch: int, numbers: np.random.Generator
+) -> Play:
+    """As many random settings as can be trained to the end, the best of them."""
+    count = len(recorded.grid)
+    size = min(int(budget // recorded.epochs), count)
+    trained = np.zeros(count)
+    if not size:
+        return Play(None, trained)
+    picked = numbers.choice(count, size, replace=False)
+    trained[picked] = recorded.epochs
+    final = np.full(count, math.nan)
+    final[picked] = recorded.final[picked, seed]
+    return Play(_lowest(final), trained)
+
+
+RIVALS: Mapping[str, Rival] = {
+    AUTO: partial(screening, predictor=AUTO),
+    **{name: partial(screening, predictor=name) for name in PREDICTORS},
+    "best early metric": early_metric,
+    "successive halving": successive_halving,
+    "hyperband": hyperband,
+    "random": random_search,
+}
+
+
+def _choice(
+    features: FloatArray, final: FloatArray, there: NDArray[np.bool_], early: FloatArray | None
+) -> int | None:
+    """Lowest forecast; with too few beacons the lowest early figure, or the best beacon."""
+    known = np.isfinite(final) & np.isfinite(features).all(axis=1)
+    if known.sum() >= FEWEST:
+        return _lowest(np.where(np.isinf(final), math.nan, forecast(features, final, there).mean))
+    if early is not None:
+        return _lowest(np.where(there & ~np.isinf(final), early, math.nan))
+    return _lowest(final)
+
+
+def _better(tables: list[FloatArray], final: FloatArray) -> FloatArray:
+    """The features that predict left-out beacons better; the first unless another is."""
+    if len(tables) == 1:
+        return tables[0]
+    ended = np.where(np.isinf(final), math.nan, final)
+    errors = [left_out_error(table, ended) for table in tables]
+    return tables[1] if errors[1] < errors[0] else tables[0]
+
+
+def _lowest(values: FloatArray) -> int | None:
+    usable = np.isfinite(values)
+    return int(np.argmin(np.where(usable, values, np.inf))) if usable.any() else None
+
+
+def _reached(recorded: Recorded, seed: int, epoch: int) -> FloatArray:
+    """Epochs of each run up to the screening epoch, fewer where it diverged before."""
+    there = np.isfinite(recorded.values["metric"][:, seed, 1 : epoch + 1])
+    return np.asarray(there.sum(axis=1), dtype=np.float64)
+
+
+def _rungs(count: int, first: int, epochs: int) -> list[tuple[int, int]]:
+    """(settings, epochs) of each rung; the last one has one setting or the whole schedule."""
+    rungs, reach = [(count, min(first, epochs))], first
+    while rungs[-1][0] > 1 and rungs[-1][1] < epochs:
+        reach = min(reach * HALVING, epochs)
+        rungs.append((max(1, rungs[-1][0] // HALVING), reach))
+    return rungs
+
+
+def _first_rung(count: int, epochs: int, budget: float) -> int:
+    """The most epochs for the first rung that the budget allows; 0 for none."""
+    best = 0
+    for first in range(1, epochs + 1):
+        done, cost = 0, 0
+        for size, reach in _rungs(count, first, epochs):
+            cost += size * (reach - done)
+            done = reach
+        if cost <= budget:
+            best = first
+    return best
+
+
+def _halved(recorded: Recorded, seed: int, settings: NDArray[np.intp], first: int) -> Play:
+    trained, alive = np.zeros(len(recorded.grid)), settings
+    metric = recorded.values["metric"][:, seed]
+    reach = 0
+    for size, reach in _rungs(len(settings), first, recorded.epochs):
+        values = np.where(np.isfinite(metric[alive, reach]), metric[alive, reach], np.inf)
+        trained[alive] = reach
+        following = max(1, size // HALVING)
+        alive = alive[np.argsort(values, kind="stable")[:following]]
+    return Play(int(alive[0]), trained)
