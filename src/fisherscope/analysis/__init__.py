@@ -6,6 +6,7 @@ from fisherscope.analysis.paper_claims import claims
 from fisherscope.analysis.plane import Landscape, landscape
 from fisherscope.analysis.selection import Selection, select
 from fisherscope.analysis.settings import Settings, settings
+from fisherscope.analysis.tables import Table, table, table_of_means
 from fisherscope.analysis.verdicts import Claim, Claims, Part
 
 __all__ = [
@@ -17,9 +18,12 @@ __all__ = [
     "Part",
     "Selection",
     "Settings",
+    "Table",
     "backtest",
     "claims",
     "landscape",
     "select",
     "settings",
+    "table",
+    "table_of_means",
 ]

@@ -39,8 +39,8 @@ class Backtest:
     Args:
         trials: A row a sweep, rival, budget and seed: `regret` (metric on the other seeds above the best
             setting there), `within` the margin, `epochs, samples, seconds` paid as shares of the whole grid.
-        predictions: A row a sweep, predictor and mode (`beacons`: the same few for all; `all others finished`:
-            a diagnostic): ρ of predicted and measured final metric, on other seeds.
+        predictions: A row a sweep, predictor and mode (`beacons`: the same few for all; `all others
+            finished`: a diagnostic): ρ of predicted and measured final metric, on other seeds.
         gains: A row a sweep and pair: ρ with (C̄, L) minus ρ without, and its interval over settings.
         sweeps: A row a sweep: `settings, seeds, epochs, margin, easy` (share within the margin of the best),
             `testable`, and AUC of divergence by early measures.

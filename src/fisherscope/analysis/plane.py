@@ -165,7 +165,10 @@ def landscape(
 def margin(best: float, name: str) -> float:
     """What counts as no worse than the best: 10 % of it, and for error rates at least 0.2 points."""
     share = MARGIN_SHARE * abs(best)
-    return max(share, MARGIN_POINTS) if name.rpartition("/")[2] in ("error", "accuracy") else share
+    kind = name.rpartition("/")[2]
+    if kind.removesuffix(" %") not in ("error", "accuracy"):
+        return share
+    return max(share, MARGIN_POINTS * (100 if kind.endswith("%") else 1))
 
 
 def _per_run(
