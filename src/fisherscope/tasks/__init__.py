@@ -1,1 +1,90 @@
-"""The tasks room of fisherscope."""
+"""What a run trains: the paper's data and networks by name, and a user's own on the same terms."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from fisherscope.tasks import models
+from fisherscope.tasks.embedded import digits
+from fisherscope.tasks.errors import DataError, TaskError
+from fisherscope.tasks.foreign import own
+from fisherscope.tasks.published import cifar10, cifar100, mnist, svhn
+from fisherscope.tasks.storage import data_dir as _data_dir
+from fisherscope.tasks.task import (
+    Evaluation,
+    Split,
+    Task,
+    classification,
+    cross_entropy,
+    held_out,
+)
+
+__all__ = ["DataError", "Evaluation", "Split", "Task", "TaskError", "get", "names"]
+
+Made = tuple[Split, Split, Split, tuple[str, ...]]
+VALIDATION_SHARE, LARGEST_VALIDATION = 0.1, 5000
+
+
+def get(name: str, data_dir: str | os.PathLike[str] | None = None, *, validation: bool = True) -> Task:
+    """A task by name.
+
+    Args:
+        name: "digits/resnet8", "mnist/mlp", …: one of `names()`; or "module:function" of your own.
+        data_dir: Where the data files lie or shall be put; else FISHERSCOPE_DATA, else ~/.cache/fisherscope.
+        validation: Whether a tenth of the training data (5000 at most) is held out, the same for every seed.
+            Without, all are trained on and the test split stands in for validation, as in the paper.
+
+    Raises:
+        TaskError: No such task.
+        DataError: Its data are missing or damaged.
+    """
+    if ":" in name:
+        return own(name)
+    data, _, network = name.partition("/")
+    if data not in _DATA or network not in models.NAMES:
+        near = difflib.get_close_matches(name, names(), 3, 0.4)
+        hint = f"; near: {', '.join(near)}" if near else f"; there are {', '.join(names())}"
+        raise TaskError(f"there is no task {name!r}{hint}, or module:function of your own")
+    make, channels, classes, side = _DATA[data]
+    train, held, test, notes = make(_data_dir(data_dir), validation)
+    return Task(
+        name, partial(models.build, network, channels, classes, side), train, held, test, cross_entropy,
+        classification, notes=notes,
+    )  # fmt: skip
+
+
+def names() -> list[str]:
+    """Every built-in task."""
+    return [f"{data}/{network}" for data in _DATA for network in models.NAMES]
+
+
+def _digits(folder: Path, validation: bool) -> Made:
+    train, held, test = digits()
+    return train, held if validation else test, test, ()
+
+
+def _published(
+    read: Callable[[Path], tuple[Split, Split, tuple[str, ...]]], folder: Path, validation: bool
+) -> Made:
+    train, test, notes = read(folder)
+    if not validation:
+        return train, test, test, (*notes, "validation is the test split, as in the paper")
+    rest, held = held_out(train, min(LARGEST_VALIDATION, max(1, round(VALIDATION_SHARE * len(train)))))
+    return rest, held, test, notes
+
+
+def _mnist(folder: Path) -> tuple[Split, Split, tuple[str, ...]]:
+    return (*mnist(folder), ())
+
+
+_DATA: dict[str, tuple[Callable[[Path, bool], Made], int, int, int]] = {
+    "digits": (_digits, 1, 10, 8),
+    "mnist": (partial(_published, _mnist), 1, 10, 32),
+    "cifar10": (partial(_published, cifar10), 3, 10, 32),
+    "cifar100": (partial(_published, cifar100), 3, 100, 32),
+    "svhn": (partial(_published, svhn), 3, 10, 32),
+}

@@ -1,0 +1,150 @@
+"""A user's own task: `module:function` gives a `Task`, or a mapping that is made one."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fisherscope.tasks.errors import TaskError
+from fisherscope.tasks.task import Split, Task, classification, cross_entropy, held_out
+
+KEYS = ("model", "train", "validation", "test", "loss", "scores", "metric", "direction")
+VALIDATION_SHARE = 0.1
+
+
+def own(name: str) -> Task:
+    """The task of `module:function`; modules of the working directory are found.
+
+    Raises:
+        TaskError: No such module or function, or it returns something else than a task.
+    """
+    module_name, _, function_name = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise TaskError(
+            f"task {name!r}: importing {module_name!r}: {error}; run where it can be imported"
+        ) from error
+    factory = getattr(module, function_name, None)
+    if not callable(factory):
+        near = difflib.get_close_matches(function_name, dir(module), 3)
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise TaskError(f"task {name!r}: {module_name} has no function {function_name!r}{hint}")
+    return _task(name, factory())
+
+
+def _task(name: str, made: Any) -> Task:
+    if isinstance(made, Task):
+        return replace(made, name=made.name or name)
+    if not isinstance(made, Mapping):
+        raise TaskError(
+            f"task {name!r}: its factory returned {type(made).__name__}; expected a "
+            "fisherscope.tasks.Task, or a "
+            f"mapping with model, train and optionally {', '.join(KEYS[2:])}"
+        )
+    unknown = sorted(set(made) - set(KEYS))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], KEYS, 1)
+        raise TaskError(
+            f"task {name!r}: its factory returned the key {unknown[0]!r}"
+            + (f"; {near[0]!r} is near" if near else f"; expected some of {', '.join(KEYS)}")
+        )
+    for key in ("model", "train"):
+        if key not in made:
+            raise TaskError(
+                f"task {name!r}: its factory returned no {key!r}; a task needs a model and training data"
+            )
+    if isinstance(made["model"], nn.Module) or not callable(made["model"]):
+        raise TaskError(
+            f"task {name!r}: 'model' must be a function that makes a new model; received one made already"
+        )
+    train = split(made["train"], f"task {name!r}: train")
+    if made.get("validation") is None:
+        train, validation = held_out(train, max(1, round(VALIDATION_SHARE * len(train))))
+    else:
+        validation = split(made["validation"], f"task {name!r}: validation")
+    test = validation if made.get("test") is None else split(made["test"], f"task {name!r}: test")
+    if "loss" in made and "scores" not in made:
+        raise TaskError(
+            f"task {name!r}: it has its own loss and no 'scores': (model, batch) -> "
+            f"{{'loss': (n,), metric: (n,)}}; say "
+            "what each sample's loss and metric are"
+        )
+    return Task(
+        name, made["model"], train, validation, test,
+        made.get("loss", cross_entropy), made.get("scores", classification),
+        made.get("metric", "error"), made.get("direction", "min"),
+    )  # fmt: skip
+
+
+def split(data: Any, place: str) -> Split:
+    """Data of a user as a split: one already, tensors in a tuple or mapping, or a map-style dataset.
+
+    Raises:
+        TaskError: None of these, or empty.
+    """
+    if hasattr(data, "batch") and hasattr(data, "__len__"):
+        found: Any = data
+    elif isinstance(data, Mapping | tuple | list) and _tensors(data):
+        found = Columns(data)
+    elif hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        found = Mapped(data)
+    else:
+        raise TaskError(
+            f"{place}: received {type(data).__name__}; expected a tuple or dict of tensors (samples "
+            "first), or a "
+            "dataset with a length"
+        )
+    if len(found) < 1:
+        raise TaskError(f"{place}: it is empty")
+    checked: Split = found
+    return checked
+
+
+def _tensors(data: Any) -> bool:
+    values = list(data.values()) if isinstance(data, Mapping) else list(data)
+    lengths = {len(value) for value in values if isinstance(value, Tensor)}
+    return bool(values) and all(isinstance(value, Tensor) for value in values) and len(lengths) == 1
+
+
+class Columns:
+    """Tensors with samples along the first dimension, in a tuple or mapping."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        values = self.data.values() if isinstance(self.data, Mapping) else self.data
+        return len(next(iter(values)))
+
+    def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> Any:
+        """The rows, in the structure that was given."""
+        if isinstance(self.data, Mapping):
+            return {key: value[indices] for key, value in self.data.items()}
+        return tuple(value[indices] for value in self.data)
+
+
+class Mapped:
+    """A map-style dataset, collated as a DataLoader does."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> Any:
+        """The samples; one that draws random numbers itself is given a seed of its place in the run."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(hash((seed, -1 if epoch is None else epoch, int(indices[0]))) & (2**62 - 1))
+            return torch.utils.data.default_collate([self.data[int(index)] for index in indices])
