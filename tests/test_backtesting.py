@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.planted_sweep import Truth, write
 
-from fisherscope.analysis import AnalysisError, backtest, settings
+from fisherscope.analysis import AnalysisError, backtest, settings_of
 from fisherscope.analysis.backtesting import GAINS, Backtest
 from fisherscope.analysis.grid import Grid
 from fisherscope.analysis.prediction import WITH, WITHOUT, Recorded
@@ -39,7 +39,7 @@ def test_nobody_pays_more_than_the_budget(found: Backtest) -> None:
 
 
 def test_regret_is_that_of_the_chosen_on_the_other_seed(plain: Path, found: Backtest) -> None:
-    recorded = Recorded.of(Grid.of(settings(plain), without_diverged=False), "val/error", True)
+    recorded = Recorded.of(Grid.of(settings_of(plain), without_diverged=False), "val/error", True)
     final = recorded.final
     for row in found.trials.filter(found.trials["rival"] == WITH).iter_rows(named=True):
         other = [math.exp(min(value, final[np.isfinite(final)].max())) for value in final[:, 1 - row["seed"]]]
@@ -57,7 +57,7 @@ def test_an_informative_early_metric_beats_chance(found: Backtest) -> None:
 
 def test_screening_sees_its_own_seed_only(plain: Path) -> None:
     """Another seed's numbers may be anything: the play is the same."""
-    recorded = Recorded.of(Grid.of(settings(plain), without_diverged=False), "val/error", True)
+    recorded = Recorded.of(Grid.of(settings_of(plain), without_diverged=False), "val/error", True)
     changed = {name: values.copy() for name, values in recorded.values.items()}
     for values in changed.values():
         values[:, 1] = np.random.default_rng(0).normal(size=values[:, 1].shape)

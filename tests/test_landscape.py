@@ -11,7 +11,7 @@ import pytest
 from tests.planted_sweep import Truth, final_error, write
 
 import fisherscope as fs
-from fisherscope.analysis import AnalysisError, axes, landscape, settings, surface
+from fisherscope.analysis import AnalysisError, axes, landscape, settings_of, surface
 from fisherscope.analysis.process import Process
 
 
@@ -56,7 +56,7 @@ def test_any_epoch_and_any_measure(sweep: Path) -> None:
 
 
 def test_recomputed_means_are_those_of_a_loop(sweep: Path) -> None:
-    source = settings(sweep)
+    source = settings_of(sweep)
     found = axes.at_epoch(source, "cond_geomean@exact", 4)
     run_id = found["run_id"][3]
     rows = source.runs.steps.filter((pl.col("run_id") == run_id) & (pl.col("epoch") <= 4))
@@ -73,7 +73,7 @@ def test_recomputed_means_are_those_of_a_loop(sweep: Path) -> None:
 
 
 def test_energy_over_its_null_is_flat_for_planted_density(sweep: Path) -> None:
-    source = settings(sweep)
+    source = settings_of(sweep)
     found = source.frame.join(axes.at_epoch(source, "energy_density", 5), on="run_id")
     truth = Truth()
     for row in found.iter_rows(named=True):

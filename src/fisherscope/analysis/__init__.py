@@ -5,7 +5,7 @@ from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.paper_claims import claims
 from fisherscope.analysis.plane import Landscape, landscape
 from fisherscope.analysis.selection import Selection, select
-from fisherscope.analysis.settings import Settings, settings
+from fisherscope.analysis.settings import Settings, settings_of
 from fisherscope.analysis.tables import Table, table, table_of_means
 from fisherscope.analysis.verdicts import Claim, Claims, Part
 
@@ -23,7 +23,7 @@ __all__ = [
     "claims",
     "landscape",
     "select",
-    "settings",
+    "settings_of",
     "table",
     "table_of_means",
 ]

@@ -15,7 +15,7 @@ from fisherscope.analysis.prediction import PREDICTORS, WITH, WITHOUT, Recorded,
 from fisherscope.analysis.process import Process
 from fisherscope.analysis.resampling import SEED, generator
 from fisherscope.analysis.rivals import RIVALS
-from fisherscope.analysis.settings import FloatArray, RunsLike, Settings, settings
+from fisherscope.analysis.settings import FloatArray, RunsLike, Settings, settings_of
 from fisherscope.analysis.statistics import auc, interval, sign_p, spearman
 from fisherscope.runs.reading import Runs, load_runs
 
@@ -151,12 +151,12 @@ def backtest(
 
 def _sweeps(runs: RunsLike | Mapping[str, RunsLike]) -> dict[str, Settings]:
     if isinstance(runs, Mapping):
-        return {name: settings(part) for name, part in runs.items()}
+        return {name: settings_of(part) for name, part in runs.items()}
     loaded = runs if isinstance(runs, Runs) else load_runs(runs)
     if not len(loaded) or "task" not in loaded.runs.columns:
-        return {"sweep": settings(runs)}
+        return {"sweep": settings_of(runs)}
     tasks = dict.fromkeys(str(task) for task in loaded.runs["task"].to_list())
-    return {task: settings(loaded, task=task) for task in tasks}
+    return {task: settings_of(loaded, task=task) for task in tasks}
 
 
 def _ended(source: Settings, metric: str, smaller: bool) -> tuple[Recorded, int]:

@@ -10,7 +10,7 @@ from fisherscope.analysis import travel_claims as travel
 from fisherscope.analysis.axes import COND, ENERGY, at_epoch
 from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.grid import Grid
-from fisherscope.analysis.settings import RunsLike, Settings, settings
+from fisherscope.analysis.settings import RunsLike, Settings, settings_of
 from fisherscope.analysis.verdicts import Claim, Claims, judged
 
 TEXT_8 = "The best region depends little on the number of classes: a setting transfers"
@@ -34,7 +34,7 @@ def claims(
 
     Cost: seconds; 2000 permutations and 1000 bootstraps a test.
     """
-    source = settings(runs, task=task)
+    source = settings_of(runs, task=task)
     name, smaller = source.metric(metric)
     ended = source.where(pl.col("status") == "finished")
     grid, last = Grid.of(ended), ended.last_epoch
@@ -89,6 +89,6 @@ def _lacking(source: Settings) -> str:
 def _transfer(grid: Grid, other: RunsLike | None, metric: str, smaller: bool) -> Claim:
     if other is None:
         return Claim(8, TEXT_8, reason="Needs the same settings on a second task: claims(runs, other=…).")
-    second = settings(other)
+    second = settings_of(other)
     second.metric(metric)
     return outcomes.transfer(grid, Grid.of(second.where(pl.col("status") == "finished")), metric, smaller)

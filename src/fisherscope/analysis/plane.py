@@ -8,7 +8,7 @@ import polars as pl
 
 from fisherscope.analysis.axes import COND, ENERGY, at_epoch
 from fisherscope.analysis.errors import AnalysisError
-from fisherscope.analysis.settings import FloatArray, RunsLike, Settings, settings
+from fisherscope.analysis.settings import FloatArray, RunsLike, Settings, settings_of
 from fisherscope.analysis.surface import GRID, Method, Surface, compared, unit_square
 
 BEST = 5
@@ -143,7 +143,7 @@ def landscape(
     Raises:
         AnalysisError: No run, several tasks, or a measure or metric that is not recorded.
     """
-    source = settings(runs, task=task)
+    source = settings_of(runs, task=task)
     name, smaller = source.metric(metric)
     values = _per_run(source, x, y, name, epoch, metric_epoch)
     points = _per_setting(source, values)

@@ -22,7 +22,7 @@ from fisherscope.analysis.prediction import (
     ordering,
 )
 from fisherscope.analysis.process import Process
-from fisherscope.analysis.settings import FloatArray, RunsLike, Settings, settings
+from fisherscope.analysis.settings import FloatArray, RunsLike, Settings, settings_of
 
 Z80 = 1.2815515655446004
 """Normal quantile of an 80 % interval."""
@@ -142,7 +142,7 @@ def select(
     Raises:
         AnalysisError: No run, several tasks, no such metric or predictor, or no run has reached the epoch.
     """
-    source = settings(runs, task=task)
+    source = settings_of(runs, task=task)
     name, smaller = source.metric(metric)
     if predictor != "auto" and predictor not in PREDICTORS:
         raise AnalysisError(f"selecting: predictor={predictor!r} is none of auto, {', '.join(PREDICTORS)}")

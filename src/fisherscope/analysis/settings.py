@@ -112,7 +112,7 @@ class Settings:
         )
 
 
-def settings(runs: RunsLike, *, task: str | None = None) -> Settings:
+def settings_of(runs: RunsLike, *, task: str | None = None) -> Settings:
     """The runs as settings.
 
     Args:

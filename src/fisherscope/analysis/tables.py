@@ -13,7 +13,7 @@ import polars as pl
 from fisherscope.analysis.axes import at_epoch
 from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.plane import margin
-from fisherscope.analysis.settings import RunsLike, Settings, settings
+from fisherscope.analysis.settings import RunsLike, Settings, settings_of
 from fisherscope.analysis.statistics import Difference, Sample, holm, student, welch
 from fisherscope.runs.reading import Runs, load_runs
 
@@ -139,7 +139,7 @@ def table(
     notes: list[str] = []
     names: tuple[str, str] = ("", "")
     for task in tasks:
-        source = settings(loaded if len(loaded) else runs, task=task)
+        source = settings_of(loaded if len(loaded) else runs, task=task)
         picked, names = _picked(source, lr, metric, paper)
         rows += picked
         notes += [f"{task}: {note}" if task else note for note in source.notes]
@@ -154,7 +154,7 @@ def table(
 def table_of_means(
     entries: pl.DataFrame | str | os.PathLike[str], *, metric: str = "error %", test: Test = "welch"
 ) -> Table:
-    """The table from means and deviations: a frame, or a CSV file, of `task, kind, setting, mean, std, n, hours`.
+    """The table from a frame, or a CSV file, of `task, kind, setting, mean, std, n, hours`.
 
     Raises:
         AnalysisError: A column is missing (only `hours` may be).

@@ -1,0 +1,27 @@
+"""`fisherscope claims DIR`: the paper's claims, tested on one's own runs."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def claims(
+    directory: Annotated[Path, typer.Argument(help="Directory of runs.", metavar="DIR")],
+    other: Annotated[
+        Path | None, typer.Option(help="Runs of the same settings on a second task, for claim 8.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="Metric; by default the validation metric.")] = None,
+    task: Annotated[str | None, typer.Option(help="Which task, where there are several.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Test the paper's claims on a sweep: supported, contradicted, inconclusive or not testable."""
+    from fisherscope import analysis
+
+    found = analysis.claims(directory, other=other, metric=metric, task=task)
+    if not as_json:
+        print(found)
+        return
+    answer = {"about": found.about, "notes": found.notes, "claims": found.frame.to_dicts()}
+    print(json.dumps(answer | {"figures": found.parts.to_dicts()}, ensure_ascii=False, indent=1))

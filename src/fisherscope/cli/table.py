@@ -1,0 +1,49 @@
+"""`fisherscope table DIR`: Table 1 for any set of runs."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Format(str, Enum):
+    """Of the printed table."""
+
+    text = "text"
+    markdown = "markdown"
+    latex = "latex"
+    csv = "csv"
+
+
+class Test(str, Enum):
+    """Behind intervals and corrected p-values."""
+
+    welch = "welch"
+    student = "student"
+
+
+def table(
+    directory: Annotated[Path | None, typer.Argument(help="Directory of runs.", metavar="DIR")] = None,
+    means: Annotated[
+        Path | None,
+        typer.Option(help="Instead of runs: a CSV file with task, kind, setting, mean, std, n, hours."),
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="Of the table.")] = Format.text,
+    test: Annotated[Test, typer.Option(help="Two-sample test.")] = Test.welch,
+    lr: Annotated[float | None, typer.Option(help="Only runs of this initial learning rate.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Metric that picks; by default the validation one.")
+    ] = None,
+    paper: Annotated[bool, typer.Option(help="Pick by the test metric, as the paper does.")] = False,
+) -> None:
+    """Print the best fixed batch size against the best schedules, with p-values."""
+    from fisherscope import analysis
+
+    if (directory is None) == (means is None):
+        raise ValueError("printing a table: give a directory of runs, or --means FILE, one of the two")
+    if means is not None:
+        made = analysis.table_of_means(means, test=test.value)
+    elif directory is not None:
+        made = analysis.table(directory, lr=lr, metric=metric, test=test.value, paper=paper)
+    print(made.rendered(form.value))

@@ -1,0 +1,63 @@
+"""The verbs select, claims and table as a user runs them: text, JSON, and what a mistake says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from tests.planted_sweep import Truth, write
+from typer.testing import CliRunner, Result
+
+from fisherscope.analysis import AnalysisError
+from fisherscope.cli.claims import claims
+from fisherscope.cli.select import select
+from fisherscope.cli.table import table
+
+
+def ran(verb: Callable[..., None], *words: object) -> Result:
+    app = typer.Typer()
+    app.command()(verb)
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    truth = Truth(seeds=2, epochs=4, unfinished={"s8-lr0.1": 2})
+    return write(tmp_path_factory.mktemp("sweep"), truth)
+
+
+def test_select(root: Path) -> None:
+    text = ran(select, root)
+    assert text.exit_code == 0, text.output
+    assert "Use batch" in text.output
+    answer = json.loads(ran(select, root, "--json").output)
+    assert answer["recommended"] in answer["indistinguishable"]
+    assert answer["next_setting"] == "s8-lr0.1"
+    assert len(answer["candidates"]) == 16
+
+
+def test_select_backtest(root: Path) -> None:
+    played = ran(select, root, "--backtest", "--json")
+    assert {row["rival"] for row in json.loads(played.output)["summary"]} >= {"random", "auto"}
+
+
+def test_claims(root: Path) -> None:
+    assert "NOT TESTABLE" in ran(claims, root).output
+    answer = json.loads(ran(claims, root, "--json").output)
+    assert [row["number"] for row in answer["claims"]] == list(range(1, 13))
+
+
+def test_table(root: Path, tmp_path: Path) -> None:
+    assert "| s# |" in ran(table, root, "--format", "markdown").output
+    means = tmp_path / "means.csv"
+    means.write_text("task,kind,setting,mean,std,n\nA,s#,s32,5.07,0.21,5\nA,-∅,s32-to-512,5.56,0.09,5\n")
+    assert "0.004" in ran(table, "--means", means).output
+
+
+def test_mistakes_raise_what_main_prints(root: Path, tmp_path: Path) -> None:
+    assert isinstance(ran(select, tmp_path).exception, AnalysisError)
+    assert isinstance(ran(claims, tmp_path / "absent").exception, FileNotFoundError)
+    assert "one of the two" in str(ran(table).exception)
