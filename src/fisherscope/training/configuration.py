@@ -1,0 +1,96 @@
+"""What makes a run: the configuration, checked at the border, with one home for every default."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import fisherscope as fs
+
+
+class ConfigurationError(ValueError):
+    """A configuration has an unknown key or a value out of range."""
+
+
+class Configuration(BaseModel):
+    """One run. Two runs of equal configurations are the same run; where it is stored is no part of it.
+
+    The defaults are the paper's (Liao et al. 2020, section 4): Nesterov SGD, rate over 10 at 50 % and 75 %.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: str
+    batch_size: int = Field(128, gt=0)
+    lr: float = Field(0.1, gt=0)
+    policy: str | None = None  # by default the fixed batch size
+    epochs: int = Field(40, gt=0)
+    seed: int = Field(0, ge=0)
+    optimizer: str = "SGD"
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-4, ge=0)
+    nesterov: bool = True
+    every: int = Field(50, gt=0)
+    per_epoch: int | None = Field(None, gt=0)  # so many measurements an epoch, in place of `every`
+    stride: bool = False
+    measure: bool = True
+    limit_train: int | None = Field(None, gt=0)
+    validation: bool = True
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    compile: bool = False
+    device: str = "cpu"
+    threads: int | None = Field(None, gt=0)
+
+    @classmethod
+    def of(cls, given: Configuration | Mapping[str, Any]) -> Configuration:
+        """A configuration from a mapping, with the policy's name in full and the size it begins with.
+
+        Raises:
+            ConfigurationError: A key is unknown (the nearest is named), or a value is out of its range.
+        """
+        if isinstance(given, Configuration):
+            return given
+        unknown = [key for key in given if key not in cls.model_fields]
+        if unknown:
+            near = difflib.get_close_matches(str(unknown[0]), list(cls.model_fields), 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(cls.model_fields)}"
+            raise ConfigurationError(f"configuring a run: {unknown[0]!r} is unknown; {hint}")
+        try:
+            made = cls(**given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            got = f", received {first['input']!r}" if first["type"] != "missing" else ""
+            raise ConfigurationError(f"configuring a run: {place}: {first['msg'].lower()}{got}") from error
+        policy = made.policy_of(made.policy or f"s{made.batch_size}")
+        return made.model_copy(update={"policy": policy.name, "batch_size": _first_size(policy)})
+
+    def policy_of(self, name: str | None = None) -> Any:
+        """The policy by its name.
+
+        Raises:
+            ValueError: There is none of that name.
+        """
+        return fs.policy.parse(name or str(self.policy), lr=self.lr, epochs=self.epochs)
+
+    def identity(self) -> dict[str, Any]:
+        """What run.json holds: every key, plain values."""
+        return self.model_dump()
+
+    @property
+    def id(self) -> str:
+        """The run's name: readable, with a hash of what is not default."""
+        name: str = fs.runs.run_id(self.identity(), _defaults())
+        return name
+
+
+def _defaults() -> dict[str, Any]:
+    return {name: field.default for name, field in Configuration.model_fields.items() if name != "task"}
+
+
+def _first_size(policy: Any) -> int:
+    _, decision = policy.update(policy.init(), fs.policy.Observation(0, 0, 1 << 30, None))
+    return int(decision.batch_size)

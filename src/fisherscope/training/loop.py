@@ -1,0 +1,162 @@
+"""The built-in training loop. It uses public names only: a loop of your own has the same rights."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import fisherscope as fs
+from fisherscope.training.configuration import Configuration
+from fisherscope.training.session import Session
+
+CHECKPOINT_SECONDS = 20.0
+Progress = Callable[[Session, "dict[str, Any] | None"], None]
+"""Called after each step with None, and after each epoch with its row."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run stands after `train`."""
+
+    path: Path
+    id: str
+    status: str
+    reason: str
+    epochs: int
+
+
+def train(
+    config: Configuration | Mapping[str, Any],
+    root: str | os.PathLike[str],
+    *,
+    until: int | None = None,
+    progress: Progress | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> Result:
+    """Train one run to its end, going on with it where it exists already.
+
+    Args:
+        config: What makes the run; a mapping is checked.
+        root: Directory of the experiment; the run gets a directory of its own name in it.
+        until: Stop, resumable, when so many epochs are complete; the schedule stays that of `config.epochs`.
+        progress: Told of every step and epoch.
+        data_dir: Where the data files lie.
+        checkpoint_seconds: How often the state is saved, besides at the end of the call.
+
+    Returns:
+        How it stands: finished, diverged, or interrupted (by `until`, SIGINT or SIGTERM: then resumable).
+
+    Raises:
+        ConfigurationError, TaskError, DataError, RunError: What the user can mend; nothing recorded is lost.
+    """
+    config = Configuration.of(config)
+    path = Path(root) / config.id
+    session = (
+        None if (path / "run.json").exists() else _session(config, data_dir)
+    )  # before anything is written
+    with fs.open_run(path, config.identity()) as run:
+        state = run.load_checkpoint()
+        if run.status in ("finished", "diverged"):
+            done = config.epochs if run.status == "finished" else 0
+            return Result(run.path, run.id, run.status, run.reason, done)
+        session = session or _session(config, data_dir)
+        session.monitor.run = run
+        if state is not None:
+            session.load_state_dict(state)
+        else:
+            for note in session.task.notes:
+                run.log_text(note)
+        last = min(until or config.epochs, config.epochs)
+        status, reason = _run(session, run, last, progress, checkpoint_seconds)
+        run.finish(status, reason)
+    return Result(run.path, run.id, status, reason, session.sampler.epoch)
+
+
+def _session(config: Configuration, data_dir: str | os.PathLike[str] | None) -> Session:
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    task = fs.tasks.get(config.task, data_dir, validation=config.validation)
+    return Session(config, task if config.limit_train is None else task.limited(config.limit_train))
+
+
+def _run(
+    session: Session, run: Any, until: int, progress: Progress | None, checkpoint_seconds: float
+) -> tuple[Any, str]:
+    """Epochs up to `until`: (status, reason)."""
+    saved = time.monotonic()
+    with _interrupts() as interrupted:
+        while session.sampler.epoch < until:
+            for indices in session.sampler:
+                began = time.perf_counter()
+                loss = session.step(indices)
+                session.seconds["train"] += time.perf_counter() - began
+                if not math.isfinite(loss):
+                    return _diverged(session, float(loss))
+                if progress is not None:
+                    progress(session, None)
+                if interrupted:
+                    break
+                if time.monotonic() - saved > checkpoint_seconds:
+                    run.save_checkpoint(session.state_dict())
+                    saved = time.monotonic()
+            if session.sampler.current.start == 0:
+                row = _epoch_row(session)
+                run.log_epoch(row)
+                if progress is not None:
+                    progress(session, row)
+            if interrupted:
+                run.save_checkpoint(session.state_dict())
+                return "interrupted", f"by {interrupted[0]} in epoch {session.sampler.epoch}; resumable"
+        if session.sampler.epoch == session.config.epochs:
+            run.log_outcomes(**session.outcomes())
+        run.save_checkpoint(session.state_dict())
+    if session.sampler.epoch < session.config.epochs:
+        return "interrupted", f"stopped after {session.sampler.epoch} epochs, as asked; resumable"
+    return "finished", ""
+
+
+def _epoch_row(session: Session) -> dict[str, Any]:
+    began = time.perf_counter()
+    row = session.epoch_row()
+    row |= {"time/train_s": session.seconds["train"], "time/eval_s": time.perf_counter() - began}
+    session.seconds = {"train": 0.0, "eval": 0.0}
+    return row
+
+
+def _diverged(session: Session, loss: float) -> tuple[str, str]:
+    count = session.sampler.current.step
+    return "diverged", f"the loss became {loss} at step {count - 1}, in epoch {session.sampler.epoch}"
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[str]]:
+    """The names of SIGINT and SIGTERM as they come, in place of an exception in the middle of a step.
+
+    A second one is not held back. Outside the main thread Python delivers none, and nothing is changed.
+    """
+    seen: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+
+    def note(number: int, _: Any) -> None:
+        seen.append(signal.Signals(number).name)
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

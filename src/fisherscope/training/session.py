@@ -1,0 +1,177 @@
+"""All that changes while a run trains, as one value that can be saved and put back."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import fisherscope as fs
+from fisherscope.training.configuration import Configuration, ConfigurationError
+
+_TRAINING_SCORED = 2000
+"""Training samples whose loss and error are taken after an epoch, in eval mode, as validation's are."""
+
+
+class Session:
+    """Model, optimizer, sampler, monitor and the epoch's sums of one run.
+
+    Args:
+        config: The run's.
+        task: What it trains.
+
+    Raises:
+        ConfigurationError: The batch is larger than the data, or there is no such optimizer or device.
+    """
+
+    def __init__(self, config: Configuration, task: fs.tasks.Task) -> None:
+        self.config, self.task = config, task
+        self.device = _device(config.device)
+        policy = config.policy_of()
+        if config.batch_size > len(task.train):
+            raise ConfigurationError(
+                f"training {task.name}: batches of {config.batch_size} from {len(task.train)} samples; "
+                "choose a smaller batch size, or more data (--limit-train)"
+            )
+        torch.manual_seed(config.seed)
+        random.seed(config.seed)
+        self.model: nn.Module = task.model().to(self.device)
+        self.step_model = torch.compile(self.model) if config.compile else self.model
+        self.optimizer = _optimizer(config, self.model)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
+        self.sampler = fs.DynamicBatchSampler(len(task.train), policy, seed=config.seed)
+        self.sampler.attach(self.optimizer)
+        self.monitor = fs.Monitor(
+            self.model,
+            self.optimizer,
+            config.every,
+            dataset_size=len(task.train),
+            seed=config.seed,
+            stride=config.stride,
+            per_epoch=config.per_epoch,
+            grad_scaler=self.scaler if self.scaler.is_enabled() else None,
+        )
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.samples = 0
+        self.seconds = {"train": 0.0, "eval": 0.0}
+
+    def step(self, indices: list[int]) -> Tensor:
+        """One optimizer step on these training samples; gives the batch's loss, detached."""
+        config = self.config
+        batch = self.task.batch(
+            "train", indices, epoch=self.sampler.epoch, seed=config.seed, device=self.device
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        if config.measure:
+            with self.monitor.observe(batch_size=len(indices)):
+                loss = self._backward(batch)
+        else:
+            loss = self._backward(batch)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.sampler.step(self.monitor.measurement if config.measure else None)
+        self.loss_sum += loss * len(indices)
+        self.samples += len(indices)
+        return loss
+
+    def _backward(self, batch: Any) -> Tensor:
+        half = self.config.precision != "float32"
+        with torch.autocast(self.device.type, getattr(torch, self.config.precision), enabled=half):
+            loss: Tensor = self.task.loss(self.step_model, batch)
+        self.scaler.scale(loss).backward()
+        return loss.detach()
+
+    def epoch_row(self) -> dict[str, Any]:
+        """What the epoch that just ended gave, evaluated on every split; begins the next one's sums."""
+        totals = self.monitor.epoch_end() if self.config.measure else {}
+        row = {**totals, "epoch": self.sampler.epoch, "lr": self.optimizer.param_groups[0]["lr"]}
+        row["train/loss_running"] = float(self.loss_sum) / max(self.samples, 1)
+        some = self.task.limited(min(_TRAINING_SCORED, len(self.task.train)))
+        for prefix, task, split in (
+            ("train", some, "train"), ("val", self.task, "validation"), ("test", self.task, "test"),
+        ):  # fmt: skip
+            found = task.evaluate(self.model, split, device=self.device)
+            row |= {f"{prefix}/loss": found.loss, **{f"{prefix}/{k}": v for k, v in found.metrics.items()}}
+        self.loss_sum.zero_()
+        self.samples = 0
+        return row
+
+    def outcomes(self) -> dict[str, Any]:
+        """Per-example loss and metrics at the end, by split."""
+        return {
+            f"{prefix}_{name}": values
+            for prefix, split in (("val", "validation"), ("test", "test"))
+            for name, values in self.task.evaluate(self.model, split, device=self.device).per_example.items()
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything to go on bit for bit: tensors and plain values."""
+        cuda = self.device.type == "cuda"
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "monitor": self.monitor.state_dict() if self.config.measure else None,
+            "loss_sum": self.loss_sum,
+            "samples": self.samples,
+            "seconds": dict(self.seconds),
+            "random": {
+                "torch": torch.get_rng_state(),
+                "cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
+                "python": random.getstate(),
+            },
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.sampler.load_state_dict(state["sampler"])
+        if state["monitor"] is not None:
+            self.monitor.load_state_dict(state["monitor"])
+        self.loss_sum.copy_(state["loss_sum"])
+        self.samples, self.seconds = state["samples"], dict(state["seconds"])
+        torch.set_rng_state(state["random"]["torch"])
+        if state["random"]["cuda"] is not None:
+            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+        random.setstate(state["random"]["python"])
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigurationError(
+            f"device {name!r}: {str(error).splitlines()[0]}; expected cpu, or cuda with a GPU"
+        ) from error
+    return device
+
+
+def _optimizer(config: Configuration, model: nn.Module) -> torch.optim.Optimizer:
+    """An optimizer of torch.optim by name, with those of our settings that it takes."""
+    known = {
+        name.lower(): kind
+        for name, kind in vars(torch.optim).items()
+        if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)
+    }
+    kind = known.get(config.optimizer.lower())
+    if kind is None or kind is torch.optim.Optimizer:
+        names = ", ".join(sorted(k.__name__ for k in known.values() if k is not torch.optim.Optimizer))
+        raise ConfigurationError(f"optimizer {config.optimizer!r}: torch.optim has {names}")
+    takes = inspect.signature(kind).parameters
+    settings: dict[str, Any] = {
+        "lr": config.lr,
+        "momentum": config.momentum,
+        "weight_decay": config.weight_decay,
+    }
+    settings |= {"nesterov": config.nesterov and config.momentum > 0} if kind is torch.optim.SGD else {}
+    made: torch.optim.Optimizer = kind(
+        model.parameters(), **{name: value for name, value in settings.items() if name in takes}
+    )
+    return made
