@@ -1,0 +1,5 @@
+"""`python -m fisherscope`: the command line."""
+
+from fisherscope.cli import main
+
+main()

@@ -1,0 +1,50 @@
+"""`fisherscope runs DIR`: what runs there are, and how they stand."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+WORTH = (
+    "run_id",
+    "status",
+    "reason",
+    "epoch",
+    "val/error",
+    "test/error",
+    "fisher/cond_mean",
+    "fisher/energy_sum",
+)
+
+
+def runs(
+    directory: Annotated[Path, typer.Argument(help="Directory of runs.", metavar="DIR")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the runs below a directory: status, epochs, last errors and measures."""
+    import fisherscope as fs
+
+    found = fs.load_runs(directory)
+    table = found.runs
+    if len(found.epochs):
+        last = found.epochs.sort("epoch").group_by("run_id").last()
+        table = table.join(last, on="run_id", how="left", suffix="_epoch")
+    table = table.select([name for name in WORTH if name in table.columns]).sort("run_id")
+    if as_json:
+        print(json.dumps(table.to_dicts(), ensure_ascii=False))
+        return
+    _print(table.columns, table.rows())
+
+
+def _print(columns: list[str], rows: list[tuple[object, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name.removeprefix("fisher/"), no_wrap=True)
+    for row in rows:
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value or "") for value in row))
+    console = Console()
+    Console(width=max(console.width, 160)).print(table)

@@ -1,0 +1,90 @@
+"""`fisherscope train TASK`: one run, recorded, resumable."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+OUT = Path("runs")
+
+
+def train(
+    task: Annotated[str | None, typer.Argument(help="digits/resnet8, … or module:function.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Samples a batch.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of the first level.")] = None,
+    policy: Annotated[str | None, typer.Option(help="Such as s32-to-128-MS or s32-norm-test.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Length of the schedule.")] = None,
+    until: Annotated[int | None, typer.Option(help="Stop, resumable, after so many epochs of it.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of initialisation, order and augmentation.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="Of torch.optim, by name.")] = None,
+    every: Annotated[int | None, typer.Option(help="Steps from one measurement to the next.")] = None,
+    limit_train: Annotated[int | None, typer.Option(help="Train on so many samples.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where the data files lie.")] = None,
+    out: Annotated[Path, typer.Option(help="Directory of runs.")] = OUT,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …")] = None,
+    threads: Annotated[int | None, typer.Option(help="Of torch; part of what makes a run.")] = None,
+    settings: Annotated[Path | None, typer.Option("--config", help="YAML file of any of these.")] = None,
+    option: Annotated[list[str] | None, typer.Option("--set", help="Any other key=value.")] = None,
+    paper: Annotated[bool, typer.Option(help="Train on all data; the test split is validation too.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on with the run; it is what happens anyway.")] = True,
+    print_config: Annotated[bool, typer.Option(help="Print the configuration and do nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train one run and record it; asked for again, it goes on where it stopped."""
+    given: dict[str, Any] = _from_file(settings) if settings else {}
+    told = {
+        "task": task, "batch_size": batch_size, "lr": lr, "policy": policy, "epochs": epochs, "seed": seed,
+        "optimizer": optimizer, "every": every, "limit_train": limit_train, "device": device, "threads": threads,
+    }  # fmt: skip
+    given |= {key: value for key, value in told.items() if value is not None}
+    given |= _pairs(option or [])
+    if paper:
+        given["validation"] = False
+    if "task" not in given:
+        raise ValueError("training: which task? Such as: fisherscope train digits/resnet8")
+    if not resume and not print_config:
+        raise ValueError("training: a run is never done twice; delete its directory to begin it anew")
+    from fisherscope.training import Configuration
+
+    config = Configuration.of(given)
+    if print_config:
+        import yaml
+
+        print(yaml.safe_dump(config.identity(), sort_keys=False), end="")
+        return
+    from fisherscope.cli.progress import shown
+    from fisherscope.training import train as run
+
+    with shown(config, quiet=as_json) as progress:
+        result = run(config, out, until=until, data_dir=data_dir, progress=progress)
+    if as_json:
+        print(json.dumps({**vars(result), "path": str(result.path)}))
+        return
+    print(f"{result.id}: {result.status}{f' ({result.reason})' if result.reason else ''}\n{result.path}")
+    if result.status == "interrupted":
+        print("The same command goes on with it.")
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        held = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"reading {path}: not YAML: {error}") from error
+    if not isinstance(held, dict):
+        raise ValueError(f"reading {path}: expected key: value lines, such as task: digits/resnet8")
+    return held
+
+
+def _pairs(texts: list[str]) -> dict[str, Any]:
+    import yaml
+
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set {text}: expected key=value, such as --set momentum=0.8")
+        pairs[key.replace("-", "_")] = yaml.safe_load(value)
+    return pairs
