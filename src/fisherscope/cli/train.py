@@ -35,7 +35,8 @@ def train(
     given: dict[str, Any] = _from_file(settings) if settings else {}
     told = {
         "task": task, "batch_size": batch_size, "lr": lr, "policy": policy, "epochs": epochs, "seed": seed,
-        "optimizer": optimizer, "every": every, "limit_train": limit_train, "device": device, "threads": threads,
+        "optimizer": optimizer, "every": every, "limit_train": limit_train, "device": device,
+        "threads": threads,
     }  # fmt: skip
     given |= {key: value for key, value in told.items() if value is not None}
     given |= _pairs(option or [])

@@ -103,21 +103,20 @@ def _run(
                 session.seconds["train"] += time.perf_counter() - began
                 if not math.isfinite(loss):
                     return _diverged(session, float(loss))
+                row = None
+                if (
+                    session.sampler.current.start == 0
+                ):  # before the state is saved: an epoch ends with its row
+                    row = _epoch_row(session)
+                    run.log_epoch(row)
                 if progress is not None:
-                    progress(session, None)
+                    progress(session, row)
                 if interrupted:
-                    break
+                    run.save_checkpoint(session.state_dict())
+                    return "interrupted", f"by {interrupted[0]} in epoch {session.sampler.epoch}; resumable"
                 if time.monotonic() - saved > checkpoint_seconds:
                     run.save_checkpoint(session.state_dict())
                     saved = time.monotonic()
-            if session.sampler.current.start == 0:
-                row = _epoch_row(session)
-                run.log_epoch(row)
-                if progress is not None:
-                    progress(session, row)
-            if interrupted:
-                run.save_checkpoint(session.state_dict())
-                return "interrupted", f"by {interrupted[0]} in epoch {session.sampler.epoch}; resumable"
         if session.sampler.epoch == session.config.epochs:
             run.log_outcomes(**session.outcomes())
         run.save_checkpoint(session.state_dict())

@@ -1,0 +1,176 @@
+"""Runs trained from a configuration: right, resumable bit for bit, and clear about mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+
+import fisherscope as fs
+from fisherscope.training import Configuration, ConfigurationError, train
+
+KILLS = int(os.environ.get("FISHERSCOPE_KILLS", "3"))
+"""How often a real process is killed in a run; the figures in the docs are of 25."""
+SMALL = {"task": "digits/mlp", "batch_size": 32, "lr": 0.05, "epochs": 3, "every": 4, "threads": 1}
+
+
+def rows(path: Path, name: str) -> list[dict[str, Any]]:
+    """The rows of a log but for their times."""
+    lines = (path / name).read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if not k.startswith("time/")} for line in lines]
+
+
+def state(path: Path) -> dict[str, Any]:
+    held: dict[str, Any] = torch.load(path / "checkpoint.pt", weights_only=True)["state"]
+    return held
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Parameters, momentum, steps, spectra, epochs and outcomes are equal bit for bit."""
+    a, b = state(one), state(other)
+    for name, value in a["model"].items():
+        assert torch.equal(value, b["model"][name]), name
+    for number, slots in a["optimizer"]["state"].items():
+        for key, value in slots.items():
+            assert torch.equal(value, b["optimizer"]["state"][number][key]), (number, key)
+    assert torch.equal(a["random"]["torch"], b["random"]["torch"])
+    for log in ("steps.jsonl", "epochs.jsonl"):
+        assert rows(one, log) == rows(other, log), log
+    assert (one / "spectra.bin").read_bytes() == (other / "spectra.bin").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing interrupted."""
+    return train(SMALL, tmp_path_factory.mktemp("whole")).path
+
+
+def test_a_run_is_recorded(whole: Path) -> None:
+    found = fs.load_runs(whole.parent)
+    assert found.runs["status"].to_list() == ["finished"]
+    assert found.runs["policy"].to_list() == ["s32"]
+    epochs = found.epochs
+    assert epochs["epoch"].to_list() == [1, 2, 3]
+    assert epochs["train/loss"][2] < epochs["train/loss"][0]
+    assert epochs["val/error"][2] < 0.3
+    assert epochs["samples"].to_list() == [300, 600, 900]
+    # decay at 50 % and 75 %: the third of three epochs is past both
+    assert epochs["lr"].to_list() == pytest.approx([0.05, 0.005, 0.0005])
+    steps = found.steps
+    assert steps["step"][0] == 0
+    assert len(steps) == -(-30 // 4)
+    assert steps.filter(pl.col("status") != "ok").is_empty()
+    assert [len(s) for s in found.spectra(whole.name)] == steps["batch_size"].to_list()
+    outcomes = found.outcomes(whole.name)
+    assert float(outcomes["test_error"].mean()) == pytest.approx(epochs["test/error"][2])
+
+
+def test_asked_for_again_a_finished_run_is_left_alone(whole: Path) -> None:
+    before = {path.name: path.read_bytes() for path in whole.iterdir() if path.name != "lock"}
+    assert train(SMALL, whole.parent).status == "finished"
+    assert before == {path.name: path.read_bytes() for path in whole.iterdir() if path.name != "lock"}
+
+
+def test_stopping_early_keeps_the_schedule_and_goes_on(whole: Path, tmp_path: Path) -> None:
+    stopped = train(SMALL, tmp_path, until=1)
+    assert (stopped.status, stopped.epochs) == ("interrupted", 1)
+    assert rows(stopped.path, "epochs.jsonl") == rows(whole, "epochs.jsonl")[:1]
+    assert train(SMALL, tmp_path).status == "finished"
+    assert_same_run(stopped.path, whole)
+
+
+def test_measuring_changes_nothing(whole: Path, tmp_path: Path) -> None:
+    bare = train(SMALL | {"measure": False}, tmp_path).path
+    for name, value in state(bare)["model"].items():
+        assert torch.equal(value, state(whole)["model"][name]), name
+
+
+CODE = """
+import sys
+from fisherscope.training import train
+train({config!r}, sys.argv[1], checkpoint_seconds=0.05)
+"""
+
+
+def start(root: Path, config: dict[str, Any]) -> subprocess.Popen[bytes]:
+    """A real process that trains and saves its state twenty times a second."""
+    return subprocess.Popen(
+        [sys.executable, "-c", CODE.format(config=config), str(root)], stdout=subprocess.DEVNULL
+    )
+
+
+def killed_at(root: Path, config: dict[str, Any], moment: float, number: int = signal.SIGKILL) -> bool:
+    """Kill it so many seconds after its first row; whether it was still running then."""
+    process = start(root, config)
+    while process.poll() is None and not any(root.glob("*/steps.jsonl")):
+        time.sleep(0.005)
+    time.sleep(moment)
+    alive = process.poll() is None
+    process.send_signal(number)
+    process.wait()
+    return alive
+
+
+@pytest.mark.parametrize("task", ["digits/mlp", "digits/resnet8"])
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(task: str, tmp_path: Path) -> None:
+    config = SMALL | {"task": task, "batch_size": 8, "epochs": 8 + 2 * (KILLS - 3), "policy": "s8-to-32"}
+    alone = train(config, tmp_path / "alone").path
+    draw = random.Random(0)
+    hits = sum(killed_at(tmp_path / "killed", config, draw.uniform(0.0, 0.6)) for _ in range(KILLS))
+    assert hits > 0
+    assert train(config, tmp_path / "killed").status == "finished"
+    assert_same_run(next((tmp_path / "killed").iterdir()), alone)
+
+
+def test_an_interrupt_saves_and_says_so(tmp_path: Path) -> None:
+    config = SMALL | {"batch_size": 4, "epochs": 40}
+    assert killed_at(tmp_path, config, 0.1, signal.SIGINT)
+    head = json.loads(next(tmp_path.glob("*/run.json")).read_text())
+    assert head["status"] == "interrupted"
+    assert "SIGINT" in head["reason"]
+
+
+def test_a_diverging_run_keeps_what_it_measured(tmp_path: Path) -> None:
+    result = train(SMALL | {"lr": 1e4}, tmp_path)
+    assert result.status == "diverged"
+    assert "nan" in result.reason
+    assert rows(result.path, "steps.jsonl")[0]["step"] == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"batchsize": 3}, "did you mean 'batch_size'"),
+        ({"lr": 0}, "greater than 0, received 0"),
+        ({"batch_size": 301}, "301 from 300 samples"),
+        ({"optimizer": "sdg"}, "SGD"),
+        ({"policy": "s8-too-32"}, "unknown"),
+        ({"device": "cuda:99"}, "cuda"),
+        ({"limit_train": 301}, "has 300"),
+        ({"task": "digits/resnet9"}, "digits/resnet8"),
+    ],
+)
+def test_mistakes_are_told_and_write_nothing(given: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        train(SMALL | given, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_configuration_is_one_whatever_way_it_is_said() -> None:
+    said = Configuration.of({"task": "digits/mlp", "batch_size": 32, "lr": 0.1})
+    named = Configuration.of({"task": "digits/mlp", "policy": "s32", "lr": 0.1})
+    assert said == named
+    assert said.id == named.id
+    with pytest.raises(ConfigurationError, match="task"):
+        Configuration.of({"lr": 0.1})
