@@ -1,0 +1,275 @@
+"""Tasks: the paper's networks, readers of published files on real and on tampered bytes, a user's own."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import os
+import struct
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+
+import fisherscope as fs
+from fisherscope import tasks
+from fisherscope.tasks import DataError, TaskError, models
+from fisherscope.tasks.images import Images, draws
+from fisherscope.tasks.published import cifar10, cifar100, mnist, svhn
+from fisherscope.tasks.storage import Published, fetched
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "count"),
+    [
+        ("resnet110", 3, 1_728_090),
+        ("resnet8", 1, 75_130),
+        ("densenet110", 3, 1_724_890),
+        ("densenet8", 1, 10_322),
+        ("mlp", 1, 768_010),
+    ],
+)
+def test_networks_have_the_paper_s_parameter_counts(name: str, channels: int, count: int) -> None:
+    model = models.build(name, channels, 10, 32)
+    assert sum(p.numel() for p in model.parameters()) == count
+    assert model(torch.zeros(2, channels, 32, 32)).shape == (2, 10)
+
+
+def test_initialisation_is_he_s_by_fan_out() -> None:
+    torch.manual_seed(0)
+    model = models.build("resnet110", 3, 10, 32)
+    weights = [m.weight for m in model.modules() if isinstance(m, torch.nn.Conv2d) and m.out_channels == 64]
+    pooled = torch.cat([w.flatten() for w in weights])
+    deviation = (2 / (9 * 64)) ** 0.5
+    # the deviation of n normal numbers is off by about 1/sqrt(2n) of itself
+    assert abs(float(pooled.detach().std()) / deviation - 1) < 5 / (2 * len(pooled)) ** 0.5
+
+
+def test_a_residual_unit_ends_with_the_addition() -> None:
+    unit = models.ResidualUnit(16, 16, 1)
+    assert float(unit(-torch.ones(2, 16, 4, 4)).min()) < 0  # a ReLU after it would leave nothing below 0
+
+
+def test_digits_are_split_the_same_every_time() -> None:
+    one, other = tasks.get("digits/mlp"), tasks.get("digits/resnet8")
+    assert (len(one.train), len(one.validation), len(one.test)) == (300, 500, 997)
+    for split in ("train", "validation", "test"):
+        indices = torch.arange(50)
+        assert torch.equal(one.batch(split, indices)[0], other.batch(split, indices)[0])
+    seen = torch.cat(
+        [one.batch(s, range(len(one.split(s))))[0].flatten(1) for s in ("train", "validation", "test")]
+    )
+    assert len(torch.unique(seen, dim=0)) > 1790  # a few of the 1797 images are alike
+
+
+# Published files
+
+
+def idx(array: np.ndarray[Any, Any]) -> bytes:
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def mnist_files(folder: Path, train: int = 20, test: int = 10) -> Path:
+    rng = np.random.default_rng(0)
+    (folder / "mnist").mkdir(parents=True)
+    for prefix, count in (("train", train), ("t10k", test)):
+        images = rng.integers(0, 256, (count, 28, 28), np.uint8)
+        labels = rng.integers(0, 10, count, np.uint8)
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            (folder / "mnist" / f"{prefix}-{kind}-ubyte.gz").write_bytes(gzip.compress(idx(array)))
+    return folder
+
+
+def records(count: int, labels: int, seed: int = 0) -> bytes:
+    rng = np.random.default_rng(seed)
+    table = rng.integers(0, 256, (count, labels + 3072), np.uint8)
+    table[:, :labels] %= 10
+    return table.tobytes()
+
+
+def test_mnist_is_padded_and_normalised(tmp_path: Path) -> None:
+    train, test = mnist(mnist_files(tmp_path))
+    assert train.pixels.shape == (20, 1, 32, 32)
+    assert not train.pixels[:, :, :2].any()
+    assert len(test) == 10
+    images, labels = train.batch(torch.tensor([3, 5]))
+    expected = (train.pixels[3].float() / 255 - 0.1307) / 0.3081
+    torch.testing.assert_close(images[0], expected)
+    assert labels.tolist() == train.labels[[3, 5]].tolist()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda data: gzip.compress(data)[:-20], "damaged or cut short"),
+        (lambda data: gzip.compress(data[:-1]), "expected 15696"),
+        (lambda data: gzip.compress(b"\x00\x00\x09\x03" + data[4:]), "begins with 00 00 08 03"),
+        (lambda data: b"<html>not found</html>", "damaged or cut short"),
+    ],
+)
+def test_tampered_mnist_is_told(spoil: Any, words: str, tmp_path: Path) -> None:
+    path = mnist_files(tmp_path) / "mnist" / "train-images-idx3-ubyte.gz"
+    path.write_bytes(spoil(gzip.decompress(path.read_bytes())))
+    with pytest.raises(DataError, match=words):
+        mnist(tmp_path)
+
+
+def test_cifar10_takes_the_files_that_are_there_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "cifar10").mkdir()
+    (tmp_path / "cifar10" / "data_batch_1.bin.xz").write_bytes(lzma.compress(records(7, 1)))
+    (tmp_path / "cifar10" / "test_batch.bin").write_bytes(records(4, 1, seed=1))
+    train, test, notes = cifar10(tmp_path)
+    assert (len(train), len(test)) == (7, 4)
+    assert "data_batch_5.bin" in notes[0]
+    raw = np.frombuffer(records(7, 1), np.uint8).reshape(7, 3073)
+    assert train.labels.tolist() == raw[:, 0].tolist()
+    assert train.pixels[2, 1, 3, 4] == raw[2, 1 + 1024 + 3 * 32 + 4]
+
+
+def test_cifar_archives_are_read_without_unpacking(tmp_path: Path) -> None:
+    (tmp_path / "cifar10").mkdir()
+    archive = tmp_path / "cifar10" / "cifar-10-binary.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for name in (*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin"):
+            path = tmp_path / name
+            path.write_bytes(records(3, 1))
+            tar.add(path, f"cifar-10-batches-bin/../{name}")  # a path that would lead out, were it unpacked
+            path.unlink()
+    train, _, notes = cifar10(tmp_path)
+    assert (len(train), notes) == (15, ())
+    assert [path.name for path in (tmp_path / "cifar10").iterdir()] == [archive.name]
+
+
+def test_cifar100_has_its_fine_labels(tmp_path: Path) -> None:
+    (tmp_path / "cifar100").mkdir()
+    for name, count in (("train.bin", 6), ("test.bin", 2)):
+        (tmp_path / "cifar100" / name).write_bytes(records(count, 2))
+    train, _, _ = cifar100(tmp_path)
+    assert train.labels.tolist() == np.frombuffer(records(6, 2), np.uint8).reshape(6, 3074)[:, 1].tolist()
+    (tmp_path / "cifar100" / "train.bin").write_bytes(records(6, 2)[:-5])
+    with pytest.raises(DataError, match="no whole number of 3074-byte records"):
+        cifar100(tmp_path)
+
+
+def test_svhn_counts_zero_as_ten(tmp_path: Path) -> None:
+    (tmp_path / "svhn").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3, 4), np.uint8)
+    for name in ("train_32x32.mat", "test_32x32.mat"):
+        scipy.io.savemat(tmp_path / "svhn" / name, {"X": pixels, "y": np.array([[10], [1], [2], [10]])})
+    train, _, notes = svhn(tmp_path)
+    assert train.labels.tolist() == [0, 1, 2, 0]
+    assert train.pixels[1, 2, 3, 4] == pixels[3, 4, 2, 1]
+    assert notes == ("without the extra set",)
+    (tmp_path / "svhn" / "test_32x32.mat").write_bytes(b"no matlab")
+    with pytest.raises(DataError, match="no SVHN file"):
+        svhn(tmp_path)
+
+
+def test_what_cannot_be_downloaded_says_file_size_and_place(tmp_path: Path) -> None:
+    nowhere = Published("data.bin", "http://127.0.0.1:9", "0" * 32, 7)
+    with pytest.raises(DataError, match=r"data\.bin \(7 MB\) from http://127\.0\.0\.1:9.*put the file into"):
+        fetched(tmp_path, nowhere)
+    assert not list(tmp_path.iterdir())
+
+
+# Augmentation
+
+
+def test_augmentation_is_a_function_of_seed_epoch_and_index() -> None:
+    rng = np.random.default_rng(0)
+    pixels = torch.from_numpy(rng.integers(0, 256, (40, 3, 32, 32), np.uint8))
+    images = Images(pixels, torch.zeros(40, dtype=torch.int64), [125.0] * 3, [60.0] * 3, augment=True)
+    whole = images.batch(torch.arange(40), epoch=2, seed=5)[0]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    parts = torch.cat([images.batch(torch.arange(k, k + 8), epoch=2, seed=5)[0] for k in range(0, 40, 8)])
+    torch.set_num_threads(threads)
+    assert torch.equal(whole, parts)
+    for other in (
+        images.batch(torch.arange(40), epoch=3, seed=5),
+        images.batch(torch.arange(40), epoch=2, seed=6),
+    ):
+        assert not torch.equal(whole, other[0])
+    plain = images.batch(torch.arange(40))[0]
+    moved = [k for k in range(40) if any(torch.equal(whole[k], view) for view in views(plain[k]))]
+    assert moved == list(range(40))
+
+
+def views(image: torch.Tensor) -> list[torch.Tensor]:
+    """All 81 crops of an image padded by 4, and their mirror images."""
+    padded = torch.nn.functional.pad(image, (4, 4, 4, 4))
+    crops = [padded[:, i : i + 32, j : j + 32] for i in range(9) for j in range(9)]
+    return [*crops, *(crop.flip(2) for crop in crops)]
+
+
+def test_draws_are_even() -> None:
+    count = 81_000
+    numbers = draws(torch.arange(count), epoch=3, seed=1) % 162
+    found = torch.bincount(numbers, minlength=162)
+    expected = count / 162
+    chi = float(((found - expected) ** 2 / expected).sum())
+    assert abs(chi - 161) < 5 * (2 * 161) ** 0.5  # five standard deviations of chi-squared
+
+
+# A user's own
+
+OWN = """
+import torch
+def made():
+    x = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    return {{"model": lambda: torch.nn.Linear(5, 2), "train": (x, (x[:, 0] > 0).long()){more}}}
+def nonsense():
+    return 3
+def no_data():
+    return {{"model": lambda: torch.nn.Linear(5, 2)}}
+def misspelt():
+    return {{"model": lambda: torch.nn.Linear(5, 2), "train": (torch.zeros(4, 5),), "tset": 1}}
+def ready():
+    return {{"model": torch.nn.Linear(5, 2), "train": (torch.zeros(4, 5),)}}
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    name = f"own_task_{abs(hash(str(tmp_path)))}"
+    (tmp_path / f"{name}.py").write_text(OWN.format(more=""))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return name
+
+
+def test_a_user_s_task_trains_like_ours(own: str, tmp_path: Path) -> None:
+    from fisherscope.training import train
+
+    task = fs.tasks.get(f"{own}:made")
+    assert (len(task.train), len(task.validation)) == (36, 4)
+    result = train({"task": f"{own}:made", "batch_size": 6, "lr": 0.1, "epochs": 2}, tmp_path / "runs")
+    assert result.status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("nonsense", "returned int"),
+        ("no_data", "no 'train'"),
+        ("misspelt", "'test' is near"),
+        ("ready", "makes a new model"),
+        ("mad", "near: made"),
+    ],
+)
+def test_a_factory_s_nonsense_is_told(own: str, function: str, words: str) -> None:
+    with pytest.raises(TaskError, match=words):
+        tasks.get(f"{own}:{function}")
+
+
+@pytest.mark.skipif("FISHERSCOPE_DATA" not in os.environ, reason="needs the published files")
+def test_the_real_mnist_is_read_right() -> None:
+    task = tasks.get("mnist/mlp", validation=False)
+    counts = torch.bincount(task.train.labels).tolist()  # type: ignore[attr-defined]
+    assert counts == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    pixels = task.train.pixels[:, :, 2:-2, 2:-2].float() / 255  # type: ignore[attr-defined]
+    assert (round(float(pixels.mean()), 4), round(float(pixels.std()), 4)) == (0.1307, 0.3081)
