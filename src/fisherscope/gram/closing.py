@@ -14,6 +14,8 @@ from fisherscope.gram.recorder import Recorder
 _NEGLIGIBLE = 1e-3
 _TOLERATED_ROUNDINGS = 256
 """How far the columns' sum may lie from the gradient, in roundings of the backward pass."""
+_LARGEST_TOLERANCE = 0.1
+"""A use that was not seen misses about the whole gradient, so that nothing coarser is a check."""
 
 
 def finish(recorder: Recorder, record: GramRecord) -> None:
@@ -50,12 +52,17 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
 def _fill_tallies(recorder: Recorder, record: GramRecord, gram: Tensor, factor: float) -> None:
     """Each parameter's trace, mean gradient and residual, in one transfer from the device."""
     tallies = recorder.ledger.tallies
-    table = torch.stack([torch.stack([t.trace, t.mean_square, t.miss, t.scale]) for t in tallies.values()])
+    table = torch.stack(
+        [torch.stack([t.trace, t.mean_square, t.miss, t.scale, t.reach]) for t in tallies.values()]
+    )
     whole = float(gram.diagonal().sum().clamp_min(0).sqrt())
-    for name, (trace, square, miss, scale) in zip(tallies, table.tolist(), strict=True):
+    for name, (trace, square, miss, scale, reach) in zip(tallies, table.tolist(), strict=True):
         scale = max(scale, _NEGLIGIBLE * whole)
         record.traces[name], record.mean_squares[name] = trace * factor**2, square * factor**2
         record.residuals[name] = miss / scale if scale > 0 else (0.0 if miss == 0 else float("inf"))
+        terms = reach / scale if scale > 0 else 0.0
+        rounding = recorder.usage[name].eps * max(_TOLERATED_ROUNDINGS, terms)
+        record.tolerances[name] = min(rounding, _LARGEST_TOLERANCE)
     record.layers = {n: t.gram.cpu() * factor**2 for n, t in tallies.items() if t.gram is not None}
 
 
@@ -68,24 +75,18 @@ def _judge(recorder: Recorder, record: GramRecord) -> None:
         return
     if not bool(gram.diagonal().any()):
         record.status = "zero: every per-sample gradient is zero"
-    wrong = {n: r for n, r in record.residuals.items() if not r <= tolerance(recorder, n)}
+    wrong = {n: r for n, r in record.residuals.items() if not r <= record.tolerances[n]}
     if wrong:
         worst = max(wrong, key=lambda name: wrong[name])
         record.status = f"incomplete: the columns of {worst!r} miss its gradient by {wrong[worst]:.1e}"
         if recorder.settings.strict:
             raise IncompleteError(
-                f"Measuring the Gram matrix: {record.status} (tolerance "
-                f"{tolerance(recorder, worst):.0e}); some use of it "
-                "was not seen. Leave it out with parameters=…, or take semantics='per_loss'."
+                f"Measuring the Gram matrix: {record.status} (tolerance {record.tolerances[worst]:.0e}); "
+                "some use of it was not seen. Leave it out with parameters=…, or take semantics='per_loss'."
             )
     if problems and record.status == "ok":
         record.status = f"partial: {len(problems)} parameters left out"
     record.notes += [f"{name}: {text}" for name, text in problems.items()]
-
-
-def tolerance(recorder: Recorder, name: str) -> float:
-    """The relative residual that rounding explains."""
-    return _TOLERATED_ROUNDINGS * recorder.usage[name].eps
 
 
 def _nothing(recorder: Recorder) -> str:

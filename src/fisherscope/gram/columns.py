@@ -115,6 +115,13 @@ class Columns:
         """Bytes held."""
         raise NotImplementedError
 
+    def reach(self) -> Tensor | None:
+        """|terms|·sqrt(number of terms) of the sums behind the total, a scalar: what its rounding goes by.
+
+        By Cauchy and Schwarz over whole factors; None where a total has few terms.
+        """
+        return None
+
 
 def symmetric_product(matrix: Tensor) -> Tensor:
     """M Mᵀ in float64 from (n, k) M: upper blocks only, sums of segments in float64."""
@@ -142,6 +149,11 @@ def segmented_product(left: Tensor, right: Tensor) -> Tensor:
     return gram
 
 
+def _reach(left: Tensor, right: Tensor, terms: int) -> Tensor:
+    sizes: Tensor = left.norm().double() * right.norm().double()
+    return sizes.mul(terms**0.5)
+
+
 class Dense(Columns):
     """Gradients held whole, (n, p)."""
 
@@ -167,9 +179,10 @@ class Computed(Columns):
         samples: int,
         shape: Sequence[int],
         like: Tensor,
-        held: Sequence[Tensor] = (),
+        factors: tuple[Tensor, Tensor],
+        terms: int,
     ) -> None:
-        self._form, self._held = form, held
+        self._form, self._factors, self._terms = form, factors, terms
         self.samples, self.shape = samples, torch.Size(shape)
         self.dtype, self.device = like.dtype, like.device
 
@@ -177,7 +190,10 @@ class Computed(Columns):
         return self._form(start, stop, dtype)
 
     def nbytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self._held)
+        return sum(tensor.nbytes for tensor in self._factors)
+
+    def reach(self) -> Tensor:
+        return _reach(*self._factors, self._terms)
 
 
 class Outer(Columns):
@@ -202,6 +218,9 @@ class Outer(Columns):
 
     def nbytes(self) -> int:
         return self.left.nbytes + self.right.nbytes
+
+    def reach(self) -> Tensor:
+        return _reach(self.left, self.right, self.samples * self.positions)
 
     def total(self, arithmetic: Arithmetic) -> Tensor:
         dtype = arithmetic.of(self.left)
@@ -336,6 +355,9 @@ class Tied(Columns):
     def nbytes(self) -> int:
         return self.outer.nbytes() + self.rows.nbytes()
 
+    def reach(self) -> Tensor:
+        return self.outer.reach()
+
     def products(self, arithmetic: Arithmetic) -> Products:
         """G = outer + rows + cross + crossᵀ, the cross term over the rows present alone."""
         outer, rows = self.outer.products(arithmetic), self.rows.products(arithmetic)
@@ -367,6 +389,10 @@ class Sum(Columns):
 
     def nbytes(self) -> int:
         return sum(part.nbytes() for part in self.parts)
+
+    def reach(self) -> Tensor | None:
+        found = [reach for part in self.parts if (reach := part.reach()) is not None]
+        return torch.stack(found).sum() if found else None
 
 
 def joined(parts: Sequence[Columns]) -> Columns:

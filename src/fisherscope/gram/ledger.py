@@ -12,7 +12,7 @@ from torch import Tensor
 from fisherscope.gram.columns import Arithmetic, Columns, joined
 from fisherscope.gram.errors import GramError
 from fisherscope.gram.joining import Share, independent, is_whole, on_leaf
-from fisherscope.gram.residual import miss
+from fisherscope.gram.residual import miss, reach
 
 
 @dataclass
@@ -23,7 +23,18 @@ class Tally:
     mean_square: Tensor
     miss: Tensor  # |Σ columns - gradient|
     scale: Tensor  # what the miss is measured against
+    reach: Tensor  # what the rounding of the sums is relative to
     gram: Tensor | None = None
+
+    def joined(self, more: Tally) -> Tally:
+        """Of two backward passes: misses, scales and reaches add, whatever cancels between them."""
+        return Tally(
+            self.trace,
+            self.mean_square,
+            self.miss + more.miss,
+            self.scale + more.scale,
+            self.reach + more.reach,
+        )
 
 
 @dataclass
@@ -103,25 +114,23 @@ class Ledger:
         gram, spread = products[0].gram, products[0].error * products[0].gram.diagonal()
         for more in products[1:]:
             gram, spread = gram + more.gram, spread + more.error * more.gram.diagonal()
-        self._count(name, gram, miss(parts, gradient, leaf, self.arithmetic), spread)
+        self._count(name, gram, spread, parts, miss(parts, gradient, leaf, self.arithmetic))
 
-    def _count(self, name: str, gram: Tensor, miss: Tensor, spread: Tensor) -> None:
+    def _count(self, name: str, gram: Tensor, spread: Tensor, parts: list[Share], missed: Tensor) -> None:
         if self.gram is None:
             self.gram, self.spread = torch.zeros_like(gram), torch.zeros_like(gram.diagonal())
         if gram.shape != self.gram.shape:
             raise GramError(
-                f"it has {gram.shape[0]} samples where the parameters before it have "
-                f"{self.gram.shape[0]}; calls of "
-                "one backward pass must be on the same samples"
+                f"it has {gram.shape[0]} samples where the parameters before it have {self.gram.shape[0]}; "
+                "calls of one backward pass must be on the same samples"
             )
         self.gram += gram.to(self.gram.device)
         assert self.spread is not None
         self.spread += spread.to(self.spread.device)
         trace, mean_square = gram.diagonal().sum(), gram.sum()
-        scale = (
-            torch.maximum(mean_square, trace).clamp_min(0).sqrt()
-        )  # of the gradient, and of the samples' alone
-        self.tallies[name] = Tally(trace, mean_square, miss, scale, gram if self.keep_layers else None)
+        scale = torch.maximum(mean_square, trace).clamp_min(0).sqrt()  # of the gradient, and of its shares
+        kept = gram if self.keep_layers else None
+        self.tallies[name] = Tally(trace, mean_square, missed, scale, reach(parts, missed, scale), kept)
 
     # Several backward passes in one step -------------------------------------------------------
 
@@ -140,15 +149,10 @@ class Ledger:
                 f"memory_budget={self.arithmetic.memory_budget:,}; allow more, or measure fewer parameters"
             )
         self.stored[name][pass_number] = columns if before is None else joined([before, columns])
+        size, zero = gradient.double().norm(), torch.zeros((), dtype=torch.float64)
+        new = Tally(zero, zero, missed, size, reach(parts, missed, size))
         old = self.tallies.get(name)
-        size = gradient.double().norm()
-        zero = torch.zeros((), dtype=torch.float64)
-        self.tallies[name] = Tally(
-            zero,
-            zero,
-            missed if old is None else old.miss + missed,
-            size if old is None else old.scale + size,
-        )
+        self.tallies[name] = new if old is None else old.joined(new)
 
     def assemble(self) -> None:
         """The Gram of the whole step from the stored columns of its passes (samples in pass order)."""
@@ -178,4 +182,5 @@ class Ledger:
             old = self.tallies[name]
             scale = torch.maximum(old.scale.cpu(), gram.diagonal().sum().clamp_min(0).sqrt())
             kept = gram if self.keep_layers else None
-            self.tallies[name] = Tally(gram.diagonal().sum(), gram.sum(), old.miss.cpu(), scale, kept)
+            trace, mean_square = gram.diagonal().sum(), gram.sum()
+            self.tallies[name] = Tally(trace, mean_square, old.miss.cpu(), scale, old.reach.cpu(), kept)

@@ -32,6 +32,7 @@ class GramRecord:
     status: str = "open"
     batch_size: int = 0
     residuals: dict[str, float] = field(default_factory=dict)
+    tolerances: dict[str, float] = field(default_factory=dict)
     traces: dict[str, float] = field(default_factory=dict)
     mean_squares: dict[str, float] = field(default_factory=dict)
     layers: dict[str, Tensor] = field(default_factory=dict)

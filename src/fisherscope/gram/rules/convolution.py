@@ -85,7 +85,8 @@ def _weight_columns(
         formed = _per_sample(inputs, outputs, size, settings, last - first, transposed, dtype)
         return formed.reshape(n, stop - start, -1)
 
-    return Computed(form, n, shape, like=d, held=(x, d))
+    positions = (x if transposed else d)[0, :, 0].numel()
+    return Computed(form, n, shape, like=d, factors=(x, d), terms=n * positions)
 
 
 def _per_sample(
@@ -95,8 +96,8 @@ def _per_sample(
     """(n, *size) weight gradients: each sample's k images are a batch, the samples are groups."""
     n, k = x.shape[:2]
     x, d = (t.to(dtype).transpose(0, 1).reshape(k, n * t.shape[2], *t.shape[3:]) for t in (x, d))
-    # The backend's kernel needs a weight only for its shape: memory that is never touched costs nothing, where
-    # an expanded value would be made contiguous.
+    # The kernel needs a weight only for its shape: memory that is never touched costs nothing, where an
+    # expanded value would be made contiguous.
     weight = x.new_empty(n * size[0], *size[1:])
     formed: Tensor = torch.ops.aten.convolution_backward(
         d, x, weight, None, settings["stride"], settings["padding"], settings["dilation"], transposed,
