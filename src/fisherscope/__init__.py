@@ -16,6 +16,10 @@ _HOMES = {
     "open_run": "fisherscope.runs",
     "load_runs": "fisherscope.runs",
     "DynamicBatchSampler": "fisherscope.sampler",
+    "run_sweep": "fisherscope.sweep",
+    "landscape": "fisherscope.analysis",
+    "claims": "fisherscope.analysis",
+    "select": "fisherscope.analysis",
 }
 _ROOMS = ("policy", "gram", "measures", "runs", "tasks")
 

@@ -92,9 +92,8 @@ def _timed(name: str, case: Case, threads: int, device: str, quiet: bool) -> dic
             rows[mode]["peak_bytes"] = _peak(name, mode, threads)
         if not quiet:
             peak = f" · peak {rows[mode]['peak_bytes'] / 2**20:.0f} MiB" if "peak_bytes" in rows[mode] else ""
-            print(
-                f"{name:<14} {mode:<8} {1e3 * rows[mode]['seconds']:9.2f} ms  {rows[mode]['ratio']:6.2f} ×{peak}"
-            )
+            row = f"{1e3 * rows[mode]['seconds']:9.2f} ms  {rows[mode]['ratio']:6.2f} ×"
+            print(f"{name:<14} {mode:<8} {row}{peak}", flush=True)
     return {"batch_size": case.batch_size, "shape": case.shape, "modes": rows, "refused": refused}
 
 

@@ -32,7 +32,7 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train one run and record it; asked for again, it goes on where it stopped."""
-    given: dict[str, Any] = _from_file(settings) if settings else {}
+    given: dict[str, Any] = from_file(settings) if settings else {}
     told = {
         "task": task, "batch_size": batch_size, "lr": lr, "policy": policy, "epochs": epochs, "seed": seed,
         "optimizer": optimizer, "every": every, "limit_train": limit_train, "device": device,
@@ -67,7 +67,8 @@ def train(
         print("The same command goes on with it.")
 
 
-def _from_file(path: Path) -> dict[str, Any]:
+def from_file(path: Path) -> dict[str, Any]:
+    """The key: value lines of a YAML file."""
     import yaml
 
     try:

@@ -1,0 +1,51 @@
+"""A process that trains one run after another: torch is imported once."""
+
+from __future__ import annotations
+
+import os
+from multiprocessing.connection import Connection
+from typing import Any
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def work(pipe: Connection, root: str, until: int | None, data_dir: str | None) -> None:
+    """Train the configurations that come through `pipe` until None comes; report epochs and ends.
+
+    Messages: ("epoch", id, row) and ("end", id, status, reason).
+    """
+    from fisherscope.training import Configuration, train
+
+    while True:
+        try:
+            told = pipe.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        if told is None:
+            return
+        config = Configuration.of(told)
+        try:
+            result = train(config, root, until=until, data_dir=data_dir, progress=_reporter(pipe, config.id))
+            end = result.status, result.reason
+        except (EOFError, BrokenPipeError):
+            return  # whoever asked has gone; the run is left as interrupted
+        except ValueError as error:
+            end = "refused", str(error)
+        except Exception as error:  # noqa: BLE001  (a run that fails must not take the others with it)
+            end = "failed", f"{type(error).__name__}: {error}"
+        try:
+            pipe.send(("end", config.id, *end))
+        except BrokenPipeError:
+            return
+
+
+def _reporter(pipe: Connection, run_id: str) -> Any:
+    parent = os.getppid()
+
+    def progress(_: Any, row: dict[str, Any] | None) -> None:
+        if row is not None:
+            pipe.send(("epoch", run_id, row))
+        elif os.getppid() != parent:
+            raise BrokenPipeError("the sweep's own process has gone")
+
+    return progress
