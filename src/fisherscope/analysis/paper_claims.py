@@ -9,7 +9,7 @@ from fisherscope.analysis import position_claims as positions
 from fisherscope.analysis import travel_claims as travel
 from fisherscope.analysis.axes import COND, ENERGY, at_epoch
 from fisherscope.analysis.errors import AnalysisError
-from fisherscope.analysis.grid import Grid
+from fisherscope.analysis.grid import Grid, diverged
 from fisherscope.analysis.settings import RunsLike, Settings, settings_of
 from fisherscope.analysis.verdicts import Claim, Claims, judged
 
@@ -21,7 +21,7 @@ def claims(
 ) -> Claims:
     """Every claim of the paper as a test on these runs, with verdict, figure, interval, n and corrected p.
 
-    Finished runs count; diverged ones in claim 6 only. Tests and their minimum effects: docs/analysis.md.
+    Finished runs count; settings of which a seed diverged in claim 6 only. Tests: docs/analysis.md.
 
     Args:
         runs: From `load_runs`, or a directory.
@@ -36,7 +36,8 @@ def claims(
     """
     source = settings_of(runs, task=task)
     name, smaller = source.metric(metric)
-    ended = source.where(pl.col("status") == "finished")
+    lost = ~pl.col("setting").is_in(diverged(source))
+    ended = source.where(pl.col("status") == "finished", lost)
     grid, last = Grid.of(ended), ended.last_epoch
     notes = list(source.notes)
     uneven = ended.frame.filter(pl.col("reached") < last)
@@ -91,4 +92,5 @@ def _transfer(grid: Grid, other: RunsLike | None, metric: str, smaller: bool) ->
         return Claim(8, TEXT_8, reason="Needs the same settings on a second task: claims(runs, other=…).")
     second = settings_of(other)
     second.metric(metric)
-    return outcomes.transfer(grid, Grid.of(second.where(pl.col("status") == "finished")), metric, smaller)
+    ended = second.where(pl.col("status") == "finished", ~pl.col("setting").is_in(diverged(second)))
+    return outcomes.transfer(grid, Grid.of(ended), metric, smaller)

@@ -12,6 +12,7 @@ from fisherscope.analysis.settings import FloatArray, RunsLike, Settings, settin
 from fisherscope.analysis.surface import GRID, Method, Surface, compared, unit_square
 
 BEST = 5
+METHODS = ("the five nearest", "the Gaussian process", "the mean")
 MARGIN_SHARE, MARGIN_POINTS = 0.1, 0.002
 """The region: within 10 % of the best value, for errors at least 0.2 points (EVIDENCE, rule 7)."""
 
@@ -31,7 +32,8 @@ class Landscape:
         epoch: Of the coordinates; None is each run's last.
         metric_epoch: Of the metric; None is each run's last.
         method: The surface that predicted left-out settings better: `nearest` or `process`.
-        comparison: Leave-one-out of both (`method, rmse, mae, spearman, n`), in units of the metric.
+        comparison: Leave-one-out of both (`method, rmse, mae, spearman, n`); of the metric's logarithm where
+            it is positive, so that 0.1 is ten per cent.
         level: Metric at the border of the optimum region.
         notes: What is missing, and what could not be shown.
     """
@@ -112,10 +114,11 @@ class Landscape:
             if min(errors["nearest"], errors["process"]) < errors["mean"]
             else " Neither beats the mean of the others."
         )
+        shown = "the five nearest" if self.method == "nearest" else "the Gaussian process"
+        told = [f"{errors[m]:.3g} by {t}" for m, t in zip(errors, METHODS, strict=True)]
         return (
-            f"Left-out settings: root mean square error {errors['nearest']:.3g} by the five nearest, "
-            f"{errors['process']:.3g} by the Gaussian process, {errors['mean']:.3g} by the mean; the map "
-            f"shows {'the five nearest' if self.method == 'nearest' else 'the Gaussian process'}.{worse}"
+            f"Left-out settings: root mean square error of log {self.metric} {', '.join(told)}; the map shows "
+            f"{shown}.{worse}"
         )
 
 

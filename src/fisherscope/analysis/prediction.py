@@ -137,10 +137,10 @@ def forecast(features: FloatArray, final: FloatArray, candidates: NDArray[np.boo
 
 
 def expected_improvement(mean: FloatArray, std: FloatArray, best: float) -> FloatArray:
-    """How much lower than `best` settings are expected to come out, shape (n,)."""
-    gap, spread = best - mean, np.maximum(np.nan_to_num(std), 1e-12)
+    """How much lower than `best` settings are expected to come out, shape (n,); 0 where that is not known."""
+    gap, spread = np.where(np.isfinite(mean), best - mean, -1e3), np.maximum(np.nan_to_num(std), 1e-12)
     value: FloatArray = gap * stats.norm.cdf(gap / spread) + spread * stats.norm.pdf(gap / spread)
-    return np.maximum(value, 0.0)
+    return np.where(np.isfinite(mean), np.maximum(value, 0.0), 0.0)
 
 
 def next_setting(

@@ -24,8 +24,9 @@ class Surface:
     Args:
         points: Known points, shape (n, 2), each axis scaled to [0, 1] over them.
         values: Shape (n,).
-        method: `nearest` (five, inverse distance, weights that sum to 1), `process` or `paper` (the reference
-            formula, whose weights do not sum to 1 and which is undefined on a point).
+        method: `nearest` (five, inverse distance, weights that sum to 1), `process` (of the logarithm
+            where all values are positive) or `paper` (the reference formula: weights do not sum to 1,
+            undefined on a point).
     """
 
     points: FloatArray
@@ -35,7 +36,10 @@ class Surface:
     def at(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Value and standard deviation at points (m, 2); NaN deviations where the method has none."""
         if self.method == "process" and len(self.values) > 1:
-            return Process.fit(self.points, self.values).predict(points)
+            if not (self.values > 0).all():
+                return Process.fit(self.points, self.values).predict(points)
+            mean, deviation = Process.fit(self.points, np.log(self.values)).predict(points)
+            return np.exp(mean), np.exp(mean) * deviation
         return nearest(self.points, self.values, points, paper=self.method == "paper"), np.full(
             len(points), math.nan
         )
@@ -87,22 +91,26 @@ def left_out(points: FloatArray, values: FloatArray, method: Method) -> FloatArr
 
 
 def compared(points: FloatArray, values: FloatArray) -> pl.DataFrame:
-    """Leave-one-out of both surfaces, and of the mean of the others: root mean square error and ρ."""
+    """Leave-one-out of both surfaces, and of the mean of the others: errors and ρ.
+
+    Errors are of the logarithm where all values are positive: one that learns nothing must not decide.
+    """
     rows = []
-    n = len(values)
-    mean = (values.sum() - values) / (n - 1) if n > 1 else np.full(n, math.nan)
+    n, scale = len(values), np.log if (values > 0).all() else np.asarray
+    known = scale(values)
+    mean = (known.sum() - known) / (n - 1) if n > 1 else np.full(n, math.nan)
     for name, predicted in (
-        ("nearest", left_out(points, values, "nearest")),
-        ("process", left_out(points, values, "process")),
+        ("nearest", scale(left_out(points, values, "nearest"))),
+        ("process", scale(left_out(points, values, "process"))),
         ("mean", mean),
     ):
-        error = predicted - values
+        error = predicted - known
         rows.append(
             {
                 "method": name,
                 "rmse": float(np.sqrt(np.mean(error**2))),
                 "mae": float(np.mean(np.abs(error))),
-                "spearman": spearman(predicted, values) if name != "mean" else math.nan,
+                "spearman": spearman(predicted, known) if name != "mean" else math.nan,
                 "n": n,
             }
         )
