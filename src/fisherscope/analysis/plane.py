@@ -117,8 +117,8 @@ class Landscape:
         shown = "the five nearest" if self.method == "nearest" else "the Gaussian process"
         told = [f"{errors[m]:.3g} by {t}" for m, t in zip(errors, METHODS, strict=True)]
         return (
-            f"Left-out settings: root mean square error of log {self.metric} {', '.join(told)}; the map shows "
-            f"{shown}.{worse}"
+            f"Left-out settings: root mean square error of log {self.metric} {', '.join(told)}; the map "
+            f"shows {shown}.{worse}"
         )
 
 
