@@ -68,7 +68,7 @@ TINY = ("--epochs", 4, "--limit-train", 64, "--batch-sizes", "16,32", "--lrs", "
 
 
 def test_choose_screens_finishes_and_goes_on(tmp_path: Path) -> None:
-    """Within 82 % of 16 epochs: four settings screened for one, three finished; then --run-next does the last."""
+    """Within 82 % of 16 epochs: four screened for one, three finished; then --run-next does the last."""
     out = ran(choose, "digits/mlp", *TINY, "--budget", "82%", "--out", tmp_path)
     assert out.exit_code == 0, (out.output, out.exception)
     assert out.output.count("Finishing") == 3
