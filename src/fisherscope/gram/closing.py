@@ -11,7 +11,7 @@ from fisherscope.gram.recorder import Recorder
 
 # A parameter's miss is measured against its own gradient, or this share of the whole one if that is more:
 # some gradients (an attention key's bias) are zero in exact arithmetic and hold nothing but rounding.
-_NEGLIGIBLE = 1e-3
+_NEGLIGIBLE = 1e-2
 _TOLERATED_ROUNDINGS = 256
 """How far the columns' sum may lie from the gradient, in roundings of the backward pass."""
 _LARGEST_TOLERANCE = 0.1
@@ -38,6 +38,7 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
             raise GramError(f"Measuring the Gram matrix: {record.status}")
         return
     gram = ledger.gram.cpu()
+    gram = (gram + gram.T) / 2  # products of blocks round differently on either side
     samples = gram.shape[0]
     factor = (samples if settings.reduction == "mean" else 1.0) / settings.loss_scale
     record.fill(gram * factor**2)

@@ -98,22 +98,23 @@ class Entries:
         """Try each dimension that might carry the batch: the one whose calls all follow the samples.
 
         Where some call follows them along neither (it mixes samples, say), the one with fewer such calls;
-        a tie is an error.
+        where all follow along both, the one that the output still carries (a mean over positions leaves the
+        samples). A tie is an error.
         """
-        tried: list[tuple[int, Any, Entry, Plan]] = []
+        tried: list[tuple[tuple[int, bool], Any, Entry, Plan]] = []
         failed: list[str] = []
         for dim in (self.batch,) if self.batch is not None else (0, 1):
             entry = entry_of(module, args, kwargs, dim)
             if entry is None or (entry.samples < 2 and dim == 1 and self.batch is None):
                 continue
             try:
-                plan = probe(entry, self.parameters, signature_of)
+                plan, carries = probe(entry, self.parameters, signature_of)
             except Exception as error:  # noqa: BLE001  (whatever the user's model raises on part of a batch)
                 failed.append(f"dimension {dim}: the model raised {type(error).__name__}: {str(error)[:200]}")
                 continue
             problems = [f"{key[0]}: {found.problem}" for key, found in plan.items() if found.problem]
             failed += [f"dimension {dim}: in {text}" for text in problems[:1]]
-            tried.append((len(problems), dim, entry, plan))
+            tried.append(((len(problems), not carries), dim, entry, plan))
         tried.sort(key=lambda attempt: attempt[0])
         if len(tried) == 1 or (len(tried) == 2 and tried[0][0] < tried[1][0]):
             _, dim, entry, plan = tried[0]
@@ -135,7 +136,7 @@ class Entries:
             return _outside(self.samples, values, out, sources)
         if key not in self._plan and not self._renewed and not self._packings:
             self._renewed = True  # the model took another path than when it was probed: look once more
-            self._plan.update(probe(self.current, self.parameters, signature_of))
+            self._plan.update(probe(self.current, self.parameters, signature_of)[0])
         return self._plan.get(key) or Finding(
             problem="the probe on part of the batch did not meet this call: which calls are made "
             "depends on the data"

@@ -15,7 +15,12 @@ Totals = Callable[[Tensor], list[Tensor | None]]
 
 
 def attachable(name: str, found: Mapping[str, Source], parameters: Mapping[str, Tensor]) -> bool:
-    """Whether the call's parameters can be cut off and given back: plain leaves of a costly function."""
+    """Whether the call's parameters can be cut off and given back: plain leaves of a costly function.
+
+    Not under hooks on saved tensors: checkpointing compares what a part saves with what it saves run again.
+    """
+    if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
+        return False
     return (name == "linear" or name.startswith("conv")) and all(
         len(source.leaves) == 1 and source.tensor is parameters[source.leaves[0]] for source in found.values()
     )

@@ -151,7 +151,9 @@ class Keys:
         return (*who, self._turns[who] - 1)
 
 
-def probe(entry: Entry, parameters: Mapping[str, Tensor], signatures: Callable[[str], Any]) -> Plan:
+def probe(
+    entry: Entry, parameters: Mapping[str, Tensor], signatures: Callable[[str], Any]
+) -> tuple[Plan, bool]:
     """How every call of the entry's forward that receives a parameter treats the samples.
 
     Args:
@@ -160,7 +162,8 @@ def probe(entry: Entry, parameters: Mapping[str, Tensor], signatures: Callable[[
         signatures: argument names of a function, or None.
 
     Returns:
-        A finding for each call. Cost: about eight samples' forward passes.
+        A finding for each call, and whether the forward's output grows with the samples. Cost: about eight
+        samples' forward passes.
 
     Raises:
         Whatever the model raises on part of a batch.
@@ -170,8 +173,8 @@ def probe(entry: Entry, parameters: Mapping[str, Tensor], signatures: Callable[[
     moved = [three[place] for place in _ORDER]
     entering: set[Key] = set()
     while True:
-        small = _watch(entry, two, parameters, signatures, entering, keep=False)
-        large = _watch(entry, three, parameters, signatures, entering, keep=True)
+        small, few = _watch(entry, two, parameters, signatures, entering, keep=False)
+        large, more_rows = _watch(entry, three, parameters, signatures, entering, keep=True)
         more = {
             key
             for key in small.keys() & large.keys()
@@ -180,12 +183,13 @@ def probe(entry: Entry, parameters: Mapping[str, Tensor], signatures: Callable[[
         if not more:
             break
         entering |= more
-    turned = _watch(entry, moved, parameters, signatures, entering, keep=True)
+    turned, _ = _watch(entry, moved, parameters, signatures, entering, keep=True)
     distinct = len(some) == 3
-    return {
+    plan = {
         key: _finding(small[key], large[key], turned.get(key), distinct) if key in small else _unmatched()
         for key in large
     }
+    return plan, few != more_rows
 
 
 def _unmatched() -> Finding:
@@ -347,7 +351,8 @@ class _Watcher:
 
 def _watch(
     entry: Entry, chosen: list[int], parameters: Any, signatures: Any, entering: set[Key], keep: bool
-) -> dict[Key, Sight]:
+) -> tuple[dict[Key, Sight], list[torch.Size]]:
+    """What one forward of the chosen samples shows, and the shapes of its outputs."""
     args, kwargs = entry.subset(chosen)
     leaves, _ = pytree.tree_flatten((args, kwargs))
     inputs = [
@@ -359,8 +364,9 @@ def _watch(
     ]
     watcher = _Watcher(Sources(parameters), inputs, signatures, entering, keep)
     with _untouched(entry.module, leaves), torch.enable_grad(), watcher.mode:
-        entry.module(*args, **kwargs)
-    return watcher.sights
+        out = entry.module(*args, **kwargs)
+    shapes = [leaf.shape for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
+    return watcher.sights, shapes
 
 
 @contextmanager

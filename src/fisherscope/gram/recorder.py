@@ -165,11 +165,8 @@ class Recorder:
         fused = (
             self.settings.fused and not self.settings.accumulate and attachable(name, found, self.parameters)
         )
-        if (
-            _in_backward()
-        ):  # a checkpoint runs its part again, to have its inner values; its gradients come elsewhere
-            again = detached_call(func, args, kwargs, found) if fused else func(*args, **kwargs)
-            return attached(again, _never, found) if fused else again
+        if _in_backward():  # a checkpoint runs its part again: gradients come to the calls seen before
+            return func(*args, **kwargs)
         state = torch.get_rng_state() if rule.draws else None
         inputs = kept(rule, values, inplace)
         out = detached_call(func, args, kwargs, found) if fused else func(*args, **kwargs)
@@ -369,14 +366,6 @@ class Recorder:
 
 def _in_backward() -> bool:
     return bool(torch._C._current_graph_task_id() != -1)
-
-
-def _never(gradient: Tensor) -> list[Tensor | None]:
-    raise GramError(
-        "Measuring the Gram matrix, fused: a part run again by checkpointing received a gradient of "
-        "its own; this form of "
-        "checkpointing is measured with fused=False."
-    )
 
 
 def _leaves(found: dict[str, Source]) -> list[str]:
