@@ -183,3 +183,12 @@ def test_mixed_tasks_are_named(tmp_path: Path) -> None:
 def test_missing_metric_says_which_columns_there_are(sweep: Path) -> None:
     with pytest.raises(AnalysisError, match=r"val/error"):
         landscape(sweep, metric="val/f1")
+
+
+def test_one_diverged_seed_takes_its_setting_off_the_surface(tmp_path: Path) -> None:
+    write(tmp_path, Truth(batch_sizes=(8, 16), lrs=(0.05, 0.1), seeds=1, epochs=4))
+    config = {"task": "planted/task", "batch_size": 8, "lr": 0.1, "epochs": 4, "seed": 1}
+    with fs.open_run(tmp_path / "second", config) as run:
+        run.log_epoch(epoch=1, val_error=0.5)
+        run.finish("diverged", "the loss is not finite")
+    assert "s8-lr0.1" not in landscape(tmp_path).mapped["setting"].to_list()
