@@ -93,7 +93,8 @@ class Display:
         whole = sum(self.costs.values()) or 1.0
         share = sum(self.costs[run_id] * part for run_id, part in self.done.items()) / whole
         left = f", about {seconds * (1 - share) / share:.0f} s left" if 0 < share < 1 else ""
-        return f"{self.ended} of {len(self.costs)} runs · {100 * share:.0f} % of the work · {seconds:.0f} s{left}"
+        done = f"{self.ended} of {len(self.costs)} runs"
+        return f"{done} · {100 * share:.0f} % of the work · {seconds:.0f} s{left}"
 
 
 def _numbers(text: str | None, kind: type) -> list[Any] | None:
@@ -102,6 +103,4 @@ def _numbers(text: str | None, kind: type) -> list[Any] | None:
     try:
         return [kind(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
-        raise ValueError(
-            f"reading the list {text!r}: {error}; expected numbers with commas between"
-        ) from error
+        raise ValueError(f"reading the list {text!r}: {error}; expected such as 8,16") from error

@@ -1,1 +1,5 @@
-"""The figures room of fisherscope."""
+"""Figures of runs: charts for the report."""
+
+from fisherscope.figures.interactive import curves_chart, landscape_chart
+
+__all__ = ["curves_chart", "landscape_chart"]
