@@ -1,10 +1,10 @@
-# Two commands: `make setup` prepares .venv, `make test` checks everything.
+# Two commands on a fresh machine: `make demo` shows the main job, `make test` checks everything.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup check test clean
+.PHONY: setup demo check test clean
 
 setup: $(INSTALLED)
 
@@ -12,6 +12,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -c constraints.txt -e '.[test]'
 	touch $@
+
+demo: setup
+	$(BIN)/fisherscope demo
 
 check: setup
 	$(BIN)/ruff format --check

@@ -23,7 +23,7 @@ _HOMES = {
 }
 _ROOMS = ("policy", "gram", "measures", "runs", "tasks")
 
-__all__ = [*_HOMES, *_ROOMS]  # noqa: PLE0604
+__all__ = [*_HOMES, *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:

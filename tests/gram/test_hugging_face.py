@@ -1,5 +1,6 @@
 """Hugging Face models built from small configurations: every parameter covered, exact, with dropout on."""
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 from collections.abc import Callable

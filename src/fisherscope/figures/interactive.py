@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from fisherscope.analysis import AnalysisError, Landscape, landscape
-from fisherscope.runs import Runs
+from fisherscope.runs.reading import Runs
 
 SCALE = "Viridis"
 FRAME_MILLISECONDS = 400

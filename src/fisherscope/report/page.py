@@ -11,7 +11,7 @@ from typing import Any
 import fisherscope
 from fisherscope.analysis import AnalysisError, claims, landscape, select
 from fisherscope.figures import curves_chart, landscape_chart
-from fisherscope.runs import Runs, load_runs
+from fisherscope.runs.reading import Runs, load_runs
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --soft: #f2f4f7; --line: #d5dae1; }

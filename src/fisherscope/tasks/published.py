@@ -119,7 +119,7 @@ def cifar100(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
 
 
 def records(data: bytes, name: str, labels: int) -> tuple[Tensor, Tensor]:
-    """(pixels (n, 3, 32, 32) uint8, labels (n,)) of the binary version: labels (the last counts), then pixels.
+    """(pixels (n, 3, 32, 32) uint8, labels (n,)) of the binary version: labels (the last counts), pixels.
 
     Raises:
         DataError: Not a whole number of records, or a label that does not exist.
