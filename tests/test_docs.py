@@ -34,7 +34,7 @@ def test_the_readme_s_two_lines_fit_a_loop() -> None:
         "loader = torch.utils.data.DataLoader(data, batch_size=32)\n"
     )
     done = subprocess.run([sys.executable, "-c", before + loop], capture_output=True, text=True, check=True)
-    assert "noise scale" in done.stdout
+    assert "Self-check: per-sample gradients add up" in done.stdout
 
 
 def test_the_task_of_the_docs_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

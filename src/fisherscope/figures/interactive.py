@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from fisherscope.analysis import AnalysisError, Landscape, landscape
@@ -61,7 +62,7 @@ def curves_chart(runs: Runs, metric: str) -> Any:
 
 
 def _stops(runs: Runs, count: int) -> list[int]:
-    last = int(runs.epochs["epoch"].max() or 0)
+    last = int(max(runs.epochs["epoch"].to_list(), default=0))
     return sorted({max(1, round(last * k / count)) for k in range(1, count)} - {last})
 
 
@@ -81,12 +82,16 @@ def _points(found: Landscape) -> Any:
         f"<br>C̄ {_number(row['x'])}<br>L {_number(row['y'])}<br>{row['seeds']} seeds"
         for row in rows.to_dicts()
     ]
+    colours = _logs(rows["metric"].to_numpy())
+    low, high, ticks = _range(found)
     marker = {
         "size": [16 if best else 11 for best in rows["best"]],
-        "color": rows["metric"].to_list(),
+        "color": colours.tolist(),
+        "cmin": low,
+        "cmax": high,
         "colorscale": SCALE,
         "reversescale": True,
-        "colorbar": {"title": found.metric},
+        "colorbar": {"title": found.metric, "tickvals": ticks, "ticktext": [f"{10**t:.3g}" for t in ticks]},
         "line": {"width": 1, "color": "white"},
         "symbol": ["star" if best else "circle" for best in rows["best"]],
     }
@@ -103,11 +108,27 @@ def _contour(found: Landscape) -> list[Any]:
         x, y, value, _ = found.contour()
     except (AnalysisError, ValueError):
         return []
+    low, high, _ = _range(found)
     shade = go.Contour(
-        x=x, y=y, z=value, colorscale=SCALE, reversescale=True, opacity=0.45, showscale=False,
-        hoverinfo="skip", name="surface",
+        x=x, y=y, z=_logs(value), zmin=low, zmax=high, colorscale=SCALE, reversescale=True, opacity=0.45,
+        showscale=False, hoverinfo="skip", name="surface",
     )  # fmt: skip
     return [shade]
+
+
+def _logs(values: Any) -> np.ndarray[Any, Any]:
+    """log10, with what is not positive at the smallest positive value."""
+    numbers = np.asarray(values, dtype=float)
+    positive = numbers[numbers > 0]
+    logs: np.ndarray[Any, Any] = np.log10(np.maximum(numbers, positive.min() if len(positive) else 1.0))
+    return logs
+
+
+def _range(found: Landscape) -> tuple[float, float, list[float]]:
+    """Lowest and highest log10 of the metric, and five ticks between."""
+    logs = _logs(found.points["metric"].drop_nulls().to_numpy())
+    low, high = float(logs.min()), float(logs.max())
+    return low, high, np.linspace(low, high, 5).tolist()
 
 
 def _slider(names: list[str]) -> dict[str, Any]:

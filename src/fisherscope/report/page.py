@@ -77,7 +77,9 @@ def _chart(title: str, make: Callable[[], Any], first: bool) -> str:
         figure = make()
     except AnalysisError as error:
         return f"<h2>{_safe(title)}</h2><p>{_safe(error)}</p>"
-    drawn = figure.to_html(full_html=False, include_plotlyjs=first, config={"displaylogo": False})
+    drawn = figure.to_html(
+        full_html=False, include_plotlyjs=first, config={"displaylogo": False}, auto_play=False
+    )
     return f"<h2>{_safe(title)}</h2>{drawn}"
 
 

@@ -1,0 +1,122 @@
+"""Sweeps in real processes: killed, started again, refused settings, and the page made of them."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import fisherscope as fs
+from fisherscope.report import write_report
+from fisherscope.sweep import Grid
+from fisherscope.training import ConfigurationError
+
+GRID = {
+    "task": "digits/mlp",
+    "batch_sizes": [16, 64],
+    "lrs": [0.02, 0.1],
+    "seeds": [0, 1],
+    "epochs": 6,
+    "every": 5,
+}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A grid of eight runs that nothing interrupted."""
+    root = tmp_path_factory.mktemp("swept")
+    result = fs.run_sweep(GRID, root, jobs=2)
+    assert result.complete
+    assert {status for status, _ in result.ends.values()} == {"finished"}
+    return root
+
+
+def final(root: Path) -> dict[str, Any]:
+    """Parameters and epochs of every run, without their times."""
+    found = {}
+    for path in sorted(root.iterdir()):
+        state = torch.load(path / "checkpoint.pt", weights_only=True)["state"]
+        rows = [json.loads(line) for line in (path / "epochs.jsonl").read_text().splitlines()]
+        plain = [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
+        found[path.name] = ({name: value.tolist() for name, value in state["model"].items()}, plain)
+    return found
+
+
+def test_started_again_there_is_nothing_to_do(swept: Path) -> None:
+    again = fs.run_sweep(GRID, swept, jobs=2)
+    assert (again.done_before, again.ends) == (8, {})
+
+
+def test_killed_whole_and_started_again_it_ends_the_same(swept: Path, tmp_path: Path) -> None:
+    call = f"fs.run_sweep({GRID!r}, {str(tmp_path)!r}, jobs=2)"
+    code = f"import fisherscope as fs\nif __name__ == '__main__':\n    {call}\n"
+    script = tmp_path.parent / f"{tmp_path.name}.py"
+    script.write_text(code)
+    process = subprocess.Popen([sys.executable, str(script)], start_new_session=True)
+    while process.poll() is None and len(list(tmp_path.glob("*/epochs.jsonl"))) < 2:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert fs.run_sweep(GRID, tmp_path, jobs=2).complete
+    assert final(tmp_path) == final(swept)
+
+
+def test_a_killed_worker_costs_one_retry(tmp_path: Path) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def event(kind: str, run_id: str, what: Any) -> None:
+        if kind == "epoch" and not any(kind == "epoch" for kind, _ in seen):
+            (worker,) = multiprocessing.active_children()
+            worker.kill()
+        seen.append((kind, what[0] if kind == "end" else ""))
+
+    result = fs.run_sweep(GRID | {"epochs": 30, "seeds": [0]}, tmp_path, jobs=1, event=event)
+    assert ("end", "died") in seen
+    assert result.complete
+
+
+def test_a_setting_that_cannot_run_leaves_the_others_alone(tmp_path: Path) -> None:
+    result = fs.run_sweep(GRID | {"batch_sizes": [64, 301], "seeds": [0], "epochs": 1}, tmp_path, jobs=1)
+    ends = sorted(result.ends.values())
+    assert [status for status, _ in ends] == ["finished", "finished", "refused", "refused"]
+    assert "301" in ends[-1][1]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"batch_sizes": []}, "empty"),
+        ({"batchsizes": [3]}, "did you mean 'batch_sizes'"),
+        ({"lrs": [-1]}, "greater than 0"),
+    ],
+)
+def test_a_wrong_grid_is_told(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        Grid.of(GRID | change).configurations()
+
+
+def test_the_page_is_whole_and_safe(swept: Path, tmp_path: Path) -> None:
+    out = write_report(swept, tmp_path / "report.html")
+    text = out.read_text()
+    own = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert "s16-lr0.1" in own
+    assert "claims" in own
+    assert not re.search(r"""(src|href)=["']?https?:""", own)
+    assert out.stat().st_size < 8 * 2**20
+
+
+def test_a_page_of_nothing_says_so(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="there is no run"):
+        write_report(tmp_path, tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
