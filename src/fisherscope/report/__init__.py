@@ -1,5 +1,5 @@
 """The page that a user can show: recommendation, landscape, curves, claims."""
 
-from fisherscope.report.page import page, write_report
+from fisherscope.report.page import write_report
 
-__all__ = ["page", "write_report"]
+__all__ = ["write_report"]
