@@ -2,6 +2,7 @@
 
 from fisherscope.analysis.backtesting import Backtest, backtest
 from fisherscope.analysis.errors import AnalysisError
+from fisherscope.analysis.growth import beacons_of
 from fisherscope.analysis.paper_claims import claims
 from fisherscope.analysis.plane import Landscape, landscape
 from fisherscope.analysis.selection import Selection, select
@@ -20,6 +21,7 @@ __all__ = [
     "Settings",
     "Table",
     "backtest",
+    "beacons_of",
     "claims",
     "landscape",
     "select",

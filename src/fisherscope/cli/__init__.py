@@ -16,6 +16,7 @@ GROUPS = {
     "Study": {
         "train": "Train one run and record it.",
         "sweep": "Train a grid of runs in separate processes.",
+        "beacons": "Growth, region and cost of finished runs, to steer others by.",
         "select": "Which setting will end well, from early epochs.",
         "claims": "The paper's claims, tested on your runs.",
         "figure": "The paper's figures from your runs.",

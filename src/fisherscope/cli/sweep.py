@@ -1,5 +1,6 @@
 """`fisherscope sweep TASK`: a grid of runs, side by side."""
 
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,7 +40,7 @@ def sweep(
         given = from_file(settings)
     told = {
         "task": task, "batch_sizes": _numbers(batch_sizes, int), "lrs": _numbers(lrs, float),
-        "seeds": _numbers(seeds, int), "policies": policies.split(",") if policies else None,
+        "seeds": _numbers(seeds, int), "policies": _names(policies),
         "epochs": epochs, "every": every, "per_epoch": per_epoch, "limit_train": limit_train,
     }  # fmt: skip
     given |= {key: value for key, value in told.items() if value is not None}
@@ -95,6 +96,11 @@ class Display:
         left = f", about {seconds * (1 - share) / share:.0f} s left" if 0 < share < 1 else ""
         done = f"{self.ended} of {len(self.costs)} runs"
         return f"{done} · {100 * share:.0f} % of the work · {seconds:.0f} s{left}"
+
+
+def _names(text: str | None) -> list[str] | None:
+    """The policies of a list; a comma inside a name's options is followed by key=."""
+    return re.split(r",(?![a-z_]+=)", text) if text else None
 
 
 def _numbers(text: str | None, kind: type) -> list[Any] | None:

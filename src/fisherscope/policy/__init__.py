@@ -1,5 +1,7 @@
 """Policies: the batch size and learning rate of the next batch, as pure values. Standard library only."""
 
+from fisherscope.policy.beacon import BeaconPolicy
+from fisherscope.policy.beacons import Beacon, Beacons, Place, Spread, read_beacons
 from fisherscope.policy.big_batch import BigBatch
 from fisherscope.policy.cabs import Cabs
 from fisherscope.policy.contract import Policy
@@ -21,6 +23,9 @@ __all__ = [
     "FAMILIES",
     "WRAPPERS",
     "AdaScale",
+    "Beacon",
+    "BeaconPolicy",
+    "Beacons",
     "BigBatch",
     "Bounds",
     "Cabs",
@@ -37,11 +42,14 @@ __all__ = [
     "NoiseScale",
     "NormTest",
     "Observation",
+    "Place",
     "Policy",
     "Rate",
+    "Spread",
     "SquareRoot",
     "Staged",
     "State",
     "parse",
+    "read_beacons",
     "stage_sizes",
 ]

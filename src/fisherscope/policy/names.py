@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from fisherscope.policy.beacon import parse_beacon
 from fisherscope.policy.big_batch import BigBatch
 from fisherscope.policy.cabs import Cabs
 from fisherscope.policy.contract import Policy
@@ -42,9 +43,10 @@ _LR = re.compile(r"-lr(?P<lr>\d+(?:\.\d+)?(?:e-?\d+)?)$")
 def parse(name: str, *, lr: float | None = None, epochs: int) -> Policy:
     """The policy of a name; `policy.name` is the way back.
 
-    A name is `sSIZE[-FAMILY]` or `sFIRST-to-LAST[-MS]`, then options (`:key=value,…`), then `+constant` or
-    `+decay:at=0.5/0.75,by=0.1` for other learning-rate levels than the paper's, then wrappers
-    (`+bounds:max=512`). -∅ has no suffix (`-∅` and `-0` are read too), and a family may end in `-lr0.1`.
+    A name is `sSIZE[-FAMILY]`, `sFIRST-to-LAST[-MS]` or `beacon:FILE.json`, then options (`:key=value,…`),
+    then `+constant` or `+decay:at=0.5/0.75,by=0.1` for other learning-rate levels than the paper's, then
+    wrappers (`+bounds:max=512`). -∅ has no suffix (`-∅` and `-0` are read too), and a family may end in
+    `-lr0.1`.
 
     Args:
         name: The name.
@@ -91,9 +93,13 @@ def _rate(doing: str, lr: float, epochs: int, segments: list[str]) -> tuple[Rate
 
 
 def _head(doing: str, head: str, rate: Rate, options: str) -> Policy:
+    if head == "beacon":
+        return parse_beacon(doing, options, rate)
     match = _HEAD.fullmatch(head)
     if match is None:
-        raise ValueError(f"{doing}: expected a form such as s32, s32-to-128-MS or s32-norm-test")
+        raise ValueError(
+            f"{doing}: expected a form such as s32, s32-to-128-MS, s32-norm-test or beacon:FILE.json"
+        )
     first, family = int(match["first"]), match["family"] or ""
     policy: Policy
     if match["last"]:

@@ -10,9 +10,10 @@ from typing import Any
 
 from fisherscope.sweep.grid import Grid, cost, pending
 from fisherscope.sweep.pool import Event, Pool
+from fisherscope.sweep.seconds import Seconds, seconds_a_step
 from fisherscope.training import ConfigurationError
 
-__all__ = ["Grid", "SweepResult", "cost", "pending", "run_sweep"]
+__all__ = ["Grid", "Seconds", "SweepResult", "cost", "pending", "run_sweep", "seconds_a_step"]
 
 
 @dataclass(frozen=True)

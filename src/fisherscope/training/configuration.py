@@ -38,6 +38,7 @@ class Configuration(BaseModel):
     stride: bool = False
     measure: bool = True
     limit_train: int | None = Field(None, gt=0)
+    micro_batch: int | None = Field(None, gt=0)  # samples in memory at once; a larger batch is accumulated
     validation: bool = True
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     compile: bool = False
@@ -75,6 +76,29 @@ class Configuration(BaseModel):
             ValueError: There is none of that name.
         """
         return fs.policy.parse(name or str(self.policy), lr=self.lr, epochs=self.epochs)
+
+    def check_policy(self, policy: Any, samples: int) -> None:
+        """Refuse a policy that is not for this run.
+
+        Args:
+            policy: Of `policy_of`.
+            samples: Training samples.
+
+        Raises:
+            ConfigurationError: Its beacons are of another task, or for epochs of another length.
+        """
+        inner = policy
+        while hasattr(inner, "policy"):  # a wrapper's
+            inner = inner.policy
+        beacons = getattr(inner, "beacons", None)
+        if beacons is None:
+            return
+        if (beacons.meant_for, beacons.samples) != (self.task, samples):
+            raise ConfigurationError(
+                f"training {self.task} with {samples} samples by {policy.name}: its beacons are for "
+                f"{beacons.meant_for} with {beacons.samples}; make them of this task's runs, or say --for "
+                f"{self.task} --samples {samples} to fisherscope beacons"
+            )
 
     def identity(self) -> dict[str, Any]:
         """What run.json holds: every key, plain values."""

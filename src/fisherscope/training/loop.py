@@ -86,8 +86,17 @@ def train(
 def _session(config: Configuration, data_dir: str | os.PathLike[str] | None) -> Session:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    return Session(config, task_of(config, data_dir))
+
+
+def task_of(config: Configuration, data_dir: str | os.PathLike[str] | None = None) -> fs.tasks.Task:
+    """The task that a configuration trains.
+
+    Raises:
+        TaskError, DataError: There is no such task, or its data are missing or damaged.
+    """
     task = fs.tasks.get(config.task, data_dir, validation=config.validation)
-    return Session(config, task if config.limit_train is None else task.limited(config.limit_train))
+    return task if config.limit_train is None else task.limited(config.limit_train)
 
 
 def _run(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import fisherscope as fs
+from fisherscope.sampler import micro_batches
 from fisherscope.training.configuration import Configuration, ConfigurationError
 
 _TRAINING_SCORED = 2000
@@ -36,6 +37,7 @@ class Session:
                 f"training {task.name}: batches of {config.batch_size} from {len(task.train)} samples; "
                 "choose a smaller batch size, or more data (--limit-train)"
             )
+        config.check_policy(policy, len(task.train))
         torch.manual_seed(config.seed)
         random.seed(config.seed)
         self.model: nn.Module = task.model().to(self.device)
@@ -53,10 +55,13 @@ class Session:
             stride=config.stride,
             per_epoch=config.per_epoch,
             grad_scaler=self.scaler if self.scaler.is_enabled() else None,
+            **({"accumulate": True} if config.micro_batch else {}),
         )
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.samples = 0
         self.seconds = {"train": 0.0, "eval": 0.0}
+        self.decisions: list[str] = []  # of the epoch, with their reasons
+        self._note(self.sampler.current.decision)
 
     def step(self, indices: list[int]) -> Tensor:
         """One optimizer step on these training samples; gives the batch's loss, detached."""
@@ -66,21 +71,38 @@ class Session:
         )
         self.optimizer.zero_grad(set_to_none=True)
         if config.measure:
-            with self.monitor.observe(batch_size=len(indices)):
-                loss = self._backward(batch)
+            with self.monitor.observe(batch_size=len(indices)) as seen:
+                loss = seen.loss = self._backward(batch)
         else:
             loss = self._backward(batch)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.sampler.step(self.monitor.measurement if config.measure else None)
+        self._note(self.sampler.step(self.monitor.measurement if config.measure else None))
         self.loss_sum += loss * len(indices)
         self.samples += len(indices)
         return loss
 
+    def _note(self, decision: fs.policy.Decision) -> None:
+        """Keep what a policy says of a change, for the epoch's row."""
+        if decision.reason:
+            step = self.sampler.current.step
+            self.decisions.append(
+                f"step {step}: {decision.batch_size} at {decision.lr:.6g}: {decision.reason}"
+            )
+
     def _backward(self, batch: Any) -> Tensor:
+        """Backward over the batch, in parts where it is larger than `micro_batch`; its mean loss."""
+        limit = self.config.micro_batch
+        if limit is None:
+            return self._part(batch, 1.0)
+        parts = list(micro_batches(batch, limit))
+        return torch.stack([self._part(part, share) for part, share in parts]).sum()
+
+    def _part(self, batch: Any, share: float) -> Tensor:
         half = self.config.precision != "float32"
         with torch.autocast(self.device.type, getattr(torch, self.config.precision), enabled=half):
             loss: Tensor = self.task.loss(self.step_model, batch)
+        loss = loss if share == 1.0 else share * loss
         self.scaler.scale(loss).backward()
         return loss.detach()
 
@@ -88,6 +110,8 @@ class Session:
         """What the epoch that just ended gave, evaluated on every split; begins the next one's sums."""
         totals = self.monitor.epoch_end() if self.config.measure else {}
         row = {**totals, "epoch": self.sampler.epoch, "lr": self.optimizer.param_groups[0]["lr"]}
+        row["policy/decisions"] = " | ".join(self.decisions)
+        self.decisions = []
         row["train/loss_running"] = float(self.loss_sum) / max(self.samples, 1)
         some = self.task.limited(min(_TRAINING_SCORED, len(self.task.train)))
         for prefix, task, split in (
@@ -119,6 +143,7 @@ class Session:
             "loss_sum": self.loss_sum,
             "samples": self.samples,
             "seconds": dict(self.seconds),
+            "decisions": list(self.decisions),
             "random": {
                 "torch": torch.get_rng_state(),
                 "cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
@@ -136,6 +161,7 @@ class Session:
             self.monitor.load_state_dict(state["monitor"])
         self.loss_sum.copy_(state["loss_sum"])
         self.samples, self.seconds = state["samples"], dict(state["seconds"])
+        self.decisions = list(state["decisions"])
         torch.set_rng_state(state["random"]["torch"])
         if state["random"]["cuda"] is not None:
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
