@@ -173,14 +173,16 @@ def _filled(line: FloatArray) -> FloatArray:
 
 
 def _spread(curves: list[_Curve], kind: int, factor: float) -> Spread:
-    """How far whole runs lie from their setting's mean, and single measurements from their part's."""
-    squares, freedom = 0.0, 0
+    """How far whole runs lie from their setting's mean, and single measurements from their part's.
+
+    Medians over settings: those near divergence differ wildly from seed to seed.
+    """
+    variances = []
     for setting in {(c.batch_size, c.lr) for c in curves}:
         means = [float(np.nanmean(c.means[kind])) for c in curves if (c.batch_size, c.lr) == setting]
-        squares += float(np.var(means)) * len(means)
-        freedom += len(means) - 1
-    run = math.sqrt(squares / freedom) if freedom else 0.0
-    step = math.sqrt(float(np.mean([c.noise[kind] for c in curves])))
+        variances += [float(np.var(means, ddof=1))] if len(means) > 1 else []
+    run = math.sqrt(float(np.median(variances))) if variances else 0.0
+    step = math.sqrt(float(np.median([c.noise[kind] for c in curves])))
     return Spread(factor * max(run, LEAST_SPREAD), max(step, LEAST_SPREAD))
 
 
