@@ -2,7 +2,7 @@
 
     python experiments/dynamic.py digits/mlp --out runs/dynamic
 
-Trains what is missing (stopped and started again it goes on), then writes experiments/results/dynamic-TASK.json.
+Trains what is missing (started again it goes on), then writes experiments/results/dynamic-TASK.json.
 With --only-read it trains nothing and reports what is there.
 """
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import polars as pl
 from fisherscope.analysis import beacons_of, settings_of
 from fisherscope.analysis.plane import margin
 from fisherscope.analysis.statistics import Sample, welch
-from fisherscope.policy import Beacons, Observation, Policy, parse
+from fisherscope.policy import Beacons, Observation, Policy, parse, read_beacons
 from fisherscope.policy.forecast import Standing, growth_at, region_of, road
 from fisherscope.runs import Runs, load_runs
 from fisherscope.sweep import run_sweep, seconds_a_step
@@ -80,10 +82,11 @@ def main() -> None:
         )
     cost = _cost(args.task, root)
     runs = load_runs(root)
-    made = beacons_of(_selection(runs, design), _numbers(cost["seconds"]), task=args.task)
     file = root / "beacons.json"
     if not file.exists():
+        made = beacons_of(_selection(runs, design), _numbers(cost["seconds"]), task=args.task)
         file.write_text(made.to_json(), encoding="utf-8")
+    made = read_beacons(file)
     if not args.only_read:
         beacon = [f"beacon:{file}"]
         run_sweep(
@@ -95,7 +98,7 @@ def main() -> None:
         wanted = None if args.confirm_only is None else args.confirm_only.split(",")
         for arm in [reference, *chosen]:
             if arm is reference or wanted is None or arm["family"] in wanted:
-                policy = arm["policy"].partition("@")[0] if "beacon" in arm["policy"] else arm["policy"]
+                policy = f"beacon:{file}" if arm["family"] == "beacon" else arm["policy"]
                 grid = {"policies": [policy], "lrs": [arm["lr"]], "seeds": design["confirm"]}
                 run_sweep({**common, **grid}, root, **few)
         table = _table(load_runs(root), cost)
@@ -114,7 +117,7 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"dynamic-{args.task.replace('/', '-')}.json"
     target.write_text(json.dumps(_rounded(written), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(target)
+    sys.stdout.write(f"{target}\n")
 
 
 def _selection(runs: Runs, design: dict[str, Any]) -> Runs:
@@ -141,7 +144,7 @@ def _numbers(held: dict[str, float]) -> dict[int, float]:
 def _seconds(steps: float, samples: float, cost: dict[int, float]) -> float:
     """Modelled seconds of an epoch of so many steps: on the lines between the measured sizes."""
     size, known = samples / steps, sorted(cost)
-    for low, high in zip(known, known[1:], strict=False):
+    for low, high in pairwise(known):
         if size <= high or high == known[-1]:
             share = (size - low) / (high - low)
             return steps * (cost[low] + share * (cost[high] - cost[low]))
@@ -153,6 +156,7 @@ def _table(runs: Runs, cost: dict[str, Any]) -> pl.DataFrame:
     plain, measured = _numbers(cost["seconds"]), _numbers(cost["measured"])
     frame = settings_of(runs).frame
     names = dict(runs.runs.select("run_id", "policy").iter_rows())
+    names = {run: "beacon" if name.startswith("beacon") else name for run, name in names.items()}
     rows = []
     for row in frame.iter_rows(named=True):
         if row["status"] not in ("finished", "diverged"):
@@ -295,7 +299,7 @@ def _predictions(runs: Runs, beacons: Beacons, table: pl.DataFrame) -> dict[str,
     reach = [max(p[k] for p in places) - min(p[k] for p in places) for k in (0, 1)]
     rms = [math.sqrt(sum(r[k] ** 2 for r in rows) / len(rows)) for k in (0, 1)]
     return {
-        "what": "ends of staged and growing runs as forecast at the start, from beacons of the selection seeds",
+        "what": "ends of staged and growing runs as forecast at the start, from the selection seeds' beacons",
         "runs": len(rows),
         "rms_log": {"cond": rms[0], "energy": rms[1]},
         "bias_log": {k: sum(r[i] for r in rows) / len(rows) for i, k in enumerate(("cond", "energy"))},
@@ -321,9 +325,8 @@ def _plan(policy: Policy, beacons: Beacons, sizes: tuple[int, ...]) -> tuple[int
 def _arrivals(table: pl.DataFrame, beacons: Beacons) -> list[dict[str, Any]]:
     """Share of each family's runs that end inside the region."""
     region, found = region_of(beacons.region), []
-    for (family,), part in table.filter(pl.col("lr").is_in([0.03, 0.1])).group_by(
-        "family", maintain_order=True
-    ):
+    steered = table.filter(pl.col("lr").is_in([0.03, 0.1]))
+    for (family,), part in steered.group_by("family", maintain_order=True):
         ends = part.filter(~pl.col("diverged")).select("cond", "energy").drop_nulls().rows()
         inside = sum(region.holds(math.log(c), math.log(e)) for c, e in ends)
         found.append({"family": family, "runs": len(part), "inside": inside, "share": inside / len(part)})

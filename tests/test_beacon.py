@@ -1,0 +1,263 @@
+"""BeaconPolicy: right sums, right choice, pure, resumable after SIGKILL, and clear about wrong beacons."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.test_training import assert_same_run, killed_at
+
+from fisherscope.analysis import AnalysisError, beacons_of
+from fisherscope.policy import (
+    Beacon,
+    BeaconPolicy,
+    Beacons,
+    Observation,
+    Place,
+    Rate,
+    Spread,
+    parse,
+    read_beacons,
+)
+from fisherscope.policy.forecast import Growth, Standing, region_of
+from fisherscope.policy.schedules import schedules
+from fisherscope.training import ConfigurationError, train
+
+FILE = Path(__file__).parent / "data" / "beacons-digits-mlp.json"
+SIZES = (8, 16, 32)
+RATE = Rate(0.1, 40)
+
+
+def planted(**changes: Any) -> Beacons:
+    """c = B at every step, density 1: so log C̄ is the steps' mean of log B, and L follows by hand."""
+    made = [Beacon(size, lr, (float(size),) * 20, (1.0,) * 20) for size in SIZES for lr in (0.05, 0.2)]
+    places = [Place(f"s{s}", float(s), _energy([s] * 20), s == 16) for s in SIZES]
+    given: dict[str, Any] = {
+        "task": "t", "meant_for": "t", "samples": 320, "epochs": 40, "milestones": (0.5, 0.75), "factor": 0.1,
+        "axis": "cond_geomean", "sizes": SIZES, "seconds": (1.0, 1.0, 1.0), "region": tuple(places),
+        "beacons": tuple(made), "cond_spread": Spread(0.05, 0.05), "energy_spread": Spread(0.05, 0.05),
+    }  # fmt: skip
+    return Beacons(**{**given, **changes})
+
+
+def _energy(sizes: list[int]) -> float:
+    """L of a run with density 1, written out step by step."""
+    total = 0.0
+    for part, size in enumerate(sizes):
+        rate = 0.1 if part < 10 else 0.01 if part < 15 else 0.001
+        total += sum(rate / math.sqrt(size) for _ in range(640 // size))
+    return total
+
+
+def row(size: int, samples: int, energy: float, cond: float, density: float) -> dict[str, float]:
+    return {"fisher/cond": cond, "fisher/trace": density**2 * size, "fisher/energy_sum": energy, "batch_size": size,
+            "steps_since": samples // size, "samples": samples}  # fmt: skip
+
+
+def test_forecasts_are_the_sums_step_by_step() -> None:
+    policy = BeaconPolicy(planted(), RATE)
+    done = Standing(0, 0, 0.0, 0.0, (0.0, 0.0), (0.0, 0.0))
+    for plan in ((0,) * 20, (2,) * 20, (0,) * 7 + (1,) * 6 + (2,) * 7):
+        sizes = [SIZES[k] for k in plan]
+        steps = [math.log(size) for size in sizes for _ in range(640 // size)]
+        end = policy._fixed_road.end(done, 0, 0, plan)
+        assert end.cond == pytest.approx(sum(steps) / len(steps), rel=1e-12)
+        assert math.exp(end.energy) == pytest.approx(_energy(sizes), rel=1e-12)
+        assert end.seconds == pytest.approx(len(steps))
+
+
+def test_an_epoch_s_last_batch_counts_by_its_own_size() -> None:
+    policy = BeaconPolicy(planted(samples=40), RATE)
+    end = policy._fixed_road.end(Standing(0, 0, 0.0, 0.0, (0.0, 0.0), (0.0, 0.0)), 0, 0, (2,) * 20)
+    assert end.cond == pytest.approx((math.log(32) + math.log(8)) / 2)
+
+
+def test_arithmetic_means_average_the_measure_itself() -> None:
+    policy = BeaconPolicy(planted(axis="cond_mean"), RATE)
+    end = policy._fixed_road.end(
+        Standing(0, 0, 0.0, 0.0, (0.0, 0.0), (0.0, 0.0)), 0, 0, (0,) * 10 + (2,) * 10
+    )
+    assert math.exp(end.cond) == pytest.approx((800 * 8 + 200 * 32) / 1000)
+
+
+def test_growth_between_sizes_and_rates_is_on_the_line() -> None:
+    growth = Growth((8, 32), ((1.0, 3.0),), ((0.0, -2.0),))
+    assert growth.at(0, 16) == pytest.approx((2.0, -1.0))
+    assert growth.at(0, 4) == pytest.approx((0.0, 1.0))
+
+
+def test_it_goes_to_the_region_the_cheapest_way() -> None:
+    policy = BeaconPolicy(planted(), RATE)
+    state, decision = policy.update(policy.init(), Observation(0, 0, 320))
+    plan = state["plan"]
+    assert decision.reason.startswith("beacon: ")
+    assert "the fastest of" in decision.reason
+    region = region_of(policy.beacons.region)
+    end = policy.forecast(state, 0)
+    assert region.holds(end.cond, end.energy)
+    done = Standing(0, 0, 0.0, 0.0, (0.0, 0.0), policy._standing(state).deviations)
+    cheaper = [
+        s for s in schedules(3, None, 20, 10)
+        if region.chance(policy._fixed_road.end(done, 0, 0, s)) >= 0.7
+        and policy._fixed_road.end(done, 0, 0, s).seconds < end.seconds - 1e-9
+    ]  # fmt: skip
+    assert not cheaper, plan
+
+
+def test_what_the_run_shows_corrects_the_forecast() -> None:
+    """Measurements twice the beacons' pull the offset to log 2, as far as the spreads allow."""
+    policy = BeaconPolicy(planted(), RATE)
+    state, first = policy.update(policy.init(), Observation(0, 0, 320))
+    size = first.batch_size
+    for epoch in range(1, 6):
+        seen = row(size, 320 * epoch, 0.1 * epoch, 2.0 * size, 3.0)
+        state, _ = policy.update(state, Observation(epoch, 0, 320, seen))
+    standing = policy._standing(state)
+    weight = sum(0.95**k for k in range(5))
+    assert standing.offsets[0] == pytest.approx(math.log(2) * weight / (1 + weight))
+    assert standing.offsets[1] == pytest.approx(math.log(3) * weight / (1 + weight))
+    assert standing.energy == 0.5
+    assert standing.deviations[0] < policy._standing(policy.init()).deviations[0]
+
+
+def test_broken_measurements_keep_the_size_and_say_so() -> None:
+    policy = BeaconPolicy(planted(), RATE)
+    state, first = policy.update(policy.init(), Observation(0, 0, 320))
+    for key, value in (("fisher/cond", math.nan), ("fisher/trace", 0.0), ("fisher/energy_sum", None)):
+        told = {**row(8, 16, 0.1, 8.0, 1.0), key: value}
+        new, decision = policy.update(state, Observation(0, 16, 320, told))
+        assert new == state
+        assert decision.batch_size == first.batch_size
+        assert f"{key} is not a positive number" in decision.reason
+    with pytest.raises(ValueError, match=r"no 'fisher/cond'.*sampler\.step"):
+        policy.update(state, Observation(0, 16, 320, {"batch_size": 8}))
+
+
+def test_its_own_first_epochs_stand_in_for_beacons() -> None:
+    policy = BeaconPolicy(planted(beacons=(), tour=(8, 32)), RATE)
+    state, sizes = policy.init(), []
+    for epoch in range(4):
+        last = (8, 32, 16)[min(epoch, 3) - 1]
+        seen = row(last, 320 * epoch, 0.1 * epoch, float(last), 1.0) if epoch in (1, 2) else None
+        state, decision = policy.update(json.loads(json.dumps(state)), Observation(epoch, 0, 320, seen))
+        sizes.append(decision.batch_size)
+    assert sizes[:2] == [8, 32]
+    assert state["tour"] == {"8": [1.0, math.log(8), 0.0], "32": [1.0, math.log(32), 0.0]}
+    assert policy._growth_of(state).at(0, 16)[0] == pytest.approx(math.log(16))
+    blind = policy.init()
+    with pytest.raises(ValueError, match="0 of the sizes .* measure more often"):
+        policy.update(blind, Observation(2, 0, 320))
+
+
+def test_the_file_is_the_value() -> None:
+    beacons = read_beacons(FILE)
+    policy = parse(f"beacon:{FILE}", lr=0.03, epochs=40)
+    assert policy.name == f"beacon:{FILE}@{beacons.digest}"
+    assert parse(policy.name, lr=0.03, epochs=40) == policy
+    assert replace(beacons, chance=0.6).digest != beacons.digest
+    assert asdict(Beacons(**vars_of(beacons))) == asdict(beacons)
+
+
+def vars_of(beacons: Beacons) -> dict[str, Any]:
+    return {name: getattr(beacons, name) for name in asdict(beacons)}
+
+
+@pytest.mark.parametrize(
+    ("name", "lr", "epochs", "words"),
+    [
+        ("beacon:absent.json", 0.03, 40, "fisherscope beacons RUNS"),
+        ("beacon", 0.03, 40, "which file"),
+        (f"beacon:{__file__}", 0.03, 40, "not JSON"),
+        (f"beacon:{FILE}@0123456789ab", 0.03, 40, "has changed"),
+        (f"beacon:{FILE}", 0.03, 80, "region is that of one budget"),
+        (f"beacon:{FILE}+constant", 0.03, 40, "region is that of one budget"),
+        (f"beacon:{FILE}", 5.0, 40, "batch sizes have beacons at that rate"),
+        ("becon:x", 0.03, 40, "beacon:FILE.json"),
+    ],
+)
+def test_wrong_names_are_told(name: str, lr: float, epochs: int, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        parse(name, lr=lr, epochs=epochs)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"axis": "cond"}, "expected such as cond_geomean"),
+        ({"sizes": (8,)}, "at least 2, increasing"),
+        ({"samples": 16}, "expected 2 to 16 samples"),
+        ({"seconds": (1.0, 0.0, 1.0)}, "one positive number"),
+        ({"region": (Place("s8", 1.0, 1.0, False),)}, "no setting inside"),
+        ({"beacons": ()}, "give beacons, or at least two sizes"),
+        ({"beacons": (), "tour": (8,)}, "at least two sizes"),
+        ({"chance": 1.0}, "must be in"),
+    ],
+)
+def test_contradictory_beacons_are_told(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        planted(**change)
+
+
+def test_another_task_s_beacons_are_refused(tmp_path: Path) -> None:
+    config = {"task": "digits/resnet8", "policy": f"beacon:{FILE}", "lr": 0.03, "epochs": 40, "threads": 1}
+    with pytest.raises(ConfigurationError, match="its beacons are for digits/mlp"):
+        train(config, tmp_path)
+    with pytest.raises(ConfigurationError, match="with 100 samples"):
+        train(config | {"task": "digits/mlp", "limit_train": 100}, tmp_path)
+    assert not list(tmp_path.iterdir())
+    policy = BeaconPolicy(planted(), RATE)
+    with pytest.raises(ValueError, match="this run has 500"):
+        policy.update(policy.init(), Observation(0, 8, 500))
+
+
+def test_beacons_of_real_runs(tmp_path: Path) -> None:
+    for size in (16, 64):
+        train(
+            {"task": "digits/mlp", "batch_size": size, "lr": 0.05, "epochs": 2, "per_epoch": 2, "threads": 1},
+            tmp_path,
+        )
+        if size == 16:
+            with pytest.raises(AnalysisError, match="1 batch sizes have finished"):
+                beacons_of(tmp_path, {16: 0.1})
+    made = beacons_of(tmp_path, {16: 0.1, 64: 0.2})
+    assert (made.sizes, made.seconds, made.samples, made.epochs) == ((16, 64), (0.1, 0.2), 300, 2)
+    assert made.beacons[0].cond[0] < made.beacons[1].cond[0]
+    with pytest.raises(AnalysisError, match=r"another architecture.*DenseNet-8.*--across"):
+        beacons_of(tmp_path, {16: 0.1}, meant_for="mnist/resnet8")
+    with pytest.warns(UserWarning, match="need not be the same"):
+        related = beacons_of(tmp_path, {16: 0.1}, meant_for="mnist/mlp", samples=600)
+    assert related.region[0].energy == pytest.approx(2 * made.region[0].energy)
+    assert related.cond_spread.run == pytest.approx(3 * made.cond_spread.run)
+
+
+@pytest.mark.parametrize("policy", [f"beacon:{FILE}", "s8-norm-test+bounds:max=64"])
+def test_killed_it_takes_the_same_decisions(policy: str, tmp_path: Path) -> None:
+    config = {"task": "digits/mlp", "policy": policy, "lr": 0.03, "epochs": 40, "per_epoch": 2, "threads": 1}
+    config |= {} if "beacon" in policy else {"epochs": 8}
+    alone = train(config, tmp_path / "alone").path
+    assert killed_at(tmp_path / "killed", config, 0.2, signal.SIGKILL)
+    assert train(config, tmp_path / "killed").status == "finished"
+    assert_same_run(next((tmp_path / "killed").iterdir()), alone)
+    said = [
+        json.loads(line)["policy/decisions"] for line in (alone / "epochs.jsonl").read_text().splitlines()
+    ]
+    assert policy.partition(":")[0].removeprefix("s8-") in " ".join(said)
+
+
+def test_a_batch_beyond_memory_is_accumulated_and_measured_whole(tmp_path: Path) -> None:
+    config = {"task": "digits/mlp", "batch_size": 64, "lr": 0.05, "epochs": 1, "every": 1, "threads": 1}
+    whole, parts = (train(config | more, tmp_path).path for more in ({}, {"micro_batch": 24}))
+    first, second = (
+        [json.loads(line) for line in (path / "steps.jsonl").read_text().splitlines()]
+        for path in (whole, parts)
+    )
+    assert [r["batch_size"] for r in second] == [64, 64, 64, 64, 44]
+    for a, b in zip(first, second, strict=True):
+        assert b["status"] == "ok"
+        for key in ("train/loss", "fisher/trace", "fisher/cond"):
+            assert b[key] == pytest.approx(a[key], rel=2e-3), key
