@@ -150,7 +150,7 @@ def test_its_own_first_epochs_stand_in_for_beacons() -> None:
     assert state["tour"] == {"8": [1.0, math.log(8), 0.0], "32": [1.0, math.log(32), 0.0]}
     assert policy._growth_of(state).at(0, 16)[0] == pytest.approx(math.log(16))
     blind = policy.init()
-    with pytest.raises(ValueError, match="0 of the sizes .* measure more often"):
+    with pytest.raises(ValueError, match=r"0 of the sizes .* measure more often"):
         policy.update(blind, Observation(2, 0, 320))
 
 
