@@ -1,4 +1,4 @@
-"""What a decision of each policy costs: CPU microseconds a batch over a whole played run, and the dearest one.
+"""What a decision of each policy costs: CPU microseconds a batch over a played run, and the dearest one.
 
 python benchmarks/policy.py        # writes benchmarks/results/policy.json
 """
@@ -16,9 +16,19 @@ NAMES = ["s8", "s8-to-128", "s8-to-128-MS", "s8-growth", "s8-increase", "s8-norm
          "s8-big-batch", "s16-cabs", "s8-noise-scale", "s8-diversity", "s8-norm-test+bounds:max=128+linear",
          "s8-to-128+adascale", f"beacon:{BEACONS}"]  # fmt: skip
 REPEATS, EPOCHS, BATCHES = 5, 40, 38
-ROW = {"noise/variance": 30.0, "noise/signal": 1.5, "gradient/norm": 2.0, "test/inner_product": 0.3,
-       "test/orthogonality": 0.8, "batch_size": 8, "train/loss": 0.5, "fisher/cond": 12.0, "fisher/trace": 200.0,
-       "steps_since": 19, "fisher/energy_sum": 1.0, "samples": 8}  # fmt: skip
+ROW = {
+    "noise/variance": 30.0,
+    "noise/signal": 1.5,
+    "gradient/norm": 2.0,
+    "test/inner_product": 0.3,
+    "test/orthogonality": 0.8,
+    "batch_size": 8,
+    "train/loss": 0.5,
+    "fisher/cond": 12.0,
+    "fisher/trace": 200.0,
+    "steps_since": 19,
+    "fisher/energy_sum": 1.0,
+}
 
 
 def played(name: str) -> tuple[float, float]:
@@ -42,7 +52,7 @@ def main() -> None:
         for name in NAMES:
             found[name].append(played(name))
     rows = {
-        name.partition("/")[0] if "beacon" in name else name: {
+        name.partition(":")[0] if "beacon" in name else name: {
             "mean_microseconds": round(sorted(m for m, _ in pairs)[REPEATS // 2], 1),
             "least_and_most_of_repeats": [
                 round(min(m for m, _ in pairs), 1),

@@ -55,8 +55,14 @@ def _energy(sizes: list[int]) -> float:
 
 
 def row(size: int, samples: int, energy: float, cond: float, density: float) -> dict[str, float]:
-    return {"fisher/cond": cond, "fisher/trace": density**2 * size, "fisher/energy_sum": energy, "batch_size": size,
-            "steps_since": samples // size, "samples": samples}  # fmt: skip
+    return {
+        "fisher/cond": cond,
+        "fisher/trace": density**2 * size,
+        "fisher/energy_sum": energy,
+        "batch_size": size,
+        "steps_since": samples // size,
+        "samples": samples,
+    }
 
 
 def test_forecasts_are_the_sums_step_by_step() -> None:

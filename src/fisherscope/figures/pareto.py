@@ -31,7 +31,7 @@ def front(points: Sequence[Reached]) -> list[Reached]:
 
 
 def pareto(points: Sequence[Reached], axes: Axes, *, unit: float = 100.0) -> None:
-    """Draw error (%) against modelled training time, the front of all points, and a fixed size's bar of seeds.
+    """Draw error (%) against modelled training time, and the front of all points.
 
     Args:
         points: Settings.
@@ -48,10 +48,8 @@ def pareto(points: Sequence[Reached], axes: Axes, *, unit: float = 100.0) -> Non
             fmt=marker, color=colour, ecolor=colour, elinewidth=0.6, capsize=2, label=label, alpha=0.9,
         )  # fmt: skip
     best = front(points)
-    axes.step(
-        [p.seconds for p in best], [unit * p.error for p in best], where="post", color="tab:red", lw=1, zorder=0,
-        label="Pareto front",
-    )  # fmt: skip
+    times, errors = [p.seconds for p in best], [unit * p.error for p in best]
+    axes.step(times, errors, where="post", color="tab:red", lw=1, zorder=0, label="Pareto front")
     for number, point in enumerate(sorted(points, key=lambda p: p.seconds)):
         offset: Any = (5, 6 if number % 2 else -11)
         axes.annotate(
