@@ -63,8 +63,8 @@ def main() -> None:
         for name, pairs in found.items()
     }
     result = {
-        "what": "CPU microseconds of Policy.update: mean over 1520 batches of a played run, and its dearest batch; "
-        "medians of 5 interleaved repeats",
+        "what": "CPU microseconds of Policy.update: mean over 1520 batches of a played run, and its dearest "
+        "batch; medians of 5 interleaved repeats",
         "command": "python benchmarks/policy.py",
         "python": platform.python_version(),
         "device": "one thread of a shared 2-core x86-64 machine",

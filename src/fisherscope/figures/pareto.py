@@ -50,16 +50,21 @@ def pareto(points: Sequence[Reached], axes: Axes, *, unit: float = 100.0) -> Non
     best = front(points)
     times, errors = [p.seconds for p in best], [unit * p.error for p in best]
     axes.step(times, errors, where="post", color="tab:red", lw=1, zorder=0, label="Pareto front")
-    for number, point in enumerate(sorted(points, key=lambda p: p.seconds)):
-        offset: Any = (5, 6 if number % 2 else -11)
+    ordered = sorted(points, key=lambda p: p.seconds)
+    for number, point in enumerate(ordered, start=1):
+        place: Any = (4, 4 if number % 2 else -10)
         axes.annotate(
-            point.name,
+            str(number),
             (point.seconds, unit * point.error),
-            xytext=offset,
+            xytext=place,
             textcoords="offset points",
-            fontsize=7,
+            fontsize=8,
         )
+    key = "\n".join(f"{number:>2}  {point.name}" for number, point in enumerate(ordered, start=1))
+    axes.text(1.02, 1.0, key, transform=axes.transAxes, va="top", fontsize=8, linespacing=1.4)
     axes.set_xscale("log")
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis("{x:g}")
     axes.set_xlabel("modelled training time (s)")
     axes.set_ylabel("test error (%), mean ± standard deviation over seeds")
     axes.grid(alpha=0.3)
