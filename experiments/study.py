@@ -145,7 +145,7 @@ def sweep_table(found: dict[str, Any]) -> str:
     rows = [
         [
             r["sweep"], r["settings"], r["seeds"], r["finished"], r["diverged"], r["recommended"],
-            f"{r['test_error']:.2f}" + (f" ± {r['test_std']:.2f} %" if math.isfinite(r["test_std"]) else " %"),
+            f"{r['test_error']:.2f}" + (f" ± {r['test_std']:.2f}" if known(r["test_std"]) else "") + " %",
             r["indistinguishable"],
         ]
         for r in found["sweeps"]
@@ -234,8 +234,10 @@ def regret_table(found: dict[str, Any]) -> str:
 def interval_table(found: dict[str, Any]) -> str:
     """How far measuring one step in fifty is off."""
     rows = [
-        [r["setting"], r["steps"], r["measured"], f"{r['arithmetic_bias']:+.2f} ± {r['arithmetic_spread']:.2f}",
-         f"{r['geometric_bias']:+.2f} ± {r['geometric_spread']:.2f}"]
+        [
+            r["setting"], r["steps"], r["measured"],
+            *(f"{r[f'{mean}_bias']:+.2f} ± {r[f'{mean}_spread']:.2f}" for mean in ("arithmetic", "geometric")),
+        ]
         for r in found["interval"]
     ]  # fmt: skip
     return markdown(
@@ -246,8 +248,11 @@ def interval_table(found: dict[str, Any]) -> str:
 def semantics_table(found: dict[str, Any]) -> str:
     """Path against per-loss columns."""
     rows = [
-        [r["epoch"], f"{r['trace_ratio']:.2f}", f"{math.exp(r['log_cond_ratio']):.2f}", f"{r['log_cond_spread']:.2f}",
-         f"{r['log_eigenvalue_correlation']:.3f}", f"{r['norm_correlation']:.3f}"]
+        [
+            r["epoch"], f"{r['trace_ratio']:.2f}", f"{math.exp(r['log_cond_ratio']):.2f}",
+            f"{r['log_cond_spread']:.2f}", f"{r['log_eigenvalue_correlation']:.3f}",
+            f"{r['norm_correlation']:.3f}",
+        ]
         for r in found["semantics"]
     ]  # fmt: skip
     head = [
