@@ -38,6 +38,7 @@ SWEEPS = (
 )
 FOUND_ON = ("digits-resnet8", "digits-mlp")
 """Where the lead of DESIGN was found: shown, and not counted in the choice of the measure."""
+MEANS = ("arithmetic", "geometric")
 MARKS = {"supported": "yes", "contradicted": "NO", "inconclusive": "·", "not testable": "–"}
 
 Rows = list[dict[str, Any]]
@@ -236,7 +237,7 @@ def interval_table(found: dict[str, Any]) -> str:
     rows = [
         [
             r["setting"], r["steps"], r["measured"],
-            *(f"{r[f'{mean}_bias']:+.2f} ± {r[f'{mean}_spread']:.2f}" for mean in ("arithmetic", "geometric")),
+            *(f"{r[f'{mean}_bias']:+.2f} ± {r[f'{mean}_spread']:.2f}" for mean in MEANS),
         ]
         for r in found["interval"]
     ]  # fmt: skip
