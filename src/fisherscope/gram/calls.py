@@ -48,7 +48,7 @@ def formed(rule: Rule, call: Call, gradient: Any) -> dict[str, Columns]:
     try:
         return rule.formula(call, gradient)
     except UnsuitedError as why:
-        if not rule.keeps or call.grouping.rows is not None or not isinstance(gradient, Tensor):
+        if not rule.keeps or not isinstance(gradient, Tensor):
             raise NotSplittableError(str(why)) from why
         return rule_of("*").formula(call, gradient)
 

@@ -1,4 +1,7 @@
-"""The rule of last resort: the call again, sample by sample. Exact, slow, named in the report."""
+"""The rule of last resort: the call again, sample by sample, or whole with all samples but one masked.
+
+Exact, slow, named in the report.
+"""
 
 from __future__ import annotations
 
@@ -45,34 +48,74 @@ def _placed(values: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any
 
 
 def replay(call: Call, gradient: Tensor) -> dict[str, Columns]:
-    """Each sample's part of the inputs goes through the function alone, and is differentiated.
+    """Each sample's part of the inputs through the function alone; where that gives something else, masked.
 
     Raises:
-        NotSplittableError: the function gives something else for a sample than it gave in the batch.
+        NotSplittableError: The function, run again, gives something else than it gave.
     """
-    names = list(call.parameters)
-    shares: dict[str, list[Tensor]] = {name: [] for name in names}
+    shares = None if call.grouping.rows is not None else _apart(call, gradient)
+    if shares is None:
+        shares = _masked(call, gradient)
+    return {
+        name: Dense(torch.stack(rows).flatten(1), call.parameters[name].shape)
+        for name, rows in shares.items()
+    }
+
+
+def _apart(call: Call, gradient: Tensor) -> dict[str, list[Tensor]] | None:
+    """Parameters' gradients sample by sample; None if one alone gives another output than in the batch."""
+    shares: dict[str, list[Tensor]] = {name: [] for name in call.parameters}
     for sample in range(call.samples):
-        leaves = {name: value.detach().clone().requires_grad_() for name, value in call.parameters.items()}
+        leaves = _leaves(call)
         part = {
             name: _part(value, call.layouts[name], sample, call.samples)
             for name, value in tensors_in(call.values)
-            if name in call.layouts
+            if name in call.layouts and name not in leaves
         }
-        out = replayed(_out_of_place(call, part), {**part, **leaves})
+        try:
+            out = replayed(_out_of_place(call, part), {**part, **leaves})
+        except RuntimeError:  # a shape among its arguments, say, is that of the batch
+            return None
         wanted = _part(gradient, call.grouping.layout, sample, call.samples)
         if not isinstance(out, Tensor) or out.shape != wanted.shape or not _same(call, out, sample):
-            raise NotSplittableError("one sample alone gives another output than it gave in the batch")
-        grads = torch.autograd.grad(out, list(leaves.values()), wanted, allow_unused=True)
-        for name, share in zip(names, grads, strict=True):
-            shares[name].append(torch.zeros_like(call.parameters[name]) if share is None else share)
-    return {name: Dense(torch.stack(shares[name]).flatten(1), call.parameters[name].shape) for name in names}
+            return None
+        _add(shares, out, leaves, wanted)
+    return shares
+
+
+def _masked(call: Call, gradient: Tensor) -> dict[str, list[Tensor]]:
+    """The whole call once more, differentiated once a sample with the gradient of its rows alone."""
+    leaves = _leaves(call)
+    inputs = {name: value.clone() for name, value in tensors_in(call.values) if name not in leaves}
+    out = replayed(call, {**inputs, **leaves})
+    recorded = None if call.outputs is None else call.outputs[0]
+    if not isinstance(out, Tensor) or out.shape != gradient.shape or not _equal(out, recorded):
+        raise NotSplittableError("run again it gives another output than it gave")
+    shares: dict[str, list[Tensor]] = {name: [] for name in call.parameters}
+    for sample in range(call.samples):
+        _add(shares, out, leaves, gradient * call.grouping.mask(sample, gradient))
+    return shares
+
+
+def _leaves(call: Call) -> dict[str, Tensor]:
+    return {name: value.detach().clone().requires_grad_() for name, value in call.parameters.items()}
+
+
+def _add(shares: dict[str, list[Tensor]], out: Tensor, leaves: dict[str, Tensor], wanted: Tensor) -> None:
+    grads = torch.autograd.grad(out, list(leaves.values()), wanted, retain_graph=True, allow_unused=True)
+    for (name, leaf), share in zip(leaves.items(), grads, strict=True):
+        shares[name].append(torch.zeros_like(leaf) if share is None else share)
 
 
 def _same(call: Call, out: Tensor, sample: int) -> bool:
     if call.outputs is None:
         return True
-    recorded = _part(call.outputs[0], call.grouping.layout, sample, call.samples)
+    return _equal(out, _part(call.outputs[0], call.grouping.layout, sample, call.samples))
+
+
+def _equal(out: Tensor, recorded: Tensor | None) -> bool:
+    if recorded is None:
+        return True
     eps = torch.finfo(out.dtype).eps
     return float((out.detach() - recorded).norm()) <= _TOLERANCE * eps * (float(recorded.norm()) + 1)
 
