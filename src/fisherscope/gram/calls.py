@@ -10,7 +10,7 @@ from torch import Tensor
 from fisherscope.gram.columns import Arithmetic, Columns, Dense
 from fisherscope.gram.errors import NotSplittableError
 from fisherscope.gram.rules import Call, Rule, UnsuitedError, rule_of
-from fisherscope.gram.sources import Source, tensors_in, without_hooks
+from fisherscope.gram.sources import Source, without_hooks
 
 
 def kept(rule: Rule, values: dict[str, Any], inplace: bool) -> dict[str, Any]:
@@ -30,21 +30,14 @@ def kept(rule: Rule, values: dict[str, Any], inplace: bool) -> dict[str, Any]:
     return kept
 
 
-def results(name: str, out: Any, args: tuple[Any, ...]) -> list[Tensor]:
-    """The tensors that a call gave, or wrote into."""
-    if name == "setitem":
-        return [args[0]]
-    if isinstance(out, Tensor):
-        return [out]
-    return [t for _, t in tensors_in({"": out})] if isinstance(out, list | tuple) else []
-
-
 def formed(rule: Rule, call: Call, gradient: Any) -> dict[str, Columns]:
     """The columns of a call's parameters, by its rule or, where that does not cover the form, by replay.
 
     Raises:
         NotSplittableError: Neither can.
     """
+    if rule.keeps and call.out_dtype.is_complex:  # formulas are those of real numbers
+        return rule_of("*").formula(call, gradient)
     try:
         return rule.formula(call, gradient)
     except UnsuitedError as why:
@@ -69,7 +62,7 @@ def pulled_back(
         except RuntimeError:  # a backward that has no batching rule
             grads = _one_by_one(source.tensor, list(leaves.values()), jacobian)
     return {
-        name: Dense(gradient.flatten(1), leaf.shape)
+        name: Dense(gradient.reshape(len(gradient), -1), leaf.shape)
         for (name, leaf), gradient in zip(leaves.items(), grads, strict=True)
         if gradient is not None
     }

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from fisherscope.gram.errors import AmbiguousBatchError, NotSplittableError
 from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_grouping
-from fisherscope.gram.probe import Entry, Finding, Keys, Plan, entry_of, probe
+from fisherscope.gram.probe import DROPOUT, Entry, Finding, Keys, Plan, entry_of, probe
 from fisherscope.gram.rules import signature_of
 from fisherscope.gram.sources import Source, Sources, tensors_in
 
@@ -129,6 +129,8 @@ class Entries:
         self, name: str, found: dict[str, Source], values: dict[str, Any], out: Tensor, sources: Sources
     ) -> Finding:
         """How this call treats the samples."""
+        if name in DROPOUT and all(sources.get(t) is not None for _, t in tensors_in(values)):
+            return Finding(derived=True)  # of a weight; the probe leaves dropout out
         key = self._keys.next(name, found)
         if self.sample_of is not None:
             return _by_rows(self.sample_of, values, out, sources)

@@ -23,7 +23,7 @@ from torch.utils import _pytree as pytree
 
 from fisherscope.gram.errors import AmbiguousBatchError
 from fisherscope.gram.grouping import Layout
-from fisherscope.gram.interception import Interceptor, bound, call_name
+from fisherscope.gram.interception import Interceptor, bound, call_name, custom_functions_seen
 from fisherscope.gram.sources import Source, Sources, tensors_in
 
 _ORDER = (1, 2, 0)  # no sample keeps its place
@@ -299,8 +299,11 @@ class _Watcher:
         name, inplace = call_name(func)
         if name in _RANDOM:
             return _constant(func, name, args, kwargs)
-        if name in _DROPOUT:
-            return args[0] if inplace or kwargs.get("inplace") else args[0].clone()
+        if name in DROPOUT:
+            first = args[0] if args else kwargs["input"]
+            return self._undropped(
+                name, func, (first, *args[1:]), kwargs, inplace or bool(kwargs.get("inplace"))
+            )
         signature = self._signatures(name)
         values = bound(signature, args, kwargs)
         args, kwargs = _without_dropout(name, args, kwargs)
@@ -321,6 +324,16 @@ class _Watcher:
                 self._alive[id(args[0])] = args[0]
         if found and any(t.requires_grad for t in results):
             self._record(name, found, results, before, depends, func, args, kwargs)
+        return out
+
+    def _undropped(self, name: str, func: Any, args: Any, kwargs: Any, inplace: bool) -> Any:
+        """The input as it is; of a value made of parameters, still one."""
+        out = args[0] if inplace else args[0].clone()
+        source = self._sources.get(args[0])
+        if source is not None and not inplace:
+            self._sources.derive(name, out, [source], args, kwargs, func)
+        elif id(args[0]) in self._alive:
+            self._alive[id(out)] = out
         return out
 
     def _record(
@@ -363,7 +376,7 @@ def _watch(
         if isinstance(leaf, Tensor)
     ]
     watcher = _Watcher(Sources(parameters), inputs, signatures, entering, keep)
-    with _untouched(entry.module, leaves), torch.enable_grad(), watcher.mode:
+    with _untouched(entry.module, leaves), torch.enable_grad(), custom_functions_seen(), watcher.mode:
         out = entry.module(*args, **kwargs)
     shapes = [leaf.shape for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
     return watcher.sights, shapes
@@ -396,7 +409,7 @@ def _untouched(module: nn.Module, leaves: list[Any]) -> Iterator[None]:
                 numpy.random.set_state(numpy_state)
 
 
-_DROPOUT = frozenset(
+DROPOUT = frozenset(
     [
         "dropout",
         "dropout1d",

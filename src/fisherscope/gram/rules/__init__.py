@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from fisherscope.gram.columns import Columns
+from fisherscope.gram.errors import NotSplittableError
 from fisherscope.gram.grouping import Grouping, Layout
 
 
@@ -49,6 +50,19 @@ class Call:
     @property
     def samples(self) -> int:
         return self.grouping.samples
+
+    def grouping_of(self, output: int) -> Grouping:
+        """The grouping of one of several outputs.
+
+        Raises:
+            NotSplittableError: That output does not carry the samples.
+        """
+        if output == 0:
+            return self.grouping
+        layout = self.layouts.get(f"out.{output}")
+        if layout is None:
+            raise NotSplittableError(f"its output {output} does not carry the samples")
+        return Grouping(self.samples, layout)
 
     def split(self, tensor: Tensor) -> Tensor:
         """A tensor laid out as the output is, as (n, k, *its other dimensions)."""
