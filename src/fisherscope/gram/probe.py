@@ -49,6 +49,7 @@ class Finding:
     layouts: dict[str, Layout] = field(default_factory=dict)
     derived: bool = False
     packed: bool = False
+    shared: bool = False  # a number of parameters alone, added to the loss
     problem: str | None = None
 
 
@@ -184,19 +185,28 @@ def probe(
             break
         entering |= more
     turned, _ = _watch(entry, moved, parameters, signatures, entering, keep=True)
-    distinct = len(some) == 3
     plan = {
-        key: _finding(small[key], large[key], turned.get(key), distinct) if key in small else _unmatched()
+        key: _finding(small[key], large[key], turned.get(key), len(some), key[0])
+        if key in small
+        else _unmatched()
         for key in large
     }
     return plan, few != more_rows
+
+
+def is_penalty(name: str, out: torch.Size) -> bool:
+    """Whether a call that does not keep the samples apart adds a number made of parameters to one of samples.
+
+    Its value is the same whatever the samples are, so that each has an equal share.
+    """
+    return name in ("add", "sub") and len(out) == 0
 
 
 def _unmatched() -> Finding:
     return Finding(problem="it was called for three samples and not for two: the calls depend on the data")
 
 
-def _finding(small: Sight, large: Sight, turned: Sight | None, distinct: bool) -> Finding:
+def _finding(small: Sight, large: Sight, turned: Sight | None, samples: int, function: str) -> Finding:
     """The layouts of one call from its three sights."""
     if turned is None:
         return Finding(problem="the order of the samples changes which calls are made")
@@ -221,7 +231,9 @@ def _finding(small: Sight, large: Sight, turned: Sight | None, distinct: bool) -
         rest[name] = shape[dim] // 3
         finding.layouts[name] = Layout(dim)
     if "out" not in finding.layouts and not finding.packed and finding.problem is None:
-        if large.depends:
+        if large.depends and is_penalty(function, large.shapes["out"]):
+            finding.shared = True
+        elif large.depends:
             finding.problem = "it mixes the samples: its input carries them and its output does not"
         else:
             finding.derived = True
@@ -229,7 +241,7 @@ def _finding(small: Sight, large: Sight, turned: Sight | None, distinct: bool) -
     orders = {}
     for name in list(finding.layouts):
         layout, verdict = _order(
-            finding.layouts[name], rest[name], large.values.get(name), turned.values.get(name), distinct
+            finding.layouts[name], rest[name], large.values.get(name), turned.values.get(name), samples
         )
         if layout is not None:
             finding.layouts[name] = layout
@@ -243,10 +255,12 @@ def _finding(small: Sight, large: Sight, turned: Sight | None, distinct: bool) -
 
 
 def _order(
-    layout: Layout, rest: int, large: Tensor | None, turned: Tensor | None, distinct: bool
+    layout: Layout, rest: int, large: Tensor | None, turned: Tensor | None, samples: int
 ) -> tuple[Layout | None, str]:
     """The layout with its order, and "confirmed", "differs" or "unknown"."""
-    if large is None or turned is None or not distinct:
+    if samples == 1:  # all rows are its own, in whichever order
+        return None, "confirmed"
+    if large is None or turned is None:
         return None, ("confirmed" if rest == 1 else "unknown")
     if not (large.is_floating_point() or large.is_complex()):
         large, turned = large.double(), turned.double()

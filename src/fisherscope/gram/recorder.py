@@ -220,7 +220,7 @@ class Recorder:
         parameters = {argument: source.tensor.detach() for argument, source in found.items()}
         call = Call(
             name, func, inputs, positional, parameters, grouping, finding.layouts, out.shape, out.dtype,
-            state, order, entry=self.entries.count,
+            state, order, entry=self.entries.count, shared=finding.shared,
         )  # fmt: skip
         if rule.keeps_outputs:
             call.outputs = [output.detach() for output in outputs]

@@ -41,6 +41,7 @@ class Call:
     chained_outputs: bool = False  # one output is computed from another, each by a node of its own
     outputs: list[Tensor] | None = None  # what the call gave, where its rule compares with it
     noticed: tuple[Tensor, ...] = ()  # what the rule took from the call right after it
+    shared: bool = False  # a term of parameters alone added to the loss
     released: bool = False
 
     def release(self) -> None:
