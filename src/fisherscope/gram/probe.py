@@ -174,8 +174,8 @@ def probe(
     moved = [three[place] for place in _ORDER]
     entering: set[Key] = set()
     while True:
-        small, few = _watch(entry, two, parameters, signatures, entering, keep=False)
-        large, more_rows = _watch(entry, three, parameters, signatures, entering, keep=True)
+        small, few, _ = _watch(entry, two, parameters, signatures, entering, keep=False)
+        large, more_rows, drew = _watch(entry, three, parameters, signatures, entering, keep=True)
         more = {
             key
             for key in small.keys() & large.keys()
@@ -184,9 +184,9 @@ def probe(
         if not more:
             break
         entering |= more
-    turned, _ = _watch(entry, moved, parameters, signatures, entering, keep=True)
+    turned, _, _ = _watch(entry, moved, parameters, signatures, entering, keep=True)
     plan = {
-        key: _finding(small[key], large[key], turned.get(key), len(some), key[0])
+        key: _finding(small[key], large[key], turned.get(key), len(some), drew, key[0])
         if key in small
         else _unmatched()
         for key in large
@@ -206,7 +206,9 @@ def _unmatched() -> Finding:
     return Finding(problem="it was called for three samples and not for two: the calls depend on the data")
 
 
-def _finding(small: Sight, large: Sight, turned: Sight | None, samples: int, function: str) -> Finding:
+def _finding(
+    small: Sight, large: Sight, turned: Sight | None, samples: int, drew: bool, function: str
+) -> Finding:
     """The layouts of one call from its three sights."""
     if turned is None:
         return Finding(problem="the order of the samples changes which calls are made")
@@ -241,7 +243,11 @@ def _finding(small: Sight, large: Sight, turned: Sight | None, samples: int, fun
     orders = {}
     for name in list(finding.layouts):
         layout, verdict = _order(
-            finding.layouts[name], rest[name], large.values.get(name), turned.values.get(name), samples
+            finding.layouts[name],
+            rest[name],
+            large.values.get(name),
+            turned.values.get(name),
+            1 if drew and rest[name] == 1 else samples,
         )
         if layout is not None:
             finding.layouts[name] = layout
@@ -378,8 +384,11 @@ class _Watcher:
 
 def _watch(
     entry: Entry, chosen: list[int], parameters: Any, signatures: Any, entering: set[Key], keep: bool
-) -> tuple[dict[Key, Sight], list[torch.Size]]:
-    """What one forward of the chosen samples shows, and the shapes of its outputs."""
+) -> tuple[dict[Key, Sight], list[torch.Size], bool]:
+    """What one forward of some samples shows, its outputs' shapes, whether NumPy or Python drew numbers.
+
+    Such draws (masks made on the host) stay with the rows when the samples change places.
+    """
     args, kwargs = entry.subset(chosen)
     leaves, _ = pytree.tree_flatten((args, kwargs))
     inputs = [
@@ -391,9 +400,17 @@ def _watch(
     ]
     watcher = _Watcher(Sources(parameters), inputs, signatures, entering, keep)
     with _untouched(entry.module, leaves), torch.enable_grad(), custom_functions_seen(), watcher.mode:
+        before = _host_state()
         out = entry.module(*args, **kwargs)
+        drew = _host_state() != before
     shapes = [leaf.shape for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
-    return watcher.sights, shapes
+    return watcher.sights, shapes, drew
+
+
+def _host_state() -> tuple[Any, ...]:
+    numpy = sys.modules.get("numpy")
+    state = numpy.random.get_state() if numpy else ()
+    return (random.getstate(), *(item.tobytes() if hasattr(item, "tobytes") else item for item in state))
 
 
 @contextmanager

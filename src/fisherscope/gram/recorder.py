@@ -223,7 +223,7 @@ class Recorder:
             state, order, entry=self.entries.count, shared=finding.shared,
         )  # fmt: skip
         if rule.keeps_outputs:
-            call.outputs = [output.detach() for output in outputs]
+            call.outputs = [output.detach().clone() for output in outputs]  # it may be written into later
             nodes = [output.grad_fn for output in outputs]
             call.chained_outputs = len({id(node) for node in nodes}) == len(nodes)
         if rule.notice is not None:
