@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "record_gram": "fisherscope.gram",
     "Monitor": "fisherscope.monitor",
+    "examine": "fisherscope.examination",
     "spectrum": "fisherscope.eigenvalues",
     "instruments": "fisherscope.measures",
     "open_run": "fisherscope.runs",

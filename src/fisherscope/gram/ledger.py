@@ -98,7 +98,9 @@ class Ledger:
         shares = self.shares.pop(name, [])
         if not shares:
             raise GramError("its gradient came from a call that the recorder did not see")
-        leaf = self.parameters[name]
+        leaf = self.parameters[name].detach()
+        if leaf.is_complex():
+            leaf, gradient = torch.view_as_real(leaf), torch.view_as_real(gradient.resolve_conj())
         if self.accumulate:
             self._store(
                 name, shares, gradient, leaf, self.passes.number(name, {share.entry for share in shares})

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fisherscope.gram.closing import finish
 from fisherscope.gram.errors import GramError
+from fisherscope.gram.interception import custom_functions_seen
 from fisherscope.gram.per_loss import per_loss_backward
 from fisherscope.gram.record import GramRecord
 from fisherscope.gram.recorder import Recorder, Settings
@@ -122,6 +123,7 @@ class Measuring:
             if "torch._dynamo" in sys.modules:
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             if self._record.semantics == "path":
+                stack.enter_context(custom_functions_seen())
                 stack.enter_context(self._recorder.mode)
             else:
                 self._record.take_losses(per_loss_backward(self._recorder))
