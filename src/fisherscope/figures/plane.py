@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.path import Path
@@ -17,7 +18,7 @@ from fisherscope.analysis.axes import COND, ENERGY, at_epoch
 from fisherscope.analysis.settings import RunsLike, settings_of
 from fisherscope.analysis.surface import Method
 from fisherscope.figures.labels import measure_label, metric_label, shown_scale
-from fisherscope.figures.scales import log_axis, log_ticks, plain
+from fisherscope.figures.scales import log_axis, log_ticks, metric_range, plain
 from fisherscope.figures.series import broken
 from fisherscope.figures.style import (
     INK,
@@ -121,7 +122,7 @@ def draw_surface(figure: Figure, axes: Axes, found: Landscape, method: Method | 
     scale = shown_scale(found.metric)
     shown = scale * value
     known = scale * rows["metric"].to_numpy()
-    norm, levels = _levels(float(known.min()), float(known.max()))
+    norm, levels = metric_levels(known, found.smaller_is_better)
     colours = metric_map(found.smaller_is_better)
     mesh = axes.contourf(x, y, shown, levels=levels, norm=norm, cmap=colours, extend="both")
     lines = axes.contour(x, y, shown, levels=levels, colors="white", linewidths=0.5)
@@ -130,11 +131,21 @@ def draw_surface(figure: Figure, axes: Axes, found: Landscape, method: Method | 
     for drawn in (mesh, lines, region):
         drawn.set_clip_path(border, axes.transData)
     axes.plot([], [], color=REGION, linewidth=1.6, label=f"region, to {_three(scale * found.level)}")
-    bar = figure.colorbar(mesh, ax=axes, label=metric_label(found.metric), pad=0.02, aspect=30, shrink=0.98)
-    ticks = log_ticks(levels[0], levels[-1]) if isinstance(norm, LogNorm) else levels[::2].tolist()
+    metric_bar(figure, axes, mesh, levels, found.metric)
+    return []
+
+
+def metric_bar(
+    figure: Figure, axes: Axes, drawn: ScalarMappable, levels: np.ndarray[Any, Any], metric: str
+) -> None:
+    """The bar that says what the colours of a metric are."""
+    bar = figure.colorbar(
+        drawn, ax=axes, label=metric_label(metric), pad=0.02, aspect=30, shrink=0.98, extend="both"
+    )
+    low, high = float(levels[0]), float(levels[-1])
+    ticks = log_ticks(low, high) if low > 0 else levels[::2].tolist()
     bar.set_ticks(ticks, labels=[plain(t) for t in ticks])
     bar.minorticks_off()
-    return []
 
 
 def draw_rates(axes: Axes, rows: pl.DataFrame, sizes_told: bool = True) -> None:
@@ -144,7 +155,8 @@ def draw_rates(axes: Axes, rows: pl.DataFrame, sizes_told: bool = True) -> None:
         line = rows.filter(pl.col("lr") == lr).sort("batch_size")
         x, y = line["x"].to_numpy(), line["y"].to_numpy()
         axes.errorbar(
-            x, y, xerr=_bars(line, "x"), yerr=_bars(line, "y"), color=colour, marker=MARKERS[place % len(MARKERS)], markersize=6,
+            x, y, xerr=_bars(line, "x"), yerr=_bars(line, "y"), color=colour, markersize=6,
+            marker=MARKERS[place % len(MARKERS)],
             markeredgecolor="white", markeredgewidth=0.6, elinewidth=0.7, linewidth=1.1,
             label=rf"$\alpha$ = {lr:g}", zorder=3,
         )  # fmt: skip
@@ -284,7 +296,12 @@ def _border(found: Landscape) -> np.ndarray[Any, Any]:
     return corners
 
 
-def _levels(low: float, high: float) -> tuple[Normalize, np.ndarray[Any, Any]]:
+def metric_levels(
+    values: np.ndarray[Any, Any], smaller_is_better: bool
+) -> tuple[Normalize, np.ndarray[Any, Any]]:
+    """Colours of a metric and their borders, even in its logarithm where it is positive."""
+    low, high = metric_range(values, smaller_is_better)
+    high = high if high > low else float(values.max())
     if low > 0:
         return LogNorm(low, high), np.geomspace(low, high, LEVELS)
     return Normalize(low, high), np.linspace(low, high, LEVELS)

@@ -9,7 +9,10 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from numpy.typing import NDArray
 
+TAIL = 0.12
+"""Share of the worst values without colours of their own: what learns nothing would take most of them."""
 STEPS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8))
 FEWEST_TICKS = 3
 PLAIN = (1e-3, 1e5)
@@ -28,6 +31,13 @@ def log_ticks(low: float, high: float) -> list[float]:
     while len(found) > 8:
         found = found[::2]
     return found or [low, high]
+
+
+def metric_range(values: NDArray[np.float64], smaller_is_better: bool) -> tuple[float, float]:
+    """Between which values of a metric colours run: all but the worst few, where there are five or more."""
+    tail = TAIL if len(values) >= 5 else 0.0
+    low, high = (0.0, 1.0 - tail) if smaller_is_better else (tail, 1.0)
+    return float(np.quantile(values, low)), float(np.quantile(values, high))
 
 
 def plain(value: float) -> str:

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from fisherscope.analysis import AnalysisError, Settings, landscape
 from fisherscope.analysis.axes import COND, ENERGY
 from fisherscope.analysis.settings import RunsLike, settings_of
-from fisherscope.figures.labels import metric_label, shown_scale
-from fisherscope.figures.plane import draw_surface, frame_plane
-from fisherscope.figures.scales import log_ticks, plain
+from fisherscope.figures.labels import shown_scale
+from fisherscope.figures.plane import draw_surface, frame_plane, metric_bar, metric_levels
 from fisherscope.figures.series import broken, comparable, positions
 from fisherscope.figures.style import (
     CATEGORIES,
@@ -240,13 +240,10 @@ def _mark_finals(
     smaller: bool,
 ) -> None:  # fmt: skip
     """Marks in the shape of the rate and the colour of the final metric."""
-    from matplotlib.cm import ScalarMappable
-
-    from fisherscope.figures.plane import _levels
-
     scale = shown_scale(metric)
     known = [scale * v for v in (final.get(s) for s in last["setting"]) if v is not None]
-    norm = _levels(min(known), max(known))[0] if known and min(known) < max(known) else None
+    several = len(set(known)) > 1
+    norm, levels = metric_levels(np.array(known), smaller) if several else (None, np.array([]))
     colours = metric_map(smaller)
     for place, lr in enumerate(rates):
         for row in last.filter(pl.col("lr") == lr).iter_rows(named=True):
@@ -260,16 +257,7 @@ def _mark_finals(
         axes.plot([], [], MARKERS[place % len(MARKERS)], color="white", markeredgecolor=INK, markersize=7,
                   linestyle="none", label=rf"$\alpha$ = {lr:g}")  # fmt: skip
     if norm is not None:
-        bar = figure.colorbar(
-            ScalarMappable(norm, colours), ax=axes, label=metric_label(metric), pad=0.02, aspect=30
-        )
-        ticks = (
-            log_ticks(min(known), max(known))
-            if min(known) > 0
-            else list(np.linspace(min(known), max(known), 5))
-        )
-        bar.set_ticks(ticks, labels=[plain(t) for t in ticks])
-        bar.minorticks_off()
+        metric_bar(figure, axes, ScalarMappable(norm, colours), levels, metric)
 
 
 def _shares_told() -> str:

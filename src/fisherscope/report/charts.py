@@ -26,7 +26,13 @@ WORDS = {
     "effective_rank_last": "effective rank",
     "noise/scale_mean": "noise scale (samples)",
 }
-MEASURES = ("fisher/cond_mean", "fisher/energy_sum", "fisher/cond_geomean", "effective_rank_last", "noise/scale_mean")
+MEASURES = (
+    "fisher/cond_mean",
+    "fisher/energy_sum",
+    "fisher/cond_geomean",
+    "effective_rank_last",
+    "noise/scale_mean",
+)
 REACH = 0.05
 """How far beyond the settings a surface is shown, in parts of the plane's side."""
 
@@ -74,14 +80,14 @@ def _metrics(source: Settings, name: str) -> list[str]:
 
 def _recorded(source: Settings) -> list[str]:
     """Those of `MEASURES` that these runs have."""
-    there = []
-    for name in MEASURES:
-        try:
-            if len(over_seeds(comparable(source), name)):
-                there.append(name)
-        except AnalysisError:
-            continue
-    return there
+    return [name for name in MEASURES if _there(source, name)]
+
+
+def _there(source: Settings, name: str) -> bool:
+    try:
+        return bool(len(over_seeds(comparable(source), name)))
+    except AnalysisError:
+        return False
 
 
 def _lines(source: Settings, name: str, stops: list[int]) -> dict[str, list[float | None]]:
@@ -132,11 +138,13 @@ def _metric(source: Settings, name: str, found: Landscape) -> Data:
     usable = points.filter(pl.col("on_surface") & pl.col("final").is_not_null())
     scale = shown_scale(name)
     made: Data = {"name": name, "label": label(name), "scale": scale, "smaller": smaller}
-    made["finals"] = {s: rounded(v) for s, v in points.select("setting", "final").iter_rows() if v is not None}
+    made["finals"] = {
+        s: rounded(v) for s, v in points.select("setting", "final").iter_rows() if v is not None
+    }
     ranked = usable.sort("final", descending=not smaller, maintain_order=True)["setting"].to_list()
     made |= {"best": ranked[:5], "levels": [], "bands": []}
     if len(usable):
-        levels = band_levels(usable["final"].to_numpy())
+        levels = band_levels(usable["final"].to_numpy(), smaller)
         made["levels"] = [rounded(level) for level in levels]
         if len(usable) == len(found.mapped) >= 4 and levels[0] < levels[-1]:
             made["bands"] = _surface(found, points, levels)

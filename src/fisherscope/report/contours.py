@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import pairwise
+from typing import Any, cast
 
 import numpy as np
 from contourpy import FillType, contour_generator
 from numpy.typing import NDArray
+
+from fisherscope.figures.scales import metric_range
 
 Ring = list[float]
 BANDS = 9
@@ -14,9 +17,9 @@ SIZE = 61
 DIGITS = 3
 
 
-def band_levels(values: NDArray[np.float64]) -> list[float]:
-    """Borders of the bands, lowest to highest: even in the logarithm where all values are positive."""
-    low, high = float(values.min()), float(values.max())
+def band_levels(values: NDArray[np.float64], smaller_is_better: bool) -> list[float]:
+    """Borders of the bands, lowest to highest; the last of the worse ones has all beyond it."""
+    low, high = metric_range(values, smaller_is_better)
     if low == high:
         return [low, high]
     even = np.geomspace(low, high, BANDS + 1) if low > 0 else np.linspace(low, high, BANDS + 1)
@@ -34,16 +37,15 @@ def bands(
         value: Shape (m, n).
         levels: Borders; what lies beyond the outermost counts to its neighbour.
     """
-    inside = np.clip(value, levels[0], levels[-1])
-    generator = contour_generator(log_x, log_y, inside, fill_type=FillType.OuterOffset)
+    generator = contour_generator(log_x, log_y, value, fill_type=FillType.OuterOffset)
     found = []
-    for band, (low, high) in enumerate(zip(levels, levels[1:], strict=False)):
-        top = np.nextafter(high, np.inf) if band == len(levels) - 2 else high
-        points, offsets = generator.filled(low, top)
+    borders = [-np.inf, *levels[1:-1], np.inf]
+    for band, (low, high) in enumerate(pairwise(borders)):
+        points, offsets = cast("tuple[list[Any], list[Any]]", generator.filled(low, high))
         rings = [
             _ring(part[begin:end])
-            for part, borders in zip(points, offsets, strict=True)
-            for begin, end in zip(borders, borders[1:], strict=False)
+            for part, places in zip(points, offsets, strict=True)
+            for begin, end in pairwise(places)
         ]
         if rings:
             found.append({"band": band, "rings": rings})

@@ -16,23 +16,30 @@ MOST = 8
 """Commands, or values of a key, that are listed."""
 
 
+DEFINITIONS = {
+    "c, C̄": "Condition number of the per-sample gradients of one measured batch: the ratio of the largest to "
+    "the smallest non-zero singular value of the matrix whose columns they are, from the eigenvalues of their "
+    "Gram matrix. C̄ is its mean so far, each measurement weighted by the steps it stands for.",
+    "l, L": "Energy of a step: rate / batch size · √trace of that Gram matrix. L is its sum over the steps.",
+    "places": "Geometric means over the finished seeds of a setting. A setting of which a seed diverged is "
+    "left out of surfaces and means, and named.",
+    "colours": "The final metric, mean over seeds, in bands that are even in its logarithm; the worst few "
+    "settings share the last band.",
+    "claims": "One-sided permutation and bootstrap tests, corrected over all claims (Holm).",
+}
+CONTOURS = (
+    "A prediction between the settings, no measurement, by {how}: of two methods the one that predicted "
+    "left-out settings better."
+)
+
+
 def definitions(found: Landscape | str) -> str:
     """What each number is, in words."""
-    rows = [
-        ("c, C̄", "Condition number of the per-sample gradients of one measured batch: the ratio of the largest to the "
-         "smallest non-zero singular value of the matrix whose columns they are, from the eigenvalues of their Gram "
-         "matrix. C̄ is its mean over the steps of the run so far, each measurement weighted by the steps it stands for."),
-        ("l, L", "Energy of a step: rate / batch size · √trace of that Gram matrix. L is its sum over the steps so far."),
-        ("places", "Geometric means over the finished seeds of a setting; a setting of which a seed diverged is left "
-         "out of surfaces and means, and named."),
-        ("colours", "The final metric, mean over seeds, in bands that are even in its logarithm."),
-        ("claims", "One-sided permutation and bootstrap tests, corrected over all claims (Holm); docs/analysis.md."),
-    ]  # fmt: skip
+    rows = [[safe(name), safe(words)] for name, words in DEFINITIONS.items()]
     if not isinstance(found, str) and len(found.mapped) >= 4:
-        how = "a Gaussian process of the metric's logarithm" if found.method == "process" else "the five nearest settings"
-        rows.insert(3, ("contours", f"A prediction between the settings, no measurement: {how}, whichever of the two "
-                        "predicted left-out settings better. Shown among the settings only."))  # fmt: skip
-    return table(["", ""], [[safe(name), safe(words)] for name, words in rows], kind="words")
+        how = "a Gaussian process" if found.method == "process" else "the five nearest settings"
+        rows.append(["contours", CONTOURS.format(how=how)])
+    return table(["", ""], rows, kind="words")
 
 
 def reproduction(source: Settings, directory: str) -> str:
@@ -44,7 +51,9 @@ def reproduction(source: Settings, directory: str) -> str:
     more = f"\n# and {len(listed) - MOST} more" if len(listed) > MOST else ""
     place = f"'{directory}'" if " " in directory else directory
     verbs = [f"fisherscope {verb} {place}" for verb in ("select", "claims", "table", "report")]
-    made = f"<p>The runs were made by</p><pre>{safe(chr(10).join(listed[:MOST]) + more)}</pre>" if listed else ""
+    made = (
+        f"<p>The runs were made by</p><pre>{safe(chr(10).join(listed[:MOST]) + more)}</pre>" if listed else ""
+    )
     return (
         f"{made}<p>and this page by</p><pre>{safe(chr(10).join(verbs))} -o report.html</pre>"
         + table(["version of", "value"], _rows(environments, without=("command",)), kind="words")
@@ -53,8 +62,8 @@ def reproduction(source: Settings, directory: str) -> str:
         + "</details>"
         + f"<footer>Written by fisherscope {safe(fisherscope.__version__)} from {len(heads)} runs in "
         f"<code>{safe(directory)}</code>. Measures: Z. Liao, T. Drummond, I. Reid, G. Carneiro, "
-        "<cite>Approximate Fisher Information Matrix to Characterize the Training of Deep Neural Networks</cite>, "
-        "IEEE TPAMI 42(1), 2020.</footer>"
+        "<cite>Approximate Fisher Information Matrix to Characterize the Training of Deep Neural Networks"
+        "</cite>, IEEE TPAMI 42(1), 2020.</footer>"
     )
 
 
@@ -63,8 +72,8 @@ def axes_told(found: Landscape | str) -> str:
     if isinstance(found, str):
         return ""
     return (
-        f"Each mark is a setting: across {safe(label(found.x))}, upwards {safe(label(found.y))}; its colour is the "
-        f"final {safe(label(found.metric))}. The slider plays how runs travel there."
+        f"Each mark is a setting: across {safe(label(found.x))}, upwards {safe(label(found.y))}; its colour "
+        f"is the final {safe(label(found.metric))}. The slider plays how runs travel there."
     )
 
 

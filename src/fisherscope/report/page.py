@@ -21,8 +21,8 @@ START = 'start(JSON.parse(document.getElementById("data").textContent));'
 
 
 def write_report(
-    directory: str | os.PathLike[str], out: str | os.PathLike[str] = "report.html", *, task: str | None = None,
-    x: str = COND, y: str = ENERGY, metric: str | None = None,
+    directory: str | os.PathLike[str], out: str | os.PathLike[str] = "report.html", *,
+    task: str | None = None, x: str = COND, y: str = ENERGY, metric: str | None = None,
 ) -> Path:  # fmt: skip
     """Write the page of the runs in `directory` to `out`.
 
@@ -50,17 +50,20 @@ def page(
 ) -> str:  # fmt: skip
     """The page as text; what these runs cannot show is said in its place."""
     source = settings_of(runs, task=task)
-    told = {"metric": metric, "task": source.task or None}
-    found = attempted(lambda: analysis.landscape(source.runs, x=x, y=y, **told))
-    tested = attempted(lambda: analysis.claims(source.runs, **told))
+    name = source.task or None
+    found = attempted(lambda: analysis.landscape(source.runs, x=x, y=y, metric=metric, task=name))
+    tested = attempted(lambda: analysis.claims(source.runs, metric=metric, task=name))
     title = source.task or "Runs"
     parts = [
         f"<header><h1>{safe(title)}: which batch size, which learning rate?</h1>"
         f"<p>{safe(source.describe())}</p></header>",
-        sections.recommendation(attempted(lambda: analysis.select(source.runs, **told))),
+        sections.recommendation(attempted(lambda: analysis.select(source.runs, metric=metric, task=name))),
         sections.tiles(source, found, tested),
         *_shown(source, found),
-        heading("The paper's claims, tested on these runs", "A claim holds where all its figures do; docs/analysis.md."),
+        heading(
+            "The paper's claims, tested on these runs",
+            "A claim holds where all its figures do; docs/analysis.md.",
+        ),
         sections.claims_table(tested),
         heading("Table 1", "The best fixed batch size against the best schedules."),
         sections.table_one(attempted(lambda: analysis.table(source.runs, metric=metric))),
@@ -85,7 +88,10 @@ def _shown(source: Settings, found: Landscape | str) -> list[str]:
         f'<div class="card" id="plane"></div>{script}',
         heading("Against epochs", "Means over seeds. Marks, lines and rows are one setting: point at any."),
         '<div class="card" id="curves"></div>',
-        heading("By batch size and rate", f"Final {safe(metrics[0]['label'])}; bold: within the margin of the best."),
+        heading(
+            "By batch size and rate",
+            f"Final {safe(metrics[0]['label'])}; bold: within the margin of the best.",
+        ),
         sections.grid(found, metrics[0]["levels"]),
         heading("The settings"),
         sections.settings_table(found, metrics),

@@ -9,11 +9,12 @@ from typing import Any
 import polars as pl
 
 from fisherscope.analysis import AnalysisError, Claims, Landscape, Selection, Settings, Table
+from fisherscope.analysis.verdicts import Verdict
 from fisherscope.figures.labels import shown_scale
 from fisherscope.report.charts import label
 from fisherscope.report.text import number, safe, table
 
-WORTH = ("supported", "contradicted", "inconclusive", "not testable")
+WORTH: tuple[Verdict, ...] = ("supported", "contradicted", "inconclusive", "not testable")
 
 
 def attempted(make: Callable[[], Any]) -> Any:
@@ -52,8 +53,15 @@ def tiles(source: Settings, found: Landscape | str, tested: Claims | str) -> str
     shown = [(f"{len(frame)}", f"runs: {told}"), _counted(source)]
     if not isinstance(found, str) and len(found.best):
         best = found.best.row(0, named=True)
-        shown.append((number(best["metric"] * shown_scale(found.metric), 3), f"{label(found.metric)}, best: {best['setting']}"))
-        shown.append((f"{len(found.region)} of {len(found.mapped)}", "settings within the margin of the best"))
+        shown.append(
+            (
+                number(best["metric"] * shown_scale(found.metric), 3),
+                f"{label(found.metric)}, best: {best['setting']}",
+            )
+        )
+        shown.append(
+            (f"{len(found.region)} of {len(found.mapped)}", "settings within the margin of the best")
+        )
     if not isinstance(tested, str):
         verdicts = Counter(claim.verdict for claim in tested.claims)
         told = ", ".join(f"{verdicts[v]} {v}" for v in WORTH[1:] if verdicts[v])
@@ -74,7 +82,9 @@ def _counted(source: Settings) -> tuple[str, str]:
 
 def grid(found: Landscape, levels: list[float | None]) -> str:
     """The final metric by batch size and rate, coloured as in the plane."""
-    rows = found.points.filter(pl.col("fixed") & pl.col("batch_size").is_not_null() & pl.col("lr").is_not_null())
+    rows = found.points.filter(
+        pl.col("fixed") & pl.col("batch_size").is_not_null() & pl.col("lr").is_not_null()
+    )
     sizes, rates = (sorted(set(rows[c].to_list())) for c in ("batch_size", "lr"))
     cells = {(row["lr"], row["batch_size"]): row for row in rows.iter_rows(named=True)}
     scale = shown_scale(found.metric)
@@ -84,7 +94,8 @@ def grid(found: Landscape, levels: list[float | None]) -> str:
             _cell(cells.get((lr, size)), scale, levels, found.smaller_is_better) for size in sizes
         ) + "</tr>"  # fmt: skip
     head = "<th scope=col>rate \\ batch</th>" + "".join(f"<th scope=col>{size}</th>" for size in sizes)
-    return f'<div class="wide"><table class="grid-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    inside = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f'<div class="wide"><table class="grid-table">{inside}</table></div>'
 
 
 def _cell(row: dict[str, Any] | None, scale: float, levels: list[float | None], smaller: bool) -> str:
@@ -105,7 +116,14 @@ def settings_table(found: Landscape, metrics: list[dict[str, Any]]) -> str:
     """Every setting, best first; the charts point at a row that the pointer is on."""
     scale = shown_scale(found.metric)
     ordered = found.points.sort("metric", descending=not found.smaller_is_better, nulls_last=True)
-    names = ["setting", "seeds", *(m["label"] for m in metrics), "± over seeds", label(found.x), label(found.y), ""]
+    names = [
+        "setting",
+        "seeds",
+        *(m["label"] for m in metrics),
+        "± seeds",
+        *(label(n).partition(",")[0] for n in (found.x, found.y)),
+        "",
+    ]
     rows = []
     for row in ordered.iter_rows(named=True):
         finals = [m["finals"].get(row["setting"]) for m in metrics]
@@ -117,7 +135,11 @@ def settings_table(found: Landscape, metrics: list[dict[str, Any]]) -> str:
             number(std, 2), number(row["x"]), number(row["y"]), state,
         ])  # fmt: skip
     shown = table(names, rows, names=True)
-    return shown if len(rows) <= 15 else f"<details open><summary>{len(rows)} settings</summary>{shown}</details>"
+    return (
+        shown
+        if len(rows) <= 15
+        else f"<details open><summary>{len(rows)} settings</summary>{shown}</details>"
+    )
 
 
 def claims_table(tested: Claims | str) -> str:
@@ -160,9 +182,13 @@ def table_one(made: Table | str) -> str:
     ]  # fmt: skip
     text = table(["", "setting", label(made.metric), "±", "n", "time a run"], entries)
     if compared:
-        text += table(["comparison", "difference", "95 % interval", "p (Welch)", "p (Holm)", "p (equivalent)"], compared)
+        text += table(
+            ["comparison", "difference", "95 % interval", "p (Welch)", "p (Holm)", "p (equivalent)"], compared
+        )
     notes = "".join(f"<p>{safe(note)}</p>" for note in made.notes)
-    return f"{text}<p>Picked by {safe(label(made.chosen_by))}, shown by {safe(label(made.metric))}.</p>{notes}"
+    return (
+        f"{text}<p>Picked by {safe(label(made.chosen_by))}, shown by {safe(label(made.metric))}.</p>{notes}"
+    )
 
 
 def _times(value: float | None, scale: float) -> float | None:

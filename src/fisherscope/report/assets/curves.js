@@ -3,26 +3,30 @@
 function curves(data, root) {
   const series = [
     ...data.metrics.map((m) => ({ name: m.name, label: m.label, scale: m.scale })),
-    ...data.measures.map((m) => ({ name: m.name, label: m.label, scale: 1 }))];
-  const state = { series: series[0] };
+    ...data.measures.map((m) => ({ name: m.name, label: m.label, scale: 1 })),
+    ...(data.steps || []).map((m) => ({ ...m, scale: 1, steps: true }))];
+  const state = { series: series[Math.min(view.series, series.length - 1)] };
   const svg = element("svg:svg", { class: "chart", role: "img", "aria-label": "Curves against epochs" });
   const select = element("select", { "aria-label": "what to draw" },
     ...series.map((s, k) => element("option", { value: k }, s.label)));
+  select.value = String(series.indexOf(state.series));
   const chips = element("div", { class: "chips" });
   let points = [];
 
   function draw() {
     const box = size(svg), { name, label, scale: times } = state.series;
-    const drawn = data.settings.filter((s) => s.lines[name]);
-    const line = (s) => s.lines[name].map((v) => (v === null ? null : v * times));
+    const own = state.series.steps; // along its own measured steps, not the epochs that all share
+    const drawn = data.settings.filter((s) => (own ? s.steps[name] : s.lines[name]));
+    const along = (s) => (own ? s.steps[name][0] : data.epochs);
+    const line = (s) => (own ? s.steps[name][1] : s.lines[name]).map((v) => (v === null ? null : v * times));
     const steady = drawn.filter((s) => s.state !== "diverged");
-    const x = scale([0, ...data.epochs], box.left, box.right, { log: false });
+    const x = scale([0, 1, ...drawn.flatMap(along)], box.left, box.right, { log: false });
     const y = scale((steady.length ? steady : drawn).flatMap(line), box.bottom, box.top);
     frame(svg, x, y, box, ["epoch", label]);
     points = [];
     const order = (s) => (s.name === view.hovered ? 2 : view.pinned.includes(s.name) ? 1 : 0);
     for (const s of [...drawn].sort((a, b) => order(a) - order(b))) {
-      const corners = line(s).map((v, k) => (v === null ? null : { x: x(data.epochs[k]), y: y(v), setting: s, k }))
+      const corners = line(s).map((v, k) => (v === null ? null : { x: x(along(s)[k]), y: y(v), setting: s, at: along(s)[k], v }))
         .filter((p) => p && p.y >= box.top - 1);
       if (!corners.length) continue;
       points.push(...corners);
@@ -43,18 +47,17 @@ function curves(data, root) {
   function show(event) {
     const found = nearest(points, event, svg, 24);
     hover(found ? found.setting.name : null);
-    tip(found ? [found.setting.name, ["epoch", String(data.epochs[found.k])],
-      [state.series.label, number(found.setting.lines[state.series.name][found.k] * state.series.scale)]] : null, event);
+    tip(found ? [found.setting.name, ["epoch", number(found.at)], [state.series.label, number(found.v)]] : null, event);
     return found;
   }
 
-  select.addEventListener("change", () => { state.series = series[+select.value]; draw(); });
+  select.addEventListener("change", () => { view.series = +select.value; state.series = series[view.series]; draw(); });
   svg.addEventListener("pointermove", show);
   svg.addEventListener("click", (event) => { const found = show(event); if (found) pin(found.setting.name); });
   svg.addEventListener("pointerleave", (event) => { hover(null); tip(null, event); });
   root.replaceChildren(element("div", { class: "controls" }, select), svg, chips);
   view.listeners.push(draw);
-  new ResizeObserver(draw).observe(root);
+  watched(root, draw);
 }
 
 // The best fixed settings and the best schedules, to begin with.
@@ -63,11 +66,13 @@ function first_pins(data) {
   const sign = data.metrics[0]?.smaller ? 1 : -1;
   const moving = data.settings.filter((s) => !s.fixed && s.name in finals)
     .sort((a, b) => sign * (finals[a.name] - finals[b.name])).slice(0, 2).map((s) => s.name);
-  return [...best.slice(0, 3), ...moving];
+  const running = data.settings.filter((s) => s.state === "running").slice(0, 7).map((s) => s.name);
+  return running.length ? running : [...best.slice(0, 3), ...moving];
 }
 
 function start(data) {
   view.listeners = [];
+  for (const observer of view.observers.splice(0)) observer.disconnect();
   view.pinned = view.pinned.length ? view.pinned : first_pins(data);
   const plane = document.getElementById("plane"), lines = document.getElementById("curves");
   if (plane) landscape(data, plane);

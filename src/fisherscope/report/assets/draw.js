@@ -2,7 +2,7 @@
 // What both charts share: SVG elements, scales with readable ticks, numbers, the tip. No library.
 const SVG = "http://www.w3.org/2000/svg";
 const STEPS = [[1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 4, 5, 6, 8]];
-const view = { hovered: null, pinned: [], stop: 0, listeners: [] };
+const view = { hovered: null, pinned: [], stop: 0, series: 0, listeners: [], observers: [] };
 
 function element(name, attributes = {}, ...children) {
   const made = name.startsWith("svg:")
@@ -10,6 +10,13 @@ function element(name, attributes = {}, ...children) {
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   made.append(...children); // strings become text, never markup
   return made;
+}
+
+// Draws again when the width changes.
+function watched(root, draw) {
+  const observer = new ResizeObserver(draw);
+  observer.observe(root);
+  view.observers.push(observer);
 }
 
 function changed() { for (const listener of view.listeners) listener(); }

@@ -6,6 +6,7 @@ function landscape(data, root) {
     "aria-label": "Settings in the plane of two measures; arrow keys go through them" });
   const until = data.epochs.length - 1;
   view.stop = until;
+  clearInterval(view.timer);
   const slider = element("input", { type: "range", min: 0, max: Math.max(until, 0), value: until,
     "aria-label": "epoch", disabled: "" });
   if (until > 0) slider.removeAttribute("disabled");
@@ -69,7 +70,8 @@ function landscape(data, root) {
       const u = s.lines[data.axes.x.name][k], v = s.lines[data.axes.y.name][k];
       if (u !== null && v !== null) corners.push(`${x(u).toFixed(1)},${y(v).toFixed(1)}`);
     }
-    const kind = (view.hovered === s.name ? " hovered" : "") + (s.fixed ? "" : " dynamic");
+    const at = view.pinned.indexOf(s.name), colour = at >= 0 ? ` p${at % 7}` : "";
+    const kind = (view.hovered === s.name ? " hovered" : colour) + (s.fixed ? "" : " dynamic");
     group.append(element("svg:polyline", { class: "trail" + kind, points: corners.join(" ") }));
   }
 
@@ -95,7 +97,7 @@ function landscape(data, root) {
       bar.append(element("i", { class: `b${shade}` },
         element("span", {}, k % 3 === 0 ? number(levels[k] * metric.scale, 2) : "")));
     }
-    const end = levels.length ? element("span", { class: "end" }, number(levels.at(-1) * metric.scale, 2)) : "";
+    const end = levels.length ? element("span", { class: "end" }, number(levels.at(-1) * metric.scale, 2) + (metric.smaller ? "+" : "")) : "";
     key.replaceChildren(element("span", {}, `${metric.label}, end`), bar, end, element("span", { class: "shapes" },
       "● fixed size  ◆ schedule  ○ not finished  × diverged  1–5 best"));
   }
@@ -113,7 +115,7 @@ function landscape(data, root) {
     if (state.timer) { clearInterval(state.timer); state.timer = null; play.textContent = "▶ play"; return; }
     if (view.stop >= until) view.stop = 0;
     play.textContent = "❚❚ stop";
-    state.timer = setInterval(() => {
+    state.timer = view.timer = setInterval(() => {
       if (view.stop >= until) toggle(); else stopAt(view.stop + 1);
     }, 110);
   }
@@ -146,5 +148,5 @@ function landscape(data, root) {
   svg.addEventListener("pointerleave", (event) => { hover(null); tip(null, event); });
   svg.addEventListener("keydown", keys);
   view.listeners.push(draw);
-  new ResizeObserver(draw).observe(root);
+  watched(root, draw);
 }
