@@ -21,6 +21,7 @@ _HOMES = {
     "landscape": "fisherscope.analysis",
     "claims": "fisherscope.analysis",
     "select": "fisherscope.analysis",
+    "export_runs": "fisherscope.analysis",
 }
 _ROOMS = ("policy", "gram", "measures", "runs", "tasks")
 
