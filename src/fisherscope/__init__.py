@@ -21,7 +21,7 @@ _HOMES = {
     "claims": "fisherscope.analysis",
     "select": "fisherscope.analysis",
 }
-_ROOMS = ("policy", "gram", "measures", "runs", "tasks")
+_ROOMS = ("policy", "gram", "measures", "runs", "tasks", "integrations")
 
 __all__ = [*_HOMES, *_ROOMS]
 
