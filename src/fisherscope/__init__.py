@@ -23,7 +23,7 @@ _HOMES = {
     "select": "fisherscope.analysis",
     "export_runs": "fisherscope.analysis",
 }
-_ROOMS = ("policy", "gram", "measures", "runs", "tasks")
+_ROOMS = ("policy", "gram", "measures", "runs", "tasks", "integrations")
 
 __all__ = [*_HOMES, *_ROOMS]
 

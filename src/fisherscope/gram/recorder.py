@@ -87,6 +87,7 @@ class Recorder:
         self.seconds = 0.0
         self.probe_seconds = 0.0
         self._handles: list[Any] = []
+        self._measured = {id(p) for p in self.parameters.values()}
         self.began = {name: (p.shape, p.dtype, p.device) for name, p in self.trainable.items()}
         self._idle = False  # no call is looked at: while probing, and after an entry that failed
         self._closed = False
@@ -132,6 +133,8 @@ class Recorder:
         self.entries.note_packing(args, kwargs)
         if self.entries.current is not None or not torch.is_grad_enabled() or _in_backward():
             return
+        if not self._holds(module) and not self.sources.inside(args, kwargs):
+            return  # a loss, or a metric whose state a probe would count twice
         started = time.perf_counter()
         self._idle = True
         try:
@@ -145,6 +148,10 @@ class Recorder:
         finally:
             self.probe_seconds += time.perf_counter() - started
         self._handles.append(module.register_forward_hook(self.leave, always_call=True))
+
+    def _holds(self, module: nn.Module) -> bool:
+        """Whether a module has a parameter that is measured."""
+        return any(id(p) in self._measured for p in module.parameters())
 
     def leave(self, module: nn.Module, *_: Any) -> None:
         """The forward of an entry has ended."""
@@ -268,8 +275,8 @@ class Recorder:
                 "expected one number, the "
                 "batch's loss. Take its mean, or its sum with record_gram(model, reduction='sum')."
             )
-        if loss.numel() == 1 and self.loss is None:
-            self.loss = loss.detach()
+        if loss.numel() == 1:  # the losses of a step's backward passes add up, as their gradients do
+            self.loss = loss.detach() if self.loss is None else self.loss + loss.detach()
         self.backwards += 1
         self._releases = not keeps_graph
         self.ledger.passes.begin()
