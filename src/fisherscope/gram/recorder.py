@@ -19,7 +19,7 @@ from fisherscope.gram.grouping import packed_rows, rows_grouping
 from fisherscope.gram.interception import Interceptor, bound, call_name
 from fisherscope.gram.joining import Share
 from fisherscope.gram.ledger import Ledger
-from fisherscope.gram.listening import listen, listen_to_all, quiet
+from fisherscope.gram.listening import Quiet, listen, listen_to_all
 from fisherscope.gram.probe import Finding
 from fisherscope.gram.rules import Call, Rule, rule_of
 from fisherscope.gram.rules.recurrent import is_packed
@@ -290,7 +290,7 @@ class Recorder:
         if self._closed:
             return
         started = time.perf_counter()
-        with quiet(gradient):
+        with Quiet(gradient):
             try:
                 if call.released:
                     raise NotSplittableError("a second backward pass came over it; say accumulate=True")
@@ -329,7 +329,7 @@ class Recorder:
             )
         started = time.perf_counter()
         totals: list[Tensor | None] = []
-        with quiet(gradient):
+        with Quiet(gradient):
             columns = formed(rule, call, gradient)
             for name, source in found.items():
                 leaf = source.leaves[0]
@@ -354,7 +354,7 @@ class Recorder:
             return
         started = time.perf_counter()
         try:
-            with quiet(gradient):
+            with Quiet(gradient):
                 self.ledger.settle(name, gradient)
         except GramError as error:
             text = str(error)
