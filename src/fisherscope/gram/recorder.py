@@ -19,7 +19,7 @@ from fisherscope.gram.grouping import packed_rows, rows_grouping
 from fisherscope.gram.interception import Interceptor, bound, call_name, results
 from fisherscope.gram.joining import Share, share_of
 from fisherscope.gram.ledger import Ledger
-from fisherscope.gram.listening import listen, listen_to_all, quiet
+from fisherscope.gram.listening import Quiet, listen, listen_to_all
 from fisherscope.gram.probe import Finding
 from fisherscope.gram.rules import Call, Rule, rule_of
 from fisherscope.gram.rules.recurrent import is_packed
@@ -305,7 +305,7 @@ class Recorder:
         if self._closed:
             return
         started = time.perf_counter()
-        with quiet(gradient):
+        with Quiet(gradient):
             try:
                 if call.released:
                     raise NotSplittableError("a second backward pass came over it; say accumulate=True")
@@ -348,7 +348,7 @@ class Recorder:
                 "retain the graph. Say accumulate=True, or fused=False."
             )
         started = time.perf_counter()
-        with quiet(gradient):
+        with Quiet(gradient):
             try:
                 totals = self._fused_shares(rule, call, found, gradient)
             except Exception as error:  # noqa: BLE001  (as in `handle`; the gradient has to come all the same)
@@ -384,7 +384,7 @@ class Recorder:
             return
         started = time.perf_counter()
         try:
-            with quiet(gradient):
+            with Quiet(gradient):
                 self.ledger.settle(name, gradient)
         except GramError as error:
             text = str(error)
