@@ -9,6 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "advise": "fisherscope.advising",
     "record_gram": "fisherscope.gram",
     "Monitor": "fisherscope.monitor",
     "examine": "fisherscope.examination",
