@@ -130,7 +130,9 @@ class Ledger:
         trace, mean_square = gram.diagonal().sum(), gram.sum()
         scale = torch.maximum(mean_square, trace).clamp_min(0).sqrt()  # of the gradient, and of its shares
         kept = gram if self.keep_layers else None
-        self.tallies[name] = Tally(trace, mean_square, missed, scale, reach(parts, missed, scale, self.parameters[name]), kept)
+        self.tallies[name] = Tally(
+            trace, mean_square, missed, scale, reach(parts, missed, scale, self.parameters[name]), kept
+        )
 
     # Several backward passes in one step -------------------------------------------------------
 
