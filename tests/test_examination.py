@@ -87,7 +87,7 @@ def test_doctor_names_what_cannot_be_split_and_fails(mine: str, capsys: pytest.C
 
 
 def test_doctor_says_which_line_to_write(mine: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="'record': {'batch': 0}"):
+    with pytest.raises(ValueError, match=r"'record': \{'batch': 0\}"):
         doctor(f"{mine}:ambiguous", seconds=0)
     with pytest.raises(ValueError, match=r"def factory\(\):"):
         doctor()
