@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.oracles.gram import gram_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 import fisherscope as fs
 from fisherscope import integrations
-from oracles.gram import gram_of
 
 FRAMEWORKS = {"lightning": "lightning", "transformers": "transformers", "tensorboard": "tensorboard",
               "mlflow": "mlflow", "wandb": "wandb"}  # fmt: skip
@@ -495,8 +495,8 @@ def trainer(tmp_path: Path, model: Any, callbacks: list[Any], **args: Any) -> An
     data = Sentences(24, language=hasattr(model, "lm_head"))
     settings = hugging.TrainingArguments(
         output_dir=str(tmp_path), use_cpu=True, report_to=[], disable_tqdm=True, logging_steps=1,
-        per_device_train_batch_size=4, save_strategy="no", remove_unused_columns=False, learning_rate=0.05,
-        **{"max_steps": 3, **args},
+        per_device_train_batch_size=4, remove_unused_columns=False, learning_rate=0.05,
+        **{"max_steps": 3, "save_strategy": "no", **args},
     )  # fmt: skip
     return hugging.Trainer(model, settings, train_dataset=data, eval_dataset=data, data_collator=data.padded,
                            callbacks=callbacks)  # fmt: skip
