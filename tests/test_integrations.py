@@ -576,8 +576,8 @@ def test_hugging_face_s_gram_is_that_of_a_plain_loop(
     parameters = list(model.double().parameters())
     size = sum(len(batch["labels"]) for batch in batches)
     columns = []
-    # Trainer gives BERT, whose forward takes any keyword, the number of labels, which its loss ignores; it does
-    # not divide that loss by micro-batches then: the step's gradient is so much longer, and so is the Gram's.
+    # Trainer gives BERT, whose forward takes any keyword, the number of labels, which its loss ignores, and
+    # then does not divide that loss by micro-batches: the step's gradient is so much longer.
     divisor = parts if smoothing else 1
     for share in shares(model, batches, "GPT" in kind, smoothing, divisor):
         gradients = torch.autograd.grad(share, parameters, allow_unused=True)
