@@ -14,6 +14,7 @@ from fisherscope.tasks.errors import DataError, TaskError
 from fisherscope.tasks.foreign import own
 from fisherscope.tasks.published import cifar10, cifar100, mnist, svhn
 from fisherscope.tasks.storage import data_dir as _data_dir
+from fisherscope.tasks.subjects import TEMPLATE, Subject, subject, subject_of
 from fisherscope.tasks.task import (
     Evaluation,
     Split,
@@ -23,7 +24,19 @@ from fisherscope.tasks.task import (
     held_out,
 )
 
-__all__ = ["DataError", "Evaluation", "Split", "Task", "TaskError", "get", "names"]
+__all__ = [
+    "TEMPLATE",
+    "DataError",
+    "Evaluation",
+    "Split",
+    "Subject",
+    "Task",
+    "TaskError",
+    "get",
+    "names",
+    "subject",
+    "subject_of",
+]
 
 Made = tuple[Split, Split, Split, tuple[str, ...]]
 VALIDATION_SHARE, LARGEST_VALIDATION = 0.1, 5000

@@ -6,8 +6,11 @@ import difflib
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -21,29 +24,67 @@ VALIDATION_SHARE = 0.1
 
 
 def own(name: str) -> Task:
-    """The task of `module:function`; modules of the working directory are found.
+    """The task of `module:function` or `file.py:function`; modules of the working directory are found.
 
     Raises:
         TaskError: No such module or function, or it returns something else than a task.
     """
+    return task_of(name, made(name))
+
+
+def made(name: str) -> Any:
+    """What the factory `module:function` (or `file.py:function`) returns.
+
+    Raises:
+        TaskError: No such module or function, or importing or calling it failed; the text says where.
+    """
     module_name, _, function_name = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise TaskError(
-            f"task {name!r}: importing {module_name!r}: {error}; run where it can be imported"
-        ) from error
+    module = _told(name, f"importing {module_name!r}", lambda: _module(module_name))
     factory = getattr(module, function_name, None)
     if not callable(factory):
         near = difflib.get_close_matches(function_name, dir(module), 3)
         hint = f"; near: {', '.join(near)}" if near else ""
         raise TaskError(f"task {name!r}: {module_name} has no function {function_name!r}{hint}")
-    return _task(name, factory())
+    return _told(name, f"calling {function_name}()", factory)
 
 
-def _task(name: str, made: Any) -> Task:
+def _module(name: str) -> ModuleType:
+    if not name.endswith(".py"):
+        return importlib.import_module(name)
+    path = Path(name)
+    if not path.is_file():
+        raise TaskError(f"reading {name!r}: there is no such file in {Path.cwd()}")
+    sys.path.insert(0, str(path.parent.resolve()))
+    try:
+        return importlib.import_module(path.stem)
+    finally:
+        sys.path.pop(0)
+
+
+def _told(name: str, what: str, call: Callable[[], Any]) -> Any:
+    """The call's result; the user's own error as one that says which of their lines raised it."""
+    try:
+        return call()
+    except TaskError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own_lines = [f for f in frames if "importlib" not in f.filename and f.filename != __file__]
+        place = f" ({own_lines[-1].filename}:{own_lines[-1].lineno})" if own_lines else ""
+        raise TaskError(
+            f"task {name!r}: {what} raised {type(error).__name__}: {error}{place}; run where the module can "
+            "be imported, and give a function that needs no arguments"
+        ) from error
+
+
+def task_of(name: str, made: Any) -> Task:
+    """The task that a factory returned, or the one its mapping describes.
+
+    Raises:
+        TaskError: It is neither.
+    """
     if isinstance(made, Task):
         return replace(made, name=made.name or name)
     if not isinstance(made, Mapping):
