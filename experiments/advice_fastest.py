@@ -79,7 +79,9 @@ def shuffled(task: Any, size: int, seed: int) -> Any:
             yield task.train.batch(chosen)
 
 
-def tuned(task: Any, problem: Problem, size: int, first_lr: float, note: Callable[..., None]) -> dict[str, Any]:
+def tuned(
+    task: Any, problem: Problem, size: int, first_lr: float, note: Callable[..., None]
+) -> dict[str, Any]:
     """The best rate of a ladder of factors of two around `first_lr`, and the steps it took (median of seeds)."""
     tried: dict[float, float] = {}
 
@@ -148,7 +150,11 @@ def main() -> None:
             results.append(compared(problem, task, found))
     if results:
         versions = {"torch": torch.__version__, "python": platform.python_version()}
-        setting = {"command": "python experiments/advice_fastest.py", "device": platform.machine(), "threads": 1}
+        setting = {
+            "command": "python experiments/advice_fastest.py",
+            "device": platform.machine(),
+            "threads": 1,
+        }
         RESULT.write_text(json.dumps({**setting, "versions": versions, "problems": results}, indent=1) + "\n")
 
 

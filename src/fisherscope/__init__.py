@@ -12,6 +12,7 @@ _HOMES = {
     "advise": "fisherscope.advising",
     "record_gram": "fisherscope.gram",
     "Monitor": "fisherscope.monitor",
+    "examine": "fisherscope.examination",
     "spectrum": "fisherscope.eigenvalues",
     "instruments": "fisherscope.measures",
     "open_run": "fisherscope.runs",
@@ -21,8 +22,9 @@ _HOMES = {
     "landscape": "fisherscope.analysis",
     "claims": "fisherscope.analysis",
     "select": "fisherscope.analysis",
+    "export_runs": "fisherscope.analysis",
 }
-_ROOMS = ("policy", "gram", "measures", "runs", "tasks")
+_ROOMS = ("policy", "gram", "measures", "runs", "tasks", "integrations")
 
 __all__ = [*_HOMES, *_ROOMS]
 

@@ -111,7 +111,9 @@ def advice_on(
         torch.manual_seed(asked.seed)
         model = subject.make()
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise AdviceError(f"advising on {subject.name}: no parameter has requires_grad; there is nothing to train")
+        raise AdviceError(
+            f"advising on {subject.name}: no parameter has requires_grad; there is nothing to train"
+        )
     stepped = _optimizer(model, optimizer)
     began = time.perf_counter()  # after what is loaded on first use
     with kept(model, stepped):

@@ -161,14 +161,14 @@ def _of_one_batch(stepper: Stepper, level: float) -> Sampled:
     if size < FEWEST:
         raise AdviceError(
             f"advising on {stepper.subject.name}: one batch of {size} samples; a noise scale needs {FEWEST}, "
-            "and says something from about 64 on. Give more samples, or \"data\": my_dataset"
+            'and says something from about 64 on. Give more samples, or "data": my_dataset'
         )
     batch = stepper.moved(stepper.subject.batch())
     began = time.perf_counter()
     gram, problem = measured_step(stepper, batch)
     if gram is None:
         raise AdviceError(
-            f"advising on {stepper.subject.name}: one batch was given, and {problem}. Give \"data\": my_dataset: "
+            f'advising on {stepper.subject.name}: one batch was given, and {problem}. Give "data": my_dataset: '
             "several batches need no per-sample gradients"
         )
     seconds = time.perf_counter() - began

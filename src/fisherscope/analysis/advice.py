@@ -166,12 +166,16 @@ class Advice:
         head = ("batch", "s/step", "samples/s", "memory", "fits", "rel. time", "rel. samples")
         table = [head, *(cells(row) for row in self.rows)]
         widths = [max(len(line[k]) for line in table) for k in range(len(head))]
-        drawn = ["  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in table]
+        drawn = [
+            "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in table
+        ]
         return "\n".join([f"Advice for {self.name} on {self.device}", "", *drawn, "", *self.lines()])
 
     def _repr_html_(self) -> str:
         """Table with a bar for the relative time; the fastest in bold."""
-        head = "".join(f"<th>{t}</th>" for t in ("batch", "s/step", "samples/s", "memory", "time", "samples", ""))
+        head = "".join(
+            f"<th>{t}</th>" for t in ("batch", "s/step", "samples/s", "memory", "time", "samples", "")
+        )
         body = "".join(self._html_row(row) for row in self.rows)
         first, *rest = (escape(line) for line in self.lines())
         items = "".join(f"<li>{line}</li>" for line in rest)
@@ -186,7 +190,9 @@ class Advice:
         weight = "bold" if row.step.batch_size == self.fastest else "normal"
         width = 0 if row.relative_time is None else min(160, round(40 * row.relative_time))
         colour = "#2166ac" if row.step.batch_size in self.near else "#bbbbbb"
-        last = f"<div style='background:{colour};height:.7em;width:{width}px'></div>" if width else row.step.why
+        last = (
+            f"<div style='background:{colour};height:.7em;width:{width}px'></div>" if width else row.step.why
+        )
         inner = "".join(f"<td style='font-weight:{weight}'>{escape(text)}</td>" for text in shown)
         return f"<tr>{inner}<td style='text-align:left'>{last if width else escape(last)}</td></tr>"
 

@@ -107,7 +107,9 @@ def _parts(total: Any, diagonal: Any, within: Any, count: int, size: int, correc
     return variance, total / count**2 - variance * correction / (count * size)
 
 
-def fieller(numerator: float, denominator: float, covariance: FloatArray, quantile: float) -> tuple[float, float]:
+def fieller(
+    numerator: float, denominator: float, covariance: FloatArray, quantile: float
+) -> tuple[float, float]:
     """Interval of a positive ratio of two means with this (2, 2) covariance; the upper end can be infinite."""
     square = quantile**2
     a = denominator**2 - square * float(covariance[1, 1])

@@ -1,9 +1,9 @@
 """Each sample's path contribution the slow way: one backward pass a sample, other samples' shares masked.
 
-Every call `y = f(x, w)` that receives a parameter is made twice: once with the parameter cut off, which carries
-the gradient of the whole batch on to x, and once with x cut off, whose gradient is masked to one sample's rows.
-What reaches a parameter is then that sample's share, also where BatchNorm couples the samples. It shares the
-interception of calls with the recorder and nothing else: no rule, no probe, no product.
+Every call `y = f(x, w)` that receives a parameter is made twice: once with the parameter cut off, which
+carries the gradient of the whole batch on to x, and once with x cut off, whose gradient is masked to one
+sample's rows. What reaches a parameter is then that sample's share, also where BatchNorm couples the samples.
+It shares the interception of calls with the recorder and nothing else: no rule, no probe, no product.
 """
 
 from __future__ import annotations
@@ -41,7 +41,12 @@ class Place:
 
 
 def path_columns(
-    model: nn.Module, loss: Callable[[nn.Module, Any], Tensor], batch: Any, larger: Any, alone: Any, samples: int
+    model: nn.Module,
+    loss: Callable[[nn.Module, Any], Tensor],
+    batch: Any,
+    larger: Any,
+    alone: Any,
+    samples: int,
 ) -> Tensor:
     """(n, p): each sample's share of the loss's gradient, over `model`'s trainable parameters in order.
 
@@ -58,7 +63,7 @@ def path_columns(
 
     Cost: n + 1 backward passes of about twice the step's memory.
     """
-    leaves = [p for p in model.parameters() if p.requires_grad]
+    leaves: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     places = _places(model, loss, leaves, batch, larger, alone, samples)
     current = [0]
     state = torch.get_rng_state()
@@ -102,13 +107,10 @@ def _places(
         if not new:
             break
         grown.add(min(new))
-    mode = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        whole, single = (_outputs(model, loss, leaves, x, grown) for x in (batch, alone))
-    finally:
-        for module, training in mode.items():
-            module.training = training
+    whole, single = few, few
+    if any(size != samples for size in _grown_sizes(few, more, grown)):
+        whole = _in_eval(model, lambda: _outputs(model, loss, leaves, batch, grown))
+        single = _in_eval(model, lambda: _outputs(model, loss, leaves, alone, grown))
     if not len(whole) == len(single) == len(few):
         raise UncheckableError("in eval mode it makes other calls")
     return [
@@ -120,18 +122,39 @@ def _places(
     ]
 
 
+def _grown_sizes(few: list[list[Tensor]], more: list[list[Tensor]], grown: set[int]) -> list[int]:
+    """Sizes of the dimensions that grew."""
+    return [
+        a
+        for k in grown
+        for one, other in zip(few[k], more[k], strict=True)
+        for a, b in zip(one.shape, other.shape, strict=True)
+        if a != b
+    ]
+
+
+def _in_eval(model: nn.Module, call: Callable[[], Any]) -> Any:
+    mode = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        return call()
+    finally:
+        for module, training in mode.items():
+            module.training = training
+
+
 def _place(few: Tensor, more: Tensor, whole: Tensor, single: Tensor, samples: int) -> Place:
     dims = [d for d in range(few.dim()) if few.shape[d] != more.shape[d]]
     if len(dims) != 1 or few.shape[dims[0]] % samples:
         raise UncheckableError(f"a call's output grows from {tuple(few.shape)} to {tuple(more.shape)}")
     (dim,) = dims
     rest = few.shape[dim] // samples
+    if rest == 1:
+        return Place(dim, 1, 1)
     for outer in (d for d in range(1, rest + 1) if rest % d == 0):
         split = whole.unflatten(dim, (outer, samples, rest // outer)).select(dim + 1, 0).reshape(single.shape)
         if torch.allclose(split, single, rtol=1e-4, atol=1e-5):
             return Place(dim, outer, rest // outer)
-    if rest == 1:
-        return Place(dim, 1, 1)
     raise UncheckableError(f"the order of the rows in an output {tuple(few.shape)} does not show")
 
 

@@ -14,7 +14,7 @@ from fisherscope.tasks.errors import DataError, TaskError
 from fisherscope.tasks.foreign import own
 from fisherscope.tasks.published import cifar10, cifar100, mnist, svhn
 from fisherscope.tasks.storage import data_dir as _data_dir
-from fisherscope.tasks.subjects import Subject, subject, subject_of
+from fisherscope.tasks.subjects import TEMPLATE, Subject, subject, subject_of
 from fisherscope.tasks.task import (
     Evaluation,
     Split,
@@ -25,6 +25,7 @@ from fisherscope.tasks.task import (
 )
 
 __all__ = [
+    "TEMPLATE",
     "DataError",
     "Evaluation",
     "Split",

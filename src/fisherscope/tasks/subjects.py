@@ -34,10 +34,10 @@ from fisherscope.tasks.task import Task
 KEYS = ("name", "model", "loss", "batch", "data", "reduction", "record")
 TEMPLATE = """\
 def factory():
-    model = MyModel()
-    batch = next(iter(my_loader))  # or "data": my_dataset
+    model, batch = MyModel(), next(iter(my_loader))
     loss = lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])
-    return {"model": model, "loss": loss, "batch": batch}
+    return model, loss, batch
+    # or {"model": model, "loss": loss, "data": my_dataset, "record": {"batch": 0}}
 """
 """What a user copies to make a factory."""
 
