@@ -102,7 +102,6 @@ def advice_on(
         AdviceError: As `advise`.
     """
     asked = plan or Plan()
-    began = time.perf_counter()
     samples = subject.dataset_size if subject.given_size is None else subject.given_size
     if samples is not None and samples < FEWEST:
         raise AdviceError(
@@ -116,6 +115,7 @@ def advice_on(
             f"advising on {subject.name}: no parameter has requires_grad; there is nothing to train"
         )
     stepped = _optimizer(model, optimizer)
+    began = time.perf_counter()  # after what is loaded on first use
     with kept(model, stepped):
         model.train()
         torch.manual_seed(asked.seed)
