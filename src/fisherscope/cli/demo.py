@@ -22,14 +22,15 @@ def demo(
     jobs: Annotated[int | None, typer.Option(help="Processes; by default as many as cores.")] = None,
 ) -> None:
     """Train a small grid on the embedded digits; then claims, selection and the report."""
-    from fisherscope.cli.sweep import Display
+    from fisherscope.cli.standing import shown
     from fisherscope.sweep import Grid, pending, run_sweep
 
     began = time.monotonic()
     grid, runs = Grid.of(GRID), out / "runs"
     todo = pending(grid.configurations(), runs)
     print(f"Training {len(todo)} runs of digits/resnet8 (300 images) into {runs}", flush=True)
-    result = run_sweep(grid, runs, jobs=jobs, event=Display(todo, None).event)
+    with shown(todo, None) as event:
+        result = run_sweep(grid, runs, jobs=jobs, event=event)
     if not result.complete:
         print(f"{result.left} runs are left; the same command goes on with them.")
         raise SystemExit(1)
