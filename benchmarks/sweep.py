@@ -1,6 +1,6 @@
 """What a sweep costs beyond its compute, and what a second process brings: `python benchmarks/sweep.py`.
 
-On a quiet machine. The same runs, in pairs of rounds: trained one after another in one process (their compute), by
+On a quiet machine. The same runs, in rounds: one after another in one process (their compute), by
 `run_sweep` with one job, and with two. Writes benchmarks/results/sweep.json.
 """
 
