@@ -98,7 +98,9 @@ class Ledger:
         shares = self.shares.pop(name, [])
         if not shares:
             raise GramError("its gradient came from a call that the recorder did not see")
-        leaf = self.parameters[name]
+        leaf = self.parameters[name].detach()
+        if leaf.is_complex():
+            leaf, gradient = torch.view_as_real(leaf), torch.view_as_real(gradient.resolve_conj())
         if self.accumulate:
             self._store(
                 name, shares, gradient, leaf, self.passes.number(name, {share.entry for share in shares})
@@ -130,7 +132,9 @@ class Ledger:
         trace, mean_square = gram.diagonal().sum(), gram.sum()
         scale = torch.maximum(mean_square, trace).clamp_min(0).sqrt()  # of the gradient, and of its shares
         kept = gram if self.keep_layers else None
-        self.tallies[name] = Tally(trace, mean_square, missed, scale, reach(parts, missed, scale), kept)
+        self.tallies[name] = Tally(
+            trace, mean_square, missed, scale, reach(parts, missed, scale, self.parameters[name]), kept
+        )
 
     # Several backward passes in one step -------------------------------------------------------
 
@@ -141,7 +145,7 @@ class Ledger:
         if len(parts) > 1 or not is_whole(parts[0].geometry, leaf):
             parts = [on_leaf(shares, leaf, self.arithmetic)]
         missed, columns = miss(parts, gradient, leaf, self.arithmetic), parts[0].columns
-        before = self.stored[name].get(pass_number)
+        before = self.stored[name].get(pass_number) if name in self.stored else None
         self.stored_bytes += columns.nbytes()
         if self.stored_bytes > self.arithmetic.memory_budget:
             raise GramError(
@@ -150,7 +154,7 @@ class Ledger:
             )
         self.stored[name][pass_number] = columns if before is None else joined([before, columns])
         size, zero = gradient.double().norm(), torch.zeros((), dtype=torch.float64)
-        new = Tally(zero, zero, missed, size, reach(parts, missed, size))
+        new = Tally(zero, zero, missed, size, reach(parts, missed, size, leaf))
         old = self.tallies.get(name)
         self.tallies[name] = new if old is None else old.joined(new)
 
