@@ -9,6 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "advise": "fisherscope.advising",
     "record_gram": "fisherscope.gram",
     "Monitor": "fisherscope.monitor",
     "examine": "fisherscope.examination",
@@ -21,8 +22,9 @@ _HOMES = {
     "landscape": "fisherscope.analysis",
     "claims": "fisherscope.analysis",
     "select": "fisherscope.analysis",
+    "export_runs": "fisherscope.analysis",
 }
-_ROOMS = ("policy", "gram", "measures", "runs", "tasks")
+_ROOMS = ("policy", "gram", "measures", "runs", "tasks", "integrations")
 
 __all__ = [*_HOMES, *_ROOMS]
 

@@ -132,7 +132,9 @@ class Ledger:
         trace, mean_square = gram.diagonal().sum(), gram.sum()
         scale = torch.maximum(mean_square, trace).clamp_min(0).sqrt()  # of the gradient, and of its shares
         kept = gram if self.keep_layers else None
-        self.tallies[name] = Tally(trace, mean_square, missed, scale, reach(parts, missed, scale), kept)
+        self.tallies[name] = Tally(
+            trace, mean_square, missed, scale, reach(parts, missed, scale, self.parameters[name]), kept
+        )
 
     # Several backward passes in one step -------------------------------------------------------
 
@@ -152,7 +154,7 @@ class Ledger:
             )
         self.stored[name][pass_number] = columns if before is None else joined([before, columns])
         size, zero = gradient.double().norm(), torch.zeros((), dtype=torch.float64)
-        new = Tally(zero, zero, missed, size, reach(parts, missed, size))
+        new = Tally(zero, zero, missed, size, reach(parts, missed, size, leaf))
         old = self.tallies.get(name)
         self.tallies[name] = new if old is None else old.joined(new)
 

@@ -19,7 +19,7 @@ from fisherscope.gram.grouping import packed_rows, rows_grouping
 from fisherscope.gram.interception import Interceptor, bound, call_name, results
 from fisherscope.gram.joining import Share, share_of
 from fisherscope.gram.ledger import Ledger
-from fisherscope.gram.listening import listen, listen_to_all, quiet
+from fisherscope.gram.listening import Quiet, listen, listen_to_all
 from fisherscope.gram.probe import Finding
 from fisherscope.gram.rules import Call, Rule, rule_of
 from fisherscope.gram.rules.recurrent import is_packed
@@ -87,6 +87,7 @@ class Recorder:
         self.seconds = 0.0
         self.probe_seconds = 0.0
         self._handles: list[Any] = []
+        self._measured = {id(p) for p in self.parameters.values()}
         self.began = {name: (p.shape, p.dtype, p.device) for name, p in self.trainable.items()}
         self._idle = False  # no call is looked at: while probing, and after an entry that failed
         self._closed = False
@@ -132,6 +133,8 @@ class Recorder:
         self.entries.note_packing(args, kwargs)
         if self.entries.current is not None or not torch.is_grad_enabled() or _in_backward():
             return
+        if not self._holds(module) and not self.sources.inside(args, kwargs):
+            return  # a loss, or a metric whose state a probe would count twice
         started = time.perf_counter()
         self._idle = True
         try:
@@ -145,6 +148,10 @@ class Recorder:
         finally:
             self.probe_seconds += time.perf_counter() - started
         self._handles.append(module.register_forward_hook(self.leave, always_call=True))
+
+    def _holds(self, module: nn.Module) -> bool:
+        """Whether a module has a parameter that is measured."""
+        return any(id(p) in self._measured for p in module.parameters())
 
     def leave(self, module: nn.Module, *_: Any) -> None:
         """The forward of an entry has ended."""
@@ -268,8 +275,8 @@ class Recorder:
                 "expected one number, the "
                 "batch's loss. Take its mean, or its sum with record_gram(model, reduction='sum')."
             )
-        if loss.numel() == 1 and self.loss is None:
-            self.loss = loss.detach()
+        if loss.numel() == 1:  # the losses of a step's backward passes add up, as their gradients do
+            self.loss = loss.detach() if self.loss is None else self.loss + loss.detach()
         self.backwards += 1
         self._releases = not keeps_graph
         self.ledger.passes.begin()
@@ -298,7 +305,7 @@ class Recorder:
         if self._closed:
             return
         started = time.perf_counter()
-        with quiet(gradient):
+        with Quiet(gradient):
             try:
                 if call.released:
                     raise NotSplittableError("a second backward pass came over it; say accumulate=True")
@@ -341,7 +348,7 @@ class Recorder:
                 "retain the graph. Say accumulate=True, or fused=False."
             )
         started = time.perf_counter()
-        with quiet(gradient):
+        with Quiet(gradient):
             try:
                 totals = self._fused_shares(rule, call, found, gradient)
             except Exception as error:  # noqa: BLE001  (as in `handle`; the gradient has to come all the same)
@@ -377,7 +384,7 @@ class Recorder:
             return
         started = time.perf_counter()
         try:
-            with quiet(gradient):
+            with Quiet(gradient):
                 self.ledger.settle(name, gradient)
         except GramError as error:
             text = str(error)
