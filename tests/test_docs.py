@@ -125,3 +125,25 @@ def test_the_task_of_the_docs_trains(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.syspath_prepend(str(tmp_path))
     settings = {"task": "own_spirals:spirals", "batch_size": 32, "lr": 0.1, "epochs": 2}
     assert train(settings, tmp_path / "runs").status == "finished"
+
+
+def test_every_key_of_a_row_is_documented() -> None:
+    """And the pages' table names no key that no row has."""
+    import torch
+    from torch import nn
+
+    import fisherscope as fs
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    groups = [{"params": model[0].parameters()}, {"params": model[2].parameters(), "lr": 0.2}]
+    monitor = fs.Monitor(model, torch.optim.SGD(groups, 0.1), every=1, max_samples=4)
+    for _ in range(2):
+        with monitor.observe():
+            model(torch.randn(6, 4)).square().mean().backward()
+    keys = set(monitor.history.columns)
+    cells = re.findall(r"^\| (`[^|]+`[^|]*)\|", (ROOT / "docs/measures.md").read_text(), re.MULTILINE)
+    named = {key for cell in cells for key in re.findall(r"`([^`]+)`", cell)}
+    assert keys <= named, f"not in docs/measures.md: {sorted(keys - named)}"
+    rules = {name for name in named if name.partition(":")[0] in {*fs.measures.RULES, "paper"}}
+    assert named - rules <= keys, f"in docs/measures.md alone: {sorted(named - rules - keys)}"
