@@ -49,7 +49,9 @@ def gpt2(_: Any) -> Subject:
 
     config = GPT2Config(vocab_size=len(WORDS), n_positions=16, n_embd=32, n_layer=2, n_head=2)
     tokens = text(4000)
-    return subject_of(lambda: GPT2LMHeadModel(config), data={"input_ids": tokens, "labels": tokens}, loss=None)
+    return subject_of(
+        lambda: GPT2LMHeadModel(config), data={"input_ids": tokens, "labels": tokens}, loss=None
+    )
 
 
 def task(name: str) -> Callable[[Any], Subject]:
@@ -91,7 +93,8 @@ def covered(name: str, data_dir: Any) -> dict[str, Any]:
     losses = [stepper.step(next(batches)) for _ in range(WARMUP)]
     truth = brute_force(subject, model)
     found = [
-        sampled(stepper, SIZE, lambda: False, batches=BATCHES, seed=1000 + k).noise for k in range(REPETITIONS)
+        sampled(stepper, SIZE, lambda: False, batches=BATCHES, seed=1000 + k).noise
+        for k in range(REPETITIONS)
     ]
     share = sum(one.low <= truth <= one.high for one in found) / REPETITIONS
     print(name, truth, share, flush=True)
