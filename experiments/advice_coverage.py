@@ -1,4 +1,4 @@
-"""How often the noise scale's stated interval covers a brute-force estimate: 90 % nominal, 60 repetitions each.
+"""How often the noise scale's stated interval covers a brute-force estimate: 90 % nominal, 60 repetitions.
 
 Each problem is warmed up once; at those weights the advice's estimator measures 60 times from 16 independent
 batches, and the truth is taken from several hundred other batches by plain backward passes. One command, one
@@ -27,7 +27,7 @@ from fisherscope.tasks import Subject, subject_of
 
 RESULT = Path(__file__).parent / "results" / "advice-coverage.json"
 REPETITIONS, BATCHES, SIZE, TRUE_BATCHES, WARMUP, LIMIT = 60, 16, 32, 600, 150, 10_000
-WORDS = "the a cat dog bird sees hears follows big small red old house tree river and then .".split()
+WORDS = tuple("the a cat dog bird sees hears follows big small red old house tree river and then .".split())
 
 
 def text(samples: int, length: int = 16) -> torch.Tensor:

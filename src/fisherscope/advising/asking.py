@@ -62,8 +62,8 @@ def advise(
         print(fs.advise(model, F.cross_entropy, dataset))
 
     Trains `warmup` steps, measures the noise scale at the weights they lead to, times a step of each batch
-    size, and puts everything back: parameters, buffers, gradients, modes, optimizer and random state are bit for
-    bit what they were.
+    size, and puts everything back: parameters, buffers, gradients, modes, optimizer and random state are bit
+    for bit what they were.
 
     Args:
         model: Where it lives and in the mode it is in; it is switched to training mode meanwhile.
