@@ -19,7 +19,7 @@ from fisherscope.runs.reading import Runs, load_runs
 FloatArray = NDArray[np.float64]
 RunsLike = Runs | str | os.PathLike[str]
 
-_FIXED = re.compile(r"(?:s(?P<size>\d+))?(?:-?lr(?P<lr>[\d.]+(?:e-?\d+)?))?(?:-constant|\+.*)?")
+FIXED = re.compile(r"(?:s(?P<size>\d+))?(?:-?lr(?P<lr>[\d.]+(?:e-?\d+)?))?(?:-constant|\+.*)?")
 HIGHER_IS_BETTER = ("accuracy", "acc", "top1", "top5", "f1", "auc", "bleu", "r2")
 PREFERRED = ("val/error", "val/loss", "test/error", "test/loss")
 """Metrics taken when none is named: validation before test (EVIDENCE: selection never looks at test)."""
@@ -160,7 +160,7 @@ def constant_sizes(runs: Runs) -> dict[str, int | None]:
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     """One run: its setting, and whether its batch size stays."""
     policy, size, lr = str(row.get("policy") or ""), row.get("batch_size"), row.get("lr")
-    match = _FIXED.fullmatch(policy)
+    match = FIXED.fullmatch(policy)
     if match is not None:
         size = match["size"] or size
         lr = match["lr"] or lr

@@ -33,8 +33,14 @@ def doctor(
         raise ValueError(f"fisherscope doctor needs MODULE:FACTORY; write a file mine.py with\n\n{TEMPLATE}")
     from fisherscope import tasks
     from fisherscope.examination import examine
+    from fisherscope.gram import AmbiguousBatchError
 
-    found = examine(tasks.subject(subject, data_dir), batch_size=batch_size, seconds=seconds)
+    try:
+        found = examine(tasks.subject(subject, data_dir), batch_size=batch_size, seconds=seconds)
+    except AmbiguousBatchError as error:
+        raise ValueError(
+            f"{error}\nHere: have the factory return a mapping with the line 'record': {{'batch': 0}}"
+        ) from error
     print(json.dumps(found.as_dict()) if as_json else found)
     if not found.exact:
         raise SystemExit(FAILED)

@@ -30,9 +30,9 @@ class Cost:
 
     @property
     def every(self) -> int:
-        """Steps an interval, so that measuring one of them takes `SHARE` of the time; two digits, rounded up."""
+        """Steps an interval, so that measuring one of them takes `SHARE` of the time: two digits."""
         steps = max(1, math.ceil((self.neutral_ratio - 1) / SHARE))
-        unit = 10 ** max(0, len(str(steps)) - 2)
+        unit: int = 10 ** max(0, len(str(steps)) - 2)
         return -(-steps // unit) * unit
 
     def as_dict(self) -> dict[str, Any]:

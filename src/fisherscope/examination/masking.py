@@ -210,6 +210,11 @@ class _Masked(_Calls):
         """One such call, made twice."""
         name, inplace = call_name(func)
         state = torch.get_rng_state()
+        if not inplace:
+            out = func(*args, **kwargs)
+            if all(id(t) in self.sources for t in _tensors(out)):  # `to`, where there is nothing to do
+                return out
+            torch.set_rng_state(state)
         apart, cut = self._apart((args, kwargs), cut_sources=False), self._apart((args, kwargs), True)
         (own_args, own_kwargs), (cut_args, cut_kwargs) = apart, cut
         if inplace:

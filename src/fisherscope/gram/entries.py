@@ -80,7 +80,8 @@ class Entries:
             if entry is not None:
                 return entry, plan
         dim, entry, plan = self._probed(module, args, kwargs)
-        cache[signature] = (dim, plan)
+        if not any(finding.problem for finding in plan.values()):  # another batch may show more
+            cache[signature] = (dim, plan)
         return entry, plan
 
     def _signature(self, module: nn.Module, args: Any, kwargs: Any) -> Any:

@@ -145,7 +145,7 @@ class Ledger:
         if len(parts) > 1 or not is_whole(parts[0].geometry, leaf):
             parts = [on_leaf(shares, leaf, self.arithmetic)]
         missed, columns = miss(parts, gradient, leaf, self.arithmetic), parts[0].columns
-        before = self.stored[name].get(pass_number)
+        before = self.stored[name].get(pass_number) if name in self.stored else None
         self.stored_bytes += columns.nbytes()
         if self.stored_bytes > self.arithmetic.memory_budget:
             raise GramError(

@@ -270,6 +270,7 @@ def _order(
         return None, ("confirmed" if rest == 1 else "unknown")
     if not (large.is_floating_point() or large.is_complex()):
         large, turned = large.double(), turned.double()
+    large, turned = torch.nan_to_num(large, 0, 0, 0), torch.nan_to_num(turned, 0, 0, 0)
     floor = _CONSTANT * float(large.norm())
     fitting = []
     for outer in (d for d in range(1, rest + 1) if rest % d == 0):

@@ -98,7 +98,7 @@ def server(directory: str | os.PathLike[str], port: int = 0) -> ThreadingHTTPSer
         """Two addresses: the page, and its data."""
 
         def do_GET(self) -> None:
-            allowed = {f"{name}:{self.server.server_address[1]}" for name in (HOST, "localhost")}  # type: ignore[str-bytes-safe]
+            allowed = {f"{name}:{serving.server_port}" for name in (HOST, "localhost")}
             address = urlsplit(self.path)
             if (
                 self.headers.get("Host") not in allowed
@@ -128,7 +128,8 @@ def server(directory: str | os.PathLike[str], port: int = 0) -> ThreadingHTTPSer
             """Say nothing: the terminal is the user's."""
 
     try:
-        return ThreadingHTTPServer((HOST, port), Handler)
+        serving = ThreadingHTTPServer((HOST, port), Handler)
+        return serving
     except OSError as error:
         raise OSError(
             f"watching {root}: port {port} is taken ({error.strerror}); give another by --port"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from fisherscope.analysis.axes import COND, ENERGY
+from fisherscope.analysis.settings import FIXED
 from fisherscope.figures.labels import shown_scale
 from fisherscope.report.charts import MEASURES, label
 from fisherscope.report.contours import band_levels
@@ -18,7 +18,6 @@ from fisherscope.runs.reading import Runs
 
 Data = dict[str, Any]
 POINTS = 200
-FIXED = r"(s\d+)?(-?lr[\d.e-]+)?(-constant)?(\+.*)?"
 """Points of a line at most."""
 STEPS = {
     "train/loss": "loss of the measured batch", "fisher/cond": "c, condition number of a batch",
@@ -31,12 +30,12 @@ BAR = COLUMNS.index("epoch")
 
 
 def live_data(runs: Runs) -> Data:
-    """What the live page shows: `title, told, columns, rows`, and what `charts.chart_data` gives, a run a setting."""
+    """What the live page shows: `title, told, columns, rows`, and the charts' data, a run a setting."""
     epochs, steps = runs.epochs, runs.steps
     metrics = [name for name in METRICS if name in epochs.columns]
     names = [*metrics, *(name for name in MEASURES if name in epochs.columns)]
-    stops = sorted(set(epochs["epoch"].to_list()))[:: 1 + len(set(epochs["epoch"].to_list())) // POINTS]
-    stops = sorted({*stops, *epochs["epoch"].to_list()[-1:]})
+    reached = sorted(set(epochs["epoch"].to_list()))
+    stops = sorted({*reached[:: 1 + len(reached) // POINTS], *reached[-1:]})
     states = Counter(runs.runs["status"].to_list())
     measured = [name for name in STEPS if name in steps.columns]
     settings = [_run(row, epochs, steps, names, measured, stops) for row in runs.runs.iter_rows(named=True)]
@@ -65,7 +64,7 @@ def _run(
         for name in names:
             if one["epoch"] in place:
                 lines[name][place[one["epoch"]]] = rounded(one[name])
-    fixed = re.fullmatch(FIXED, str(row.get("policy") or "")) is not None
+    fixed = FIXED.fullmatch(str(row.get("policy") or "")) is not None
     reached = int(mine["epoch"].to_numpy().max()) if len(mine) else 0
     return {
         "name": row["run_id"], "fixed": fixed, "batch": row.get("batch_size"),
@@ -73,7 +72,7 @@ def _run(
         "planned": row.get("epochs"), "lines": {name: line for name, line in lines.items() if any(
             value is not None for value in line)},
         "steps": {name: drawn for name in measured if (drawn := _thinned(fine, name))},
-        "now": _now(fine, mine) | ({"batch_size": row["batch_size"]} if fixed and row.get("batch_size") else {}), "left": _seconds_left(mine, row.get("epochs"), reached, row["status"]),
+        "now": _now(fine, mine), "left": _seconds_left(mine, row.get("epochs"), reached, row["status"]),
     }  # fmt: skip
 
 
@@ -87,7 +86,7 @@ def _thinned(rows: pl.DataFrame, name: str) -> list[list[float | None]] | None:
 
 
 def _now(steps: pl.DataFrame, epochs: pl.DataFrame) -> Data:
-    """The latest value of what the table shows; an epoch's last batch may be small, so the size is that of three."""
+    """The latest value of what the table shows; a last batch may be small: the size is of three."""
     found: Data = {}
     if "batch_size" in steps.columns and len(steps):
         found["batch_size"] = steps["batch_size"].tail(3).max()

@@ -17,9 +17,9 @@ MOST = 8
 
 
 DEFINITIONS = {
-    "c, C̄": "Condition number of the per-sample gradients of one measured batch: the ratio of the largest to "
-    "the smallest non-zero singular value of the matrix whose columns they are, from the eigenvalues of their "
-    "Gram matrix. C̄ is its mean so far, each measurement weighted by the steps it stands for.",
+    "c, C̄": "Condition number of the per-sample gradients of one measured batch: the ratio of the largest "
+    "to the smallest non-zero singular value of the matrix whose columns they are, from the eigenvalues of "
+    "their Gram matrix. C̄ is its mean so far, each measurement weighted by the steps it stands for.",
     "l, L": "Energy of a step: rate / batch size · √trace of that Gram matrix. L is its sum over the steps.",
     "places": "Geometric means over the finished seeds of a setting. A setting of which a seed diverged is "
     "left out of surfaces and means, and named.",

@@ -5,18 +5,23 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import random
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset, default_collate
 
 from fisherscope.tasks.errors import TaskError
+from fisherscope.tasks.images import draws
 from fisherscope.tasks.task import Split, Task, classification, cross_entropy, held_out
 
 KEYS = ("model", "train", "validation", "test", "loss", "scores", "metric", "direction")
@@ -138,6 +143,8 @@ def split(data: Any, place: str) -> Split:
         found: Any = data
     elif isinstance(data, Mapping | tuple | list) and _tensors(data):
         found = Columns(data)
+    elif type(data) is TensorDataset:
+        found = Columns(data.tensors)
     elif hasattr(data, "__getitem__") and hasattr(data, "__len__"):
         found = Mapped(data)
     else:
@@ -168,11 +175,18 @@ class Columns:
         values = self.data.values() if isinstance(self.data, Mapping) else self.data
         return len(next(iter(values)))
 
+    def to(self, device: torch.device | str) -> Columns:
+        """The same rows on `device`."""
+        return Columns(self._each(lambda value: value.to(device)))
+
     def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> Any:
         """The rows, in the structure that was given."""
+        return self._each(lambda value: value[indices.to(value.device)])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Any:
         if isinstance(self.data, Mapping):
-            return {key: value[indices] for key, value in self.data.items()}
-        return tuple(value[indices] for value in self.data)
+            return {key: change(value) for key, value in self.data.items()}
+        return tuple(change(value) for value in self.data)
 
 
 class Mapped:
@@ -185,7 +199,27 @@ class Mapped:
         return len(self.data)
 
     def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> Any:
-        """The samples; one that draws random numbers itself is given a seed of its place in the run."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(hash((seed, -1 if epoch is None else epoch, int(indices[0]))) & (2**62 - 1))
-            return torch.utils.data.default_collate([self.data[int(index)] for index in indices])
+        """The samples. What one draws at random (torch, numpy, random) follows from seed, epoch and index."""
+        seeds = draws(indices, -1 if epoch is None else epoch, seed).tolist()
+        with _forked():
+            return default_collate(
+                [self._sample(k, drawn) for k, drawn in zip(indices.tolist(), seeds, strict=True)]
+            )
+
+    def _sample(self, index: int, seed: int) -> Any:
+        torch.default_generator.manual_seed(seed)
+        np.random.seed(seed & 0xFFFFFFFF)  # noqa: NPY002  (the generator that such data sets draw from)
+        random.seed(seed)
+        return self.data[index]
+
+
+@contextmanager
+def _forked() -> Iterator[None]:
+    """Leaves the global generators as they were."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        random.setstate(states[2])
