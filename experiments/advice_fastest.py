@@ -184,8 +184,7 @@ def compared(problem: Problem, task: Any, found: list[dict[str, Any]]) -> dict[s
         "advised_over_best": None if advice.fastest not in ran else ran[advice.fastest] / ran[best],
         "noise_scale": [advice.noise.low, advice.noise.scale, advice.noise.high], "trials": rows,
         "table": [
-            {"batch_size": row.step.batch_size, "seconds": row.step.seconds, "relative_time": row.relative_time}
-            for row in advice.rows
+            {"batch_size": row.step.batch_size, "relative_time": row.relative_time} for row in advice.rows
         ],
     }  # fmt: skip
 

@@ -396,3 +396,28 @@ def test_the_template_is_python() -> None:
 
     compile(TEMPLATE, "template", "exec")
     assert len(TEMPLATE.splitlines()) <= 5
+
+
+# Notebooks ------------------------------------------------------------------------------------------------
+
+
+def test_what_a_notebook_shows_is_well_formed_and_small() -> None:
+    from xml.etree import ElementTree
+
+    torch.manual_seed(0)
+    model, (x, y) = nn.Linear(6, 2), data(64)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    monitor = fs.Monitor(model, optimizer, every=1)
+    empty = monitor._repr_html_()
+    for _ in range(4):
+        with monitor.observe():
+            F.cross_entropy(model(x), y).backward()
+    with fs.record_gram(model) as record:
+        F.cross_entropy(model(x), y).backward()
+    shown = [empty, monitor._repr_html_(), record._repr_html_(), fs.spectrum(record.gram)._repr_html_()]
+    for text in [*shown, advice()._repr_html_()]:
+        ElementTree.fromstring(f"<div>{text}</div>")
+        assert len(text) < 8000
+    assert shown[1].count("<svg") == 3
+    assert "singular values" in shown[3]
+    assert "affine" in shown[2]

@@ -23,7 +23,7 @@ BLOCK_BYTES = 512 << 20
 
 @dataclass
 class Blocks:
-    """Sums of the mean gradients of batches, `each` batches a block; joined in pairs where there are too many."""
+    """Sums of batches' mean gradients, `each` batches a block; joined in pairs where there are too many."""
 
     limit: int
     each: int = 1
@@ -149,8 +149,8 @@ def _gradient(stepper: Stepper, size: int) -> Tensor:
     vector = torch.cat(parts)
     if not bool(torch.isfinite(vector).all()):
         raise AdviceError(
-            f"advising on {stepper.subject.name}: gradients are NaN or infinite at the present weights; train "
-            "with a smaller learning rate (lr=), or look at the data"
+            f"advising on {stepper.subject.name}: gradients are NaN or infinite at the present weights; "
+            "train with a smaller learning rate (lr=), or look at the data"
         )
     return vector / size if stepper.subject.reduction == "sum" else vector
 
@@ -168,8 +168,8 @@ def _of_one_batch(stepper: Stepper, level: float) -> Sampled:
     gram, problem = measured_step(stepper, batch)
     if gram is None:
         raise AdviceError(
-            f'advising on {stepper.subject.name}: one batch was given, and {problem}. Give "data": my_dataset: '
-            "several batches need no per-sample gradients"
+            f'advising on {stepper.subject.name}: one batch was given, and {problem}. Give "data": '
+            "my_dataset: several batches need no per-sample gradients"
         )
     seconds = time.perf_counter() - began
     return Sampled(noise_interval(gram, level=level), [gram], seconds, problem)

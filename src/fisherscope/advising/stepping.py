@@ -47,9 +47,9 @@ class Stepper:
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise AdviceError(
-                f"advising on {self.subject.name}: the loss gave {got}; expected one number, the batch's mean. "
-                "Write  loss = lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])  or end yours "
-                "with  .mean()"
+                f"advising on {self.subject.name}: the loss gave {got}; expected one number, the batch's "
+                "mean. Write  loss = lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])  or end "
+                "yours with  .mean()"
             )
         if not loss.requires_grad:
             raise AdviceError(
@@ -84,8 +84,8 @@ def warmed(stepper: Stepper, steps: int, size: int, deadline: Any, seed: int) ->
         losses.append(stepper.step(stepper.moved(next(batches))))
         if not math.isfinite(losses[-1]):
             raise AdviceError(
-                f"advising on {stepper.subject.name}: the loss became {losses[-1]} in step {len(losses)} of the "
-                f"warm-up with {described(stepper.optimizer)}; give a smaller lr (--lr), or warmup=0"
+                f"advising on {stepper.subject.name}: the loss became {losses[-1]} in step {len(losses)} of "
+                f"the warm-up with {described(stepper.optimizer)}; give a smaller lr (--lr), or warmup=0"
             )
     return losses
 

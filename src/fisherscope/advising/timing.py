@@ -23,7 +23,7 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 def step_times(
     stepper: Stepper, sizes: Sequence[int], remaining: Callable[[], float], memory_limit: int | None = None
 ) -> list[StepTime]:
-    """A step of each size, upwards until one does not fit or time runs out; then rounds over those that did.
+    """A step of each size, upwards until one does not fit or time is out; then rounds of those.
 
     The learning rate is set to zero meanwhile; it and the weights are for the caller to put back. The least of
     the rounds is kept, sizes taken in turn, so that a busy machine touches all alike.
@@ -37,21 +37,17 @@ def step_times(
         found[size] = _reason(size, found, remaining() - budget / 3, memory_limit) or _first(
             stepper, size, batches
         )
-        if not found[size].fits:
-            if found[size].fits is False and not found[size].why.startswith("failed"):
-                break
-            if found[size].fits is None:
-                break
+        if not found[size].fits and not found[size].why.startswith("failed"):
+            break
     least = {size: step.seconds for size, step in found.items() if step.fits and step.seconds is not None}
     for _ in range(ROUNDS):
         for size in least:
             if remaining() > 2 * least[size]:
                 least[size] = min(least[size], _seconds(stepper, batches[size]))
-    steps = [
+    return [
         StepTime(size, least.get(size), step.memory_bytes, step.why, step.fits)
         for size, step in found.items()
     ]
-    return steps
 
 
 def _reason(

@@ -40,9 +40,9 @@ def advise(
         return
     if not subject:
         raise ValueError(
-            "fisherscope advise needs MODULE:FACTORY, or a built-in task such as digits/resnet8; write a file "
-            f"mine.py that imports your model and data, with\n\n{TEMPLATE}\nand call  fisherscope advise "
-            "mine.py:factory"
+            "fisherscope advise needs MODULE:FACTORY, or a built-in task such as digits/resnet8; write a "
+            f"file mine.py that imports your model and data, with\n\n{TEMPLATE}\nand call  fisherscope "
+            "advise mine.py:factory"
         )
     from fisherscope import tasks
     from fisherscope.advising import Plan, advice_on

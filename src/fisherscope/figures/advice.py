@@ -1,4 +1,4 @@
-"""Advice in a picture: time and samples to the same progress against the batch size, and what a step takes."""
+"""Advice in a picture: time and samples to the same progress, and what a step takes, by batch size."""
 
 from __future__ import annotations
 
