@@ -46,3 +46,17 @@ def test_the_task_of_the_docs_trains(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.syspath_prepend(str(tmp_path))
     settings = {"task": "own_spirals:spirals", "batch_size": 32, "lr": 0.1, "epochs": 2}
     assert train(settings, tmp_path / "runs").status == "finished"
+
+
+def test_the_advice_of_the_docs_is_given() -> None:
+    code = next(text for text in snippets("docs/advice.md") if "fs.advise" in text)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Train with a batch of" in done.stdout
+    assert "rel. time" in done.stdout
+
+
+def test_the_factory_of_the_docs_is_advised_on(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(next(text for text in snippets("docs/advice.md") if "factory" in text))
+    command = [sys.executable, "-m", "fisherscope", "advise", "mine.py:factory", "--sizes", "4,16"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "Advice for mine.py:factory" in done.stdout

@@ -22,7 +22,7 @@ def columns(rows: Mapping[str, str], beside: str = "") -> str:
 
 
 def sketch(places: Sequence[float], values: Sequence[float], title: str) -> str:
-    """A line as inline SVG, the values on a logarithmic axis; empty with fewer than two positive finite ones."""
+    """A line as inline SVG, values on a logarithmic axis; empty with fewer than two positive finite ones."""
     seen = [(x, math.log10(y)) for x, y in zip(places, values, strict=True) if math.isfinite(y) and y > 0]
     if len(seen) < 2:
         return ""

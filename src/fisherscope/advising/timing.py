@@ -25,7 +25,7 @@ def step_times(
 ) -> list[StepTime]:
     """A step of each size, upwards until one does not fit or time is out; then rounds of those.
 
-    The learning rate is set to zero meanwhile; it and the weights are for the caller to put back. The least of
+    The learning rate is set to zero meanwhile; it and the weights are for the caller to put back. Of$
     the rounds is kept, sizes taken in turn, so that a busy machine touches all alike.
     """
     for group in stepper.optimizer.param_groups:
