@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,8 @@ def step_times(
 ) -> list[StepTime]:
     """A step of each size, upwards until one does not fit or time is out; then rounds of those.
 
-    The learning rate is set to zero meanwhile; it and the weights are for the caller to put back. Of$
-    the rounds is kept, sizes taken in turn, so that a busy machine touches all alike.
+    The learning rate is set to zero meanwhile; it and the weights are for the caller to put back. The
+    least of the rounds is kept, sizes taken in turn, so that a busy machine touches all alike.
     """
     for group in stepper.optimizer.param_groups:
         group["lr"] = 0.0 if not isinstance(group["lr"], torch.Tensor) else torch.zeros_like(group["lr"])
@@ -110,6 +112,10 @@ def _reset_peak(device: torch.device) -> int | None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
+    with suppress(
+        OSError, AttributeError
+    ):  # freed memory goes back first, else the step would reuse it unseen
+        ctypes.CDLL(None).malloc_trim(0)
     try:
         _RESET.write_text("5")  # Linux: the peak of resident memory begins anew
         return _status("VmRSS")
