@@ -364,7 +364,9 @@ def test_the_command_from_file_to_picture(
     monkeypatch.chdir(tmp_path)
     call = "fisherscope advise own_advised.py:factory --warmup 20 --sizes 4,8 --json -o it.png"
     monkeypatch.setattr(sys, "argv", call.split())
-    main()
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
     told = json.loads(capsys.readouterr().out)
     assert told["recommended"] in (4, 8)
     assert (tmp_path / "it.png").stat().st_size > 5000
