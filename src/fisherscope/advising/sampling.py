@@ -19,6 +19,8 @@ from fisherscope.gram import GramError, record_gram
 MOST, LEAST_BLOCKS = 64, 8
 BLOCK_BYTES = 512 << 20
 """What the kept gradients may take; beyond it, batches share a block."""
+CHUNK = 1 << 19
+"""Parameters whose products are formed at a time."""
 
 
 @dataclass
@@ -52,9 +54,11 @@ class Blocks:
     def full(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Products of the full blocks' mean gradients (J, J), and tr Σ̂ within them (J,)."""
         count = len(self.sums) - (1 if self.waiting else 0)
-        matrix = torch.stack(self.sums[:count]) / self.each
-        products = (matrix @ matrix.T).double().cpu().numpy()
-        return products, np.array(self.within[:count]) / self.each
+        products = torch.zeros(count, count, dtype=torch.float64)
+        for parts in zip(*(total.split(CHUNK) for total in self.sums[:count]), strict=True):
+            rows = torch.stack(parts).double()
+            products += (rows @ rows.T).cpu()
+        return products.numpy() / self.each**2, np.array(self.within[:count]) / self.each
 
 
 @dataclass
