@@ -24,6 +24,7 @@ WARMUP_SHARE, NOISE_SHARE = 0.35, 0.7  # of the time, when each ends
 OVERHEAD = 0.05
 FALLEN = 0.98
 """A loss above this share of what it was has not fallen."""
+BUSY = 1.5
 NO_DATASET_SIZE = 1024  # the largest size tried where it is not known how many samples there are
 
 
@@ -202,5 +203,10 @@ def _notes(
         )
     if noise.problem:
         notes.append(f"no per-sample gradients, the noise scale is from batches alone: {noise.problem}")
+    if stepper.slowdown > BUSY:
+        notes.append(
+            f"the machine was busy: the clock ran {stepper.slowdown:.1f} times as long as this process worked; "
+            "seconds are its own, and fewer batches and sizes fitted in the time"
+        )
     notes.append(f"the step timed is {optimizer.partition('(')[0]}'s; nothing of the model was changed")
     return notes

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -99,10 +99,8 @@ def sampled(
     for count, batch in enumerate(_independent(stepper, size, seed)):
         if count >= batches or (count >= 2 * FEWEST and deadline()):
             break
-        began = time.perf_counter()
-        gram, problem = measured_step(stepper, batch, problem)
-        stepper.finish()
-        seconds.append(time.perf_counter() - began)
+        (gram, problem), spent = stepper.timed(partial(measured_step, stepper, batch, problem))
+        seconds.append(spent)
         gradient = _gradient(stepper, size)
         if gram is not None:
             grams.append(gram)
@@ -168,12 +166,10 @@ def _of_one_batch(stepper: Stepper, level: float) -> Sampled:
             'and says something from about 64 on. Give more samples, or "data": my_dataset'
         )
     batch = stepper.moved(stepper.subject.batch())
-    began = time.perf_counter()
-    gram, problem = measured_step(stepper, batch)
+    (gram, problem), seconds = stepper.timed(lambda: measured_step(stepper, batch))
     if gram is None:
         raise AdviceError(
             f'advising on {stepper.subject.name}: one batch was given, and {problem}. Give "data": '
             "my_dataset: several batches need no per-sample gradients"
         )
-    seconds = time.perf_counter() - began
     return Sampled(noise_interval(gram, level=level), [gram], seconds, problem)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -36,15 +35,15 @@ def step_times(
     batches: dict[int, Any] = {}
     budget = remaining()
     for size in sorted(set(sizes)):
-        found[size] = _reason(size, found, remaining() - budget / 3, memory_limit) or _first(
-            stepper, size, batches
-        )
+        found[size] = _reason(
+            size, found, (remaining() - budget / 3) / stepper.slowdown, memory_limit
+        ) or _first(stepper, size, batches)
         if not found[size].fits and not found[size].why.startswith("failed"):
             break
     least = {size: step.seconds for size, step in found.items() if step.fits and step.seconds is not None}
     for _ in range(ROUNDS):
         for size in least:
-            if remaining() > 2 * least[size]:
+            if remaining() > 2 * least[size] * stepper.slowdown:
                 least[size] = min(least[size], _seconds(stepper, batches[size]))
     return [
         StepTime(size, least.get(size), step.memory_bytes, step.why, step.fits)
@@ -100,11 +99,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _seconds(stepper: Stepper, batch: Any) -> float:
-    stepper.finish()
-    began = time.perf_counter()
-    stepper.step(batch)
-    stepper.finish()
-    return time.perf_counter() - began
+    return stepper.timed(lambda: stepper.step(batch))[1]
 
 
 def _reset_peak(device: torch.device) -> int | None:
