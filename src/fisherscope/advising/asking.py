@@ -205,8 +205,8 @@ def _notes(
         notes.append(f"no per-sample gradients, the noise scale is from batches alone: {noise.problem}")
     if stepper.slowdown > BUSY:
         notes.append(
-            f"the machine was busy: the clock ran {stepper.slowdown:.1f} times as long as this process worked; "
-            "seconds are its own, and fewer batches and sizes fitted in the time"
+            f"the machine was busy: the clock ran {stepper.slowdown:.1f} times as long as this process "
+            "worked; seconds are its own, and fewer batches and sizes fitted in the time"
         )
     notes.append(f"the step timed is {optimizer.partition('(')[0]}'s; nothing of the model was changed")
     return notes
