@@ -1,4 +1,4 @@
-"""How often the noise scale's stated interval covers a brute-force estimate: 90 % nominal, 60 repetitions each.
+"""How often the noise scale's stated interval covers a brute-force estimate: 90 % nominal, 60 repetitions.
 
 Each problem is warmed up once; at those weights the advice's estimator measures 60 times from 16 independent
 batches, and the truth is taken from several hundred other batches by plain backward passes. One command, one
@@ -27,18 +27,19 @@ from fisherscope.tasks import Subject, subject_of
 
 RESULT = Path(__file__).parent / "results" / "advice-coverage.json"
 REPETITIONS, BATCHES, SIZE, TRUE_BATCHES, WARMUP, LIMIT = 60, 16, 32, 600, 150, 10_000
-WORDS = "the a cat dog bird sees hears follows big small red old house tree river and then .".split()
+VOCABULARY = 18
+"""Words of the made-up language."""
 
 
 def text(samples: int, length: int = 16) -> torch.Tensor:
     """Made-up sentences as word numbers, (samples, length): a word's successor is one of three, or any."""
     draw = random.Random(0)
-    follows = {word: draw.sample(range(len(WORDS)), 3) for word in range(len(WORDS))}
+    follows = {word: draw.sample(range(VOCABULARY), 3) for word in range(VOCABULARY)}
     lines = []
     for _ in range(samples):
-        line = [draw.randrange(len(WORDS))]
+        line = [draw.randrange(VOCABULARY)]
         while len(line) < length:
-            line.append(draw.choice(follows[line[-1]]) if draw.random() < 0.9 else draw.randrange(len(WORDS)))
+            line.append(draw.choice(follows[line[-1]]) if draw.random() < 0.9 else draw.randrange(VOCABULARY))
         lines.append(line)
     return torch.tensor(lines)
 
@@ -47,7 +48,7 @@ def gpt2(_: Any) -> Subject:
     """A small GPT-2, dropout as it comes."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    config = GPT2Config(vocab_size=len(WORDS), n_positions=16, n_embd=32, n_layer=2, n_head=2)
+    config = GPT2Config(vocab_size=VOCABULARY, n_positions=16, n_embd=32, n_layer=2, n_head=2)
     tokens = text(4000)
     return subject_of(
         lambda: GPT2LMHeadModel(config), data={"input_ids": tokens, "labels": tokens}, loss=None

@@ -2,8 +2,8 @@
 
 For each task: train to the same loss at several batch sizes, each at the best learning rate of a ladder of
 factors of two; the trial's time is its steps times the quiet seconds of a step (the least of many, sizes
-interleaved), so that a busy machine does not decide. Then ask for advice and look up what its fastest size took
-by trial. One command, one thread; finished trials are kept in `--work` and not run again:
+interleaved), so that a busy machine does not decide. Then ask for advice and look up what its fastest size
+took by trial. One command, one thread; finished trials are kept in `--work` and not run again:
 
     OMP_NUM_THREADS=1 nice -n 5 python experiments/advice_fastest.py --data-dir DATA
 """
@@ -24,6 +24,8 @@ from typing import Any
 import torch
 
 import fisherscope as fs
+from fisherscope.advising import Plan, advice_on
+from fisherscope.tasks import subject_of
 
 RESULT = Path(__file__).parent / "results" / "advice-fastest.json"
 SAMPLES, LIMIT, LOOKS = 1000, 10_000, 1.08
@@ -49,7 +51,7 @@ PROBLEMS = (
 
 
 def steps_to(task: Any, target: float, size: int, lr: float, seed: int, longest: int) -> float:
-    """Steps of SGD with momentum 0.9 until the loss of some training samples is at the target; inf if never."""
+    """Steps of SGD with momentum 0.9 until some training samples' loss is at the target; inf if never."""
     torch.manual_seed(seed)
     model = task.model().train()
     optimizer = torch.optim.SGD(model.parameters(), lr, momentum=0.9, nesterov=True)
@@ -82,7 +84,7 @@ def shuffled(task: Any, size: int, seed: int) -> Any:
 def tuned(
     task: Any, problem: Problem, size: int, first_lr: float, note: Callable[..., None]
 ) -> dict[str, Any]:
-    """The best rate of a ladder of factors of two around `first_lr`, and the steps it took (median of seeds)."""
+    """The best rate of a ladder around `first_lr`, and the steps it took (median of seeds)."""
     tried: dict[float, float] = {}
 
     def steps(exponent: int) -> float:
@@ -105,18 +107,18 @@ def tuned(
 
 
 def quiet_seconds(task: Any, sizes: tuple[int, ...], rounds: int = 12) -> dict[int, float]:
-    """The least seconds of a training step at each size, sizes taken in turn."""
+    """The least seconds of this process for a training step at each size, sizes taken in turn."""
     model = task.model().train()
     optimizer = torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9, nesterov=True)
     batches = {size: task.train.batch(torch.arange(size)) for size in sizes}
     least = dict.fromkeys(sizes, math.inf)
     for size in [size for _ in range(rounds) for size in sizes]:
         for _ in range(max(1, 64 // size)):
-            began = time.perf_counter()
+            began = time.process_time()
             optimizer.zero_grad()
             task.loss(model, batches[size]).backward()
             optimizer.step()
-            least[size] = min(least[size], time.perf_counter() - began)
+            least[size] = min(least[size], time.process_time() - began)
     return least
 
 
@@ -155,12 +157,36 @@ def main() -> None:
             "device": platform.machine(),
             "threads": 1,
         }
-        RESULT.write_text(json.dumps({**setting, "versions": versions, "problems": results}, indent=1) + "\n")
+        text = json.dumps({**setting, "versions": versions, "problems": results}, indent=1)
+        RESULT.write_text(text.replace("Infinity", "null") + "\n")
 
 
 def compared(problem: Problem, task: Any, found: list[dict[str, Any]]) -> dict[str, Any]:
     """What each size took by trial, what the advice says, and the ratio at its fastest size."""
-    raise NotImplementedError
+    seconds = quiet_seconds(task, problem.sizes)
+    least = {row["batch_size"]: row["steps"] * seconds[row["batch_size"]] for row in found}
+    ran = {size: spent for size, spent in least.items() if math.isfinite(spent)}
+    best = min(ran, key=ran.__getitem__)
+    middle = next(row["lr"] for row in found if row["batch_size"] == 32)
+    subject = subject_of(task.model, task.loss, data=task.train, name=problem.task)
+    advice = advice_on(
+        subject,
+        Plan(sizes=problem.sizes, seconds=120),
+        optimizer=lambda parameters: torch.optim.SGD(parameters, middle, momentum=0.9, nesterov=True),
+    )
+    rows = [
+        {**row, "step_seconds": seconds[row["batch_size"]], "seconds": ran.get(row["batch_size"])}
+        for row in found
+    ]
+    return {
+        "task": problem.task, "target_loss": problem.target, "train_samples": len(task.train),
+        "advised": advice.fastest, "best_by_trial": best,
+        "advised_over_best": None if advice.fastest not in ran else ran[advice.fastest] / ran[best],
+        "noise_scale": [advice.noise.low, advice.noise.scale, advice.noise.high], "trials": rows,
+        "table": [
+            {"batch_size": row.step.batch_size, "relative_time": row.relative_time} for row in advice.rows
+        ],
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ WARMUP_SHARE, NOISE_SHARE = 0.35, 0.7  # of the time, when each ends
 OVERHEAD = 0.05
 FALLEN = 0.98
 """A loss above this share of what it was has not fallen."""
+BUSY = 1.5
 NO_DATASET_SIZE = 1024  # the largest size tried where it is not known how many samples there are
 
 
@@ -62,13 +63,13 @@ def advise(
         print(fs.advise(model, F.cross_entropy, dataset))
 
     Trains `warmup` steps, measures the noise scale at the weights they lead to, times a step of each batch
-    size, and puts everything back: parameters, buffers, gradients, modes, optimizer and random state are bit for
-    bit what they were.
+    size, and puts everything back: parameters, buffers, gradients, modes, optimizer and random state are bit
+    for bit what they were.
 
     Args:
         model: Where it lives and in the mode it is in; it is switched to training mode meanwhile.
-        loss: (model, batch) → scalar; or a loss of torch, called with model(batch[0]) and batch[1]; or None where
-            model(**batch) returns one.
+        loss: (model, batch) → scalar; or a loss of torch, called with model(batch[0]) and batch[1]; or None
+            where model(**batch) returns one.
         data: A data set, a DataLoader (its batch size does not matter), or tensors with samples first.
         batch: Instead of `data`, one batch; its samples alone are what the noise scale is taken from.
         optimizer: One of these parameters, or a function of them that makes one; by default
@@ -96,7 +97,7 @@ def advice_on(
     subject: Subject, plan: Plan | None = None, model: nn.Module | None = None,
     optimizer: Optimizing | None = None,
 ) -> Advice:  # fmt: skip
-    """`advise` on a subject, such as `fisherscope.tasks.subject(name)` gives; a new model where none is given.
+    """`advise` on a subject, such as `fisherscope.tasks.subject(name)` gives; by default on a new model.
 
     Raises:
         AdviceError: As `advise`.
@@ -147,8 +148,8 @@ def _asked(stepper: Stepper, plan: Plan, began: float, samples: int | None) -> A
     return Advice(
         subject.name, noise.noise, tuple(steps), tuple(size_tests(noise.grams)),
         _every(noise, steps, subject.given_size or size),
-        tuple(_notes(stepper, plan, losses, ends, noise, grouped)), subject.dataset_size, len(losses), ends, grouped,
-        time.perf_counter() - began, str(stepper.device),
+        tuple(_notes(stepper, plan, losses, ends, noise, grouped)), subject.dataset_size, len(losses), ends,
+        grouped, time.perf_counter() - began, str(stepper.device),
     )  # fmt: skip
 
 
@@ -187,8 +188,8 @@ def _notes(
         )
     elif ends is not None and ends[1] > FALLEN * ends[0]:
         notes.append(
-            f"the loss did not fall in {len(losses)} warm-up steps ({ends[0]:.3g} → {ends[1]:.3g}): a model that "
-            "does not learn yet has another noise scale. Give the optimizer you train with and its rate "
+            f"the loss did not fall in {len(losses)} warm-up steps ({ends[0]:.3g} → {ends[1]:.3g}): a model "
+            "that does not learn yet has another noise scale. Give the optimizer you train with and its rate "
             "(--optimizer, --lr), or a longer warmup; for a model trained already, warmup=0"
         )
     if losses and len(losses) < plan.warmup:
@@ -202,5 +203,10 @@ def _notes(
         )
     if noise.problem:
         notes.append(f"no per-sample gradients, the noise scale is from batches alone: {noise.problem}")
+    if stepper.slowdown > BUSY:
+        notes.append(
+            f"the machine was busy: the clock ran {stepper.slowdown:.1f} times as long as this process "
+            "worked; seconds are its own, and fewer batches and sizes fitted in the time"
+        )
     notes.append(f"the step timed is {optimizer.partition('(')[0]}'s; nothing of the model was changed")
     return notes

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,13 @@ from fisherscope.gram import GramError, record_gram
 MOST, LEAST_BLOCKS = 64, 8
 BLOCK_BYTES = 512 << 20
 """What the kept gradients may take; beyond it, batches share a block."""
+CHUNK = 1 << 19
+"""Parameters whose products are formed at a time."""
 
 
 @dataclass
 class Blocks:
-    """Sums of the mean gradients of batches, `each` batches a block; joined in pairs where there are too many."""
+    """Sums of batches' mean gradients, `each` batches a block; joined in pairs where there are too many."""
 
     limit: int
     each: int = 1
@@ -52,9 +54,11 @@ class Blocks:
     def full(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Products of the full blocks' mean gradients (J, J), and tr Σ̂ within them (J,)."""
         count = len(self.sums) - (1 if self.waiting else 0)
-        matrix = torch.stack(self.sums[:count]) / self.each
-        products = (matrix @ matrix.T).double().cpu().numpy()
-        return products, np.array(self.within[:count]) / self.each
+        products = torch.zeros(count, count, dtype=torch.float64)
+        for parts in zip(*(total.split(CHUNK) for total in self.sums[:count]), strict=True):
+            rows = torch.stack(parts).double()
+            products += (rows @ rows.T).cpu()
+        return products.numpy() / self.each**2, np.array(self.within[:count]) / self.each
 
 
 @dataclass
@@ -95,10 +99,8 @@ def sampled(
     for count, batch in enumerate(_independent(stepper, size, seed)):
         if count >= batches or (count >= 2 * FEWEST and deadline()):
             break
-        began = time.perf_counter()
-        gram, problem = measured_step(stepper, batch, problem)
-        stepper.finish()
-        seconds.append(time.perf_counter() - began)
+        (gram, problem), spent = stepper.timed(partial(measured_step, stepper, batch, problem))
+        seconds.append(spent)
         gradient = _gradient(stepper, size)
         if gram is not None:
             grams.append(gram)
@@ -149,8 +151,8 @@ def _gradient(stepper: Stepper, size: int) -> Tensor:
     vector = torch.cat(parts)
     if not bool(torch.isfinite(vector).all()):
         raise AdviceError(
-            f"advising on {stepper.subject.name}: gradients are NaN or infinite at the present weights; train "
-            "with a smaller learning rate (lr=), or look at the data"
+            f"advising on {stepper.subject.name}: gradients are NaN or infinite at the present weights; "
+            "train with a smaller learning rate (lr=), or look at the data"
         )
     return vector / size if stepper.subject.reduction == "sum" else vector
 
@@ -164,12 +166,10 @@ def _of_one_batch(stepper: Stepper, level: float) -> Sampled:
             'and says something from about 64 on. Give more samples, or "data": my_dataset'
         )
     batch = stepper.moved(stepper.subject.batch())
-    began = time.perf_counter()
-    gram, problem = measured_step(stepper, batch)
+    (gram, problem), seconds = stepper.timed(lambda: measured_step(stepper, batch))
     if gram is None:
         raise AdviceError(
-            f'advising on {stepper.subject.name}: one batch was given, and {problem}. Give "data": my_dataset: '
-            "several batches need no per-sample gradients"
+            f'advising on {stepper.subject.name}: one batch was given, and {problem}. Give "data": '
+            "my_dataset: several batches need no per-sample gradients"
         )
-    seconds = time.perf_counter() - began
     return Sampled(noise_interval(gram, level=level), [gram], seconds, problem)

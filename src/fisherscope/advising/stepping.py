@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,6 +32,7 @@ class Stepper:
         self.subject, self.model, self.optimizer = subject, model, optimizer
         first = next(iter(model.parameters()), None)
         self.device = torch.device("cpu") if first is None else first.device
+        self.own_seconds = self.wall_seconds = 0.0  # of what was timed
 
     def moved(self, batch: Any) -> Any:
         """The batch on the model's device; whatever its structure."""
@@ -47,9 +50,9 @@ class Stepper:
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise AdviceError(
-                f"advising on {self.subject.name}: the loss gave {got}; expected one number, the batch's mean. "
-                "Write  loss = lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])  or end yours "
-                "with  .mean()"
+                f"advising on {self.subject.name}: the loss gave {got}; expected one number, the batch's "
+                "mean. Write  loss = lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])  or end "
+                "yours with  .mean()"
             )
         if not loss.requires_grad:
             raise AdviceError(
@@ -71,6 +74,30 @@ class Stepper:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
+    def timed(self, call: Callable[[], Any]) -> tuple[Any, float]:
+        """What a call gives, and its seconds.
+
+        On the CPU with one thread they are the process's own, which another process does not lengthen;
+        `slowdown` then says how much longer one has to wait.
+        """
+        self.finish()
+        own, wall = time.process_time(), time.perf_counter()
+        found = call()
+        self.finish()
+        own, wall = time.process_time() - own, time.perf_counter() - wall
+        self.own_seconds, self.wall_seconds = self.own_seconds + own, self.wall_seconds + wall
+        return found, own if self.alone else wall
+
+    @property
+    def alone(self) -> bool:
+        """Whether a step's work is that of one thread of this process."""
+        return self.device.type == "cpu" and torch.get_num_threads() == 1
+
+    @property
+    def slowdown(self) -> float:
+        """Seconds on the clock for a second as `timed` gives it."""
+        return max(1.0, self.wall_seconds / self.own_seconds) if self.alone and self.own_seconds else 1.0
+
 
 def warmed(stepper: Stepper, steps: int, size: int, deadline: Any, seed: int) -> list[float]:
     """Losses of some training steps, fewer where time runs out.
@@ -84,8 +111,8 @@ def warmed(stepper: Stepper, steps: int, size: int, deadline: Any, seed: int) ->
         losses.append(stepper.step(stepper.moved(next(batches))))
         if not math.isfinite(losses[-1]):
             raise AdviceError(
-                f"advising on {stepper.subject.name}: the loss became {losses[-1]} in step {len(losses)} of the "
-                f"warm-up with {described(stepper.optimizer)}; give a smaller lr (--lr), or warmup=0"
+                f"advising on {stepper.subject.name}: the loss became {losses[-1]} in step {len(losses)} of "
+                f"the warm-up with {described(stepper.optimizer)}; give a smaller lr (--lr), or warmup=0"
             )
     return losses
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
-import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,10 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 def step_times(
     stepper: Stepper, sizes: Sequence[int], remaining: Callable[[], float], memory_limit: int | None = None
 ) -> list[StepTime]:
-    """A step of each size, upwards until one does not fit or time runs out; then rounds over those that did.
+    """A step of each size, upwards until one does not fit or time is out; then rounds of those.
 
-    The learning rate is set to zero meanwhile; it and the weights are for the caller to put back. The least of
-    the rounds is kept, sizes taken in turn, so that a busy machine touches all alike.
+    The learning rate is set to zero meanwhile; it and the weights are for the caller to put back. The
+    least of the rounds is kept, sizes taken in turn, so that a busy machine touches all alike.
     """
     for group in stepper.optimizer.param_groups:
         group["lr"] = 0.0 if not isinstance(group["lr"], torch.Tensor) else torch.zeros_like(group["lr"])
@@ -34,24 +35,20 @@ def step_times(
     batches: dict[int, Any] = {}
     budget = remaining()
     for size in sorted(set(sizes)):
-        found[size] = _reason(size, found, remaining() - budget / 3, memory_limit) or _first(
-            stepper, size, batches
-        )
-        if not found[size].fits:
-            if found[size].fits is False and not found[size].why.startswith("failed"):
-                break
-            if found[size].fits is None:
-                break
+        found[size] = _reason(
+            size, found, (remaining() - budget / 3) / stepper.slowdown, memory_limit
+        ) or _first(stepper, size, batches)
+        if not found[size].fits and not found[size].why.startswith("failed"):
+            break
     least = {size: step.seconds for size, step in found.items() if step.fits and step.seconds is not None}
     for _ in range(ROUNDS):
         for size in least:
-            if remaining() > 2 * least[size]:
+            if remaining() > 2 * least[size] * stepper.slowdown:
                 least[size] = min(least[size], _seconds(stepper, batches[size]))
-    steps = [
+    return [
         StepTime(size, least.get(size), step.memory_bytes, step.why, step.fits)
         for size, step in found.items()
     ]
-    return steps
 
 
 def _reason(
@@ -102,11 +99,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _seconds(stepper: Stepper, batch: Any) -> float:
-    stepper.finish()
-    began = time.perf_counter()
-    stepper.step(batch)
-    stepper.finish()
-    return time.perf_counter() - began
+    return stepper.timed(lambda: stepper.step(batch))[1]
 
 
 def _reset_peak(device: torch.device) -> int | None:
@@ -114,6 +107,10 @@ def _reset_peak(device: torch.device) -> int | None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
+    with suppress(
+        OSError, AttributeError
+    ):  # freed memory goes back first, else the step would reuse it unseen
+        ctypes.CDLL(None).malloc_trim(0)
     try:
         _RESET.write_text("5")  # Linux: the peak of resident memory begins anew
         return _status("VmRSS")

@@ -110,7 +110,7 @@ def _parts(total: Any, diagonal: Any, within: Any, count: int, size: int, correc
 def fieller(
     numerator: float, denominator: float, covariance: FloatArray, quantile: float
 ) -> tuple[float, float]:
-    """Interval of a positive ratio of two means with this (2, 2) covariance; the upper end can be infinite."""
+    """Interval of a positive ratio of means with this (2, 2) covariance; the upper end may be infinite."""
     square = quantile**2
     a = denominator**2 - square * float(covariance[1, 1])
     b = numerator * denominator - square * float(covariance[0, 1])
