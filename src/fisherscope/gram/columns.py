@@ -88,14 +88,16 @@ class Columns:
     def products(self, arithmetic: Arithmetic) -> Products:
         """Inner products of all pairs, and the sum. Time n·p (blocks) + n²·p/2."""
         dtype = arithmetic.of(torch.empty(0, dtype=self.dtype))
-        gram = torch.zeros(self.samples, self.samples, dtype=torch.float64, device=self.device)
+        gram: Tensor | None = None
         totals = []
         for _, _, block in self.blocks(arithmetic, dtype):
             flat = block.flatten(1)
-            gram += symmetric_product(flat)
+            product = symmetric_product(flat)
+            gram = product if gram is None else gram.add_(product)
             totals.append(flat.sum(0))
+        assert gram is not None, "a parameter has rows"
         error = torch.full((self.samples,), rounding(dtype, self.shape.numel()), device=self.device)
-        return Products(gram, torch.cat(totals), error)
+        return Products(gram, totals[0] if len(totals) == 1 else torch.cat(totals), error)
 
     def cross(self, other: Columns, arithmetic: Arithmetic) -> Tensor:
         """Inner products with other samples' gradients of the same parameter, (n, m) float64."""
