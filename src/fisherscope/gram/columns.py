@@ -326,6 +326,13 @@ class Rows(Columns):
         out = torch.zeros(self.size, dtype=values.dtype, device=self.device)
         return out.index_add_(0, self.index.clamp_min(0).flatten(), values).flatten()
 
+    def sketch(self, directions: Tensor, arithmetic: Arithmetic) -> Tensor:
+        """The sum (r, q) times (q, k) directions, (r, k)."""
+        dtype = arithmetic.of(self.values)
+        values = (self.values.to(dtype) @ directions.to(dtype)) * (self.index >= 0).unsqueeze(-1)
+        out = torch.zeros(self.size[0], values.shape[-1], dtype=dtype, device=self.device)
+        return out.index_add_(0, self.index.clamp_min(0).flatten(), values.flatten(0, 1))
+
     def compact(self) -> tuple[Tensor, Rows]:
         """The table rows that occur, and the same columns over those rows alone."""
         present, place = torch.unique(self.index.clamp_min(0), return_inverse=True)
@@ -369,7 +376,15 @@ class Tied(Columns):
         gram = outer.gram + rows.gram + cross + cross.T
         spread = (outer.gram.diagonal() * outer.error + rows.gram.diagonal() * rows.error) * 2
         error = spread / gram.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
-        return Products(gram, self.outer.total(arithmetic) + self.rows.total(arithmetic), error)
+        return Products(gram, None, error)
+
+    def total(self, arithmetic: Arithmetic) -> Tensor:
+        return self.outer.total(arithmetic).add_(self.rows.total(arithmetic))
+
+    def sketch(self, directions: Tensor, arithmetic: Arithmetic) -> Tensor:
+        """As for outer products: the sum is as large as the table, and is not formed for its check."""
+        sketched = self.outer.sketch(directions, arithmetic)
+        return sketched.add_(self.rows.sketch(directions, arithmetic))
 
 
 class Sum(Columns):
