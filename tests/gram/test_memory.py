@@ -23,7 +23,7 @@ x = torch.randn(8, 250, 1500)
 model(x).square().mean().backward()
 model.weight.grad = None
 before = status("VmRSS")
-with fs.record_gram(model, memory_budget=int(sys.argv[1])):
+with fs.record_gram(model, batch=0, memory_budget=int(sys.argv[1])):
     model(x).square().mean().backward()
 print(status("VmHWM") - before)
 """
