@@ -19,7 +19,7 @@ import fisherscope
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "fisherscope"
 MODULES = ["fisherscope", *(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "fisherscope."))]
-HEAVY = {"torch", "numpy", "scipy", "sklearn", "polars", "matplotlib", "plotly", "pandas", "transformers"}
+HEAVY = {"torch", "numpy", "scipy", "sklearn", "polars", "matplotlib", "contourpy", "pandas", "transformers"}
 FOREIGN_RIGHTS = ("integrations", "training")
 VAGUE = {"utils", "util", "helpers", "misc", "common", "core", "base"}
 

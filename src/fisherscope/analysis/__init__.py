@@ -2,6 +2,7 @@
 
 from fisherscope.analysis.backtesting import Backtest, backtest
 from fisherscope.analysis.errors import AnalysisError
+from fisherscope.analysis.exporting import Export, export_runs
 from fisherscope.analysis.paper_claims import claims
 from fisherscope.analysis.plane import Landscape, landscape
 from fisherscope.analysis.selection import Selection, select
@@ -14,6 +15,7 @@ __all__ = [
     "Backtest",
     "Claim",
     "Claims",
+    "Export",
     "Landscape",
     "Part",
     "Selection",
@@ -21,6 +23,7 @@ __all__ = [
     "Table",
     "backtest",
     "claims",
+    "export_runs",
     "landscape",
     "select",
     "settings_of",

@@ -35,7 +35,7 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
     if ledger.gram is None or ledger.spread is None:
         record.status = _nothing(recorder)
         if settings.strict:
-            raise GramError(f"Measuring the Gram matrix: {record.status}")
+            raise recorder.failure or GramError(f"Measuring the Gram matrix: {record.status}")
         return
     gram = ledger.gram.cpu()
     gram = (gram + gram.T) / 2  # products of blocks round differently on either side
@@ -48,6 +48,8 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
     record.entry_error = float(relative.max()) if len(relative) else 0.0
     record.wall_seconds = recorder.seconds + ledger.seconds
     _judge(recorder, record)
+    if recorder.failure is not None:
+        raise recorder.failure
 
 
 def _fill_tallies(recorder: Recorder, record: GramRecord, gram: Tensor, factor: float) -> None:

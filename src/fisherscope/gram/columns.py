@@ -172,6 +172,22 @@ class Dense(Columns):
         return self.gradients.nbytes
 
 
+class Equal(Columns):
+    """The same gradient (p,) for every sample: an equal share of a term that knows no samples (a penalty)."""
+
+    def __init__(self, gradient: Tensor, samples: int, shape: Sequence[int]) -> None:
+        self.gradient = gradient
+        self.samples, self.shape = samples, torch.Size(shape)
+        self.dtype, self.device = gradient.dtype, gradient.device
+
+    def block(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+        rows = self.gradient.reshape(self.size)[start:stop].to(dtype)
+        return rows.expand(self.samples, *rows.shape)
+
+    def nbytes(self) -> int:
+        return self.gradient.nbytes
+
+
 class Computed(Columns):
     """Gradients formed on demand by `form(start, stop, dtype)` → (n, stop - start, q)."""
 

@@ -100,7 +100,9 @@ class Ledger:
         shares = self.shares.pop(name, [])
         if not shares:
             raise GramError("its gradient came from a call that the recorder did not see")
-        leaf = self.parameters[name]
+        leaf = self.parameters[name].detach()
+        if leaf.is_complex():
+            leaf, gradient = torch.view_as_real(leaf), torch.view_as_real(gradient.resolve_conj())
         if self.accumulate:
             self._store(
                 name, shares, gradient, leaf, self.passes.number(name, {share.entry for share in shares})
@@ -189,7 +191,7 @@ class Ledger:
         if len(parts) > 1 or not is_whole(parts[0].geometry, leaf):
             parts = [on_leaf(shares, leaf, self.arithmetic)]
         missed, columns = miss(parts, gradient, leaf, self.arithmetic), parts[0].columns
-        before = self.stored[name].get(pass_number)
+        before = self.stored[name].get(pass_number) if name in self.stored else None
         self.stored_bytes += columns.nbytes()
         if self.stored_bytes > self.arithmetic.memory_budget:
             raise GramError(

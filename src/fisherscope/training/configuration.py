@@ -39,6 +39,7 @@ class Configuration(BaseModel):
     measure: bool = True
     limit_train: int | None = Field(None, gt=0)
     validation: bool = True
+    augment: bool | None = None  # by default as the task has it
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     compile: bool = False
     device: str = "cpu"
