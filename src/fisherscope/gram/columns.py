@@ -87,6 +87,10 @@ class Columns:
 
     def products(self, arithmetic: Arithmetic) -> Products:
         """Inner products of all pairs, and the sum. Time n·p (blocks) + n²·p/2."""
+        return self.multiplied(arithmetic, summed=True)
+
+    def multiplied(self, arithmetic: Arithmetic, summed: bool) -> Products:
+        """Inner products from blocks, and the sum if it is asked for."""
         dtype = arithmetic.of(torch.empty(0, dtype=self.dtype))
         gram: Tensor | None = None
         totals = []
@@ -94,9 +98,12 @@ class Columns:
             flat = block.flatten(1)
             product = symmetric_product(flat)
             gram = product if gram is None else gram.add_(product)
-            totals.append(flat.sum(0))
+            if summed:
+                totals.append(flat.sum(0))
         assert gram is not None, "a parameter has rows"
         error = torch.full((self.samples,), rounding(dtype, self.shape.numel()), device=self.device)
+        if not summed:
+            return Products(gram, None, error)
         return Products(gram, totals[0] if len(totals) == 1 else torch.cat(totals), error)
 
     def cross(self, other: Columns, arithmetic: Arithmetic) -> Tensor:
@@ -385,8 +392,12 @@ class Tied(Columns):
 
     def products(self, arithmetic: Arithmetic) -> Products:
         """G = outer + rows + cross + crossᵀ, the cross term over the rows present alone."""
-        outer, rows = self.outer.products(arithmetic), self.rows.products(arithmetic)
         present, compact = self.rows.compact()
+        rows = compact.multiplied(arithmetic, summed=False)  # sums are as large as the table, and not needed
+        if self.outer.pairwise_is_cheaper(arithmetic):
+            outer = self.outer.products(arithmetic)
+        else:
+            outer = self.outer.multiplied(arithmetic, summed=False)
         gathered = Outer(self.outer.left[:, :, present], self.outer.right, compact.shape)
         cross = Columns.cross(gathered, compact, arithmetic)
         gram = outer.gram + rows.gram + cross + cross.T
