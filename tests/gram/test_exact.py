@@ -253,3 +253,20 @@ def test_complex_parameters_count_as_pairs_of_real_ones() -> None:
     with fs.record_gram(model) as record:
         F.cross_entropy(model(x), y).backward()
     assert_close(record.gram, oracle.gram_of(torch.stack(rows)), FLOAT64)
+
+
+@pytest.mark.parametrize("case", ["batch norm", "attention", "class token"])
+def test_small_parameters_multiplied_together_are_what_each_is_alone(case: str) -> None:
+    """With `layers=True` each parameter has its own product; without, small ones are put together."""
+    model, x, y = batch(case, 5, torch.float64)
+    with fs.record_gram(model, layers=True) as alone:
+        F.cross_entropy(model(x), y).backward()
+    with fs.record_gram(model) as together:
+        F.cross_entropy(model(x), y).backward()
+    assert_close(together.gram, alone.gram, FLOAT64)
+    whole = float(alone.gram.trace())
+    assert set(together.traces) == set(alone.traces)
+    for name, trace in alone.traces.items():
+        assert together.traces[name] == pytest.approx(trace, rel=1e-10, abs=1e-12 * whole)
+        assert together.mean_squares[name] == pytest.approx(alone.mean_squares[name], abs=1e-10 * whole)
+    assert together.status == alone.status == "ok"
