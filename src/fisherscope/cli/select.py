@@ -53,7 +53,7 @@ def select(
     if run_next and found.next_run is not None:
         finish(found.next_run, directories, data_dir)
         found = look()
-    answer = {
+    answer: dict[str, object] = {
         "recommended": found.recommended,
         "indistinguishable": found.indistinguishable,
         "fastest": found.fastest,

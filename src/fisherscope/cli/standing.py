@@ -47,7 +47,8 @@ class Standing:
         self.ends: dict[str, str] = {}
         self.running: list[str] = []
         self.began = self.last = time.monotonic()
-        self.plain, self.write = True, lambda text: print(text, flush=True)
+        self.plain = True
+        self.write: Callable[[str], None] = lambda text: print(text, flush=True)
 
     def event(self, kind: str, run_id: str, what: Any) -> None:
         """Take one event of the sweep."""

@@ -81,7 +81,7 @@ def _an_epoch(size: int, pace: dict[int, float]) -> float:
 
 
 def _share(size: int) -> float:
-    return cost(Configuration(task="", batch_size=size, epochs=1))
+    return cost(Configuration.of({"task": "", "batch_size": size, "epochs": 1}))
 
 
 def _recorded(like: Configuration, root: Path) -> list[tuple[Configuration, float]]:
@@ -123,7 +123,7 @@ def _probed(
     try:
         for config in {ordered[0].batch_size: ordered[0], ordered[-1].batch_size: ordered[-1]}.values():
             session = _session(config, data_dir)
-            times = []
+            times: list[float] = []
             began = time.perf_counter()
             while len(times) < PROBE_STEPS and (
                 time.perf_counter() - began < PROBE_SECONDS or len(times) < 3
