@@ -38,6 +38,7 @@ class Truth:
     measures: bool = True
     spectra: bool = False
     salt: int = 0
+    images: int | None = None  # errors are counts out of so many
     hidden: float = 0.0  # how much of a setting's own log C goes into its error
 
 
@@ -95,12 +96,15 @@ def _run(root: Path, truth: Truth, name: str, size: int, lr: float, seed: int) -
             totals = {"fisher_cond_mean": float(np.mean(conds)), "fisher_energy_sum": energy}
             left = 1 - epoch / truth.epochs
             error = goal + 0.3 * left**2 + truth.early_noise * left * numbers.normal()
+            errors = {
+                "train_error": max(error - 0.01, 1e-3), "val_error": error, "test_error": error + 0.001
+            }  # fmt: skip
+            if truth.images:
+                errors = {key: round(value * truth.images) / truth.images for key, value in errors.items()}
             run.log_epoch(
                 epoch=epoch, step=epoch * steps_an_epoch, samples=epoch * SAMPLES, lr=rate, batch_size=size,
                 lr_sum=energy / 2**log_density * math.sqrt(size),
-                train_loss=2 * error, val_error=error, test_error=error + 0.001,
-                train_error=max(error - 0.01, 1e-3),
-                time_train_s=0.5 + 20 / size,
+                train_loss=2 * error, time_train_s=0.5 + 20 / size, **errors,
                 **(totals if truth.measures else {}),
             )  # fmt: skip
             if name in truth.diverged and epoch == 2:

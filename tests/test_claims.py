@@ -120,9 +120,13 @@ def test_transfer_between_tasks(tmp_path: Path) -> None:
 
 
 def test_rank_deficiency_grows_with_the_rate(tmp_path: Path) -> None:
-    steep = Truth(cond_slopes=(0, 4), seeds=3, epochs=3, step_noise=0.3, lrs=(0.1, 0.4, 1.6, 6.4, 25.6))
-    again = claims(write(tmp_path, steep))[6]
+    rates = (0.1, 0.4, 1.6, 6.4, 25.6)
+    steep = Truth(cond_slopes=(0, 4), seeds=3, epochs=3, step_noise=0.3, lrs=rates, spectra=True)
+    again = claims(write(tmp_path / "spectra", steep))[6]
     assert again.verdict == "supported", str(again)
+    floored = claims(write(tmp_path / "none", dataclasses.replace(steep, spectra=False)))[6]
+    assert floored.verdict == "not testable"  # c_k under a floor says nothing of rank
+    assert "spectra" in floored.reason
 
 
 def dynamic(root: Path, name: str, seed: int, cond: float, energy: float) -> None:

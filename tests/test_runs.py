@@ -714,8 +714,10 @@ def test_places_that_are_not_runs(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(RunError, match="it is a file"):
         fs.open_run(tmp_path / "file", CONFIG)
-    with pytest.raises(FileNotFoundError, match="not a directory"):
+    with pytest.raises(RunError, match="neither a directory nor a whole export"):
         fs.load_runs(tmp_path / "file")
+    with pytest.raises(FileNotFoundError, match="there is no"):
+        fs.load_runs(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
     runs = fs.load_runs(tmp_path / "empty")
     assert (len(runs), runs.steps.columns, runs.runs.columns[:2]) == (

@@ -65,8 +65,9 @@ def test_a_run_is_recorded(whole: Path) -> None:
     assert epochs["train/loss"][2] < epochs["train/loss"][0]
     assert epochs["val/error"][2] < 0.3
     assert epochs["samples"].to_list() == [300, 600, 900]
-    # decay at 50 % and 75 %: the third of three epochs is past both
+    # decay at 50 % and 75 %: in the middle of the second of three epochs, and of the third
     assert epochs["lr"].to_list() == pytest.approx([0.05, 0.005, 0.0005])
+    assert epochs["batch_size"].to_list() == [32, 32, 32]  # as decided, though an epoch's last batch has 12
     steps = found.steps
     assert steps["step"][0] == 0
     assert len(steps) == -(-30 // 4)
@@ -74,6 +75,17 @@ def test_a_run_is_recorded(whole: Path) -> None:
     assert [len(s) for s in found.spectra(whole.name)] == steps["batch_size"].to_list()
     outcomes = found.outcomes(whole.name)
     assert float(outcomes["test_error"].mean()) == pytest.approx(epochs["test/error"][2])
+
+
+def test_an_epoch_s_row_has_its_own_rate_and_not_the_next_one_s(tmp_path: Path) -> None:
+    path = train(SMALL | {"epochs": 4, "measure": False}, tmp_path).path
+    found = [(row["lr"], row["step"], row["batch_size"]) for row in rows(path, "epochs.jsonl")]
+    assert found == [
+        (0.05, 10, 32),
+        (0.05, 20, 32),
+        (pytest.approx(0.005), 30, 32),
+        (pytest.approx(5e-4), 40, 32),
+    ]
 
 
 def test_asked_for_again_a_finished_run_is_left_alone(whole: Path) -> None:

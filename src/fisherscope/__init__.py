@@ -9,8 +9,10 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "advise": "fisherscope.advising",
     "record_gram": "fisherscope.gram",
     "Monitor": "fisherscope.monitor",
+    "examine": "fisherscope.examination",
     "spectrum": "fisherscope.eigenvalues",
     "instruments": "fisherscope.measures",
     "open_run": "fisherscope.runs",
@@ -20,8 +22,9 @@ _HOMES = {
     "landscape": "fisherscope.analysis",
     "claims": "fisherscope.analysis",
     "select": "fisherscope.analysis",
+    "export_runs": "fisherscope.analysis",
 }
-_ROOMS = ("policy", "gram", "measures", "runs", "tasks")
+_ROOMS = ("policy", "gram", "measures", "runs", "tasks", "integrations")
 
 __all__ = [*_HOMES, *_ROOMS]
 

@@ -10,6 +10,7 @@ import torch
 
 from fisherscope import measures
 from fisherscope.measures import FloatArray
+from fisherscope.sketching import columns, sketch
 
 SOLVER_EPS = float(np.finfo(np.float64).eps)
 CERTIFIED = 0.1
@@ -102,6 +103,16 @@ class Spectrum:
     def energy(self, lr: float) -> float:
         """l_k = (lr/B)·sqrt(Tr F̃) (Liao et al. 2020, eq. 8)."""
         return measures.energy_step(self.trace, lr, len(self.eigenvalues))
+
+    def _repr_html_(self) -> str:
+        kept = self.rank
+        rows = {
+            "samples": f"{len(self.eigenvalues)}", "rank": f"{kept} ({self.rule})", "c": f"{self.cond:.4g}",
+            "effective rank": f"{self.effective_rank:.3g}", "trace": f"{self.trace:.4g}",
+            "status": "censored: the smallest lies at the rounding floor" if self.censored else self.status,
+        }  # fmt: skip
+        values = [math.sqrt(value) for value in self.kept.tolist()]
+        return columns(rows, sketch([float(k) for k in range(1, kept + 1)], values, "singular values"))
 
     def under(self, rule: str) -> "Spectrum":
         """The same eigenvalues under another rule."""

@@ -2,11 +2,15 @@
 
 from fisherscope.analysis.backtesting import Backtest, backtest
 from fisherscope.analysis.errors import AnalysisError
+<<<<<<< HEAD
 from fisherscope.analysis.growth import beacons_of
+=======
+from fisherscope.analysis.exporting import Export, export_runs
+>>>>>>> main
 from fisherscope.analysis.paper_claims import claims
 from fisherscope.analysis.plane import Landscape, landscape
 from fisherscope.analysis.selection import Selection, select
-from fisherscope.analysis.settings import Settings, settings_of
+from fisherscope.analysis.settings import Settings, settings_of, together
 from fisherscope.analysis.tables import Table, table, table_of_means
 from fisherscope.analysis.verdicts import Claim, Claims, Part
 
@@ -15,6 +19,7 @@ __all__ = [
     "Backtest",
     "Claim",
     "Claims",
+    "Export",
     "Landscape",
     "Part",
     "Selection",
@@ -23,9 +28,11 @@ __all__ = [
     "backtest",
     "beacons_of",
     "claims",
+    "export_runs",
     "landscape",
     "select",
     "settings_of",
     "table",
     "table_of_means",
+    "together",
 ]

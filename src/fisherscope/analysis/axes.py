@@ -7,16 +7,18 @@ steps it stands for) or `_last`;
 `energy_density`, L_K over its mechanical null Σ α/sqrt(|B|); `noise_scale`, the ratio of means.
 """
 
+import math
 from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from fisherscope import measures
 from fisherscope.analysis.errors import AnalysisError
-from fisherscope.analysis.settings import FloatArray, Settings
+from fisherscope.analysis.settings import FloatArray, Settings, constant_sizes
+from fisherscope.analysis.spectral import conds
+from fisherscope.measures import parse_rule, weighted_median
+from fisherscope.runs.reading import Runs
 
 COND, ENERGY = "fisher/cond_mean", "fisher/energy_sum"
 """The paper's axes: C̄_K and L_K."""
@@ -33,9 +35,7 @@ def measure(settings: Settings, name: str) -> pl.DataFrame:
         AnalysisError: Nothing recorded gives this measure; names what there is.
     """
     if name not in settings.cache:
-        whole = Settings(settings.runs, settings.frame, settings.task, settings.notes)
-        runs = settings.runs.runs["run_id"].to_list()
-        settings.cache[name] = _measure(whole, ALIASES.get(name, name), runs)
+        settings.cache[name] = measure_of_runs(settings.runs, name)
     known = settings.frame["run_id"].to_list()
     return settings.cache[name].filter(pl.col("run_id").is_in(known))
 
@@ -48,45 +48,68 @@ def at_epoch(settings: Settings, name: str, epoch: int | None = None) -> pl.Data
     return values.filter(pl.col("epoch") == epoch).select("run_id", "value")
 
 
-def available(settings: Settings) -> list[str]:
-    """Names that `measure` takes, without those that name a rule."""
-    epochs = settings.runs.epochs
-    recorded = [c for c, kind in epochs.schema.items() if kind.is_numeric() and c not in ("epoch", "step")]
-    steps = settings.runs.steps
-    averaged = [f"{c}_mean" for c in steps.columns if "/" in c and steps.schema[c].is_numeric()]
-    return [*recorded, *(c for c in averaged if c not in recorded)]
+def measure_of_runs(runs: Runs, name: str) -> pl.DataFrame:
+    """`measure` of any runs, with no settings in between.
 
-
-def _measure(settings: Settings, name: str, runs: list[str]) -> pl.DataFrame:
+    Raises:
+        AnalysisError: As `measure`.
+        ValueError: The rule is none.
+    """
+    name = ALIASES.get(name, name)
     head, _, rule = name.partition("@")
     if rule:
-        return _table(_recomputed(settings, head, rule, runs))
-    epochs = settings.runs.epochs
+        parse_rule(rule)
+    exported = runs.measures
+    if name in exported.columns:
+        kept = _finite(exported.select("run_id", "epoch", pl.col(name).cast(pl.Float64).alias("value")))
+        others = set(runs.paths) - set(exported["run_id"].to_list())
+        if not others:
+            return kept
+        rest = _measure(runs.filter(pl.col("run_id").is_in(others)), name, head, rule)
+        return pl.concat([kept, rest])
+    return _measure(runs, name, head, rule)
+
+
+def available(settings: Settings) -> list[str]:
+    """Names that `measure` takes, without those that name a rule."""
+    return _available(settings.runs)
+
+
+def _available(runs: Runs) -> list[str]:
+    epochs, steps = runs.epochs, runs.steps
+    recorded = [c for c, kind in epochs.schema.items() if kind.is_numeric() and c not in ("epoch", "step")]
+    averaged = [f"{c}_mean" for c in steps.columns if "/" in c and steps.schema[c].is_numeric()]
+    kept = [c for c in runs.measures.columns if c not in ("run_id", "epoch")]
+    return list(dict.fromkeys([*recorded, *averaged, *kept]))
+
+
+def _measure(runs: Runs, name: str, head: str, rule: str) -> pl.DataFrame:
+    if rule:
+        return _table(_recomputed(runs, head, rule))
+    epochs = runs.epochs
     found = next((p + name for p in PREFIXES if p + name in epochs.columns), None)
     if found is not None and epochs[found].dtype.is_numeric():
-        known = epochs.select("run_id", "epoch", pl.col(found).cast(pl.Float64).alias("value"))
-        return known.filter(pl.col("value").is_finite())
+        return _finite(epochs.select("run_id", "epoch", pl.col(found).cast(pl.Float64).alias("value")))
     if name == "energy_density":
-        return _table(_density(settings, runs))
+        return _table(_density(runs))
     if name == "noise_scale":
-        parts = [_measure(settings, f"noise/{part}_mean", runs) for part in ("variance", "signal")]
+        parts = [measure_of_runs(runs, f"noise/{part}_mean") for part in ("variance", "signal")]
         both = parts[0].join(parts[1], on=["run_id", "epoch"]).filter(pl.col("value_right") > 0)
         return both.select("run_id", "epoch", pl.col("value") / pl.col("value_right"))
-    column, mean = _step_column(settings, name)
-    return _table(_averaged(settings, column, mean, runs))
+    column, mean = _step_column(runs, name)
+    return _table(_averaged(runs, column, mean))
 
 
-def _step_column(settings: Settings, name: str) -> tuple[str, str]:
+def _step_column(runs: Runs, name: str) -> tuple[str, str]:
     """The column of the steps and the kind of mean that a name asks for."""
-    steps = settings.runs.steps
     mean = next((m for m in MEANS if name.endswith(m)), "")
     stem = name.removesuffix(mean) if mean else name
-    column = next((p + stem for p in PREFIXES if p + stem in steps.columns), None)
+    column = next((p + stem for p in PREFIXES if p + stem in runs.steps.columns), None)
     if not mean or column is None:
-        known = available(settings)
+        known = _available(runs)
         near = get_close_matches(name, [*known, *(k.rpartition("/")[2] for k in known)], n=3, cutoff=0.5)
         raise AnalysisError(
-            f"reading the measure {name!r} of {settings.describe()}: neither epochs nor steps give it"
+            f"reading the measure {name!r} of {len(runs)} runs: neither epochs nor steps give it"
             + (f"; near: {', '.join(near)}" if near else f"; recorded: {', '.join(known) or 'nothing'}")
         )
     return column, mean
@@ -94,51 +117,42 @@ def _step_column(settings: Settings, name: str) -> tuple[str, str]:
 
 def _table(rows: Iterator[tuple[str, int, float]]) -> pl.DataFrame:
     schema = {"run_id": pl.String, "epoch": pl.Int64, "value": pl.Float64}
-    return pl.DataFrame(list(rows), schema=schema, orient="row").filter(pl.col("value").is_finite())
+    return _finite(pl.DataFrame(list(rows), schema=schema, orient="row"))
 
 
-def _averaged(
-    settings: Settings, column: str, mean: str, runs: list[str]
-) -> Iterator[tuple[str, int, float]]:
-    for run_id in runs:
-        steps = settings.runs.steps.filter(pl.col("run_id") == run_id)
-        yield from _means(settings, run_id, steps, steps[column].cast(pl.Float64).to_numpy(), mean)
+def _finite(values: pl.DataFrame) -> pl.DataFrame:
+    return values.filter(pl.col("value").is_finite())
 
 
-def _recomputed(
-    settings: Settings, name: str, rule: str, runs: list[str]
-) -> Iterator[tuple[str, int, float]]:
+def _averaged(runs: Runs, column: str, mean: str) -> Iterator[tuple[str, int, float]]:
+    ends = _ends(runs)
+    for (run_id,), steps in runs.steps.group_by("run_id", maintain_order=True):
+        values = steps[column].cast(pl.Float64).fill_null(math.nan).to_numpy()
+        yield from _means(str(run_id), ends, steps, values, mean)
+
+
+def _recomputed(runs: Runs, name: str, rule: str) -> Iterator[tuple[str, int, float]]:
     mean = next((m for m in MEANS if name in (f"cond{m}", f"fisher/cond{m}")), None)
     if mean is None:
         raise AnalysisError(
-            f"recomputing {name!r} by the rule {rule!r}: expected cond_mean, cond_geomean or cond_median"
+            f"recomputing {name!r} by the rule {rule!r}: expected cond_mean, cond_geomean, cond_median or "
+            "cond_last"
         )
-    measures.parse_rule(rule)
-    stored = 0
-    for run_id in runs:
-        steps = settings.runs.steps.filter(pl.col("run_id") == run_id)
-        spectra = settings.runs.spectra(run_id)
-        stored += sum(values is not None for values in spectra)
-        limits = steps["fisher/cond_limit"].to_list() if "fisher/cond_limit" in steps.columns else []
-        conds = [_cond(values, rule, limits[k] if limits else None) for k, values in enumerate(spectra)]
-        yield from _means(settings, run_id, steps, np.array(conds, dtype=np.float64), mean)
+    stored, ends = 0, _ends(runs)
+    for run_id, steps, values in conds(runs, rule):
+        stored += 1
+        yield from _means(run_id, ends, steps, values, mean)
     if not stored:
+        kept = [c for c in runs.measures.columns if "@" in c]
+        has = f"; this export keeps {', '.join(kept)}" if kept else ""
         raise AnalysisError(
-            f"recomputing {name}@{rule} of {settings.describe()}: no spectra are stored; measure with "
+            f"recomputing {name}@{rule} of {len(runs)} runs: no spectra are stored{has}; measure with "
             "fs.Monitor(…, run=run), or give log_step the eigenvalues"
         )
 
 
-def _cond(eigenvalues: "np.ndarray[Any, Any] | None", rule: str, limit: float | None) -> float:
-    """c_k of a stored spectrum, above the rounding floor that its row tells."""
-    if eigenvalues is None or not len(eigenvalues):
-        return np.nan
-    floor = float(eigenvalues.max()) / limit**2 if limit else 0.0
-    return measures.cond(eigenvalues, rule, floor)
-
-
 def _means(
-    settings: Settings, run_id: str, steps: pl.DataFrame, values: FloatArray, mean: str
+    run_id: str, ends: "dict[str, list[tuple[int, int]]]", steps: pl.DataFrame, values: FloatArray, mean: str
 ) -> Iterator[tuple[str, int, float]]:
     """The running mean of measured values at the end of each epoch."""
     weights = _column(steps, "steps_since", 1.0)
@@ -149,35 +163,32 @@ def _means(
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.log(values) if mean == "_geomean" else values
     sums, total = np.cumsum(terms * weights), np.cumsum(weights)
-    for epoch, step in _boundaries(settings, run_id):
+    for epoch, step in ends.get(run_id, ()):
         seen = int(np.searchsorted(number, step, side="left"))  # step k is done once k + 1 steps are
         if not seen:
             continue
         if mean == "_last":
             yield run_id, epoch, float(values[seen - 1])
         elif mean == "_median":
-            yield run_id, epoch, measures.weighted_median(values[:seen].tolist(), weights[:seen].tolist())
+            yield run_id, epoch, weighted_median(values[:seen].tolist(), weights[:seen].tolist())
         else:
             average = float(sums[seen - 1] / total[seen - 1])
             yield run_id, epoch, float(np.exp(average)) if mean == "_geomean" else average
 
 
-def _density(settings: Settings, runs: list[str]) -> Iterator[tuple[str, int, float]]:
+def _density(runs: Runs) -> Iterator[tuple[str, int, float]]:
     """L_K/S_K with S_K = Σ α/sqrt(|B|) over all steps."""
-    known = {row[0]: row for row in settings.frame.select("run_id", "batch_size", "lr").iter_rows()}
-    energies = _measure(settings, ENERGY, runs)
-    for run_id in runs:
-        epochs = settings.runs.epochs.filter(pl.col("run_id") == run_id)
-        steps = settings.runs.steps.filter(pl.col("run_id") == run_id)
-        mine = dict(energies.filter(pl.col("run_id") == run_id).select("epoch", "value").iter_rows())
-        for row in epochs.iter_rows(named=True):
-            scale = row.get("step_scale_sum")
-            if scale is None and "step_scale_sum" in steps.columns and row.get("step"):
-                scale = _scale_at(steps, float(row["step"]))
-            elif scale is None and run_id in known and known[run_id][1] and row.get("lr_sum"):
-                scale = row["lr_sum"] / float(known[run_id][1]) ** 0.5
-            if scale and row["epoch"] in mine:
-                yield run_id, int(row["epoch"]), mine[row["epoch"]] / scale
+    sizes = constant_sizes(runs)
+    mine = {(r, e): v for r, e, v in measure_of_runs(runs, ENERGY).iter_rows()}
+    steps = {str(key[0]): part for key, part in runs.steps.partition_by("run_id", as_dict=True).items()}
+    for row in runs.epochs.iter_rows(named=True):
+        run_id, scale = row["run_id"], row.get("step_scale_sum")
+        if scale is None and run_id in steps and "step_scale_sum" in runs.steps.columns and row.get("step"):
+            scale = _scale_at(steps[run_id], float(row["step"]))
+        elif scale is None and sizes.get(run_id) and row.get("lr_sum"):
+            scale = row["lr_sum"] / float(sizes[run_id] or 1) ** 0.5
+        if scale and (run_id, row["epoch"]) in mine:
+            yield run_id, int(row["epoch"]), mine[run_id, row["epoch"]] / scale
 
 
 def _scale_at(steps: pl.DataFrame, step: float) -> float:
@@ -191,12 +202,13 @@ def _scale_at(steps: pl.DataFrame, step: float) -> float:
     return float(seen[-1, 1] + slope * (step - seen[-1, 0]))
 
 
-def _boundaries(settings: Settings, run_id: str) -> list[tuple[int, int]]:
-    """(epoch, steps done) of a run's epochs."""
-    epochs = settings.runs.epochs.filter(pl.col("run_id") == run_id)
-    if "step" not in epochs.columns:
-        return []
-    return [(int(e), int(s)) for e, s in epochs.select("epoch", "step").drop_nulls().iter_rows()]
+def _ends(runs: Runs) -> dict[str, list[tuple[int, int]]]:
+    """(epoch, steps done) of every run's epochs."""
+    ends: dict[str, list[tuple[int, int]]] = {}
+    if "step" in runs.epochs.columns:
+        for run_id, epoch, step in runs.epochs.select("run_id", "epoch", "step").drop_nulls().iter_rows():
+            ends.setdefault(run_id, []).append((int(epoch), int(step)))
+    return ends
 
 
 def _column(frame: pl.DataFrame, name: str, missing: float) -> FloatArray:

@@ -24,6 +24,8 @@ from fisherscope.analysis.surface import unit_square
 from fisherscope.analysis.verdicts import Claim, Part
 
 CORNER_TAU = 0.2
+TIE_DIGITS = 12
+"""Gaps that differ beyond are equal: the difference of two rates must not turn ties into an order."""
 
 
 def region(grid: Grid, metric: str, smaller: bool) -> Claim:
@@ -173,7 +175,7 @@ def _corners(grid: Grid, metric: str, logs: FloatArray, known: NDArray[np.bool_]
     lean = logs[:, 1] - logs[:, 0]
     tests = (
         ("τ(training error, log L − log C̄)", train, lean),
-        ("τ(gap, log C̄ − log L)", held - train, -lean),
+        ("τ(gap, log C̄ − log L)", np.round(held - train, TIE_DIGITS), -lean),
     )
     return [_tau(label, values, along) for label, values, along in tests if np.isfinite(values).all()]
 

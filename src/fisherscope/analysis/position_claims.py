@@ -21,6 +21,7 @@ from fisherscope.analysis.resampling import (
     stratified_tau,
 )
 from fisherscope.analysis.settings import FloatArray, Settings
+from fisherscope.analysis.spectral import sigma_ratios
 from fisherscope.analysis.statistics import interval, intraclass, permutation_p, residuals, spearman
 from fisherscope.analysis.verdicts import Claim, Part
 from fisherscope.measures.rules import RELATIVE_CUT
@@ -155,7 +156,11 @@ def deficiency(source: Settings) -> Claim:
     shares = grid.arranged(_deficient_shares(source))
     means = seed_mean(shares)
     if not np.isfinite(means).any():
-        return Claim(6, text, reason="No measured steps with fisher/cond or stored spectra.")
+        return Claim(
+            6,
+            text,
+            reason="No stored spectra: c_k under a floor cannot tell (measure with a Monitor into a run).",
+        )
     if not np.nanmax(means) > 0:
         cut = f"σ_min/σ_max < {RELATIVE_CUT:g}"
         return Claim(
@@ -333,27 +338,11 @@ def _letter(axis: str) -> str:
 
 
 def _deficient_shares(source: Settings) -> pl.DataFrame:
-    """Share of a run's first measurements with σ_min/σ_max under the cut, by spectrum where one is stored."""
+    """Share of a run's first measurements with σ_min/σ_max under the cut, nothing left out of the spectra."""
     rows = []
-    for run_id in source.frame["run_id"].to_list():
-        ratios = _ratios(source, run_id)
-        if len(ratios):
-            first = ratios[: max(1, math.ceil(FIRST_MEASUREMENTS * len(ratios)))]
+    for run_id, ratios in sigma_ratios(source.runs).items():
+        known = ratios[np.isfinite(ratios)]
+        if len(known):
+            first = known[: max(1, math.ceil(FIRST_MEASUREMENTS * len(known)))]
             rows.append({"run_id": run_id, "value": float(np.mean(first < RELATIVE_CUT))})
     return pl.DataFrame(rows, schema={"run_id": pl.String, "value": pl.Float64})
-
-
-def _ratios(source: Settings, run_id: str) -> FloatArray:
-    stored = [values for values in source.runs.spectra(run_id) if values is not None and len(values)]
-    if stored:
-        return np.array(
-            [
-                math.sqrt(max(float(v.min()), 0.0) / float(v.max())) if v.max() > 0 else math.nan
-                for v in stored
-            ]
-        )
-    steps = source.steps.filter(pl.col("run_id") == run_id)
-    if "fisher/cond" not in steps.columns:
-        return np.zeros(0)
-    known: FloatArray = steps["fisher/cond"].drop_nulls().cast(pl.Float64).to_numpy()
-    return 1 / known

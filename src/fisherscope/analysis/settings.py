@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from fisherscope.runs.reading import Runs, load_runs
 FloatArray = NDArray[np.float64]
 RunsLike = Runs | str | os.PathLike[str]
 
-_FIXED = re.compile(r"(?:s(?P<size>\d+))?(?:-?lr(?P<lr>[\d.]+(?:e-?\d+)?))?(?:-constant|\+.*)?")
+FIXED = re.compile(r"(?:s(?P<size>\d+))?(?:-?lr(?P<lr>[\d.]+(?:e-?\d+)?))?(?:-constant|\+.*)?")
 HIGHER_IS_BETTER = ("accuracy", "acc", "top1", "top5", "f1", "auc", "bleu", "r2")
 PREFERRED = ("val/error", "val/loss", "test/error", "test/loss")
 """Metrics taken when none is named: validation before test (EVIDENCE: selection never looks at test)."""
@@ -112,6 +112,11 @@ class Settings:
         )
 
 
+def together(places: Sequence[str | os.PathLike[str]]) -> RunsLike:
+    """Runs of several directories or exported files as one; a single place as it is, for its name's sake."""
+    return load_runs(places) if len(places) > 1 else places[0]
+
+
 def settings_of(runs: RunsLike, *, task: str | None = None) -> Settings:
     """The runs as settings.
 
@@ -151,10 +156,16 @@ def setting_name(batch_size: int, lr: float) -> str:
     return f"s{batch_size}-lr{lr:.6g}"
 
 
+def constant_sizes(runs: Runs) -> dict[str, int | None]:
+    """The batch size of each run, by run id; None where it changes or is not told."""
+    rows = (_row(row) for row in runs.runs.iter_rows(named=True))
+    return {row["run_id"]: row["batch_size"] for row in rows}
+
+
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     """One run: its setting, and whether its batch size stays."""
     policy, size, lr = str(row.get("policy") or ""), row.get("batch_size"), row.get("lr")
-    match = _FIXED.fullmatch(policy)
+    match = FIXED.fullmatch(policy)
     if match is not None:
         size = match["size"] or size
         lr = match["lr"] or lr
@@ -221,6 +232,8 @@ def _few(names: list[str]) -> str:
 def _instead(runs: RunsLike) -> str:
     if isinstance(runs, Runs):
         return "; they may have been filtered away"
+    if not Path(runs).is_dir():
+        return ", it is an export of none"
     inside = sorted(path.name for path in Path(runs).iterdir())
     found = f"; it holds {_few(inside)}, and no run.json at any depth" if inside else ", it is empty"
     return found + "; give the directory that a sweep or open_run wrote to"

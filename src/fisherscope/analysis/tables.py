@@ -241,12 +241,13 @@ def _picked(
     )
     rows: dict[str, dict[str, object]] = {}
     for row in groups.sort("picks", descending=not smaller, maintain_order=True).iter_rows(named=True):
-        kind = _kind(row["setting"], row["fixed"])
+        kind = kind_of(row["setting"], row["fixed"])
         rows.setdefault(kind, {"task": source.task, "kind": kind} | {c: row[c] for c in COLUMNS[2:]})
     return list(rows.values()), (picks, shown)
 
 
-def _kind(setting: str, fixed: bool) -> str:
+def kind_of(setting: str, fixed: bool) -> str:
+    """Of `KINDS`, by the setting's name."""
     if fixed:
         return "s#"
     if "-to-" in setting:

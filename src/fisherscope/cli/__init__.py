@@ -21,6 +21,7 @@ GROUPS = {
         "claims": "The paper's claims, tested on your runs.",
         "figure": "The paper's figures from your runs.",
         "table": "Table 1 for any runs.",
+        "export": "Runs as one small file that every analysis reads.",
         "bench": "What measuring costs, side by side with other tools.",
         "demo": "A small landscape on the embedded digits, with its report.",
     },

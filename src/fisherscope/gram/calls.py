@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns import Arithmetic, Columns, Dense
+from fisherscope.gram.columns import Arithmetic, Columns, Dense, Equal
 from fisherscope.gram.errors import NotSplittableError
 from fisherscope.gram.rules import Call, Rule, UnsuitedError, rule_of
-from fisherscope.gram.sources import Source, tensors_in, without_hooks
+from fisherscope.gram.sources import Source, without_hooks
 
 
 def kept(rule: Rule, values: dict[str, Any], inplace: bool) -> dict[str, Any]:
@@ -30,33 +30,52 @@ def kept(rule: Rule, values: dict[str, Any], inplace: bool) -> dict[str, Any]:
     return kept
 
 
-def results(name: str, out: Any, args: tuple[Any, ...]) -> list[Tensor]:
-    """The tensors that a call gave, or wrote into."""
-    if name == "setitem":
-        return [args[0]]
-    if isinstance(out, Tensor):
-        return [out]
-    return [t for _, t in tensors_in({"": out})] if isinstance(out, list | tuple) else []
-
-
 def formed(rule: Rule, call: Call, gradient: Any) -> dict[str, Columns]:
     """The columns of a call's parameters, by its rule or, where that does not cover the form, by replay.
 
     Raises:
         NotSplittableError: Neither can.
     """
+    if call.shared:
+        return shared(call, gradient)
+    if rule.keeps and call.out_dtype.is_complex:  # formulas are those of real numbers
+        return rule_of("*").formula(call, gradient)
     try:
         return rule.formula(call, gradient)
     except UnsuitedError as why:
-        if not rule.keeps or call.grouping.rows is not None or not isinstance(gradient, Tensor):
+        if not rule.keeps or not isinstance(gradient, Tensor):
             raise NotSplittableError(str(why)) from why
         return rule_of("*").formula(call, gradient)
+
+
+def shared(call: Call, gradient: Tensor) -> dict[str, Columns]:
+    """A term that knows no samples, added to the loss: an equal share of it is each sample's."""
+    signs = {name: -1.0 if call.name == "sub" and name in ("other", "1") else 1.0 for name in call.parameters}
+    factor = float(call.get("alpha", 1))
+    return {
+        name: Equal(
+            gradient.reshape(-1) * (sign * (factor if name in ("other", "1") else 1.0) / call.samples),
+            call.samples, parameter.shape,
+        )
+        for (name, parameter), sign in zip(call.parameters.items(), signs.values(), strict=True)
+    }  # fmt: skip
 
 
 def pulled_back(
     source: Source, leaves: dict[str, Tensor], columns: Columns, arithmetic: Arithmetic
 ) -> dict[str, Columns]:
     """Columns of a computed value → of the parameters it was computed from, through the live graph."""
+    if isinstance(columns, Equal):
+        with without_hooks(leaves.values()):
+            value = columns.gradient.reshape(source.tensor.shape).to(source.tensor.dtype)
+            rows = torch.autograd.grad(
+                source.tensor, list(leaves.values()), value, retain_graph=True, allow_unused=True
+            )
+        return {
+            name: Equal(gradient.flatten(), columns.samples, leaf.shape)
+            for (name, leaf), gradient in zip(leaves.items(), rows, strict=True)
+            if gradient is not None
+        }
     jacobian = columns.dense(arithmetic).gradients
     jacobian = jacobian.reshape(columns.samples, *source.tensor.shape).to(source.tensor.dtype)
     grads: tuple[Tensor | None, ...]
@@ -69,7 +88,7 @@ def pulled_back(
         except RuntimeError:  # a backward that has no batching rule
             grads = _one_by_one(source.tensor, list(leaves.values()), jacobian)
     return {
-        name: Dense(gradient.flatten(1), leaf.shape)
+        name: Dense(gradient.reshape(len(gradient), -1), leaf.shape)
         for (name, leaf), gradient in zip(leaves.items(), grads, strict=True)
         if gradient is not None
     }

@@ -8,12 +8,11 @@ from torch import Tensor
 from fisherscope.gram.errors import GramError, IncompleteError
 from fisherscope.gram.record import Coverage, GramRecord
 from fisherscope.gram.recorder import Recorder
+from fisherscope.gram.residual import TOLERATED_ROUNDINGS
 
 # A parameter's miss is measured against its own gradient, or this share of the whole one if that is more:
 # some gradients (an attention key's bias) are zero in exact arithmetic and hold nothing but rounding.
 _NEGLIGIBLE = 1e-2
-_TOLERATED_ROUNDINGS = 256
-"""How far the columns' sum may lie from the gradient, in roundings of the backward pass."""
 _LARGEST_TOLERANCE = 0.1
 """A use that was not seen misses about the whole gradient, so that nothing coarser is a check."""
 
@@ -25,6 +24,7 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
         GramError: With `strict`: nothing was measured, or the columns do not add up to the gradients.
     """
     ledger, settings = recorder.ledger, recorder.settings
+    ledger.multiply_pools()
     if ledger.accumulate and ledger.stored:
         ledger.assemble()
     record.coverage = [_coverage(recorder, name, p) for name, p in recorder.trainable.items()]
@@ -35,7 +35,7 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
     if ledger.gram is None or ledger.spread is None:
         record.status = _nothing(recorder)
         if settings.strict:
-            raise GramError(f"Measuring the Gram matrix: {record.status}")
+            raise recorder.failure or GramError(f"Measuring the Gram matrix: {record.status}")
         return
     gram = ledger.gram.cpu()
     gram = (gram + gram.T) / 2  # products of blocks round differently on either side
@@ -48,21 +48,23 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
     record.entry_error = float(relative.max()) if len(relative) else 0.0
     record.wall_seconds = recorder.seconds + ledger.seconds
     _judge(recorder, record)
+    if recorder.failure is not None:
+        raise recorder.failure
 
 
 def _fill_tallies(recorder: Recorder, record: GramRecord, gram: Tensor, factor: float) -> None:
     """Each parameter's trace, mean gradient and residual, in one transfer from the device."""
     tallies = recorder.ledger.tallies
     table = torch.stack(
-        [torch.stack([t.trace, t.mean_square, t.miss, t.scale, t.reach]) for t in tallies.values()]
-    )
+        [value for t in tallies.values() for value in (t.trace, t.mean_square, t.miss, t.scale, t.reach)]
+    ).view(-1, 5)
     whole = float(gram.diagonal().sum().clamp_min(0).sqrt())
     for name, (trace, square, miss, scale, reach) in zip(tallies, table.tolist(), strict=True):
         scale = max(scale, _NEGLIGIBLE * whole)
         record.traces[name], record.mean_squares[name] = trace * factor**2, square * factor**2
         record.residuals[name] = miss / scale if scale > 0 else (0.0 if miss == 0 else float("inf"))
         terms = reach / scale if scale > 0 else 0.0
-        rounding = recorder.usage[name].eps * max(_TOLERATED_ROUNDINGS, terms)
+        rounding = recorder.usage[name].eps * max(TOLERATED_ROUNDINGS, terms)
         record.tolerances[name] = min(rounding, _LARGEST_TOLERANCE)
     record.layers = {n: t.gram.cpu() * factor**2 for n, t in tallies.items() if t.gram is not None}
 

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from fisherscope.gram.errors import AmbiguousBatchError, NotSplittableError
 from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_grouping
-from fisherscope.gram.probe import Entry, Finding, Keys, Plan, entry_of, probe
+from fisherscope.gram.probe import DROPOUT, Entry, Finding, Keys, Plan, entry_of, is_penalty, probe
 from fisherscope.gram.rules import signature_of
 from fisherscope.gram.sources import Source, Sources, tensors_in
 
@@ -80,7 +80,8 @@ class Entries:
             if entry is not None:
                 return entry, plan
         dim, entry, plan = self._probed(module, args, kwargs)
-        cache[signature] = (dim, plan)
+        if not any(finding.problem for finding in plan.values()):  # another batch may show more
+            cache[signature] = (dim, plan)
         return entry, plan
 
     def _signature(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -129,11 +130,13 @@ class Entries:
         self, name: str, found: dict[str, Source], values: dict[str, Any], out: Tensor, sources: Sources
     ) -> Finding:
         """How this call treats the samples."""
+        if name in DROPOUT and all(sources.get(t) is not None for _, t in tensors_in(values)):
+            return Finding(derived=True)  # of a weight; the probe leaves dropout out
         key = self._keys.next(name, found)
         if self.sample_of is not None:
             return _by_rows(self.sample_of, values, out, sources)
         if self.current is None:
-            return _outside(self.samples, values, out, sources)
+            return _outside(name, self.samples, values, out, sources)
         if key not in self._plan and not self._renewed and not self._packings:
             self._renewed = True  # the model took another path than when it was probed: look once more
             self._plan.update(probe(self.current, self.parameters, signature_of)[0])
@@ -148,6 +151,8 @@ class Entries:
         Raises:
             NotSplittableError: Its rows are not those of the samples.
         """
+        if finding.shared and self.samples is not None:
+            return Grouping(self.samples, Layout(0))
         if finding.problem is not None:
             raise NotSplittableError(finding.problem)
         if self.sample_of is not None:
@@ -183,7 +188,9 @@ def _by_rows(sample_of: Tensor, values: dict[str, Any], out: Tensor, sources: So
     )
 
 
-def _outside(samples: int | None, values: dict[str, Any], out: Tensor, sources: Sources) -> Finding:
+def _outside(
+    name: str, samples: int | None, values: dict[str, Any], out: Tensor, sources: Sources
+) -> Finding:
     """A call in the user's own code, not inside a module: by shape alone, where that is plain."""
     if all(sources.get(t) is not None for _, t in tensors_in(values)):
         return Finding(derived=True)
@@ -191,6 +198,8 @@ def _outside(samples: int | None, values: dict[str, Any], out: Tensor, sources: 
         return Finding(
             problem="it was called before the model's forward, so that the samples are not known yet"
         )
+    if is_penalty(name, out.shape):
+        return Finding(shared=True)
     layouts = {}
     for argument, tensor in [*tensors_in(values), ("out", out)]:
         same = [dim for dim, size in enumerate(tensor.shape) if size == samples]

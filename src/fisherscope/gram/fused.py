@@ -22,7 +22,10 @@ def attachable(name: str, found: Mapping[str, Source], parameters: Mapping[str, 
     if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
         return False
     return (name == "linear" or name.startswith("conv")) and all(
-        len(source.leaves) == 1 and source.tensor is parameters[source.leaves[0]] for source in found.values()
+        len(source.leaves) == 1
+        and source.tensor is parameters[source.leaves[0]]
+        and not source.tensor.is_complex()
+        for source in found.values()
     )
 
 

@@ -67,6 +67,16 @@ class Grouping:
         split = split.movedim((self.dim + 1, self.dim, self.dim + 2), (0, 1, 2))
         return split.flatten(1, 2)
 
+    def mask(self, sample: int, like: Tensor) -> Tensor:
+        """1 on a sample's rows, 0 on others; broadcasts to `like`, which is laid out as the grouping says."""
+        rows = torch.arange(like.shape[self.dim], device=like.device)
+        chosen = self.moved(0).samples_first(rows)[sample].flatten()
+        if self.rows is not None and self.real is not None:
+            chosen = chosen[self.real[sample].to(chosen.device) > 0]
+        mask = like.new_zeros(like.shape[self.dim])
+        mask[chosen] = 1
+        return mask.reshape([-1 if axis == self.dim else 1 for axis in range(like.dim())])
+
     def moved(self, dim: int) -> Grouping:
         """The same samples along another dimension."""
         return Grouping(self.samples, Layout(dim, self.layout.outer, self.layout.inner), self.rows, self.real)

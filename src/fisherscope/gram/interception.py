@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode, _pop_mode_temporarily
 
 _ALIASES = {
     "radd": "add",
@@ -90,6 +93,15 @@ def _no(*_: object, **__: object) -> bool:
     return False
 
 
+def results(name: str, out: Any, args: Sequence[Any]) -> list[Tensor]:
+    """The tensors that a call gave, or wrote into."""
+    if name == "setitem":
+        return [args[0]]
+    if isinstance(out, Tensor):
+        return [out]
+    return [leaf for leaf in out if isinstance(leaf, Tensor)] if isinstance(out, list | tuple) else []
+
+
 class Interceptor(TorchFunctionMode):
     """Hands each call with a parameter-made argument to `handler`, every other one on as it is."""
 
@@ -101,6 +113,10 @@ class Interceptor(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._concerns, self._handler, self._before_backward = concerns, handler, before_backward
+
+    def concerned(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Whether a call with these arguments goes to the handler."""
+        return self._concerns(args, kwargs)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -120,3 +136,37 @@ class Interceptor(TorchFunctionMode):
             with self:
                 return opened(*args, **kwargs)
         return self._handler(func, args, kwargs)
+
+
+_lock = threading.Lock()
+_watchers = 0
+_apply: Any = torch.autograd.Function.__dict__["apply"]
+
+
+@contextmanager
+def custom_functions_seen() -> Iterator[None]:
+    """While open, a user's `autograd.Function` hands itself to an active interceptor, as torch's own do."""
+    global _watchers
+    with _lock:
+        _watchers += 1
+        setattr(torch.autograd.Function, "apply", classmethod(_handed_over))  # noqa: B010  (mypy)
+    try:
+        yield
+    finally:
+        with _lock:
+            _watchers -= 1
+            if not _watchers:
+                setattr(torch.autograd.Function, "apply", _apply)  # noqa: B010  (mypy)
+
+
+def _handed_over(cls: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return _apply.__func__(cls, *args, **kwargs)
+
+    off = torch._C._is_torch_function_all_disabled() or not torch._C._is_torch_function_enabled()
+    active = _get_current_function_mode()
+    if off or not isinstance(active, Interceptor) or not active.concerned(args, kwargs):
+        return call(*args, **kwargs)  # its inner calls are seen (reentrant checkpointing)
+    call.__name__ = f"Function {cls.__name__}"
+    with _pop_mode_temporarily() as mode:
+        return mode.__torch_function__(call, (), args, kwargs)

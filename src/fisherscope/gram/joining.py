@@ -36,13 +36,26 @@ class Share:
             self.total = self.columns.total(arithmetic)
 
 
+def share_of(columns: Columns, geometry: Tensor, entry: int, arithmetic: Arithmetic) -> Share:
+    """A use's columns; complex ones as pairs of real numbers."""
+    if not columns.dtype.is_complex:
+        return Share(columns, geometry, entry)
+    gradients = columns.gradients if isinstance(columns, Dense) else columns.dense(arithmetic).gradients
+    shape, strides = tuple(geometry.shape), geometry.stride()
+    pairs = torch.view_as_real(gradients.resolve_conj()).flatten(1)
+    place = geometry.new_empty(0).as_strided(
+        (*shape, 2), (*(2 * s for s in strides), 1), 2 * int(geometry.storage_offset())
+    )
+    return Share(Dense(pairs, (*shape, 2)), place, entry)
+
+
 def _place(geometry: Tensor) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     return tuple(geometry.shape), tuple(geometry.stride()), int(geometry.storage_offset())
 
 
 def is_whole(geometry: Tensor, leaf: Tensor) -> bool:
     """Whether a view holds the leaf's elements in the leaf's own order."""
-    return _place(geometry) == _place(_whole(leaf))
+    return _place(geometry) == (tuple(leaf.shape), tuple(leaf.stride()), 0)
 
 
 def independent(shares: list[Share], leaf: Tensor, arithmetic: Arithmetic) -> list[Share]:
@@ -74,10 +87,6 @@ def _upright(share: Share, leaf: Tensor) -> Share:
             turned.total = share.total.reshape(geometry.shape).mT.flatten()
         return turned
     return share
-
-
-def _whole(leaf: Tensor) -> Tensor:
-    return torch.empty_strided(leaf.shape, leaf.stride(), device="meta")
 
 
 def _extent(leaf: Tensor) -> int:

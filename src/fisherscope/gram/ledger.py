@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns import Arithmetic, Columns, joined
+from fisherscope.gram.columns import Arithmetic, Columns, Dense, joined
 from fisherscope.gram.errors import GramError
 from fisherscope.gram.joining import Share, independent, is_whole, on_leaf
+from fisherscope.gram.pool import SMALL, Pool
 from fisherscope.gram.residual import miss, reach
 
 
@@ -80,6 +81,7 @@ class Ledger:
     stored_bytes: int = 0
     seconds: float = 0.0
     passes: Passes = field(default_factory=lambda: Passes())
+    pools: dict[tuple[torch.dtype, torch.device], Pool] = field(default_factory=lambda: defaultdict(Pool))
 
     def add(self, name: str, share: Share) -> None:
         """One use's columns for the parameter `name`, to be settled with the others."""
@@ -98,17 +100,21 @@ class Ledger:
         shares = self.shares.pop(name, [])
         if not shares:
             raise GramError("its gradient came from a call that the recorder did not see")
-        leaf = self.parameters[name]
+        leaf = self.parameters[name].detach()
+        if leaf.is_complex():
+            leaf, gradient = torch.view_as_real(leaf), torch.view_as_real(gradient.resolve_conj())
         if self.accumulate:
             self._store(
                 name, shares, gradient, leaf, self.passes.number(name, {share.entry for share in shares})
             )
             return
-        if name in self.tallies:
+        if name in self.tallies or any(name in pool.names for pool in self.pools.values()):
             raise GramError(
                 "a second backward pass of the same step reached it; say accumulate=True, which keeps the "
                 "columns of each pass until the step is complete"
             )
+        if self._pooled(name, shares, gradient, leaf):
+            return
         parts = independent(shares, leaf, self.arithmetic)
         products = [part.multiply(self.arithmetic) for part in parts]
         gram, spread = products[0].gram, products[0].error * products[0].gram.diagonal()
@@ -116,21 +122,65 @@ class Ledger:
             gram, spread = gram + more.gram, spread + more.error * more.gram.diagonal()
         self._count(name, gram, spread, parts, miss(parts, gradient, leaf, self.arithmetic))
 
-    def _count(self, name: str, gram: Tensor, spread: Tensor, parts: list[Share], missed: Tensor) -> None:
-        if self.gram is None:
-            self.gram, self.spread = torch.zeros_like(gram), torch.zeros_like(gram.diagonal())
-        if gram.shape != self.gram.shape:
+    def _pooled(self, name: str, shares: list[Share], gradient: Tensor, leaf: Tensor) -> bool:
+        """Whether the parameter is small, and so waits for others to be multiplied together with them."""
+        columns = shares[0].columns
+        if (
+            len(shares) > 1
+            or not isinstance(columns, Dense)
+            or self.keep_layers
+            or leaf.numel() > SMALL
+            or gradient.is_sparse
+            or not leaf.is_contiguous()
+            or not is_whole(shares[0].geometry, leaf)
+        ):
+            return False
+        dtype = self.arithmetic.of(columns.gradients)
+        pool = self.pools[dtype, columns.device]
+        self._check_samples(columns.samples, pool.samples)
+        pool.add(name, columns, gradient, dtype)
+        if pool.is_full:
+            self.multiply_pool(dtype, columns.device)
+        return True
+
+    def multiply_pools(self) -> None:
+        """Settle the small parameters that still wait."""
+        for dtype, device in list(self.pools):
+            self.multiply_pool(dtype, device)
+
+    def multiply_pool(self, dtype: torch.dtype, device: torch.device) -> None:
+        """Settle the small parameters of one kind."""
+        found = self.pools.pop((dtype, device)).products()
+        self._add(found.gram, found.spread)
+        scales = torch.maximum(found.mean_squares, found.traces).sqrt()
+        columns = (found.traces, found.mean_squares, found.misses, scales, torch.zeros_like(scales))
+        for name, *row in zip(found.names, *(column.unbind() for column in columns), strict=True):
+            self.tallies[name] = Tally(*row)
+
+    def _check_samples(self, samples: int, *others: int | None) -> None:
+        known = next((n for n in (*others, None if self.gram is None else len(self.gram)) if n), samples)
+        if samples != known:
             raise GramError(
-                f"it has {gram.shape[0]} samples where the parameters before it have {self.gram.shape[0]}; "
+                f"it has {samples} samples where the parameters before it have {known}; "
                 "calls of one backward pass must be on the same samples"
             )
+
+    def _add(self, gram: Tensor, spread: Tensor) -> None:
+        self._check_samples(len(gram))
+        if self.gram is None or self.spread is None:
+            self.gram, self.spread = gram.clone(), spread.double()
+            return
         self.gram += gram.to(self.gram.device)
-        assert self.spread is not None
         self.spread += spread.to(self.spread.device)
+
+    def _count(self, name: str, gram: Tensor, spread: Tensor, parts: list[Share], missed: Tensor) -> None:
+        self._add(gram, spread)
         trace, mean_square = gram.diagonal().sum(), gram.sum()
         scale = torch.maximum(mean_square, trace).clamp_min(0).sqrt()  # of the gradient, and of its shares
         kept = gram if self.keep_layers else None
-        self.tallies[name] = Tally(trace, mean_square, missed, scale, reach(parts, missed, scale), kept)
+        self.tallies[name] = Tally(
+            trace, mean_square, missed, scale, reach(parts, missed, scale, self.parameters[name]), kept
+        )
 
     # Several backward passes in one step -------------------------------------------------------
 
@@ -141,7 +191,7 @@ class Ledger:
         if len(parts) > 1 or not is_whole(parts[0].geometry, leaf):
             parts = [on_leaf(shares, leaf, self.arithmetic)]
         missed, columns = miss(parts, gradient, leaf, self.arithmetic), parts[0].columns
-        before = self.stored[name].get(pass_number)
+        before = self.stored[name].get(pass_number) if name in self.stored else None
         self.stored_bytes += columns.nbytes()
         if self.stored_bytes > self.arithmetic.memory_budget:
             raise GramError(
@@ -150,7 +200,7 @@ class Ledger:
             )
         self.stored[name][pass_number] = columns if before is None else joined([before, columns])
         size, zero = gradient.double().norm(), torch.zeros((), dtype=torch.float64)
-        new = Tally(zero, zero, missed, size, reach(parts, missed, size))
+        new = Tally(zero, zero, missed, size, reach(parts, missed, size, leaf))
         old = self.tallies.get(name)
         self.tallies[name] = new if old is None else old.joined(new)
 

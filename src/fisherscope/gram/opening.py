@@ -12,8 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fisherscope.gram.allocation import keep_freed_blocks
 from fisherscope.gram.closing import finish
 from fisherscope.gram.errors import GramError
+from fisherscope.gram.interception import custom_functions_seen
 from fisherscope.gram.per_loss import per_loss_backward
 from fisherscope.gram.record import GramRecord
 from fisherscope.gram.recorder import Recorder, Settings
@@ -95,6 +97,7 @@ def record_gram(
         loss_scale,
         layers,
     )
+    keep_freed_blocks()
     record = GramRecord(semantics, notes=circumstances(model, inner))
     return Measuring(Recorder(inner, settings), record)
 
@@ -122,6 +125,7 @@ class Measuring:
             if "torch._dynamo" in sys.modules:
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             if self._record.semantics == "path":
+                stack.enter_context(custom_functions_seen())
                 stack.enter_context(self._recorder.mode)
             else:
                 self._record.take_losses(per_loss_backward(self._recorder))

@@ -23,7 +23,7 @@ from torch.utils import _pytree as pytree
 
 from fisherscope.gram.errors import AmbiguousBatchError
 from fisherscope.gram.grouping import Layout
-from fisherscope.gram.interception import Interceptor, bound, call_name
+from fisherscope.gram.interception import Interceptor, bound, call_name, custom_functions_seen
 from fisherscope.gram.sources import Source, Sources, tensors_in
 
 _ORDER = (1, 2, 0)  # no sample keeps its place
@@ -49,6 +49,7 @@ class Finding:
     layouts: dict[str, Layout] = field(default_factory=dict)
     derived: bool = False
     packed: bool = False
+    shared: bool = False  # a number of parameters alone, added to the loss
     problem: str | None = None
 
 
@@ -173,8 +174,8 @@ def probe(
     moved = [three[place] for place in _ORDER]
     entering: set[Key] = set()
     while True:
-        small, few = _watch(entry, two, parameters, signatures, entering, keep=False)
-        large, more_rows = _watch(entry, three, parameters, signatures, entering, keep=True)
+        small, few, _ = _watch(entry, two, parameters, signatures, entering, keep=False)
+        large, more_rows, drew = _watch(entry, three, parameters, signatures, entering, keep=True)
         more = {
             key
             for key in small.keys() & large.keys()
@@ -183,20 +184,31 @@ def probe(
         if not more:
             break
         entering |= more
-    turned, _ = _watch(entry, moved, parameters, signatures, entering, keep=True)
-    distinct = len(some) == 3
+    turned, _, _ = _watch(entry, moved, parameters, signatures, entering, keep=True)
     plan = {
-        key: _finding(small[key], large[key], turned.get(key), distinct) if key in small else _unmatched()
+        key: _finding(small[key], large[key], turned.get(key), len(some), drew, key[0])
+        if key in small
+        else _unmatched()
         for key in large
     }
     return plan, few != more_rows
+
+
+def is_penalty(name: str, out: torch.Size) -> bool:
+    """Whether a call that does not keep the samples apart adds a number made of parameters to one of samples.
+
+    Its value is the same whatever the samples are, so that each has an equal share.
+    """
+    return name in ("add", "sub") and len(out) == 0
 
 
 def _unmatched() -> Finding:
     return Finding(problem="it was called for three samples and not for two: the calls depend on the data")
 
 
-def _finding(small: Sight, large: Sight, turned: Sight | None, distinct: bool) -> Finding:
+def _finding(
+    small: Sight, large: Sight, turned: Sight | None, samples: int, drew: bool, function: str
+) -> Finding:
     """The layouts of one call from its three sights."""
     if turned is None:
         return Finding(problem="the order of the samples changes which calls are made")
@@ -221,7 +233,9 @@ def _finding(small: Sight, large: Sight, turned: Sight | None, distinct: bool) -
         rest[name] = shape[dim] // 3
         finding.layouts[name] = Layout(dim)
     if "out" not in finding.layouts and not finding.packed and finding.problem is None:
-        if large.depends:
+        if large.depends and is_penalty(function, large.shapes["out"]):
+            finding.shared = True
+        elif large.depends:
             finding.problem = "it mixes the samples: its input carries them and its output does not"
         else:
             finding.derived = True
@@ -229,7 +243,11 @@ def _finding(small: Sight, large: Sight, turned: Sight | None, distinct: bool) -
     orders = {}
     for name in list(finding.layouts):
         layout, verdict = _order(
-            finding.layouts[name], rest[name], large.values.get(name), turned.values.get(name), distinct
+            finding.layouts[name],
+            rest[name],
+            large.values.get(name),
+            turned.values.get(name),
+            1 if drew and rest[name] == 1 else samples,
         )
         if layout is not None:
             finding.layouts[name] = layout
@@ -243,13 +261,16 @@ def _finding(small: Sight, large: Sight, turned: Sight | None, distinct: bool) -
 
 
 def _order(
-    layout: Layout, rest: int, large: Tensor | None, turned: Tensor | None, distinct: bool
+    layout: Layout, rest: int, large: Tensor | None, turned: Tensor | None, samples: int
 ) -> tuple[Layout | None, str]:
     """The layout with its order, and "confirmed", "differs" or "unknown"."""
-    if large is None or turned is None or not distinct:
+    if samples == 1:  # all rows are its own, in whichever order
+        return None, "confirmed"
+    if large is None or turned is None:
         return None, ("confirmed" if rest == 1 else "unknown")
     if not (large.is_floating_point() or large.is_complex()):
         large, turned = large.double(), turned.double()
+    large, turned = torch.nan_to_num(large, 0, 0, 0), torch.nan_to_num(turned, 0, 0, 0)
     floor = _CONSTANT * float(large.norm())
     fitting = []
     for outer in (d for d in range(1, rest + 1) if rest % d == 0):
@@ -299,8 +320,11 @@ class _Watcher:
         name, inplace = call_name(func)
         if name in _RANDOM:
             return _constant(func, name, args, kwargs)
-        if name in _DROPOUT:
-            return args[0] if inplace or kwargs.get("inplace") else args[0].clone()
+        if name in DROPOUT:
+            first = args[0] if args else kwargs["input"]
+            return self._undropped(
+                name, func, (first, *args[1:]), kwargs, inplace or bool(kwargs.get("inplace"))
+            )
         signature = self._signatures(name)
         values = bound(signature, args, kwargs)
         args, kwargs = _without_dropout(name, args, kwargs)
@@ -321,6 +345,16 @@ class _Watcher:
                 self._alive[id(args[0])] = args[0]
         if found and any(t.requires_grad for t in results):
             self._record(name, found, results, before, depends, func, args, kwargs)
+        return out
+
+    def _undropped(self, name: str, func: Any, args: Any, kwargs: Any, inplace: bool) -> Any:
+        """The input as it is; of a value made of parameters, still one."""
+        out = args[0] if inplace else args[0].clone()
+        source = self._sources.get(args[0])
+        if source is not None and not inplace:
+            self._sources.derive(name, out, [source], args, kwargs, func)
+        elif id(args[0]) in self._alive:
+            self._alive[id(out)] = out
         return out
 
     def _record(
@@ -351,8 +385,11 @@ class _Watcher:
 
 def _watch(
     entry: Entry, chosen: list[int], parameters: Any, signatures: Any, entering: set[Key], keep: bool
-) -> tuple[dict[Key, Sight], list[torch.Size]]:
-    """What one forward of the chosen samples shows, and the shapes of its outputs."""
+) -> tuple[dict[Key, Sight], list[torch.Size], bool]:
+    """What one forward of some samples shows, its outputs' shapes, whether NumPy or Python drew numbers.
+
+    Such draws (masks made on the host) stay with the rows when the samples change places.
+    """
     args, kwargs = entry.subset(chosen)
     leaves, _ = pytree.tree_flatten((args, kwargs))
     inputs = [
@@ -363,10 +400,18 @@ def _watch(
         if isinstance(leaf, Tensor)
     ]
     watcher = _Watcher(Sources(parameters), inputs, signatures, entering, keep)
-    with _untouched(entry.module, leaves), torch.enable_grad(), watcher.mode:
+    with _untouched(entry.module, leaves), torch.enable_grad(), custom_functions_seen(), watcher.mode:
+        before = _host_state()
         out = entry.module(*args, **kwargs)
+        drew = _host_state() != before
     shapes = [leaf.shape for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
-    return watcher.sights, shapes
+    return watcher.sights, shapes, drew
+
+
+def _host_state() -> tuple[Any, ...]:
+    numpy = sys.modules.get("numpy")
+    state = numpy.random.get_state() if numpy else ()
+    return (random.getstate(), *(item.tobytes() if hasattr(item, "tobytes") else item for item in state))
 
 
 @contextmanager
@@ -396,7 +441,7 @@ def _untouched(module: nn.Module, leaves: list[Any]) -> Iterator[None]:
                 numpy.random.set_state(numpy_state)
 
 
-_DROPOUT = frozenset(
+DROPOUT = frozenset(
     [
         "dropout",
         "dropout1d",

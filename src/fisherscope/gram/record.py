@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from fisherscope.gram.errors import GramError
+from fisherscope.sketching import columns
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,16 @@ class GramRecord:
         for row in self.coverage:
             counts[row.rule] = counts.get(row.rule, 0) + row.count
         return counts
+
+    def _repr_html_(self) -> str:
+        rows = {"semantics": self.semantics, "status": self.status, "samples": f"{self.batch_size}"}
+        if self._gram is not None:
+            rows |= {
+                "trace": f"{float(self._gram.trace()):.4g}", "residual": f"{self.residual:.1e}",
+                "covered": f"{self.share_covered:.0%}",
+                "rules": ", ".join(f"{rule} ({count:,})" for rule, count in self.by_rule().items()),
+            }  # fmt: skip
+        return columns(rows)
 
     def __repr__(self) -> str:
         size = (

@@ -10,19 +10,20 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fisherscope.gram.calls import formed, kept, pulled_back, results
+from fisherscope.gram.calls import formed, kept, pulled_back
 from fisherscope.gram.columns import Arithmetic, Columns
 from fisherscope.gram.entries import Entries
 from fisherscope.gram.errors import GramError, IncompleteError, NotSplittableError
 from fisherscope.gram.fused import attachable, attached, detached_call
 from fisherscope.gram.grouping import packed_rows, rows_grouping
-from fisherscope.gram.interception import Interceptor, bound, call_name
-from fisherscope.gram.joining import Share
+from fisherscope.gram.interception import Interceptor, bound, call_name, results
+from fisherscope.gram.joining import Share, share_of
 from fisherscope.gram.ledger import Ledger
-from fisherscope.gram.listening import listen, listen_to_all, quiet
+from fisherscope.gram.listening import Quiet, listen, listen_to_all
 from fisherscope.gram.probe import Finding
 from fisherscope.gram.rules import Call, Rule, rule_of
 from fisherscope.gram.rules.recurrent import is_packed
+from fisherscope.gram.rules.replay import gradients_of
 from fisherscope.gram.selection import Chosen, is_wrapper, scripted, selected, trainable
 from fisherscope.gram.sources import Source, Sources, leaf_geometry, rounding_of, tensors_in
 
@@ -78,11 +79,15 @@ class Recorder:
         self.mode = Interceptor(self.concerns, self.handle, self.before_backward)
         self.usage = {name: Usage(torch.finfo(p.dtype).eps) for name, p in self.parameters.items()}
         self.problems: dict[str, str] = {}
+        self.failure: GramError | None = (
+            None  # with `strict`: raised when the block ends, the step being whole
+        )
         self.backwards = 0
         self.loss: Tensor | None = None
         self.seconds = 0.0
         self.probe_seconds = 0.0
         self._handles: list[Any] = []
+        self._measured = {id(p) for p in self.parameters.values()}
         self.began = {name: (p.shape, p.dtype, p.device) for name, p in self.trainable.items()}
         self._idle = False  # no call is looked at: while probing, and after an entry that failed
         self._closed = False
@@ -128,6 +133,8 @@ class Recorder:
         self.entries.note_packing(args, kwargs)
         if self.entries.current is not None or not torch.is_grad_enabled() or _in_backward():
             return
+        if not self._holds(module) and not self.sources.inside(args, kwargs):
+            return  # a loss, or a metric whose state a probe would count twice
         started = time.perf_counter()
         self._idle = True
         try:
@@ -141,6 +148,10 @@ class Recorder:
         finally:
             self.probe_seconds += time.perf_counter() - started
         self._handles.append(module.register_forward_hook(self.leave, always_call=True))
+
+    def _holds(self, module: nn.Module) -> bool:
+        """Whether a module has a parameter that is measured."""
+        return any(id(p) in self._measured for p in module.parameters())
 
     def leave(self, module: nn.Module, *_: Any) -> None:
         """The forward of an entry has ended."""
@@ -175,13 +186,17 @@ class Recorder:
             return out
         if all(self.sources.get(output) is not None for output in outputs):
             return out
-        finding = self._finding(name, found, values, outputs[0])
-        if finding.derived:
-            for output in outputs:
-                self.sources.derive(name, output, found.values(), args, kwargs, func)
-            return out
-        call = self._call(name, func, rule, finding, inputs, found, outputs, len(args), state)
-        if call is None:  # told to leave it out
+        call = None
+        try:
+            finding = self._finding(name, found, values, outputs[0])
+            if finding.derived:
+                for output in outputs:
+                    self.sources.derive(name, output, found.values(), args, kwargs, func)
+                return out
+            call = self._call(name, func, rule, finding, inputs, found, outputs, len(args), state)
+        except Exception as error:  # noqa: BLE001  (whatever goes wrong in measuring, the step goes on)
+            self._refuse(name, found, f"{type(error).__name__}: {error}")
+        if call is None:  # left out
             return func(*args, **kwargs) if fused else out
         self._note_use(rule, found, outputs[0])
         if fused:
@@ -212,10 +227,10 @@ class Recorder:
         parameters = {argument: source.tensor.detach() for argument, source in found.items()}
         call = Call(
             name, func, inputs, positional, parameters, grouping, finding.layouts, out.shape, out.dtype,
-            state, order, entry=self.entries.count,
+            state, order, entry=self.entries.count, shared=finding.shared,
         )  # fmt: skip
         if rule.keeps_outputs:
-            call.outputs = [output.detach() for output in outputs]
+            call.outputs = [output.detach().clone() for output in outputs]  # it may be written into later
             nodes = [output.grad_fn for output in outputs]
             call.chained_outputs = len({id(node) for node in nodes}) == len(nodes)
         if rule.notice is not None:
@@ -236,8 +251,8 @@ class Recorder:
             self._problem(leaf, f"`{name}` cannot be split by sample: {why}", NotSplittableError)
 
     def _problem(self, leaf: str, text: str, kind: type[GramError]) -> None:
-        if self.settings.strict:
-            raise kind(
+        if self.settings.strict and self.failure is None:
+            self.failure = kind(
                 f"Measuring the Gram matrix: parameter {leaf!r} {tuple(self.parameters[leaf].shape)}: "
                 f"{text}. Remedies: say "
                 "where the samples lie (batch=…, or sample_of=… for flattened rows); leave the parameter out "
@@ -260,8 +275,8 @@ class Recorder:
                 "expected one number, the "
                 "batch's loss. Take its mean, or its sum with record_gram(model, reduction='sum')."
             )
-        if loss.numel() == 1 and self.loss is None:
-            self.loss = loss.detach()
+        if loss.numel() == 1:  # the losses of a step's backward passes add up, as their gradients do
+            self.loss = loss.detach() if self.loss is None else self.loss + loss.detach()
         self.backwards += 1
         self._releases = not keeps_graph
         self.ledger.passes.begin()
@@ -273,7 +288,7 @@ class Recorder:
         def report(gradient: Any) -> None:
             self.reported(rule, call, found, gradient, versions)
 
-        if rule.name == "recurrent":
+        if rule.name == "recurrent" or (rule.name == "replay" and len(outputs) > 1):
             self._handles.append(listen_to_all(outputs, report))
         else:
             self._handles.append(listen(outputs, report, lambda tensor: self.sources.get(tensor) is not None))
@@ -290,7 +305,7 @@ class Recorder:
         if self._closed:
             return
         started = time.perf_counter()
-        with quiet(gradient):
+        with Quiet(gradient):
             try:
                 if call.released:
                     raise NotSplittableError("a second backward pass came over it; say accumulate=True")
@@ -300,6 +315,8 @@ class Recorder:
                     self._contribute(found[name], columns, call.entry)
             except NotSplittableError as error:
                 self._refuse(call.name, found, str(error))
+            except Exception as error:  # noqa: BLE001  (as in `handle`)
+                self._refuse(call.name, found, f"{type(error).__name__}: {error}")
         if self._releases:
             versions.clear()
             call.release()
@@ -307,11 +324,14 @@ class Recorder:
 
     def _contribute(self, source: Source, columns: Columns, entry: int) -> None:
         if source.geometry is not None:
-            self.ledger.add(source.leaves[0], Share(columns, source.geometry, entry))
+            self.ledger.add(
+                source.leaves[0], share_of(columns, source.geometry, entry, self.ledger.arithmetic)
+            )
             return
         leaves = {name: self.parameters[name] for name in source.leaves}
         for leaf, pulled in pulled_back(source, leaves, columns, self.ledger.arithmetic).items():
-            self.ledger.add(leaf, Share(pulled, leaf_geometry(self.parameters[leaf]), entry))
+            place = leaf_geometry(self.parameters[leaf])
+            self.ledger.add(leaf, share_of(pulled, place, entry, self.ledger.arithmetic))
 
     def fused_totals(
         self, rule: Rule, call: Call, found: dict[str, Source], gradient: Tensor
@@ -328,24 +348,34 @@ class Recorder:
                 "retain the graph. Say accumulate=True, or fused=False."
             )
         started = time.perf_counter()
-        totals: list[Tensor | None] = []
-        with quiet(gradient):
-            columns = formed(rule, call, gradient)
-            for name, source in found.items():
-                leaf = source.leaves[0]
-                assert source.geometry is not None, "only plain leaves are attached"
-                share = Share(columns[name], source.geometry)
-                share.form_total(
-                    self.ledger.arithmetic, multiply=self.usage[leaf].calls == 1 and not self._closed
-                )
-                assert share.total is not None, "formed in the line before"
-                share.total = share.total.reshape(source.tensor.shape).to(source.tensor.dtype)
-                totals.append(share.total)
-                if not self._closed:
-                    self.ledger.add(leaf, share)
+        with Quiet(gradient):
+            try:
+                totals = self._fused_shares(rule, call, found, gradient)
+            except Exception as error:  # noqa: BLE001  (as in `handle`; the gradient has to come all the same)
+                self._refuse(call.name, found, f"{type(error).__name__}: {error}")
+                totals = gradients_of(call, gradient)
         if self._releases:
             call.release()
         self.seconds += time.perf_counter() - started
+        return totals
+
+    def _fused_shares(
+        self, rule: Rule, call: Call, found: dict[str, Source], gradient: Tensor
+    ) -> list[Tensor | None]:
+        totals: list[Tensor | None] = []
+        columns = formed(rule, call, gradient)
+        for name, source in found.items():
+            leaf = source.leaves[0]
+            assert source.geometry is not None, "only plain leaves are attached"
+            share = Share(columns[name], source.geometry)
+            share.form_total(
+                self.ledger.arithmetic, multiply=self.usage[leaf].calls == 1 and not self._closed
+            )
+            assert share.total is not None, "formed in the line before"
+            share.total = share.total.reshape(source.tensor.shape).to(source.tensor.dtype)
+            totals.append(share.total)
+            if not self._closed:
+                self.ledger.add(leaf, share)
         return totals
 
     def arrived(self, name: str, gradient: Tensor) -> None:
@@ -354,13 +384,15 @@ class Recorder:
             return
         started = time.perf_counter()
         try:
-            with quiet(gradient):
+            with Quiet(gradient):
                 self.ledger.settle(name, gradient)
         except GramError as error:
             text = str(error)
             if "did not see" in text:
                 text += _why_unseen(self.usage[name].hidden)
             self._problem(name, text, IncompleteError)
+        except Exception as error:  # noqa: BLE001  (as in `handle`)
+            self._problem(name, f"{type(error).__name__}: {error}", GramError)
         self.seconds += time.perf_counter() - started
 
 

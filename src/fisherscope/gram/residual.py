@@ -7,11 +7,11 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns import Arithmetic, Outer
+from fisherscope.gram.columns import Arithmetic, Outer, Tied
 from fisherscope.gram.joining import Share, is_whole
 
-_PLAIN = 64
-"""Roundings (of float64) below which a miss needs no explanation."""
+TOLERATED_ROUNDINGS = 256
+"""How far the columns' sum may lie from the gradient, in roundings of the backward pass, unexplained."""
 _DIRECTIONS = 4
 """Random directions along which a sum that was never formed is compared (Freivalds 1977)."""
 
@@ -28,7 +28,7 @@ def miss(shares: list[Share], gradient: Tensor, leaf: Tensor, arithmetic: Arithm
     if (
         len(shares) == 1
         and only.total is None
-        and isinstance(only.columns, Outer)
+        and isinstance(only.columns, Outer | Tied)
         and is_whole(only.geometry, leaf)
     ):
         return _estimated(only.columns, gradient, arithmetic)
@@ -55,21 +55,22 @@ def miss(shares: list[Share], gradient: Tensor, leaf: Tensor, arithmetic: Arithm
     return size.double()
 
 
-def reach(shares: list[Share], missed: Tensor, scale: Tensor) -> Tensor:
+def reach(shares: list[Share], missed: Tensor, scale: Tensor, leaf: Tensor) -> Tensor:
     """What the rounding of the sums themselves is relative to, a scalar; looked up where it may be needed.
 
     A kernel that adds n·t products one after another is off by up to about eps·sqrt(n·t)·Σ|terms|: gradients
     of a convolution over images with an even background were seen 3e-4 away from exact ones in float32.
     """
-    if not missed.is_cuda and float(missed) <= _PLAIN * torch.finfo(torch.float64).eps * float(scale):
+    eps = torch.finfo(leaf.dtype).eps
+    if not missed.is_cuda and float(missed) <= TOLERATED_ROUNDINGS * eps * float(scale):
         return torch.zeros_like(missed)
     found = [size for share in shares if (size := share.columns.reach()) is not None]
     return torch.stack(found).sum() if found else torch.zeros_like(missed)
 
 
-def _estimated(columns: Outer, gradient: Tensor, arithmetic: Arithmetic) -> Tensor:
+def _estimated(columns: Outer | Tied, gradient: Tensor, arithmetic: Arithmetic) -> Tensor:
     signs = _signs(columns.size[1], gradient.device)
-    dtype = arithmetic.of(columns.left)
+    dtype = arithmetic.of(torch.empty(0, dtype=columns.dtype))
     matrix = gradient.reshape(columns.size).to(dtype)
     missed = matrix @ signs.to(dtype) - columns.sketch(signs, arithmetic)
     size: Tensor = missed.norm().double()

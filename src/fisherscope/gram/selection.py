@@ -70,6 +70,8 @@ def selected(parameters: Mapping[str, Tensor], chosen: Chosen) -> dict[str, Tens
 
 def scripted(model: nn.Module) -> dict[int, str]:
     """Parameters inside scripted or traced modules, whose calls can't be seen: id → the module's path."""
+    if not any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        return {}
     return {
         id(parameter): path or type(model).__name__
         for path, module in model.named_modules()
@@ -81,9 +83,10 @@ def scripted(model: nn.Module) -> dict[int, str]:
 def circumstances(model: nn.Module, inner: nn.Module) -> list[str]:
     """What a reader of the result should know about the model it came from."""
     notes = []
-    compiled = model is not inner or any(m._compiled_call_impl is not None for m in inner.modules())
+    modules = list(model.modules())
+    compiled = model is not inner or any(m._compiled_call_impl is not None for m in modules)
     if compiled:
         notes.append("the model is compiled; this step ran eagerly, so that its calls could be seen")
-    if any(type(module).__name__ == "DistributedDataParallel" for module in model.modules()):
+    if any(type(module).__name__ == "DistributedDataParallel" for module in modules):
         notes.append("distributed: this is the Gram of this rank's samples alone")
     return notes

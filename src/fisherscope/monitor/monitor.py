@@ -57,6 +57,11 @@ class Step:
         self.loss: Any = None
         self.entered = False
 
+    @property
+    def measured(self) -> bool:
+        """While it is open: whether this step is being measured."""
+        return self.monitor._recording is not None
+
     def __enter__(self) -> "Step":
         self.entered = True
         self.monitor._begin(self)

@@ -7,6 +7,7 @@ from statistics import median
 
 from fisherscope.monitor.account import Account
 from fisherscope.monitor.rows import Row
+from fisherscope.sketching import sketch
 
 RECENT_ROWS = 10
 """Measured steps that "now" is made of: enough for a noise scale, few enough to be now."""
@@ -204,7 +205,7 @@ HTML_KEYS = (
 
 
 def html(rows: Sequence[Row], account: Account) -> str:
-    """A small table of the latest row, with the alerts below."""
+    """A small table of the latest row, beside it how loss, C̄ and noise scale went, and below the alerts."""
     latest = rows[-1] if rows else {"step": account.counters.steps, "status": "nothing measured yet"}
     cells = "".join(
         f"<tr><th style='text-align:left'>{escape(key)}</th><td>{escape(_short(latest[key]))}</td></tr>"
@@ -212,7 +213,21 @@ def html(rows: Sequence[Row], account: Account) -> str:
         if key in latest
     )
     warnings = "".join(f"<li>{escape(text)}</li>" for text in alerts(rows, account))
-    return f"<table>{cells}</table>" + (f"<ul>{warnings}</ul>" if warnings else "")
+    drawn = [
+        f"<td style='vertical-align:top'>{sketch(*_course(rows, key), title)}</td>"
+        for key, title in HTML_COURSES.items()
+    ]
+    table = f"<table><tr><td><table>{cells}</table></td>{''.join(drawn)}</tr></table>"
+    return table + (f"<ul>{warnings}</ul>" if warnings else "")
+
+
+HTML_COURSES = {"train/loss": "loss", "fisher/cond_mean": "C̄", "noise/scale_mean": "noise scale"}
+
+
+def _course(rows: Sequence[Row], key: str) -> tuple[list[float], list[float]]:
+    """Steps and values of the rows that have one."""
+    seen = [(float(row["step"]), row[key]) for row in rows if row.get(key) is not None]
+    return [step for step, _ in seen], [float(value) for _, value in seen]
 
 
 def _short(value: object) -> str:

@@ -1,9 +1,9 @@
-"""Run directories as tables, also while they are being written."""
+"""Run directories and exported files as tables, also while runs are being written."""
 
 import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from fisherscope.runs import outcomes
+from fisherscope.runs.archive import Archive
 from fisherscope.runs.errors import DamagedRunError, RunError
 from fisherscope.runs.frames import frame_of_lines
 from fisherscope.runs.layout import EPOCHS, GONE, LOCK, OUTCOMES, RUN, SPECTRA, STEPS, read_run
@@ -28,33 +29,36 @@ FIXED = ("run_id", "path", "status", "reason", "created", "updated")
 def load_runs(root: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> "Runs":
     """Every run under `root`, at any depth; runs that are being written as far as they are.
 
-    A run whose process is gone without saying so is `interrupted`. Damaged files are named in `damaged` and
-    in a warning, and left out.
+    A file that `fisherscope export` wrote counts as a directory of its runs. A run whose process is gone
+    without saying so is `interrupted`. Damaged files are named in `damaged` and in a warning, and left out.
 
     Args:
-        root: Directory, run directory, or several.
+        root: Directory, run directory, exported file, or several of these.
 
     Raises:
-        FileNotFoundError: There is no such directory.
+        FileNotFoundError: There is no such directory or file.
+        RunError: A file is no export.
 
     Cost: heads at once; steps and epochs when they are first asked for (200 runs of 10 000 measured steps, 35
     columns: seconds, 0.6 GB).
     """
     roots = [Path(r) for r in ([root] if isinstance(root, str | os.PathLike) else root)]
     for path in roots:
-        if not path.is_dir():
+        if not path.exists():
             raise FileNotFoundError(
-                f"loading runs: {path} is not a directory; give one that holds run directories"
+                f"loading runs: there is no {path}; give a directory that holds run directories, or a file "
+                "that `fisherscope export` wrote"
             )
+    archives = {path: Archive.read(path) for path in roots if not path.is_dir()}
     damaged: dict[Path, str] = {}
-    heads: dict[Path, dict[str, Any]] = {}
+    heads = {path / name: head for path, held in archives.items() for name, head in held.heads.items()}
     for path in dict.fromkeys(place for root in roots for place in _places(root)):
         try:
             if (head := _head(path)) is not None:
                 heads[path] = head
         except RunError as error:  # noqa: PERF203  (one bad run must not hide the others)
             damaged[path / RUN] = str(error)
-    runs = Runs(_ids(heads), heads, damaged)
+    runs = Runs(_ids(heads), heads, damaged, archives)
     _warn(damaged)
     return runs
 
@@ -66,9 +70,14 @@ class Runs:
     """
 
     def __init__(
-        self, paths: dict[str, Path], heads: dict[Path, dict[str, Any]], damaged: dict[Path, str]
+        self,
+        paths: dict[str, Path],
+        heads: dict[Path, dict[str, Any]],
+        damaged: dict[Path, str],
+        archives: Mapping[Path, Archive] | None = None,
     ) -> None:
         self.paths, self.damaged, self._heads = paths, damaged, heads
+        self._archives = archives or {}
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -106,11 +115,17 @@ class Runs:
         """A row an epoch: `run_id`, `epoch`, losses, metrics and totals."""
         return self._frame(EPOCHS, {"epoch": pl.Int64, "step": pl.Int64})
 
+    @cached_property
+    def measures(self) -> pl.DataFrame:
+        """Of exported runs, a row an epoch: `run_id`, `epoch`, and measures made of steps and spectra."""
+        return _joined(self._exported("measures"), {"epoch": pl.Int64})
+
     def filter(self, *predicates: pl.Expr) -> "Runs":
         """The runs whose row in `runs` fits: `runs.filter(pl.col("task") == "digits/mlp")`."""
         chosen = self.runs.filter(list(predicates))["run_id"].to_list()
-        part = Runs({run_id: self.paths[run_id] for run_id in chosen}, self._heads, self.damaged)
-        for name in ("steps", "epochs"):  # what was read is not read again
+        paths = {run_id: self.paths[run_id] for run_id in chosen}
+        part = Runs(paths, self._heads, self.damaged, self._archives)
+        for name in ("steps", "epochs", "measures"):  # what was read is not read again
             if name in self.__dict__:
                 part.__dict__[name] = self.__dict__[name].filter(pl.col("run_id").is_in(chosen))
         return part
@@ -144,13 +159,14 @@ class Runs:
         return found
 
     def outcomes(self, run_id: str) -> "dict[str, np.ndarray[Any, Any]]":
-        """The run's final per-example arrays; empty before its end.
+        """The run's final per-example arrays; empty before its end, and of exported runs.
 
         Raises:
             KeyError: There is no such run.
             DamagedRunError: The file is damaged.
         """
-        return outcomes.read(self._path(run_id) / OUTCOMES)
+        path = self._path(run_id)
+        return {} if self._archive(path) is not None else outcomes.read(path / OUTCOMES)
 
     def _path(self, run_id: str) -> Path:
         if run_id not in self.paths:
@@ -163,23 +179,46 @@ class Runs:
         return self.paths[run_id]
 
     def _frame(self, name: str, empty: dict[str, Any]) -> pl.DataFrame:
+        written = {run_id: path for run_id, path in self.paths.items() if self._archive(path) is None}
         with ThreadPoolExecutor(READERS) as pool:
-            read = list(pool.map(lambda path: _rows(path / name), self.paths.values()))
+            read = list(pool.map(lambda path: _rows(path / name), written.values()))
         damaged = {
             path / name: str(rows)
-            for path, rows in zip(self.paths.values(), read, strict=True)
+            for path, rows in zip(written.values(), read, strict=True)
             if isinstance(rows, DamagedRunError)
         }
         self.damaged.update(damaged)
         _warn(damaged)
         frames = [
             rows.select(pl.lit(run_id).alias("run_id"), pl.exclude("run_id"))
-            for run_id, rows in zip(self.paths, read, strict=True)
+            for run_id, rows in zip(written, read, strict=True)
             if isinstance(rows, pl.DataFrame)
         ]
-        if not frames:
-            return pl.DataFrame(schema={"run_id": pl.String, **empty})
-        return pl.concat(frames, how="diagonal_relaxed")
+        return _joined([*frames, *self._exported(name.removesuffix(".jsonl"))], empty)
+
+    def _archive(self, path: Path) -> Archive | None:
+        """The exported file that a run is in."""
+        return next((self._archives[up] for up in path.parents if up in self._archives), None)
+
+    def _exported(self, name: str) -> list[pl.DataFrame]:
+        """A table's rows of the exported runs among these, one frame a file, by their names here."""
+        names: dict[Path, dict[str, str]] = {}
+        for run_id, path in self.paths.items():
+            if (held := self._archive(path)) is not None:
+                names.setdefault(held.path, {})[path.relative_to(held.path).as_posix()] = run_id
+        return [
+            self._archives[path]
+            .table(name)
+            .filter(pl.col("run_id").is_in(list(here)))
+            .with_columns(pl.col("run_id").replace_strict(here))
+            for path, here in names.items()
+        ]
+
+
+def _joined(frames: list[pl.DataFrame], empty: dict[str, Any]) -> pl.DataFrame:
+    if not frames:
+        return pl.DataFrame(schema={"run_id": pl.String, **empty})
+    return pl.concat(frames, how="diagonal_relaxed")
 
 
 def _rows(path: Path) -> pl.DataFrame | DamagedRunError | None:

@@ -49,12 +49,12 @@ def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Keys in which two configurations differ, each with both values."""
+    """Keys in which two configurations differ, each with both values; an absent key is one that is None."""
     missing = object()
     return [
         f"{key}={_shown(theirs.get(key, missing), missing)} (now {_shown(ours.get(key, missing), missing)})"
         for key in sorted({*ours, *theirs})
-        if ours.get(key, missing) != theirs.get(key, missing)
+        if ours.get(key) != theirs.get(key)
     ]
 
 

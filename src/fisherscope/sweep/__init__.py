@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fisherscope.sweep.estimate import duration, seconds_left
 from fisherscope.sweep.grid import Grid, cost, pending
 from fisherscope.sweep.pool import Event, Pool
 from fisherscope.sweep.seconds import Seconds, seconds_a_step
 from fisherscope.training import ConfigurationError
 
+<<<<<<< HEAD
 __all__ = ["Grid", "Seconds", "SweepResult", "cost", "pending", "run_sweep", "seconds_a_step"]
+=======
+__all__ = ["Grid", "SweepResult", "cost", "duration", "pending", "run_sweep", "seconds_left"]
+>>>>>>> main
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from fisherscope.tasks import models
 from fisherscope.tasks.embedded import digits
 from fisherscope.tasks.errors import DataError, TaskError
 from fisherscope.tasks.foreign import own
+from fisherscope.tasks.images import Images
 from fisherscope.tasks.published import cifar10, cifar100, mnist, svhn
 from fisherscope.tasks.storage import data_dir as _data_dir
+from fisherscope.tasks.subjects import TEMPLATE, Subject, subject, subject_of
 from fisherscope.tasks.task import (
     Evaluation,
     Split,
@@ -23,13 +26,31 @@ from fisherscope.tasks.task import (
     held_out,
 )
 
-__all__ = ["DataError", "Evaluation", "Split", "Task", "TaskError", "get", "names"]
+__all__ = [
+    "TEMPLATE",
+    "DataError",
+    "Evaluation",
+    "Split",
+    "Subject",
+    "Task",
+    "TaskError",
+    "get",
+    "names",
+    "subject",
+    "subject_of",
+]
 
 Made = tuple[Split, Split, Split, tuple[str, ...]]
 VALIDATION_SHARE, LARGEST_VALIDATION = 0.1, 5000
 
 
-def get(name: str, data_dir: str | os.PathLike[str] | None = None, *, validation: bool = True) -> Task:
+def get(
+    name: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    validation: bool = True,
+    augment: bool | None = None,
+) -> Task:
     """A task by name.
 
     Args:
@@ -37,12 +58,16 @@ def get(name: str, data_dir: str | os.PathLike[str] | None = None, *, validation
         data_dir: Where the data files lie or shall be put; else FISHERSCOPE_DATA, else ~/.cache/fisherscope.
         validation: Whether a tenth of the training data (5000 at most) is held out, the same for every seed.
             Without, all are trained on and the test split stands in for validation, as in the paper.
+        augment: Whether training images are moved at random, and mirrored where that makes sense; by default
+            only those of CIFAR.
 
     Raises:
-        TaskError: No such task.
+        TaskError: No such task, or none whose images can be moved.
         DataError: Its data are missing or damaged.
     """
     if ":" in name:
+        if augment is not None:
+            raise TaskError(f"task {name!r}: augment={augment} is for the published images; augment your own")
         return own(name)
     data, _, network = name.partition("/")
     if data not in _DATA or network not in models.NAMES:
@@ -50,7 +75,7 @@ def get(name: str, data_dir: str | os.PathLike[str] | None = None, *, validation
         hint = f"; near: {', '.join(near)}" if near else f"; there are {', '.join(names())}"
         raise TaskError(f"there is no task {name!r}{hint}, or module:function of your own")
     make, channels, classes, side = _DATA[data]
-    train, held, test, notes = make(_data_dir(data_dir), validation)
+    train, held, test, notes = make(_data_dir(data_dir), validation, augment)
     return Task(
         name, partial(models.build, network, channels, classes, side), train, held, test, cross_entropy,
         classification, notes=notes,
@@ -62,26 +87,32 @@ def names() -> list[str]:
     return [f"{data}/{network}" for data in _DATA for network in models.NAMES]
 
 
-def _digits(folder: Path, validation: bool) -> Made:
+def _digits(folder: Path, validation: bool, augment: bool | None) -> Made:
+    if augment:
+        raise TaskError("digits: augment=True, but images of 8×8 are too small to be moved by 4")
     train, held, test = digits()
     return train, held if validation else test, test, ()
 
 
 def _published(
-    read: Callable[[Path], tuple[Split, Split, tuple[str, ...]]], folder: Path, validation: bool
+    read: Callable[[Path], tuple[Images, Images, tuple[str, ...]]],
+    folder: Path,
+    validation: bool,
+    augment: bool | None,
 ) -> Made:
     train, test, notes = read(folder)
+    train = train if augment is None else replace(train, augment=augment)
     if not validation:
         return train, test, test, (*notes, "validation is the test split, as in the paper")
     rest, held = held_out(train, min(LARGEST_VALIDATION, max(1, round(VALIDATION_SHARE * len(train)))))
     return rest, held, test, notes
 
 
-def _mnist(folder: Path) -> tuple[Split, Split, tuple[str, ...]]:
+def _mnist(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
     return (*mnist(folder), ())
 
 
-_DATA: dict[str, tuple[Callable[[Path, bool], Made], int, int, int]] = {
+_DATA: dict[str, tuple[Callable[[Path, bool, bool | None], Made], int, int, int]] = {
     "digits": (_digits, 1, 10, 8),
     "mnist": (partial(_published, _mnist), 1, 10, 32),
     "cifar10": (partial(_published, cifar10), 3, 10, 32),

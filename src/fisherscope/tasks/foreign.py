@@ -5,15 +5,23 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import random
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset, default_collate
 
 from fisherscope.tasks.errors import TaskError
+from fisherscope.tasks.images import draws
 from fisherscope.tasks.task import Split, Task, classification, cross_entropy, held_out
 
 KEYS = ("model", "train", "validation", "test", "loss", "scores", "metric", "direction")
@@ -21,29 +29,67 @@ VALIDATION_SHARE = 0.1
 
 
 def own(name: str) -> Task:
-    """The task of `module:function`; modules of the working directory are found.
+    """The task of `module:function` or `file.py:function`; modules of the working directory are found.
 
     Raises:
         TaskError: No such module or function, or it returns something else than a task.
     """
+    return task_of(name, made(name))
+
+
+def made(name: str) -> Any:
+    """What the factory `module:function` (or `file.py:function`) returns.
+
+    Raises:
+        TaskError: No such module or function, or importing or calling it failed; the text says where.
+    """
     module_name, _, function_name = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise TaskError(
-            f"task {name!r}: importing {module_name!r}: {error}; run where it can be imported"
-        ) from error
+    module = _told(name, f"importing {module_name!r}", lambda: _module(module_name))
     factory = getattr(module, function_name, None)
     if not callable(factory):
         near = difflib.get_close_matches(function_name, dir(module), 3)
         hint = f"; near: {', '.join(near)}" if near else ""
         raise TaskError(f"task {name!r}: {module_name} has no function {function_name!r}{hint}")
-    return _task(name, factory())
+    return _told(name, f"calling {function_name}()", factory)
 
 
-def _task(name: str, made: Any) -> Task:
+def _module(name: str) -> ModuleType:
+    if not name.endswith(".py"):
+        return importlib.import_module(name)
+    path = Path(name)
+    if not path.is_file():
+        raise TaskError(f"reading {name!r}: there is no such file in {Path.cwd()}")
+    sys.path.insert(0, str(path.parent.resolve()))
+    try:
+        return importlib.import_module(path.stem)
+    finally:
+        sys.path.pop(0)
+
+
+def _told(name: str, what: str, call: Callable[[], Any]) -> Any:
+    """The call's result; the user's own error as one that says which of their lines raised it."""
+    try:
+        return call()
+    except TaskError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own_lines = [f for f in frames if "importlib" not in f.filename and f.filename != __file__]
+        place = f" ({own_lines[-1].filename}:{own_lines[-1].lineno})" if own_lines else ""
+        raise TaskError(
+            f"task {name!r}: {what} raised {type(error).__name__}: {error}{place}; run where the module can "
+            "be imported, and give a function that needs no arguments"
+        ) from error
+
+
+def task_of(name: str, made: Any) -> Task:
+    """The task that a factory returned, or the one its mapping describes.
+
+    Raises:
+        TaskError: It is neither.
+    """
     if isinstance(made, Task):
         return replace(made, name=made.name or name)
     if not isinstance(made, Mapping):
@@ -97,6 +143,8 @@ def split(data: Any, place: str) -> Split:
         found: Any = data
     elif isinstance(data, Mapping | tuple | list) and _tensors(data):
         found = Columns(data)
+    elif type(data) is TensorDataset:
+        found = Columns(data.tensors)
     elif hasattr(data, "__getitem__") and hasattr(data, "__len__"):
         found = Mapped(data)
     else:
@@ -127,11 +175,18 @@ class Columns:
         values = self.data.values() if isinstance(self.data, Mapping) else self.data
         return len(next(iter(values)))
 
+    def to(self, device: torch.device | str) -> Columns:
+        """The same rows on `device`."""
+        return Columns(self._each(lambda value: value.to(device)))
+
     def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> Any:
         """The rows, in the structure that was given."""
+        return self._each(lambda value: value[indices.to(value.device)])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Any:
         if isinstance(self.data, Mapping):
-            return {key: value[indices] for key, value in self.data.items()}
-        return tuple(value[indices] for value in self.data)
+            return {key: change(value) for key, value in self.data.items()}
+        return tuple(change(value) for value in self.data)
 
 
 class Mapped:
@@ -144,7 +199,27 @@ class Mapped:
         return len(self.data)
 
     def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> Any:
-        """The samples; one that draws random numbers itself is given a seed of its place in the run."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(hash((seed, -1 if epoch is None else epoch, int(indices[0]))) & (2**62 - 1))
-            return torch.utils.data.default_collate([self.data[int(index)] for index in indices])
+        """The samples. What one draws at random (torch, numpy, random) follows from seed, epoch and index."""
+        seeds = draws(indices, -1 if epoch is None else epoch, seed).tolist()
+        with _forked():
+            return default_collate(
+                [self._sample(k, drawn) for k, drawn in zip(indices.tolist(), seeds, strict=True)]
+            )
+
+    def _sample(self, index: int, seed: int) -> Any:
+        torch.default_generator.manual_seed(seed)
+        np.random.seed(seed & 0xFFFFFFFF)  # noqa: NPY002  (the generator that such data sets draw from)
+        random.seed(seed)
+        return self.data[index]
+
+
+@contextmanager
+def _forked() -> Iterator[None]:
+    """Leaves the global generators as they were."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        random.setstate(states[2])

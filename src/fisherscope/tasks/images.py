@@ -1,9 +1,10 @@
-"""Images held as bytes in memory: normalised, and cropped and flipped, a batch at a time."""
+"""Images held as bytes on a device: normalised, cropped and mirrored there, a batch at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -18,10 +19,11 @@ class Images:
 
     Args:
         pixels: (n, c, h, w) uint8 or float32.
-        labels: (n,) int64.
+        labels: (n,) int64, on the same device.
         mean: A channel's, subtracted.
         std: A channel's, divided by.
-        augment: Whether training batches are padded by 4, cropped and flipped at random (He et al. 2016).
+        augment: Whether training batches are padded by 4 and cropped at random (He et al. 2016).
+        mirror: Whether they are then mirrored at random too; a digit has no mirror image.
     """
 
     pixels: Tensor
@@ -29,23 +31,44 @@ class Images:
     mean: Sequence[float]
     std: Sequence[float]
     augment: bool = False
+    mirror: bool = True
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def to(self, device: torch.device | str) -> Images:
+        """The same images on `device`, where their batches are then made."""
+        return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device))
+
     def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> tuple[Tensor, Tensor]:
         """(images (n, c, h, w) float32, labels (n,)); augmented where `epoch` is given."""
-        shape = (1, -1, 1, 1)
-        pixels = self.pixels[indices].float()
-        pixels = pixels.sub_(torch.tensor(self.mean).view(shape)).div_(torch.tensor(self.std).view(shape))
+        indices = indices.to(self.labels.device, non_blocking=True)
+        mean, std = self._scale
+        pixels = self.pixels.index_select(0, indices).to(torch.float32).sub_(mean).div_(std)
         if self.augment and epoch is not None:
-            pixels = cropped_and_flipped(pixels, draws(indices, epoch, seed))
-        return pixels, self.labels[indices]
+            pixels = moved(pixels, draws(indices, epoch, seed), self.mirror)
+        return pixels, self.labels.index_select(0, indices)
+
+    @cached_property
+    def _scale(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation as (1, c, 1, 1) beside the pixels."""
+        mean, std = (
+            torch.tensor(v, device=self.pixels.device).view(1, -1, 1, 1) for v in (self.mean, self.std)
+        )
+        return mean, std
 
 
 def draws(indices: Tensor, epoch: int, seed: int) -> Tensor:
-    """A pseudo-random 62-bit number for each sample: a function of seed, epoch and index alone."""
-    return _mixed(_mixed(_mixed(torch.tensor(seed)) + epoch) + indices) & (2**62 - 1)
+    """A pseudo-random 62-bit number for each sample: a function of seed, epoch and index alone.
+
+    Integers throughout, so that every device and any number of threads gives the same.
+    """
+    return _mixed(indices + _stream(seed, epoch)) & (2**62 - 1)
+
+
+@lru_cache(maxsize=16)
+def _stream(seed: int, epoch: int) -> int:
+    return int(_mixed(_mixed(torch.tensor(seed)) + epoch))
 
 
 def _mixed(x: Tensor) -> Tensor:
@@ -64,19 +87,22 @@ def _signed(value: int) -> int:
     return value - 2**64 if value >= 2**63 else value
 
 
-def cropped_and_flipped(images: Tensor, numbers: Tensor) -> Tensor:
-    """Each image moved by up to 4 pixels in either direction (zeros come in) and mirrored or not.
+def moved(images: Tensor, numbers: Tensor, mirror: bool = True) -> Tensor:
+    """Each image moved by up to 4 pixels in either direction (zeros come in), and mirrored or not.
 
     Args:
         images: (n, c, h, w), normalised: the padding is the mean.
         numbers: (n,) random non-negative integers.
+        mirror: Whether half of them are mirrored.
     """
     n, channels, height, width = images.shape
-    places = 2 * PADDING + 1
+    places, padded_width = 2 * PADDING + 1, width + 2 * PADDING
     top, left, flip = numbers % places, numbers // places % places, numbers // places**2 % 2
-    rows = top[:, None] + torch.arange(height)
-    columns = torch.arange(width).expand(n, width)
-    columns = left[:, None] + torch.where(flip[:, None] == 1, columns.flip(1), columns)
-    padded = F.pad(images, (PADDING,) * 4)
-    samples, planes = torch.arange(n)[:, None, None, None], torch.arange(channels)[None, :, None, None]
-    return padded[samples, planes, rows[:, None, :, None], columns[:, None, None, :]]
+    rows = top[:, None] + torch.arange(height, device=images.device)
+    columns = torch.arange(width, device=images.device).expand(n, width)
+    if mirror:
+        columns = torch.where(flip[:, None] == 1, columns.flip(1), columns)
+    columns = left[:, None] + columns
+    pixels = (rows[:, :, None] * padded_width + columns[:, None, :]).view(n, 1, height * width)
+    padded = F.pad(images, (PADDING,) * 4).flatten(2)
+    return padded.gather(2, pixels.expand(n, channels, -1)).view(n, channels, height, width)

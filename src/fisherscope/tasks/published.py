@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def mnist(folder: Path) -> tuple[Images, Images]:
                 f"reading MNIST in {folder}: {len(images)} {prefix} images and {len(labels)} labels"
             )
         pixels = F.pad(images.unsqueeze(1), (2, 2, 2, 2))
-        parts.append(Images(pixels, labels.long(), [0.1307 * 255], [0.3081 * 255]))
+        parts.append(Images(pixels, labels.long(), [0.1307 * 255], [0.3081 * 255], mirror=False))
     return parts[0], parts[1]
 
 
@@ -155,7 +156,8 @@ def svhn(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
     else:
         notes = ("without the extra set",)
     statistics = [111.6, 113.2, 120.6], [50.5, 51.3, 50.2]
-    return Images(*train, *statistics), Images(*test, *statistics), notes
+    images = partial(Images, mean=statistics[0], std=statistics[1], mirror=False)
+    return images(*train), images(*test), notes
 
 
 def _svhn_file(path: Path) -> tuple[Tensor, Tensor]:

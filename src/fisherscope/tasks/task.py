@@ -77,10 +77,25 @@ class Task:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> Any:
-        """Samples of a split, on `device`; training samples are augmented where `epoch` is given."""
+        """Samples of a split, on `device`; training samples are augmented where `epoch` is given.
+
+        Splits that are there already (`to`) make their batches there.
+        """
         picked = torch.as_tensor(indices, dtype=torch.int64)
         batch = self.split(split).batch(picked, epoch if split == "train" else None, seed)
-        return batch if torch.device(device).type == "cpu" else _moved(batch, device)
+        return _moved(batch, torch.device(device))
+
+    def to(self, device: torch.device | str) -> Task:
+        """The same task with the splits that hold tensors on `device`.
+
+        Batches of the others are moved there one by one.
+        """
+        held: dict[int, Split] = {}  # by split: one that stands in for another is held once
+        for name in SPLITS:
+            split = self.split(name)
+            held.setdefault(id(split), _on(split, device))
+        train, validation, test = (held[id(self.split(name))] for name in SPLITS)
+        return replace(self, train=train, validation=validation, test=test)
 
     def split(self, name: str) -> Split:
         """A split by name.
@@ -104,8 +119,8 @@ class Task:
                 chosen = torch.arange(start, min(start + batch_size, samples))
                 batch = self.batch(split, chosen, device=device)
                 for name, values in self.scores(model, batch).items():
-                    parts.setdefault(name, []).append(values.detach().float().cpu())
-        whole = {name: torch.cat(values) for name, values in parts.items()}
+                    parts.setdefault(name, []).append(values.detach().float())
+        whole = {name: torch.cat(values).cpu() for name, values in parts.items()}
         means = {name: float(values.double().mean()) for name, values in whole.items()}
         return Evaluation(means.pop("loss"), means, {name: values.numpy() for name, values in whole.items()})
 
@@ -133,9 +148,19 @@ class Part:
     def __len__(self) -> int:
         return len(self.chosen)
 
+    def to(self, device: torch.device | str) -> Part:
+        """The same part of the other split on `device`."""
+        return Part(_on(self.whole, device), self.chosen.to(device))
+
     def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> Any:
         """The contract's."""
-        return self.whole.batch(self.chosen[indices], epoch, seed)
+        return self.whole.batch(self.chosen[indices.to(self.chosen.device)], epoch, seed)
+
+
+def _on(split: Split, device: torch.device | str) -> Split:
+    """The split on `device`, where it knows how to go there."""
+    there: Split = split.to(device) if hasattr(split, "to") else split
+    return there
 
 
 def seeded_order(samples: int, seed: int = 0) -> Tensor:
@@ -172,9 +197,9 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _moved(batch: Any, device: torch.device | str) -> Any:
+def _moved(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
+        return batch.to(device, non_blocking=device.type != "cpu")
     if isinstance(batch, Mapping):
         return {key: _moved(value, device) for key, value in batch.items()}
     if isinstance(batch, list | tuple):

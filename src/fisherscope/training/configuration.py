@@ -40,6 +40,7 @@ class Configuration(BaseModel):
     limit_train: int | None = Field(None, gt=0)
     micro_batch: int | None = Field(None, gt=0)  # samples in memory at once; a larger batch is accumulated
     validation: bool = True
+    augment: bool | None = None  # by default as the task has it
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     compile: bool = False
     device: str = "cpu"

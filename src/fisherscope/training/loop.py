@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import threading
@@ -61,10 +60,11 @@ def train(
         ConfigurationError, TaskError, DataError, RunError: What the user can mend; nothing recorded is lost.
     """
     config = Configuration.of(config)
+    if until is not None and until < 1:
+        raise ValueError(f"training until epoch {until}: expected at least 1")
     path = Path(root) / config.id
-    session = (
-        None if (path / "run.json").exists() else _session(config, data_dir)
-    )  # before anything is written
+    known = (path / "run.json").exists()
+    session = None if known else _session(config, data_dir)  # a mistake is told before anything is written
     with fs.open_run(path, config.identity()) as run:
         state = run.load_checkpoint()
         if run.status in ("finished", "diverged"):
@@ -86,6 +86,7 @@ def train(
 def _session(config: Configuration, data_dir: str | os.PathLike[str] | None) -> Session:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+<<<<<<< HEAD
     return Session(config, task_of(config, data_dir))
 
 
@@ -97,6 +98,10 @@ def task_of(config: Configuration, data_dir: str | os.PathLike[str] | None = Non
     """
     task = fs.tasks.get(config.task, data_dir, validation=config.validation)
     return task if config.limit_train is None else task.limited(config.limit_train)
+=======
+    task = fs.tasks.get(config.task, data_dir, validation=config.validation, augment=config.augment)
+    return Session(config, task if config.limit_train is None else task.limited(config.limit_train))
+>>>>>>> main
 
 
 def _run(
@@ -107,16 +112,14 @@ def _run(
     with _interrupts() as interrupted:
         while session.sampler.epoch < until:
             for indices in session.sampler:
-                began = time.perf_counter()
                 loss = session.step(indices)
-                session.seconds["train"] += time.perf_counter() - began
-                if not math.isfinite(loss):
-                    return _diverged(session, float(loss))
+                if session.diverged():
+                    return "diverged", _divergence(session, float(loss))
                 row = None
                 if (
                     session.sampler.current.start == 0
                 ):  # before the state is saved: an epoch ends with its row
-                    row = _epoch_row(session)
+                    row = session.epoch_row()
                     run.log_epoch(row)
                 if progress is not None:
                     progress(session, row)
@@ -134,17 +137,8 @@ def _run(
     return "finished", ""
 
 
-def _epoch_row(session: Session) -> dict[str, Any]:
-    began = time.perf_counter()
-    row = session.epoch_row()
-    row |= {"time/train_s": session.seconds["train"], "time/eval_s": time.perf_counter() - began}
-    session.seconds = {"train": 0.0, "eval": 0.0}
-    return row
-
-
-def _diverged(session: Session, loss: float) -> tuple[str, str]:
-    count = session.sampler.current.step
-    return "diverged", f"the loss became {loss} at step {count - 1}, in epoch {session.sampler.epoch}"
+def _divergence(session: Session, loss: float) -> str:
+    return f"the loss became {loss} at step {session.done.step}, in epoch {session.done.epoch + 1}"
 
 
 @contextmanager

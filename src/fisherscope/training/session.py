@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
-import random
+import math
+import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import fisherscope as fs
+<<<<<<< HEAD
 from fisherscope.sampler import micro_batches
+=======
+from fisherscope.training import randomness
+>>>>>>> main
 from fisherscope.training.configuration import Configuration, ConfigurationError
+from fisherscope.training.optimizer import optimizer
 
 _TRAINING_SCORED = 2000
 """Training samples whose loss and error are taken after an epoch, in eval mode, as validation's are."""
+_LOOK_EVERY = 50
+"""Steps, on a GPU, from one look at the loss to the next."""
 
 
 class Session:
@@ -29,20 +37,26 @@ class Session:
     """
 
     def __init__(self, config: Configuration, task: fs.tasks.Task) -> None:
-        self.config, self.task = config, task
+        self.config = config
         self.device = _device(config.device)
+        self.task = task.to(self.device)
+        self.scored = self.task.limited(min(_TRAINING_SCORED, len(task.train)))
         policy = config.policy_of()
         if config.batch_size > len(task.train):
             raise ConfigurationError(
                 f"training {task.name}: batches of {config.batch_size} from {len(task.train)} samples; "
                 "choose a smaller batch size, or more data (--limit-train)"
             )
+<<<<<<< HEAD
         config.check_policy(policy, len(task.train))
         torch.manual_seed(config.seed)
         random.seed(config.seed)
+=======
+        randomness.seed(config.seed)
+>>>>>>> main
         self.model: nn.Module = task.model().to(self.device)
         self.step_model = torch.compile(self.model) if config.compile else self.model
-        self.optimizer = _optimizer(config, self.model)
+        self.optimizer = optimizer(config, self.model)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.sampler = fs.DynamicBatchSampler(len(task.train), policy, seed=config.seed)
         self.sampler.attach(self.optimizer)
@@ -59,16 +73,19 @@ class Session:
         )
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.samples = 0
+<<<<<<< HEAD
         self.seconds = {"train": 0.0, "eval": 0.0}
         self.decisions: list[str] = []  # of the epoch, with their reasons
         self._note(self.sampler.current.decision)
+=======
+        self.seconds = {"train": 0.0, "fisher": 0.0}
+        self.done = self.sampler.current  # the batch that was stepped last
+>>>>>>> main
 
     def step(self, indices: list[int]) -> Tensor:
         """One optimizer step on these training samples; gives the batch's loss, detached."""
-        config = self.config
-        batch = self.task.batch(
-            "train", indices, epoch=self.sampler.epoch, seed=config.seed, device=self.device
-        )
+        began, config, self.done = time.perf_counter(), self.config, self.sampler.current
+        batch = self.task.batch("train", indices, epoch=self.done.epoch, seed=config.seed, device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
         if config.measure:
             with self.monitor.observe(batch_size=len(indices)) as seen:
@@ -77,9 +94,17 @@ class Session:
             loss = self._backward(batch)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+<<<<<<< HEAD
         self._note(self.sampler.step(self.monitor.measurement if config.measure else None))
         self.loss_sum += loss * len(indices)
+=======
+        self.sampler.step(self.monitor.measurement)
+        self.loss_sum.add_(loss, alpha=len(indices))
+>>>>>>> main
         self.samples += len(indices)
+        self.seconds["train"] += time.perf_counter() - began
+        if self.monitor.measurement is not None:
+            self.seconds["fisher"] += self.monitor.measurement["time/fisher_s"]
         return loss
 
     def _note(self, decision: fs.policy.Decision) -> None:
@@ -91,6 +116,7 @@ class Session:
             )
 
     def _backward(self, batch: Any) -> Tensor:
+<<<<<<< HEAD
         """Backward over the batch, in parts where it is larger than `micro_batch`; its mean loss."""
         limit = self.config.micro_batch
         if limit is None:
@@ -101,26 +127,57 @@ class Session:
     def _part(self, batch: Any, share: float) -> Tensor:
         half = self.config.precision != "float32"
         with torch.autocast(self.device.type, getattr(torch, self.config.precision), enabled=half):
+=======
+        with self._precision():
+>>>>>>> main
             loss: Tensor = self.task.loss(self.step_model, batch)
         loss = loss if share == 1.0 else share * loss
         self.scaler.scale(loss).backward()
         return loss.detach()
 
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.config.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, getattr(torch, self.config.precision))
+
+    def diverged(self) -> bool:
+        """Whether a loss of this epoch was not finite.
+
+        On a GPU, where looking means waiting, it is looked at now and then and at an epoch's end.
+        """
+        ended = self.sampler.current.start == 0
+        waits = self.device.type != "cpu"
+        if waits and not ended and self.done.step % _LOOK_EVERY:
+            return False
+        return not math.isfinite(self.loss_sum)
+
     def epoch_row(self) -> dict[str, Any]:
         """What the epoch that just ended gave, evaluated on every split; begins the next one's sums."""
+<<<<<<< HEAD
         totals = self.monitor.epoch_end() if self.config.measure else {}
         row = {**totals, "epoch": self.sampler.epoch, "lr": self.optimizer.param_groups[0]["lr"]}
         row["policy/decisions"] = " | ".join(self.decisions)
         self.decisions = []
         row["train/loss_running"] = float(self.loss_sum) / max(self.samples, 1)
         some = self.task.limited(min(_TRAINING_SCORED, len(self.task.train)))
+=======
+        began, done = time.perf_counter(), self.done
+        row = self.monitor.epoch_end() if self.config.measure else {}
+        row |= {"epoch": done.epoch + 1, "step": done.step + 1, "lr": done.decision.lr}
+        row |= {
+            "batch_size": done.decision.batch_size,
+            "train/loss_running": float(self.loss_sum) / self.samples,
+        }
+>>>>>>> main
         for prefix, task, split in (
-            ("train", some, "train"), ("val", self.task, "validation"), ("test", self.task, "test"),
+            ("train", self.scored, "train"), ("val", self.task, "validation"), ("test", self.task, "test"),
         ):  # fmt: skip
             found = task.evaluate(self.model, split, device=self.device)
             row |= {f"{prefix}/loss": found.loss, **{f"{prefix}/{k}": v for k, v in found.metrics.items()}}
+        row |= {f"time/{name}_s": seconds for name, seconds in self.seconds.items()}
+        row["time/eval_s"] = time.perf_counter() - began
         self.loss_sum.zero_()
-        self.samples = 0
+        self.samples, self.seconds = 0, dict.fromkeys(self.seconds, 0.0)
         return row
 
     def outcomes(self) -> dict[str, Any]:
@@ -133,7 +190,6 @@ class Session:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything to go on bit for bit: tensors and plain values."""
-        cuda = self.device.type == "cuda"
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -143,12 +199,16 @@ class Session:
             "loss_sum": self.loss_sum,
             "samples": self.samples,
             "seconds": dict(self.seconds),
+<<<<<<< HEAD
             "decisions": list(self.decisions),
             "random": {
                 "torch": torch.get_rng_state(),
                 "cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
                 "python": random.getstate(),
             },
+=======
+            "random": randomness.state(self.device),
+>>>>>>> main
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -161,11 +221,15 @@ class Session:
             self.monitor.load_state_dict(state["monitor"])
         self.loss_sum.copy_(state["loss_sum"])
         self.samples, self.seconds = state["samples"], dict(state["seconds"])
+<<<<<<< HEAD
         self.decisions = list(state["decisions"])
         torch.set_rng_state(state["random"]["torch"])
         if state["random"]["cuda"] is not None:
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
         random.setstate(state["random"]["python"])
+=======
+        randomness.restore(state["random"], self.device)
+>>>>>>> main
 
 
 def _device(name: str) -> torch.device:
@@ -177,27 +241,3 @@ def _device(name: str) -> torch.device:
             f"device {name!r}: {str(error).splitlines()[0]}; expected cpu, or cuda with a GPU"
         ) from error
     return device
-
-
-def _optimizer(config: Configuration, model: nn.Module) -> torch.optim.Optimizer:
-    """An optimizer of torch.optim by name, with those of our settings that it takes."""
-    known = {
-        name.lower(): kind
-        for name, kind in vars(torch.optim).items()
-        if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)
-    }
-    kind = known.get(config.optimizer.lower())
-    if kind is None or kind is torch.optim.Optimizer:
-        names = ", ".join(sorted(k.__name__ for k in known.values() if k is not torch.optim.Optimizer))
-        raise ConfigurationError(f"optimizer {config.optimizer!r}: torch.optim has {names}")
-    takes = inspect.signature(kind).parameters
-    settings: dict[str, Any] = {
-        "lr": config.lr,
-        "momentum": config.momentum,
-        "weight_decay": config.weight_decay,
-    }
-    settings |= {"nesterov": config.nesterov and config.momentum > 0} if kind is torch.optim.SGD else {}
-    made: torch.optim.Optimizer = kind(
-        model.parameters(), **{name: value for name, value in settings.items() if name in takes}
-    )
-    return made

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from fisherscope.gram.columns import Columns
+from fisherscope.gram.errors import NotSplittableError
 from fisherscope.gram.grouping import Grouping, Layout
 
 
@@ -40,6 +41,7 @@ class Call:
     chained_outputs: bool = False  # one output is computed from another, each by a node of its own
     outputs: list[Tensor] | None = None  # what the call gave, where its rule compares with it
     noticed: tuple[Tensor, ...] = ()  # what the rule took from the call right after it
+    shared: bool = False  # a term of parameters alone added to the loss
     released: bool = False
 
     def release(self) -> None:
@@ -49,6 +51,19 @@ class Call:
     @property
     def samples(self) -> int:
         return self.grouping.samples
+
+    def grouping_of(self, output: int) -> Grouping:
+        """The grouping of one of several outputs.
+
+        Raises:
+            NotSplittableError: That output does not carry the samples.
+        """
+        if output == 0:
+            return self.grouping
+        layout = self.layouts.get(f"out.{output}")
+        if layout is None:
+            raise NotSplittableError(f"its output {output} does not carry the samples")
+        return Grouping(self.samples, layout)
 
     def split(self, tensor: Tensor) -> Tensor:
         """A tensor laid out as the output is, as (n, k, *its other dimensions)."""

@@ -73,17 +73,15 @@ def _weight_columns(
     per_group = shape[0] // groups
 
     def form(start: int, stop: int, dtype: torch.dtype) -> Tensor:
-        first, last = start // per_group, -(-stop // per_group)
-        if groups > 1 and (start % per_group or stop % per_group):  # whole groups, then the rows asked for
-            inner = form(first * per_group, last * per_group, dtype)
-            return inner[:, start - first * per_group : stop - first * per_group]
-        chosen = rows_of[:, :, start:stop]
+        first, last = start // per_group, -(-stop // per_group)  # whole groups, then the rows asked for
+        begin, end = (first * per_group, last * per_group) if groups > 1 else (start, stop)
+        chosen = rows_of[:, :, begin:end]
         width = whole.shape[2] // groups
         other = whole if groups == 1 else whole[:, :, first * width : last * width]
         inputs, outputs = (chosen, other) if transposed else (other, chosen)
-        size = (stop - start, *shape[1:])
+        size = (end - begin, *shape[1:])
         formed = _per_sample(inputs, outputs, size, settings, last - first, transposed, dtype)
-        return formed.reshape(n, stop - start, -1)
+        return formed.reshape(n, end - begin, -1)[:, start - begin : stop - begin]
 
     positions = (x if transposed else d)[0, :, 0].numel()
     return Computed(form, n, shape, like=d, factors=(x, d), terms=n * positions)

@@ -1,4 +1,7 @@
-"""The rule of last resort: the call again, sample by sample. Exact, slow, named in the report."""
+"""The rule of last resort: the call again, sample by sample, or whole with all samples but one masked.
+
+Exact, slow, named in the report.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from torch import Tensor
 from fisherscope.gram.columns import Columns, Dense
 from fisherscope.gram.errors import NotSplittableError
 from fisherscope.gram.grouping import Layout
-from fisherscope.gram.interception import call_name
+from fisherscope.gram.interception import call_name, results
 from fisherscope.gram.rules import Call, Rule, register
 from fisherscope.gram.sources import tensors_in
 
@@ -19,6 +22,11 @@ _TOLERANCE = 1e3  # roundings by which a sample alone may miss what it gave in t
 
 def replayed(call: Call, changed: dict[str, Tensor]) -> Tensor:
     """The call's output again, with some arguments changed and the same random numbers."""
+    out: Tensor = _run(call, changed)
+    return out
+
+
+def _run(call: Call, changed: dict[str, Tensor]) -> Any:
     values = _placed(call.values, {**call.parameters, **changed})
     names = list(values)
     args = [values[name] for name in names[: call.positional]]
@@ -26,8 +34,15 @@ def replayed(call: Call, changed: dict[str, Tensor]) -> Tensor:
     with torch.enable_grad(), torch.random.fork_rng(devices=[], enabled=call.random_state is not None):
         if call.random_state is not None:
             torch.set_rng_state(call.random_state)
-        out: Tensor = call.function(*args, **kwargs)
-    return out
+        return call.function(*args, **kwargs)
+
+
+def gradients_of(call: Call, gradient: Tensor) -> list[Tensor | None]:
+    """The gradients of the call's parameters, all samples together, from the call once more."""
+    leaves = _leaves(call)
+    return list(
+        torch.autograd.grad(replayed(call, leaves), list(leaves.values()), gradient, allow_unused=True)
+    )
 
 
 def _placed(values: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -44,35 +59,106 @@ def _placed(values: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any
     return placed
 
 
-def replay(call: Call, gradient: Tensor) -> dict[str, Columns]:
-    """Each sample's part of the inputs goes through the function alone, and is differentiated.
+def replay(call: Call, gradient: Any) -> dict[str, Columns]:
+    """Each sample's part of the inputs through the function alone; where that gives something else, masked.
+
+    `gradient` is that of the one output, or a list of all outputs' (None: unused).
 
     Raises:
-        NotSplittableError: the function gives something else for a sample than it gave in the batch.
+        NotSplittableError: The function, run again, gives something else than it gave.
     """
-    names = list(call.parameters)
-    shares: dict[str, list[Tensor]] = {name: [] for name in names}
+    gradients = [gradient] if isinstance(gradient, Tensor) else list(gradient)
+    try:
+        shares = None if call.grouping.rows is not None else _apart(call, gradients)
+    except RuntimeError:  # a shape among its arguments, say, is that of the batch
+        shares = None
+    if shares is None:
+        shares = _masked(call, gradients)
+    return {
+        name: Dense(torch.stack(rows).flatten(1), call.parameters[name].shape)
+        for name, rows in shares.items()
+    }
+
+
+def _apart(call: Call, gradients: list[Tensor | None]) -> dict[str, list[Tensor]] | None:
+    """Parameters' gradients sample by sample; None if one alone gives another output than in the batch."""
+    shares: dict[str, list[Tensor]] = {name: [] for name in call.parameters}
     for sample in range(call.samples):
-        leaves = {name: value.detach().clone().requires_grad_() for name, value in call.parameters.items()}
+        leaves = _leaves(call)
         part = {
             name: _part(value, call.layouts[name], sample, call.samples)
             for name, value in tensors_in(call.values)
-            if name in call.layouts
+            if name in call.layouts and name not in leaves
         }
-        out = replayed(_out_of_place(call, part), {**part, **leaves})
-        wanted = _part(gradient, call.grouping.layout, sample, call.samples)
-        if not isinstance(out, Tensor) or out.shape != wanted.shape or not _same(call, out, sample):
-            raise NotSplittableError("one sample alone gives another output than it gave in the batch")
-        grads = torch.autograd.grad(out, list(leaves.values()), wanted, allow_unused=True)
-        for name, share in zip(names, grads, strict=True):
-            shares[name].append(torch.zeros_like(call.parameters[name]) if share is None else share)
-    return {name: Dense(torch.stack(shares[name]).flatten(1), call.parameters[name].shape) for name in names}
+        outs = results(call.name, _run(_out_of_place(call, part), {**part, **leaves}), (part.get("input"),))
+        wanted = [
+            None if g is None else _part(g, call.grouping_of(k).layout, sample, call.samples)
+            for k, g in enumerate(gradients)
+        ]
+        if not _fit(outs, wanted) or not _same(call, outs, wanted, sample):
+            return None
+        _add(shares, outs, leaves, wanted)
+    return shares
 
 
-def _same(call: Call, out: Tensor, sample: int) -> bool:
-    if call.outputs is None:
-        return True
-    recorded = _part(call.outputs[0], call.grouping.layout, sample, call.samples)
+def _masked(call: Call, gradients: list[Tensor | None]) -> dict[str, list[Tensor]]:
+    """The whole call once more, differentiated once a sample with the gradient of its rows alone."""
+    leaves = _leaves(call)
+    inputs = {name: value.clone() for name, value in tensors_in(call.values) if name not in leaves}
+    outs = results(call.name, _run(call, {**inputs, **leaves}), (inputs.get("input"),))
+    recorded = call.outputs or []
+    if not _fit(outs, gradients) or not all(
+        _equal(out, before)
+        for out, before, g in zip(outs, recorded, gradients, strict=False)
+        if g is not None
+    ):
+        raise NotSplittableError("run again it gives another output than it gave")
+    shares: dict[str, list[Tensor]] = {name: [] for name in call.parameters}
+    for sample in range(call.samples):
+        masked = [
+            None if g is None else g * call.grouping_of(k).mask(sample, g) for k, g in enumerate(gradients)
+        ]
+        _add(shares, outs, leaves, masked)
+    return shares
+
+
+def _leaves(call: Call) -> dict[str, Tensor]:
+    return {name: value.detach().clone().requires_grad_() for name, value in call.parameters.items()}
+
+
+def _add(
+    shares: dict[str, list[Tensor]],
+    outs: list[Tensor],
+    leaves: dict[str, Tensor],
+    wanted: list[Tensor | None],
+) -> None:
+    used = [(out, g) for out, g in zip(outs, wanted, strict=False) if g is not None and out.requires_grad]
+    grads = torch.autograd.grad(
+        [out for out, _ in used],
+        list(leaves.values()),
+        [g for _, g in used],
+        retain_graph=True,
+        allow_unused=True,
+    )
+    for (name, leaf), share in zip(leaves.items(), grads, strict=True):
+        shares[name].append(torch.zeros_like(leaf) if share is None else share)
+
+
+def _fit(outs: list[Tensor], gradients: list[Tensor | None]) -> bool:
+    return len(outs) >= len(gradients) and all(
+        g is None or out.shape == g.shape for out, g in zip(outs, gradients, strict=False)
+    )
+
+
+def _same(call: Call, outs: list[Tensor], wanted: list[Tensor | None], sample: int) -> bool:
+    return all(
+        _equal(out, _part(before, call.grouping_of(k).layout, sample, call.samples))
+        for k, (out, before, g) in enumerate(zip(outs, call.outputs or [], wanted, strict=False))
+        if g is not None
+    )
+
+
+def _equal(out: Tensor, recorded: Tensor) -> bool:
     eps = torch.finfo(out.dtype).eps
     return float((out.detach() - recorded).norm()) <= _TOLERANCE * eps * (float(recorded.norm()) + 1)
 

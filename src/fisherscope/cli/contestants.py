@@ -1,0 +1,186 @@
+"""What `fisherscope bench` times: networks, and one training step in each way of measuring it."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Step = Callable[[], object]
+EVERY = 50
+"""Steps between the measurements of monitored training."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, the shape of one sample, the batch size, and in how many turns each mode is timed."""
+
+    network: str
+    shape: tuple[int, ...]
+    batch_size: int
+    turns: int
+    other_tools: int = 0
+    """Turns in which torch.func and Opacus take part too."""
+
+
+CASES = {
+    "mlp-128": Case("mlp", (1, 32, 32), 128, 100, 10),
+    "resnet8-128": Case("resnet8", (1, 32, 32), 128, 15, 5),
+    "resnet110-128": Case("resnet110", (3, 32, 32), 128, 4),  # per-sample gradients held whole: 0.9 GB
+    "resnet110-32": Case("resnet110", (3, 32, 32), 32, 8, 2),
+    "gpt2-8": Case("gpt2", (128,), 8, 3),
+    "monitored-mlp-128": Case("mlp", (1, 32, 32), 128, 15),
+    "monitored-resnet8-128": Case("resnet8", (1, 32, 32), 128, 3),
+}
+MODES = ("plain", "neutral", "fused")
+
+
+class Bench:
+    """One network with a batch and an optimizer, and its training step in several modes."""
+
+    def __init__(self, case: Case, device: str) -> None:
+        import torch
+
+        torch.manual_seed(0)
+        self.case, self.device = case, device
+        self.model = _network(case).to(device).train()
+        self.optimizer = _optimizer(self.model)
+        self.x, self.y = (part.to(device) for part in _batch(case))
+
+    def steps(self) -> tuple[dict[str, Step], dict[str, str]]:
+        """A training step of each mode, and why another tool does not take the network."""
+        steps: dict[str, Step] = {
+            "plain": self.plain,
+            "neutral": lambda: self.measured(fused=False),
+            "fused": lambda: self.measured(fused=True),
+        }
+        refused: dict[str, str] = {}
+        if self.case.other_tools:
+            steps["func"] = self.with_func
+            try:
+                steps["opacus"] = self.with_opacus()
+            except Exception as error:  # noqa: BLE001  (whatever another tool raises on a model it does not take)
+                refused["opacus"] = f"{type(error).__name__}: {str(error)[:200]}"
+        return steps, refused
+
+    def training(self) -> dict[str, Step]:
+        """`EVERY` training steps: plain, and watched by a monitor that measures one of them."""
+        import fisherscope as fs
+
+        monitor = fs.Monitor(self.model, self.optimizer, every=EVERY)
+
+        def plain() -> None:
+            for _ in range(EVERY):
+                self.plain()
+
+        def monitored() -> None:
+            for _ in range(EVERY):
+                self.optimizer.zero_grad()
+                with monitor.observe():
+                    self.loss(self.model).backward()
+                self.optimizer.step()
+            wait(self.device)
+
+        return {"plain": plain, "monitored": monitored}
+
+    def loss(self, model: "nn.Module") -> "Tensor":
+        """Mean cross-entropy of the batch."""
+        from torch.nn import functional as F
+
+        out = model(self.x)
+        if self.case.network == "gpt2":  # the next token
+            return F.cross_entropy(out.logits[:, :-1].flatten(0, 1), self.y[:, 1:].flatten())
+        return F.cross_entropy(out, self.y)
+
+    def plain(self) -> None:
+        """A training step."""
+        self.optimizer.zero_grad()
+        self.loss(self.model).backward()
+        self.optimizer.step()
+        wait(self.device)
+
+    def measured(self, fused: bool) -> None:
+        """A training step with its Gram and eigenvalues."""
+        import fisherscope as fs
+
+        self.optimizer.zero_grad()
+        with fs.record_gram(self.model, fused=fused) as record:
+            self.loss(self.model).backward()
+        fs.spectrum(record.gram, record.entry_error)
+        self.optimizer.step()
+        wait(self.device)
+
+    def with_func(self) -> None:
+        """A plain step, then a pass of torch.func, where BatchNorm has to take its running statistics."""
+        import torch
+        from torch.func import functional_call, grad, vmap
+        from torch.nn import functional as F
+
+        self.plain()
+        self.model.eval()
+        parameters = {name: p.detach() for name, p in self.model.named_parameters()}
+        buffers = dict(self.model.named_buffers())
+
+        def loss(own: Any, image: Any, label: Any) -> Any:
+            return F.cross_entropy(functional_call(self.model, (own, buffers), (image[None],)), label[None])
+
+        columns = vmap(grad(loss), (None, 0, 0))(parameters, self.x, self.y)
+        torch.linalg.eigvalsh(sum(c.flatten(1).double() @ c.flatten(1).double().T for c in columns.values()))
+        self.model.train()
+        wait(self.device)
+
+    def with_opacus(self) -> Step:
+        """A step with per-sample gradients by Opacus, which refuses BatchNorm in training mode."""
+        import torch
+        from opacus import GradSampleModule
+
+        own = GradSampleModule(copy.deepcopy(self.model), loss_reduction="mean")
+        optimizer = _optimizer(own)
+
+        def step() -> None:
+            optimizer.zero_grad()
+            self.loss(own).backward()
+            columns = [p.grad_sample.flatten(1).double() for p in own.parameters()]
+            torch.linalg.eigvalsh(sum(c @ c.T for c in columns))
+            optimizer.step()
+            for p in own.parameters():
+                p.grad_sample = None
+            wait(self.device)
+
+        return step
+
+
+def wait(device: str) -> None:
+    """Until the accelerator has done what it was given."""
+    import torch
+
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def _network(case: Case) -> "nn.Module":
+    from fisherscope.tasks import models
+
+    if case.network != "gpt2":
+        return models.build(case.network, case.shape[0], 10, case.shape[1])
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(n_embd=512, n_layer=8, n_head=8, n_positions=case.shape[0], use_cache=False)
+    return GPT2LMHeadModel(config)  # 51 million parameters, the head tied to the embedding
+
+
+def _optimizer(model: "nn.Module") -> Any:
+    import torch
+
+    return torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, nesterov=True, weight_decay=1e-4)
+
+
+def _batch(case: Case) -> "tuple[Tensor, Tensor]":
+    import torch
+
+    if case.network == "gpt2":
+        tokens = torch.randint(0, 50257, (case.batch_size, *case.shape))
+        return tokens, tokens
+    return torch.randn(case.batch_size, *case.shape), torch.randint(0, 10, (case.batch_size,))

@@ -1,0 +1,138 @@
+"""`examine`: is the Gram of this model and batch exact, what does it cover, what does it cost?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from fisherscope.eigenvalues import spectrum
+from fisherscope.examination.cost import Cost, cost
+from fisherscope.examination.proof import Proof, alone, in_training
+from fisherscope.examination.warning import neutral, remarks_of, warnings_of
+from fisherscope.gram import Coverage, GramRecord, record_gram
+from fisherscope.tasks import Subject, subject_of
+
+LOOPED = 32
+"""Samples that the loops are made over at most: they take a backward pass each."""
+SECONDS = 6.0
+"""Time that is spent on the cost of a step."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was found; `str` of it is the report."""
+
+    name: str
+    batch_size: int
+    parameters: int
+    coverage: list[Coverage]
+    proofs: list[Proof]
+    neutrality: str
+    warnings: list[str]
+    remarks: list[str]
+    cond: float | None
+    accuracy: float | None
+    cost: Cost
+
+    @property
+    def exact(self) -> bool:
+        """Whether every comparison that could be made agrees, one could, and every parameter is covered."""
+        made = [proof for proof in self.proofs if proof.error is not None]
+        complete = not any(row.rule == "left out" for row in self.coverage)
+        return bool(made) and complete and all(proof.exact for proof in made)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "name": self.name, "exact": self.exact, "batch_size": self.batch_size,
+            "parameters": self.parameters,
+            "coverage": [
+                {"parameter": row.parameter, "rule": row.rule, "count": row.count, "measured": row.measured}
+                for row in self.coverage
+            ],
+            "proofs": [proof.as_dict() for proof in self.proofs], "neutrality": self.neutrality,
+            "warnings": self.warnings, "remarks": self.remarks, "cond": self.cond, "accuracy": self.accuracy,
+            "cost": self.cost.as_dict(),
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        from fisherscope.examination.text import report
+
+        return report(self)
+
+
+def examine(
+    subject: Subject | nn.Module, loss: Any = None, batch: Any = None, *, batch_size: int | None = None,
+    seconds: float = SECONDS, **record: Any,
+) -> Examination:  # fmt: skip
+    """Prove the Gram of a model on its own batch, and say what it covers and costs.
+
+    Args:
+        subject: From `fs.tasks.subject(name)`; or a model, with its loss and a batch.
+        loss: (model, batch) → scalar, and what else `fs.tasks.subject_of` takes.
+        batch: One batch.
+        batch_size: To draw where the subject has a data set; 32 by default.
+        seconds: Time to spend on the cost of a step.
+        record: Arguments of `record_gram`, where a model is given.
+
+    Raises:
+        GramError: Nothing can be measured: which dimension holds the samples can't be told, say.
+        TaskError: The arguments are no model, loss and batch.
+
+    Cost: a few backward passes for each of 32 samples at most, in float64, and `seconds`. Everything runs on
+    copies: the model that was given stays as it is.
+    """
+    if not isinstance(subject, Subject):
+        subject = subject_of(subject, loss, batch=batch, record=record)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return _examined(subject, batch_size, seconds)
+
+
+def _examined(subject: Subject, batch_size: int | None, seconds: float) -> Examination:
+    whole = subject.batch(batch_size)
+    model, record = _recorded(subject, whole)
+    read = spectrum(record.gram, record.entry_error) if record.measured else None
+    size = record.batch_size or subject.given_size or batch_size or LOOPED
+    proofs = []
+    for looped in _sizes(subject, whole, size):
+        batch, larger, parts = _parts(subject, looped)
+        proofs.append(alone(subject, batch, parts))
+        proofs.append(in_training(subject, batch, larger, parts[0], looped))
+    return Examination(
+        subject.name, size, sum(p.numel() for p in model.parameters() if p.requires_grad),
+        record.coverage, proofs, neutral(subject, whole), warnings_of(subject, model, record, read),
+        remarks_of(model), None if read is None else read.cond, None if read is None else read.accuracy,
+        cost(subject, whole, size, seconds),
+    )  # fmt: skip
+
+
+def _recorded(subject: Subject, batch: Any) -> tuple[nn.Module, GramRecord]:
+    """The model after one measured step, training mode as it came, what can't be split left out."""
+    model = subject.make()
+    with record_gram(model, **{**subject.options, "strict": False}) as record:
+        subject.loss(model, batch).backward()
+    if not record.measured:
+        with record_gram(model, **subject.options) as record:  # raises what stands in the way
+            subject.loss(model, batch).backward()
+    return model, record
+
+
+def _sizes(subject: Subject, batch: Any, size: int) -> list[int]:
+    """The batch's own size, up to a limit, and one that equals another dimension of the inputs."""
+    first = min(size, LOOPED)
+    shapes = [tuple(t.shape) for t in pytree.tree_leaves(batch) if isinstance(t, Tensor)]
+    others = {d for shape in shapes for d in shape if 1 < d <= LOOPED and d != first}
+    weights = {d for p in subject.make().parameters() for d in p.shape if 1 < d <= LOOPED and d != first}
+    return [first, *sorted(others or weights)[-1:]]
+
+
+def _parts(subject: Subject, size: int) -> tuple[Any, Any, list[Any]]:
+    """A batch, one with a sample more, and its samples one by one."""
+    numbers = torch.arange(size + 1) % subject.source.samples
+    take = subject.source.take
+    return take(numbers[:size]), take(numbers), [take(numbers[k : k + 1]) for k in range(size)]

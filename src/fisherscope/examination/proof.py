@@ -1,0 +1,151 @@
+"""The Gram of a user's model and batch against a loop over the samples, in float64, on copies."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from fisherscope.examination.masking import UncheckableError, path_columns
+from fisherscope.gram import NotSplittableError, record_gram
+from fisherscope.tasks import Subject
+
+EXACT = 1e-9
+"""Relative Frobenius error that is rounding where everything runs in float64."""
+SINGLE = 1e-4
+"""The same where something runs in float32."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One comparison: how it was made, at which batch size, and how far apart the two Grams are."""
+
+    way: str
+    batch_size: int
+    error: float | None  # |F̃ − JJᵀ|/|JJᵀ|, Frobenius
+    allowed: float
+    note: str = ""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the two agree; one that could not be made proves nothing."""
+        return self.error is not None and self.error <= self.allowed
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "way": self.way, "batch_size": self.batch_size, "error": self.error, "allowed": self.allowed,
+            "exact": self.exact, "note": self.note,
+        }  # fmt: skip
+
+
+def alone(subject: Subject, batch: Any, samples: list[Any]) -> Proof:
+    """Each sample through the model alone, in eval mode: no part of the recorder is in it.
+
+    Where the loss weighs samples (a mean over tokens, class weights), columns may differ by one factor each.
+    """
+    way, size = "each sample alone, in eval mode", len(samples)
+    try:
+        model, wide, allowed = _wide(subject, batch, training=False)
+        gram = _measured(subject, model, wide)
+        columns = torch.stack([_gradient(subject, model, _as(part, wide)) for part in samples])
+    except Exception as error:  # noqa: BLE001  (whatever the user's model raises)
+        return _unmade(way, size, error)
+    wanted = columns @ columns.T
+    miss, note = _apart(gram, wanted), ""
+    if miss > allowed:
+        factors = (gram.diagonal() / wanted.diagonal().clamp_min(1e-300)).sqrt()
+        weighed = _apart(gram, wanted * factors.outer(factors))
+        if weighed <= allowed:
+            miss, note = weighed, f"the loss weighs samples, by {factors.min():.3g} to {factors.max():.3g}"
+    return Proof(way, size, miss, allowed, note)
+
+
+def in_training(subject: Subject, batch: Any, larger: Any, first: Any, size: int) -> Proof:
+    """Each sample's share of this step's gradient, in training mode, through BatchNorm and dropout."""
+    way = "each sample's share, in training mode"
+    try:
+        model, wide, allowed = _wide(subject, batch, training=True)
+        state = torch.get_rng_state()
+        gram = _measured(subject, model, wide)
+        torch.set_rng_state(state)
+        columns = path_columns(
+            copy.deepcopy(model), subject.loss, wide, _as(larger, wide), _as(first, wide), size
+        ).double()
+    except Exception as error:  # noqa: BLE001  (as above)
+        return _unmade(way, size, error)
+    columns = columns * (size if subject.reduction == "mean" else 1)
+    return Proof(way, size, _apart(gram, columns @ columns.T), allowed)
+
+
+def _unmade(way: str, size: int, error: Exception) -> Proof:
+    if isinstance(error, NotSplittableError):
+        why = "some parameters can't be split by sample (see the warnings)"
+    elif isinstance(error, UncheckableError):
+        why = str(error)
+    else:
+        why = f"{type(error).__name__}: {str(error)[:300]}"
+    return Proof(way, size, None, EXACT, f"could not be made: {why}")
+
+
+def _wide(subject: Subject, batch: Any, training: bool) -> tuple[nn.Module, Any, float]:
+    """A copy of the model and the batch in float64, or as they are where that does not run."""
+    made = subject.make()
+    for dtype, allowed in ((torch.float64, EXACT), (None, SINGLE)):
+        model = copy.deepcopy(made)
+        model = (model if dtype is None else model.to(dtype)).train(training)
+        wide = batch if dtype is None else _cast(batch)
+        try:
+            with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = subject.loss(model, wide)
+                found.backward()
+        except RuntimeError:
+            if dtype is None:
+                raise
+            continue
+        fresh = copy.deepcopy(made)  # buffers as they were
+        fresh = (fresh if dtype is None else fresh.to(dtype)).train(training)
+        return fresh, wide, SINGLE if found.dtype != torch.float64 else allowed
+    raise AssertionError("the last dtype is the model's own")
+
+
+def _measured(subject: Subject, model: nn.Module, batch: Any) -> Tensor:
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with record_gram(model, **subject.options) as record:
+        subject.loss(model, batch).backward()
+    for name, buffer in model.named_buffers():
+        buffer.data.copy_(buffers[name])
+    model.zero_grad()
+    return record.gram
+
+
+def _gradient(subject: Subject, model: nn.Module, part: Any) -> Tensor:
+    leaves = [p for p in model.parameters() if p.requires_grad]
+    grads = torch.autograd.grad(subject.loss(model, part), leaves, allow_unused=True)
+    flat = [torch.zeros_like(p) if g is None else g.to_dense() for p, g in zip(leaves, grads, strict=True)]
+    return torch.cat([(torch.view_as_real(g) if g.is_complex() else g).flatten().double() for g in flat])
+
+
+def _apart(gram: Tensor, wanted: Tensor) -> float:
+    size = float(wanted.norm())
+    return float((gram - wanted).norm()) / size if size else float(gram.norm())
+
+
+def _cast(batch: Any) -> Any:
+    return pytree.tree_map(lambda t: t.double() if _floats(t) else t, batch)
+
+
+def _as(part: Any, wide: Any) -> Any:
+    """A part of the batch in the dtype that the whole was brought to."""
+    dtypes = {t.dtype for t in pytree.tree_leaves(wide) if _floats(t)}
+    return _cast(part) if torch.float64 in dtypes else part
+
+
+def _floats(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()

@@ -1,0 +1,51 @@
+"""An examination as text."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from fisherscope.examination.cost import SHARE
+from fisherscope.examination.examination import Examination
+
+
+def report(found: Examination) -> str:
+    """The report that `fisherscope doctor` prints."""
+    verdict = "exact" if found.exact else "NOT PROVEN EXACT"
+    lines = [f"{found.name}: the Gram of {found.batch_size} samples is {verdict}", ""]
+    lines += ["Coverage", *_coverage(found), "", "Exactness, in float64"]
+    for proof in found.proofs:
+        if proof.error is None:
+            lines.append(f"  –  B = {proof.batch_size:<4} {proof.way}: {proof.note}")
+            continue
+        mark, note = "✓" if proof.exact else "✗", f" ({proof.note})" if proof.note else ""
+        lines.append(
+            f"  {mark}  B = {proof.batch_size:<4} {proof.way}: relative error {proof.error:.0e}, "
+            f"allowed {proof.allowed:.0e}{note}"
+        )
+    lines.append(f"  A measured step is {found.neutrality}.")
+    if found.cond is not None:
+        bound = "" if found.accuracy is None else f", in error by at most {found.accuracy:.0e} of itself"
+        lines.append(f"  c = {found.cond:.3g}{bound}.")
+    lines += ["", "Warnings", *(f"  ! {text}" for text in found.warnings)] if found.warnings else []
+    lines += ["", "Fine", *(f"  {text}" for text in found.remarks)] if found.remarks else []
+    return "\n".join([*lines, "", "Cost", *_cost(found)])
+
+
+def _coverage(found: Examination) -> list[str]:
+    rules: dict[str, list[int]] = defaultdict(list)
+    for row in found.coverage:
+        rules[row.rule].append(row.count)
+    total = found.parameters or 1
+    return [
+        f"  {sum(counts):>12,}  {sum(counts) / total:7.2%}  {len(counts):>4} parameters  {rule}"
+        for rule, counts in sorted(rules.items(), key=lambda item: -sum(item[1]))
+    ]
+
+
+def _cost(found: Examination) -> list[str]:
+    cost = found.cost
+    return [
+        f"  plain forward and backward: {1e3 * cost.plain_seconds:.1f} ms; measured {cost.neutral_ratio:.2f} "
+        f"×, fused {cost.fused_ratio:.2f} × (medians of {cost.turns} pairs)",
+        f"  fs.Monitor(model, optimizer, every={cost.every}) takes about {SHARE:.0%} of the time",
+    ]

@@ -1,0 +1,56 @@
+"""Figure 1a: the final metric against the batch size, a line a learning rate."""
+
+from __future__ import annotations
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from fisherscope.analysis import AnalysisError
+from fisherscope.analysis.settings import RunsLike, settings_of
+from fisherscope.figures.labels import metric_label, shown_scale
+from fisherscope.figures.plane import finals
+from fisherscope.figures.scales import log_axis, size_axis
+from fisherscope.figures.style import MARKERS, legend, note, ordered_colours, panels, styled
+
+
+def figure_1a(
+    runs: RunsLike, *, metric: str | None = None, task: str | None = None, notes: bool = True
+) -> Figure:
+    """The final metric against |B|, a line a rate, bars of one deviation over seeds.
+
+    Args:
+        runs: From `load_runs`, or a directory.
+        metric: Column of the epochs; by default the validation metric.
+        task: Which, where there are several.
+        notes: Small print below: what was left out, and why.
+
+    Raises:
+        AnalysisError: No setting has finished; it says what is there.
+    """
+    source = settings_of(runs, task=task)
+    name, _ = source.metric(metric)
+    found, told = finals(source, name)
+    found = found.filter(pl.col("fixed") & pl.col("batch_size").is_not_null() & pl.col("lr").is_not_null())
+    if not len(found):
+        raise AnalysisError(
+            f"drawing figure 1a of {source.describe()}: no constant batch size has finished; figures 1d, 5 "
+            "and 6 show schedules"
+        )
+    scale, rates = shown_scale(name), sorted(set(found["lr"].to_list()))
+    with styled():
+        figure, (axes,) = panels(1, 1, (6.4, 4.2))
+        for place, (lr, colour) in enumerate(zip(rates, ordered_colours(len(rates)), strict=True)):
+            line = found.filter(pl.col("lr") == lr).sort("batch_size")
+            spread = [scale * (s or 0.0) for s in line["std"]]
+            axes.errorbar(
+                line["batch_size"].to_list(), [scale * v for v in line["value"]],
+                yerr=spread if any(spread) else None, color=colour, marker=MARKERS[place % len(MARKERS)],
+                capsize=2, elinewidth=0.9, label=f"{lr:g}",
+            )  # fmt: skip
+        size_axis(axes, found["batch_size"].to_list())
+        log_axis(axes, "y", [scale * v for v in found["value"]])
+        axes.set_xlabel("batch size $|B|$")
+        axes.set_ylabel(metric_label(name))
+        legend(figure, axes, title=r"rate $\alpha$")
+        note(figure, told if notes else ())
+    return figure

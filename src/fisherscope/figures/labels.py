@@ -1,0 +1,39 @@
+"""What a measure or a metric is called on an axis, and in what unit it is shown."""
+
+MEASURES = {
+    "fisher/cond_mean": r"$\bar{C}_K$, mean condition number",
+    "fisher/cond_geomean": r"geometric mean of $c_k$",
+    "fisher/cond_median": r"median of $c_k$",
+    "fisher/cond": r"$c_k$, condition number",
+    "fisher/energy_sum": r"$L_K$, summed energy",
+    "fisher/energy": r"$l_k$, energy",
+}
+PARTS = {"train": "training", "val": "validation", "test": "test"}
+RATES = ("error", "accuracy")
+PREFIX = "fisher/"
+
+
+def measure_label(name: str) -> str:
+    """Of an axis: the letter where the paper has one, else the recorded name; for matplotlib."""
+    known = next((MEASURES[n] for n in (name, PREFIX + name) if n in MEASURES), None)
+    if known is not None:
+        return known
+    head, _, rule = name.removeprefix(PREFIX).partition("@")
+    return head.replace("_", " ") + (f" by the rule {rule}" if rule else "")
+
+
+def metric_label(name: str) -> str:
+    """`val/error` → `validation error (%)`."""
+    part, _, kind = name.rpartition("/")
+    words = f"{PARTS.get(part, part)} {kind.replace('_', ' ')}".strip()
+    return f"{words} (%)" if is_rate(name) else words
+
+
+def is_rate(name: str) -> bool:
+    """Whether a metric is a share, shown in per cent."""
+    return name.rpartition("/")[2] in RATES
+
+
+def shown_scale(name: str) -> float:
+    """What a metric is multiplied by to be shown."""
+    return 100.0 if is_rate(name) else 1.0

@@ -1,0 +1,86 @@
+"""Measures of settings against epochs: the mean and the spread over those seeds that can be compared."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from fisherscope.analysis import AnalysisError, Settings
+from fisherscope.analysis.axes import measure
+
+Row = dict[str, object]
+
+
+def broken(source: Settings) -> list[str]:
+    """Settings of which a run diverged or failed."""
+    lost = source.frame.filter(pl.col("status").is_in(["diverged", "failed"]))
+    return sorted(set(lost["setting"].to_list()))
+
+
+def comparable(source: Settings) -> Settings:
+    """Of a setting the finished seeds where there are any, else all that have an epoch.
+
+    A mean over seeds of which some have stopped would jump where they stop.
+    """
+    ended = (pl.col("status") == "finished").any().over("setting")
+    return source.where((pl.col("reached") > 0) & ((pl.col("status") == "finished") | ~ended))
+
+
+def over_seeds(source: Settings, name: str, *, geometric: bool = False) -> pl.DataFrame:
+    """A measure by setting and epoch, as far as all seeds of a setting go.
+
+    Args:
+        source: Of `comparable` runs.
+        name: As `analysis.axes.measure` takes.
+        geometric: Means and deviations of the logarithm (positive measures).
+
+    Returns:
+        `setting, fixed, batch_size, lr, epoch, step, value, low, high, seeds`; low and high are one deviation
+        off the mean, null for one seed.
+    """
+    common = source.frame.with_columns(common=pl.col("reached").min().over("setting"))
+    rows = measure(source, name).join(common, on="run_id").filter(pl.col("epoch") <= pl.col("common"))
+    steps = source.epochs.select("run_id", "epoch", "step")
+    rows = rows.join(steps, on=["run_id", "epoch"], how="left")
+    value = pl.col("value").log() if geometric else pl.col("value")
+    if geometric:
+        rows = rows.filter(pl.col("value") > 0)
+    keys = ("setting", "fixed", "batch_size", "lr", "epoch")
+    found = rows.group_by(keys, maintain_order=True).agg(
+        pl.col("step").mean(), value.mean().alias("value"), value.std().alias("std"), pl.len().alias("seeds")
+    )
+    found = found.with_columns(
+        low=pl.col("value") - pl.col("std"), high=pl.col("value") + pl.col("std")
+    ).drop("std")
+    if geometric:
+        found = found.with_columns(pl.col("value", "low", "high").exp())
+    return found.sort("batch_size", "lr", "setting", "epoch", nulls_last=True)
+
+
+def positions(source: Settings, x: str, y: str) -> pl.DataFrame:
+    """`setting, fixed, batch_size, lr, epoch, x, y, seeds`: the place of every setting at every epoch."""
+    across, up = (over_seeds(source, name, geometric=True) for name in (x, y))
+    joined = across.join(up.select("setting", "epoch", "value"), on=["setting", "epoch"], suffix="_up")
+    return joined.rename({"value": "x", "value_up": "y"}).drop("low", "high", "step")
+
+
+def one_rate(source: Settings, lr: float | None) -> tuple[Settings, float]:
+    """The fixed settings of one learning rate: the given, or that with most batch sizes (then nearest 0.1).
+
+    Raises:
+        AnalysisError: There is no fixed setting, or none at that rate; it names those that are there.
+    """
+    fixed = source.fixed().where(pl.col("lr").is_not_null(), pl.col("batch_size").is_not_null())
+    counts = fixed.frame.group_by("lr").agg(pl.col("batch_size").n_unique().alias("sizes")).sort("lr")
+    if not len(counts):
+        raise AnalysisError(
+            f"drawing a line a batch size of {source.describe()}: no setting has a constant batch size and "
+            "a learning rate; figures 1d, 5 and 6 show schedules"
+        )
+    if lr is None:
+        nearest = (pl.col("lr").log10() + 1).abs()
+        lr = float(counts.sort(pl.col("sizes"), -nearest, descending=True)["lr"][0])
+    chosen = fixed.where((pl.col("lr") - lr).abs() <= 1e-9 * lr)
+    if not len(chosen.frame):
+        there = ", ".join(f"{value:g}" for value in counts["lr"])
+        raise AnalysisError(f"drawing the rate {lr:g} of {source.describe()}: there are {there}")
+    return chosen, lr

@@ -1,0 +1,49 @@
+"""Small HTML for notebooks: a two-column table and a line on logarithmic axes, without a chart library."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+WIDTH, HEIGHT, LEFT, TOP = 170, 84, 42, 18
+
+
+def columns(rows: Mapping[str, str], beside: str = "") -> str:
+    """Names and texts as a table, with something drawn beside it."""
+    cells = "".join(
+        f"<tr><th style='text-align:left'>{escape(name)}</th>"
+        f"<td style='text-align:left'>{escape(text)}</td></tr>"
+        for name, text in rows.items()
+    )
+    return (
+        f"<table><tr><td><table>{cells}</table></td><td style='vertical-align:top'>{beside}</td></tr></table>"
+    )
+
+
+def sketch(places: Sequence[float], values: Sequence[float], title: str) -> str:
+    """A line as inline SVG, values on a logarithmic axis; empty with fewer than two positive finite ones."""
+    seen = [(x, math.log10(y)) for x, y in zip(places, values, strict=True) if math.isfinite(y) and y > 0]
+    if len(seen) < 2:
+        return ""
+    (left, right), (low, high) = (_ends(axis) for axis in zip(*seen, strict=True))
+    points = " ".join(
+        f"{LEFT + (x - left) / (right - left) * WIDTH:.1f},{TOP + (high - y) / (high - low) * HEIGHT:.1f}"
+        for x, y in seen
+    )
+    bottom, text = TOP + HEIGHT, "font-size='10' fill='currentColor'"
+    return (
+        f"<svg width='{LEFT + WIDTH + 14}' height='{bottom + 16}' role='img' aria-label='{escape(title)}'>"
+        f"<text x='{LEFT}' y='11' {text} font-weight='bold'>{escape(title)}</text>"
+        f"<path d='M{LEFT} {TOP}V{bottom}H{LEFT + WIDTH}' fill='none' stroke='#99a'/>"
+        f"<text x='{LEFT - 4}' y='{TOP + 8}' {text} text-anchor='end'>{10**high:.3g}</text>"
+        f"<text x='{LEFT - 4}' y='{bottom}' {text} text-anchor='end'>{10**low:.3g}</text>"
+        f"<text x='{LEFT}' y='{bottom + 13}' {text}>{left:.0f}</text>"
+        f"<text x='{LEFT + WIDTH}' y='{bottom + 13}' {text} text-anchor='end'>{right:.0f}</text>"
+        f"<polyline points='{points}' fill='none' stroke='#0072b2' stroke-width='1.6'/></svg>"
+    )
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)

@@ -1,0 +1,373 @@
+"""What a user may get wrong: a clear error or a recorded diagnosis, and training as if unmeasured."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+import fisherscope as fs
+from fisherscope.gram import AmbiguousBatchError, GramError, GramRecord, IncompleteError, NotSplittableError
+
+
+def mlp() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.2), nn.Linear(6, 3))
+
+
+def samples(n: int = 5) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(1)
+    return torch.randn(n, 4), torch.randint(0, 3, (n,))
+
+
+def step(model: nn.Module, x: Tensor, y: Tensor) -> None:
+    F.cross_entropy(model(x), y).backward()
+
+
+class Called(nn.Module):
+    """A module whose forward is a function of (parts, input)."""
+
+    def __init__(self, function: Callable[..., Tensor], **parts: nn.Module) -> None:
+        super().__init__()
+        self.parts, self.function = nn.ModuleDict(parts), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.parts, x)
+
+
+def state_of(model: nn.Module) -> list[Tensor]:
+    """All that training goes on from."""
+    grads = [torch.zeros(()) if p.grad is None else p.grad for p in model.parameters()]
+    return [
+        *(p.detach().clone() for p in model.parameters()),
+        *model.buffers(),
+        *grads,
+        torch.get_rng_state(),
+    ]
+
+
+def assert_alike(one: list[Tensor], other: list[Tensor]) -> None:
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@contextmanager
+def trained_as_unmeasured(model: nn.Module, train: Callable[[nn.Module], object]) -> Iterator[None]:
+    """Whatever is raised or recorded inside, the step is that of a twin that nobody measures."""
+    twin = copy.deepcopy(model)
+    torch.manual_seed(3)
+    train(twin)
+    wanted = state_of(twin)
+    torch.manual_seed(3)
+    yield
+    assert_alike(state_of(model), wanted)
+    assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())
+    assert not any(p._backward_hooks for p in model.parameters())
+
+
+def test_a_model_without_trainable_parameters() -> None:
+    model = mlp().requires_grad_(False)
+    with pytest.raises(GramError, match=r"no trainable parameter.*requires_grad=True"):
+        fs.record_gram(model)
+
+
+def test_a_choice_that_chooses_nothing() -> None:
+    with pytest.raises(GramError, match=r"chooses none of the 6 trainable parameters \(0.weight"):
+        fs.record_gram(mlp(), parameters="head.*")
+
+
+def test_a_loss_that_is_no_number() -> None:
+    x, y = samples()
+    model = mlp()
+    before = state_of(model)[: len(list(model.parameters()))]
+    with (
+        pytest.raises(GramError, match=r"shape \(5,\); expected one number.*reduction='sum'"),
+        fs.record_gram(model),
+    ):
+        F.cross_entropy(model(x), y, reduction="none").backward()
+    assert all(p.grad is None for p in model.parameters())
+    assert_alike(before, [p.detach() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_backward_not_called(strict: bool) -> None:
+    x, _ = samples()
+    model = mlp()
+    with trained_as_unmeasured(model, lambda m: m(x)):
+        record = recorded(model, lambda m: m(x), strict, GramError, "call loss.backward\\(\\) there")
+    assert record is None or "no backward pass ran" in record.status
+
+
+def recorded(
+    model: nn.Module, train: Callable[[nn.Module], object], strict: bool, kind: type[GramError], words: str,
+    **options: Any,
+) -> GramRecord | None:  # fmt: skip
+    """Measured: raises `kind` where `strict`, else gives the record."""
+    if strict:
+        with pytest.raises(kind, match=words), fs.record_gram(model, **options):
+            train(model)
+        return None
+    with fs.record_gram(model, strict=False, **options) as record:
+        train(model)
+    return record
+
+
+def reentrant() -> nn.Module:
+    return Called(
+        lambda parts, x: parts["head"](checkpoint(parts["body"], parts["first"](x), use_reentrant=True)),
+        first=nn.Linear(4, 4), body=nn.Linear(4, 6), head=nn.Linear(6, 3),
+    )  # fmt: skip
+
+
+def routed() -> nn.Module:
+    def forward(parts: Any, x: Tensor) -> Tensor:
+        chosen, out = parts["gate"](x).argmax(1), x.new_zeros(len(x), 3)
+        for k, name in enumerate(("one", "two")):
+            out[chosen == k] = parts[name](x[chosen == k])
+        return out + parts["gate"](x).sum(1, keepdim=True)
+
+    return Called(forward, gate=nn.Linear(4, 2), one=nn.Linear(4, 3), two=nn.Linear(4, 3))
+
+
+def mixing() -> nn.Module:
+    return Called(
+        lambda parts, x: parts["a"](x) + parts["b"](x.mean(0)), a=nn.Linear(4, 3), b=nn.Linear(4, 3)
+    )
+
+
+@pytest.mark.parametrize("strict", [True, False], ids=["strict", "lenient"])
+@pytest.mark.parametrize(
+    ("make", "kind", "words", "left"),
+    [
+        (reentrant, IncompleteError, "say use_reentrant=False", "parts.body.weight"),
+        (
+            routed,
+            NotSplittableError,
+            "`linear` cannot be split by sample.*semantics='per_loss'",
+            "parts.one.weight",
+        ),
+        (mixing, NotSplittableError, "it mixes the samples", "parts.b.weight"),
+    ],
+    ids=["reentrant checkpointing", "routed to experts", "mean over samples"],
+)
+def test_what_cannot_be_split(
+    make: Callable[[], nn.Module], kind: type[GramError], words: str, left: str, strict: bool
+) -> None:
+    torch.manual_seed(0)
+    model, (x, y) = make(), samples(12)
+    with trained_as_unmeasured(model, lambda m: step(m, x, y)):
+        record = recorded(model, lambda m: step(m, x, y), strict, kind, words)
+    if record is not None:
+        assert record.status.startswith("partial")
+        assert left in {row.parameter for row in record.coverage if row.rule == "left out"}
+        assert any(note.startswith(left) for note in record.notes)
+        assert 0 < record.share_covered < 1
+
+
+def test_what_cannot_be_split_has_a_gram_by_losses() -> None:
+    torch.manual_seed(0)
+    model, (x, y) = routed().double(), samples(12)
+    x = x.double()
+    with fs.record_gram(model, semantics="per_loss") as record:
+        record.backward(F.cross_entropy(model(x), y, reduction="none"))
+    rows = []
+    for k in range(12):
+        model.zero_grad()
+        step(model, x[k : k + 1], y[k : k + 1])
+        rows.append(
+            torch.cat(
+                [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in model.parameters()]
+            )
+        )
+    wanted = torch.stack(rows) @ torch.stack(rows).T
+    assert float((record.gram - wanted).norm() / wanted.norm()) < 1e-12
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_scripted_modules(strict: bool) -> None:
+    x, y = samples()
+    model = nn.Sequential(
+        nn.Linear(4, 6), torch.jit.trace(nn.Linear(6, 6), torch.randn(2, 6)), nn.Linear(6, 3)
+    )
+    train = lambda m: step(m, x, y)  # noqa: E731
+    record = recorded(model, train, strict, NotSplittableError, "scripted module '1'")
+    if record is not None:
+        assert record.status.startswith("partial")
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_a_compiled_model_is_measured_eagerly_and_says_so() -> None:
+    x, y = samples()
+    model = mlp()
+    model.compile()
+    with fs.record_gram(model) as record:
+        step(model, x, y)
+    assert record.status == "ok"
+    assert any("ran eagerly" in note for note in record.notes)
+
+
+def test_under_ddp_it_is_this_ranks_gram_and_says_so(tmp_path: Any) -> None:
+    x, y = samples()
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        plain, model = mlp().eval(), mlp().eval()
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        with fs.record_gram(wrapped) as record:
+            step(wrapped, x, y)
+        with fs.record_gram(plain) as alone:
+            step(plain, x, y)
+    finally:
+        dist.destroy_process_group()
+    assert torch.equal(record.gram, alone.gram)
+    assert any("this rank's samples" in note for note in record.notes)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_batch_of_one_and_of_two_with_several_rows_a_sample(n: int) -> None:
+    """The last batch of an epoch: all rows are one sample's, in whichever order."""
+    torch.manual_seed(0)
+    model = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True).double()
+    x = torch.randn(n, 5, 4).double()
+    with fs.record_gram(model, batch=0) as record:
+        model(x).square().mean().backward()
+    assert record.status == "ok"
+    rows = []
+    for k in range(n):
+        grads = torch.autograd.grad(model(x[k : k + 1]).square().mean(), list(model.parameters()))
+        rows.append(torch.cat([g.flatten() for g in grads]))
+    torch.testing.assert_close(record.gram, torch.stack(rows) @ torch.stack(rows).T)
+
+
+def test_all_gradients_zero() -> None:
+    x, _ = samples()
+    model = mlp()
+    with trained_as_unmeasured(model, lambda m: (m(x) * 0).sum().backward()), fs.record_gram(model) as record:
+        (model(x) * 0).sum().backward()
+    assert record.status.startswith("zero")
+    assert not record.gram.any()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_loss_that_is_not_finite(bad: float, strict: bool) -> None:
+    x, y = samples()
+    x[2, 1] = bad
+    model = mlp()
+    torch.manual_seed(3)
+    with fs.record_gram(model, strict=strict) as record:
+        step(model, x, y)
+    assert record.status.startswith("non-finite")
+    assert not any(p._backward_hooks for p in model.parameters())
+
+
+def test_a_parameter_that_got_no_gradient_is_in_the_coverage() -> None:
+    x, y = samples()
+    model = Called(lambda parts, x: parts["used"](x), used=nn.Linear(4, 3), idle=nn.Linear(3, 3))
+    with trained_as_unmeasured(model, lambda m: step(m, x, y)), fs.record_gram(model) as record:
+        step(model, x, y)
+    assert record.status == "ok"
+    assert {row.parameter: row.rule for row in record.coverage}["parts.idle.weight"] == "no gradient"
+
+
+def test_an_ambiguous_batch_dimension() -> None:
+    model, x = nn.Linear(4, 4), torch.randn(5, 5, 4)
+    with pytest.raises(AmbiguousBatchError, match=r"dimensions 0 and 1 both.*batch=0"), fs.record_gram(model):
+        model(x).square().mean().backward()
+    with fs.record_gram(model, batch=1) as record:
+        model(x).square().mean().backward()
+    assert record.batch_size == 5
+
+
+def test_nested_and_reused_recorders() -> None:
+    x, y = samples()
+    model = mlp()
+    measuring = fs.record_gram(model)
+    with measuring as record:
+        with pytest.raises(GramError, match="still open"), fs.record_gram(model):
+            pass
+        step(model, x, y)
+    assert record.status == "ok"
+    with pytest.raises(GramError, match="used before"), measuring:
+        pass
+
+
+def test_an_exception_inside_passes_and_leaves_nothing_behind() -> None:
+    x, _ = samples()
+    model = mlp()
+
+    def fails(m: nn.Module) -> None:
+        m(x)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), fs.record_gram(model) as record:
+        fails(model)
+    assert "ended with ZeroDivisionError" in record.status
+    assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())
+    assert torch.autograd.Function.apply.__func__.__module__ == "torch.autograd.function"
+    with fs.record_gram(model) as again:
+        step(model, *samples())
+    assert again.status == "ok"
+
+
+def test_a_model_that_changes_meanwhile_is_noted() -> None:
+    x, y = samples()
+    model = mlp()
+    with fs.record_gram(model) as record:
+        step(model, x, y)
+        model.double()
+    assert any("moved or converted" in note for note in record.notes)
+    model = mlp()
+    with fs.record_gram(model) as record:
+        step(model, x, y)
+        model[0] = nn.Linear(4, 6)
+    assert any("replaced" in note for note in record.notes)
+
+
+def test_an_unknown_word_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(GramError, match="expected one of 'mean', 'sum'"):
+        fs.record_gram(mlp(), reduction="average")  # type: ignore[arg-type]
+
+
+def test_a_second_backward_unannounced() -> None:
+    x, y = samples()
+    model = mlp().eval()
+
+    def twice(m: nn.Module) -> None:
+        step(m, x, y)
+        step(m, x, y)
+
+    with trained_as_unmeasured(model, twice):
+        recorded(model, twice, True, IncompleteError, "accumulate=True")
+
+
+def test_columns_kept_between_passes_obey_the_budget() -> None:
+    x, y = samples()
+    model = mlp().eval()
+    with (
+        pytest.raises(GramError, match="over memory_budget=64"),
+        fs.record_gram(model, accumulate=True, memory_budget=64),
+    ):
+        step(model, x, y)
+
+
+def test_whatever_fails_in_a_rule_the_step_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fisherscope.gram.rules import affine
+
+    def broken(*_: object) -> None:
+        raise IndexError("off by one")
+
+    monkeypatch.setattr(affine, "positions", broken)
+    x, y = samples()
+    for fused in (False, True):
+        model = mlp()
+        with trained_as_unmeasured(model, lambda m: step(m, x, y)):
+            record = recorded(model, lambda m: step(m, x, y), False, GramError, "", fused=fused)
+        assert record is not None
+        assert any("IndexError: off by one" in note for note in record.notes)

@@ -1,0 +1,150 @@
+"""`doctor` and `examine`: proof where the Gram is exact, a verdict where it is not, lines to write."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import fisherscope as fs
+from fisherscope.cli.doctor import doctor
+from fisherscope.examination.masking import path_columns
+from fisherscope.gram.rules import normalization
+
+FACTORIES = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+def cross_entropy(model, batch):
+    return F.cross_entropy(model(batch[0]), batch[1])
+def mlp():
+    body = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.3), nn.Linear(6, 3))
+    return body, cross_entropy, (torch.randn(9, 4), torch.randint(0, 3, (9,)))
+class Routed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gate, self.experts = nn.Linear(4, 2), nn.ModuleList([nn.Linear(4, 3), nn.Linear(4, 3)])
+    def forward(self, x):
+        chosen, out = self.gate(x).argmax(1), x.new_zeros(len(x), 3)
+        for k, expert in enumerate(self.experts):
+            out[chosen == k] = expert(x[chosen == k])
+        return out + self.gate(x).sum(1, keepdim=True)
+def routed():
+    return Routed(), cross_entropy, (torch.randn(12, 4), torch.randint(0, 3, (12,)))
+def ambiguous():
+    return nn.Linear(4, 4), lambda model, batch: model(batch).square().mean(), torch.randn(5, 5, 4)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    name = f"own_model_{abs(hash(str(tmp_path)))}"
+    (tmp_path / f"{name}.py").write_text(FACTORIES)
+    monkeypatch.chdir(tmp_path)
+    return name
+
+
+def cross_entropy(model: nn.Module, batch: Any) -> torch.Tensor:
+    return F.cross_entropy(model(batch[0]), batch[1])
+
+
+def normalised() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.3), nn.Linear(6, 3))
+
+
+def batch(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(n, 4), torch.randint(0, 3, (n,))
+
+
+def test_doctor_proves_a_model_and_says_so_by_its_exit_code(mine: str) -> None:
+    command = [sys.executable, "-m", "fisherscope", "doctor", f"{mine}.py:mlp", "--seconds", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the Gram of 9 samples is exact" in done.stdout
+    assert "BatchNorm in training mode couples the samples" in done.stdout
+    assert "dropout is on, which is fine" in done.stdout
+    assert done.stdout.count("✓") == 4  # two ways, at its own size and at another dimension's
+
+
+def test_doctor_names_what_cannot_be_split_and_fails(mine: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        doctor(f"{mine}:routed", seconds=0, as_json=True)
+    assert left.value.code == 1
+    found = json.loads(capsys.readouterr().out)
+    assert not found["exact"]
+    assert {row["parameter"] for row in found["coverage"] if row["rule"] == "left out"} >= {
+        "experts.0.weight"
+    }
+    assert any("semantics='per_loss'" in text for text in found["warnings"])
+
+
+def test_doctor_says_which_line_to_write(mine: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match=r"'record': \{'batch': 0\}"):
+        doctor(f"{mine}:ambiguous", seconds=0)
+    with pytest.raises(ValueError, match=r"def factory\(\):"):
+        doctor()
+    doctor(template=True)
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_examining_leaves_the_model_as_it_is() -> None:
+    torch.manual_seed(0)
+    model, own = normalised(), batch(6)
+    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    found = fs.examine(model, cross_entropy, own, seconds=0)
+    assert found.exact
+    assert "bit for bit" in found.neutrality
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_wrong_rule_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loops share no rule with the recorder: one that is off by a factor shows in training mode."""
+    right = normalization._per_channel
+
+    def wrong(*arguments: Any) -> Any:
+        columns = right(*arguments)
+        columns["bias"].gradients[0] *= 2
+        columns["bias"].gradients[1] -= columns["bias"].gradients[0] / 2
+        return columns
+
+    monkeypatch.setattr(normalization, "_per_channel", wrong)
+    torch.manual_seed(0)
+    found = fs.examine(normalised(), cross_entropy, batch(6), seconds=0)
+    assert not found.exact
+    assert "NOT PROVEN EXACT" in str(found)
+
+
+def test_a_loss_that_weighs_samples_is_proven_up_to_their_weights() -> None:
+    weights = torch.tensor([1.0, 5.0, 0.2])
+
+    def weighted(model: nn.Module, batch: Any) -> torch.Tensor:
+        return F.cross_entropy(model(batch[0]), batch[1], weight=weights.to(batch[0].dtype))
+
+    torch.manual_seed(0)
+    found = fs.examine(nn.Linear(4, 3), weighted, batch(8), seconds=0)
+    assert found.exact
+    assert "the loss weighs samples" in found.proofs[0].note
+
+
+def test_masked_shares_are_the_columns_of_explicit_copies() -> None:
+    """A linear layer under BatchNorm: share i by hand, from the gradient of the layer's output."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).double()
+    x, y = batch(5)
+    x = x.double()
+    out = model[0](x)
+    gradient = torch.autograd.grad(F.cross_entropy(model[1](out), y), out)[0]
+    wanted = torch.einsum("no,ni->noi", gradient, x).flatten(1)
+    larger, alone = (torch.cat([x, x[:1]]), torch.cat([y, y[:1]])), (x[:1], y[:1])
+    found = path_columns(model, cross_entropy, (x, y), larger, alone, 5)
+    torch.testing.assert_close(found[:, :12], wanted)

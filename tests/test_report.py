@@ -1,0 +1,273 @@
+"""The page and the live page in a real browser, and what is on them where runs are few, odd or hostile."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.chromium import chromium, complaints, requests
+from tests.planted_sweep import Truth, write
+
+import fisherscope as fs
+from fisherscope.analysis import AnalysisError
+from fisherscope.report import write_report
+from fisherscope.report.contours import band_levels, bands
+from fisherscope.report.live import server
+from fisherscope.report.text import embedded
+
+HOSTILE = "<script>document.title='owned'</script>&\"'"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a sweep with a diverged setting, an unfinished one, a schedule and a hostile name."""
+    root = tmp_path_factory.mktemp("sweep")
+    write(root, Truth(seeds=2, epochs=8, diverged=("s8-lr0.2",), unfinished={"s64-lr0.025": 3}, task=HOSTILE))
+    _schedule(root, HOSTILE)
+    return write_report(root, root.parent / "report.html")
+
+
+def _schedule(root: Path, task: str) -> None:
+    config = {"task": task, "policy": "s8-to-32", "batch_size": 8, "lr": 0.1, "epochs": 8, "note": HOSTILE}
+    with fs.open_run(root / "schedule", config | {"seed": 0}) as run:
+        for epoch in range(1, 9):
+            run.log_epoch(
+                epoch=epoch, step=100 * epoch, train_error=0.1 / epoch, val_error=0.2 / epoch,
+                test_error=0.3 / epoch, fisher_cond_mean=50.0 + epoch, fisher_energy_sum=3.0 * epoch,
+            )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as driver:
+        yield driver
+
+
+@pytest.fixture
+def shown(browser: Any, page: Path) -> Any:
+    """The page, freshly opened."""
+    requests(browser), complaints(browser)
+    browser.get(page.as_uri())
+    return browser
+
+
+def places(page: Any) -> dict[str, tuple[float, float]]:
+    """Where each mark is."""
+    code = (
+        "return [...document.querySelectorAll('#plane .mark')].map(m => {"
+        " const b = m.getBoundingClientRect();"
+        " return [m.dataset.setting, b.x + b.width / 2, b.y + b.height / 2]; })"
+    )
+    return {name: (x, y) for name, x, y in page.execute_script(code)}
+
+
+def point_at(page: Any, selector: str) -> None:
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.by import By
+
+    target = page.find_element(By.CSS_SELECTOR, selector)
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", target)
+    ActionChains(page).move_to_element(target).perform()
+
+
+def text(page: Any, selector: str) -> str:
+    return str(page.execute_script("return document.querySelector(arguments[0]).innerText", selector))
+
+
+def test_the_page_is_interactive_quiet_and_alone(shown: Any) -> None:
+    assert len(places(shown)) == 17
+    assert shown.execute_script("return document.title").startswith("<script>")
+    assert not complaints(shown)
+    assert not requests(shown)
+
+
+def test_hover_says_configuration_errors_and_measures(shown: Any) -> None:
+    point_at(shown, '.mark[data-setting="s16-lr0.05"]')
+    tip = text(shown, "#tip")
+    assert tip.startswith("s16-lr0.05")
+    for words in ("batch size", "16", "learning rate", "0.05", "2 seeds", "validation error (%), end",
+                  "test error (%), end", "C̄", "L, summed energy"):  # fmt: skip
+        assert words in tip
+    assert shown.execute_script("return document.querySelector('tr.hovered').dataset.setting") == "s16-lr0.05"
+    point_at(shown, "h1")
+    assert shown.execute_script("return document.getElementById('tip').hidden")
+
+
+def test_the_slider_moves_the_runs(shown: Any) -> None:
+    slide = (
+        "const s = document.querySelector('#plane input[type=range]'); s.value = arguments[0];"
+        "s.dispatchEvent(new Event('input', {bubbles: true}))"
+    )
+    shown.execute_script(slide, 0)
+    assert text(shown, "output") == "epoch 1 of 8"
+    early = places(shown)
+    shown.execute_script(slide, 6)
+    late = places(shown)
+    assert all(late[name][1] < early[name][1] for name in early if name != "s64-lr0.025")  # L grows upwards
+
+
+def test_play_reaches_the_end(shown: Any) -> None:
+    shown.execute_script("document.querySelector('.play').click()")
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and (
+        text(shown, ".play") != "▶ play" or text(shown, "output")[6] != "8"
+    ):
+        time.sleep(0.05)
+    assert text(shown, "output") == "epoch 8 of 8"
+
+
+def test_toggles_change_contours_and_metric(shown: Any) -> None:
+    bands_now = "return [...document.querySelectorAll('.surface path')].map(p => p.getAttribute('d')).join()"
+    validation = shown.execute_script(bands_now)
+    assert validation
+    shown.execute_script("document.querySelectorAll('#plane [type=radio]')[1].click()")
+    assert "training error" in text(shown, ".key")
+    assert shown.execute_script(bands_now) != validation
+    shown.execute_script("document.querySelector('#plane [type=checkbox]').click()")
+    assert shown.execute_script(bands_now) == ""
+    shown.execute_script("document.querySelectorAll('#plane [type=checkbox]')[1].click()")
+    assert shown.execute_script("return document.querySelectorAll('.trail').length") == 17
+    assert not complaints(shown)
+
+
+def test_a_click_keeps_a_line_and_keys_go_through_settings(shown: Any) -> None:
+    shown.execute_script("document.querySelector('tr[data-setting=\"s64-lr0.2\"]').click()")
+    assert "s64-lr0.2" in text(shown, ".chips")
+    shown.execute_script("document.querySelector('#plane svg').focus()")
+    shown.switch_to.active_element.send_keys("\ue014")  # right arrow
+    assert text(shown, "#tip").startswith("s16-lr0.025")
+
+
+def test_on_a_phone_nothing_runs_over(shown: Any) -> None:
+    size = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+    shown.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        assert shown.execute_script("return document.documentElement.scrollWidth") <= 360
+    finally:
+        shown.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_print_shows_everything(shown: Any) -> None:
+    assert len(shown.execute_cdp_cmd("Page.printToPDF", {})["data"]) > 50_000
+    assert shown.execute_script("return [...document.querySelectorAll('details')].every(d => d.open)")
+
+
+def test_hostile_names_stay_text(page: Path) -> None:
+    whole = page.read_text()
+    assert HOSTILE not in whole
+    assert whole.count("<script") == 5  # three of the charts, the start, the data
+    assert "</script>" not in embedded({"x": "</script><!--"}, "y").removesuffix("</script>")
+
+
+@pytest.mark.parametrize(
+    ("truth", "words"),
+    [
+        (Truth(batch_sizes=(8,), lrs=(0.1,), seeds=1, epochs=4), "too few for a surface"),
+        (Truth(lrs=(0.1,), batch_sizes=(8, 16), seeds=2, epochs=4, diverged=("s8-lr0.1", "s16-lr0.1")),
+         "diverged"),
+        (Truth(seeds=1, epochs=6, lrs=(0.1,), unfinished={f"s{b}-lr0.1": 2 for b in (8, 16, 32, 64)}),
+         "not finished"),
+        (Truth(seeds=1, epochs=3, measures=False), "fisher/cond_mean"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_shown_is_said(tmp_path: Path, truth: Truth, words: str) -> None:
+    text = write_report(write(tmp_path / "runs", truth), tmp_path / "report.html").read_text()
+    assert words in text
+    assert "NaN" not in text
+
+
+def test_mixed_tasks_are_refused_by_name(tmp_path: Path) -> None:
+    for task in ("a/one", "b/two"):
+        write(tmp_path / task, Truth(seeds=1, epochs=2, batch_sizes=(8,), lrs=(0.1,), task=task))
+    with pytest.raises(AnalysisError, match=r"a/one \(1 runs\), b/two"):
+        write_report(tmp_path, tmp_path / "report.html")
+    assert "a/one" in write_report(tmp_path, tmp_path / "report.html", task="a/one").read_text()
+
+
+def test_bands_tile_the_plane() -> None:
+    """The areas of the bands add up to that of the map, whatever the values, holes counted as such."""
+    x, y = np.linspace(0, 3, 30), np.linspace(0, 2, 20)
+    value = np.exp(np.sin(2 * x)[None] + np.cos(3 * y)[:, None])
+    levels = band_levels(value.ravel()[::7], True)
+    total = 0.0
+    for band in bands(x, y, value, levels):
+        for ring in band["rings"]:
+            u, v = np.array(ring[::2]), np.array(ring[1::2])
+            total += 0.5 * float(np.sum(u * np.roll(v, -1) - v * np.roll(u, -1)))
+    assert abs(total) == pytest.approx(6.0, rel=1e-3)
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    root = tmp_path / "runs"
+    root.mkdir()
+    with server(root) as serving:
+        thread = threading.Thread(target=serving.serve_forever, daemon=True)
+        thread.start()
+        yield root, f"http://127.0.0.1:{serving.server_port}/"
+        serving.shutdown()
+        thread.join()
+
+
+def fetched(address: str, host: str | None = None) -> tuple[int, Any]:
+    request = urllib.request.Request(address, headers={"Host": host} if host else {})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            body = answer.read()
+            return answer.status, json.loads(body) if body else None
+    except urllib.error.HTTPError as error:
+        return error.code, None
+
+
+def test_the_live_page_follows_a_run(live: tuple[Path, str], browser: Any) -> None:
+    root, address = live
+    requests(browser), complaints(browser)
+    browser.get(address)
+    assert _until(browser, "no run yet")
+    with fs.open_run(
+        root / "mine", {"batch_size": 32, "lr": 0.1, "policy": "s32", "seed": 0, "epochs": 4}
+    ) as run:
+        for epoch in (1, 2):
+            run.log_step(
+                {"step": 10 * epoch, "epoch": epoch - 0.5, "train/loss": 1.0, "batch_size": 32, "lr": 0.1}
+            )
+            run.log_epoch(epoch=epoch, step=20 * epoch, val_error=0.5 / epoch, time_train_s=90.0)
+        assert _until(browser, "mine running 2 of 4 3 min 32 0.1")
+    assert _until(browser, "mine finished")
+    assert not complaints(browser)
+    assert all(url.startswith(address) for url in requests(browser))
+
+
+def _until(page: Any, words: str, seconds: float = 30) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if words in re.sub(r"\s+", " ", text(page, "main")):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_live_data_come_once_and_to_this_machine_alone(live: tuple[Path, str]) -> None:
+    _, address = live
+    code, data = fetched(address + "data.json")
+    assert (code, data["rows"]) == (200, [])
+    assert fetched(address + f"data.json?seen={data['seen']}") == (204, None)
+    assert fetched(address + "data.json", host="elsewhere.example")[0] == 403
+    assert fetched(address + "../etc/passwd")[0] == 404
+
+
+def test_watching_says_what_is_wrong(tmp_path: Path, live: tuple[Path, str]) -> None:
+    with pytest.raises(FileNotFoundError, match="not a directory"):
+        server(tmp_path / "absent")
+    taken = int(live[1].rstrip("/").rpartition(":")[2])
+    with pytest.raises(OSError, match=f"port {taken} is taken"):
+        server(tmp_path, taken)
