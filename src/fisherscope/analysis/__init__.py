@@ -2,11 +2,8 @@
 
 from fisherscope.analysis.backtesting import Backtest, backtest
 from fisherscope.analysis.errors import AnalysisError
-<<<<<<< HEAD
-from fisherscope.analysis.growth import beacons_of
-=======
 from fisherscope.analysis.exporting import Export, export_runs
->>>>>>> main
+from fisherscope.analysis.growth import beacons_of
 from fisherscope.analysis.paper_claims import claims
 from fisherscope.analysis.plane import Landscape, landscape
 from fisherscope.analysis.selection import Selection, select

@@ -1,10 +1,6 @@
 """`fisherscope sweep TASK`: a grid of runs, side by side."""
 
-<<<<<<< HEAD
 import re
-import time
-=======
->>>>>>> main
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 

@@ -14,11 +14,17 @@ from fisherscope.sweep.pool import Event, Pool
 from fisherscope.sweep.seconds import Seconds, seconds_a_step
 from fisherscope.training import ConfigurationError
 
-<<<<<<< HEAD
-__all__ = ["Grid", "Seconds", "SweepResult", "cost", "pending", "run_sweep", "seconds_a_step"]
-=======
-__all__ = ["Grid", "SweepResult", "cost", "duration", "pending", "run_sweep", "seconds_left"]
->>>>>>> main
+__all__ = [
+    "Grid",
+    "Seconds",
+    "SweepResult",
+    "cost",
+    "duration",
+    "pending",
+    "run_sweep",
+    "seconds_a_step",
+    "seconds_left",
+]
 
 
 @dataclass(frozen=True)

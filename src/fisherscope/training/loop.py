@@ -86,7 +86,6 @@ def train(
 def _session(config: Configuration, data_dir: str | os.PathLike[str] | None) -> Session:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-<<<<<<< HEAD
     return Session(config, task_of(config, data_dir))
 
 
@@ -96,12 +95,8 @@ def task_of(config: Configuration, data_dir: str | os.PathLike[str] | None = Non
     Raises:
         TaskError, DataError: There is no such task, or its data are missing or damaged.
     """
-    task = fs.tasks.get(config.task, data_dir, validation=config.validation)
-    return task if config.limit_train is None else task.limited(config.limit_train)
-=======
     task = fs.tasks.get(config.task, data_dir, validation=config.validation, augment=config.augment)
-    return Session(config, task if config.limit_train is None else task.limited(config.limit_train))
->>>>>>> main
+    return task if config.limit_train is None else task.limited(config.limit_train)
 
 
 def _run(

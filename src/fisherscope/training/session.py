@@ -11,11 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import fisherscope as fs
-<<<<<<< HEAD
 from fisherscope.sampler import micro_batches
-=======
 from fisherscope.training import randomness
->>>>>>> main
 from fisherscope.training.configuration import Configuration, ConfigurationError
 from fisherscope.training.optimizer import optimizer
 
@@ -47,13 +44,8 @@ class Session:
                 f"training {task.name}: batches of {config.batch_size} from {len(task.train)} samples; "
                 "choose a smaller batch size, or more data (--limit-train)"
             )
-<<<<<<< HEAD
         config.check_policy(policy, len(task.train))
-        torch.manual_seed(config.seed)
-        random.seed(config.seed)
-=======
         randomness.seed(config.seed)
->>>>>>> main
         self.model: nn.Module = task.model().to(self.device)
         self.step_model = torch.compile(self.model) if config.compile else self.model
         self.optimizer = optimizer(config, self.model)
@@ -73,14 +65,10 @@ class Session:
         )
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.samples = 0
-<<<<<<< HEAD
-        self.seconds = {"train": 0.0, "eval": 0.0}
-        self.decisions: list[str] = []  # of the epoch, with their reasons
-        self._note(self.sampler.current.decision)
-=======
         self.seconds = {"train": 0.0, "fisher": 0.0}
         self.done = self.sampler.current  # the batch that was stepped last
->>>>>>> main
+        self.decisions: list[str] = []  # of the epoch, with their reasons
+        self._note(self.done.decision)
 
     def step(self, indices: list[int]) -> Tensor:
         """One optimizer step on these training samples; gives the batch's loss, detached."""
@@ -89,18 +77,14 @@ class Session:
         self.optimizer.zero_grad(set_to_none=True)
         if config.measure:
             with self.monitor.observe(batch_size=len(indices)) as seen:
-                loss = seen.loss = self._backward(batch)
+                loss = self._backward(batch)
+                seen.loss = loss if config.micro_batch else None
         else:
             loss = self._backward(batch)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-<<<<<<< HEAD
-        self._note(self.sampler.step(self.monitor.measurement if config.measure else None))
-        self.loss_sum += loss * len(indices)
-=======
-        self.sampler.step(self.monitor.measurement)
+        self._note(self.sampler.step(self.monitor.measurement))
         self.loss_sum.add_(loss, alpha=len(indices))
->>>>>>> main
         self.samples += len(indices)
         self.seconds["train"] += time.perf_counter() - began
         if self.monitor.measurement is not None:
@@ -116,7 +100,6 @@ class Session:
             )
 
     def _backward(self, batch: Any) -> Tensor:
-<<<<<<< HEAD
         """Backward over the batch, in parts where it is larger than `micro_batch`; its mean loss."""
         limit = self.config.micro_batch
         if limit is None:
@@ -125,11 +108,7 @@ class Session:
         return torch.stack([self._part(part, share) for part, share in parts]).sum()
 
     def _part(self, batch: Any, share: float) -> Tensor:
-        half = self.config.precision != "float32"
-        with torch.autocast(self.device.type, getattr(torch, self.config.precision), enabled=half):
-=======
         with self._precision():
->>>>>>> main
             loss: Tensor = self.task.loss(self.step_model, batch)
         loss = loss if share == 1.0 else share * loss
         self.scaler.scale(loss).backward()
@@ -153,22 +132,15 @@ class Session:
 
     def epoch_row(self) -> dict[str, Any]:
         """What the epoch that just ended gave, evaluated on every split; begins the next one's sums."""
-<<<<<<< HEAD
-        totals = self.monitor.epoch_end() if self.config.measure else {}
-        row = {**totals, "epoch": self.sampler.epoch, "lr": self.optimizer.param_groups[0]["lr"]}
-        row["policy/decisions"] = " | ".join(self.decisions)
-        self.decisions = []
-        row["train/loss_running"] = float(self.loss_sum) / max(self.samples, 1)
-        some = self.task.limited(min(_TRAINING_SCORED, len(self.task.train)))
-=======
         began, done = time.perf_counter(), self.done
         row = self.monitor.epoch_end() if self.config.measure else {}
         row |= {"epoch": done.epoch + 1, "step": done.step + 1, "lr": done.decision.lr}
         row |= {
             "batch_size": done.decision.batch_size,
+            "policy/decisions": " | ".join(self.decisions),
             "train/loss_running": float(self.loss_sum) / self.samples,
         }
->>>>>>> main
+        self.decisions = []
         for prefix, task, split in (
             ("train", self.scored, "train"), ("val", self.task, "validation"), ("test", self.task, "test"),
         ):  # fmt: skip
@@ -199,16 +171,8 @@ class Session:
             "loss_sum": self.loss_sum,
             "samples": self.samples,
             "seconds": dict(self.seconds),
-<<<<<<< HEAD
             "decisions": list(self.decisions),
-            "random": {
-                "torch": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
-                "python": random.getstate(),
-            },
-=======
             "random": randomness.state(self.device),
->>>>>>> main
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -221,15 +185,8 @@ class Session:
             self.monitor.load_state_dict(state["monitor"])
         self.loss_sum.copy_(state["loss_sum"])
         self.samples, self.seconds = state["samples"], dict(state["seconds"])
-<<<<<<< HEAD
         self.decisions = list(state["decisions"])
-        torch.set_rng_state(state["random"]["torch"])
-        if state["random"]["cuda"] is not None:
-            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
-        random.setstate(state["random"]["python"])
-=======
         randomness.restore(state["random"], self.device)
->>>>>>> main
 
 
 def _device(name: str) -> torch.device:
