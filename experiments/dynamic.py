@@ -116,8 +116,37 @@ def main() -> None:
     }
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"dynamic-{args.task.replace('/', '-')}.json"
+    _picture(written, args.task)
     target.write_text(json.dumps(_rounded(written), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     sys.stdout.write(f"{target}\n")
+
+
+def _picture(written: dict[str, Any], task: str) -> None:
+    """Error against time of the confirmed settings, docs/images/dynamic-TASK.png."""
+    import matplotlib.pyplot as plt
+
+    from fisherscope.figures.pareto import Reached, pareto
+
+    rows = [row for row in written["confirmation"] if not row["diverged"]]
+    base = next((row for row in rows if row["family"] == "reference"), None)
+    points = [
+        Reached(
+            row["policy"] if fixed else row["family"], row["seconds"], row["test"], row["test_std"], fixed
+        )
+        for row in rows
+        for fixed in [row["family"] in ("fixed front", "reference")]
+        if not (row["family"] == "fixed front" and base and row["policy"] == base["policy"])
+    ]
+    if not points:
+        return
+    figure, axes = plt.subplots(figsize=(8, 4.8))
+    pareto(points, axes)
+    seeds = len(written["design"]["confirm"])
+    axes.set_title(f"{task}, {seeds} seeds that did not choose", fontsize=9)
+    figure.tight_layout()
+    images = Path(__file__).parents[1] / "docs" / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    figure.savefig(images / f"dynamic-{task.replace('/', '-')}.png", dpi=110)
 
 
 def _selection(runs: Runs, design: dict[str, Any]) -> Runs:

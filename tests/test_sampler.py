@@ -384,9 +384,11 @@ def test_wrong_arguments_say_what_to_do():
 
 def test_sizes_beyond_the_data_say_what_to_do():
     with pytest.raises(
-        ValueError, match=r"256 is not between the world size 1 and the data's 103; .*bounds:min"
+        ValueError, match=r"asks for 256 samples a batch in epoch 0, the data have 103; .*max=103"
     ):
-        next(iter(built("s256")))
+        built("s256")
+    with pytest.raises(ValueError, match="asks for 128 samples a batch in epoch 5"):
+        built("s8-to-128")
     with pytest.raises(ValueError, match=r"2 is not between the world size 4"):
         next(iter(built("s2", world_size=4)))
 

@@ -86,6 +86,7 @@ class DynamicBatchSampler:
             )
         self.policy, self.seed, self.lag, self.shuffle = policy, seed, lag, shuffle
         self.rank, self.world_size = rank, world_size
+        _refuse_sizes_beyond(policy, self.length)
         self._state: State = policy.init()
         self._steps = 0  # batches the loop has finished
         self._planned = 0  # batches planned since the run began
@@ -277,6 +278,26 @@ class DynamicBatchSampler:
                 group["lr"].fill_(lr * ratio)
             else:
                 group["lr"] = lr * ratio
+
+
+def _refuse_sizes_beyond(policy: Policy, length: int) -> None:
+    """Say now, not in a late stage, that a schedule asks for more than the data.
+
+    Raises:
+        ValueError: It does at one of a hundred places of the run.
+    """
+    if policy.closed_loop:
+        return
+    state, whole = policy.init(), policy.rate.epochs * length
+    for hundredth in range(100):
+        epoch, start = divmod(hundredth * whole // 100, length)
+        state, decision = policy.update(state, Observation(epoch, start, length))
+        if decision.batch_size > length:
+            raise ValueError(
+                f"building a DynamicBatchSampler: {policy.name!r} asks for {decision.batch_size} samples a "
+                f"batch in epoch {epoch}, the data have {length}; choose other sizes, or add "
+                f"+bounds:max={length} to the name"
+            )
 
 
 def _length(data: Sized | int) -> int:
