@@ -117,7 +117,7 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"dynamic-{args.task.replace('/', '-')}.json"
     _picture(written, args.task)
-    target.write_text(json.dumps(_rounded(written), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    target.write_text(_lines(_rounded(written)), encoding="utf-8")
     sys.stdout.write(f"{target}\n")
 
 
@@ -371,6 +371,17 @@ def _missing(table: pl.DataFrame, design: dict[str, Any], chosen: list[dict[str,
     want += [(arm["policy"], arm["lr"], s) for arm in chosen for s in design["confirm"]]
     left = [w for w in want if w not in there]
     return [f"{len(left)} of {len(want)} runs", *sorted({f"{p}-lr{lr:g}" for p, lr, _ in left})]
+
+
+def _lines(written: dict[str, Any]) -> str:
+    """JSON with a line for each key, and one for each row of a table."""
+    parts = []
+    for key, value in written.items():
+        text = json.dumps(value, ensure_ascii=False)
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            text = "[\n  " + ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in value) + "\n ]"
+        parts.append(f" {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def _rounded(value: Any) -> Any:

@@ -118,7 +118,7 @@ class Beacons:
 
     def to_json(self) -> str:
         """The text of a file that `read_beacons` reads."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
+        return json.dumps({"format": FORMAT, **asdict(self)}) + "\n"
 
 
 PARTS = 20
