@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -59,6 +60,7 @@ DESIGN: dict[str, dict[str, Any]] = {
 }
 FIXED_RATES = [0.003, 0.01, 0.03, 0.1, 0.3, 0.8]
 FASTER = 0.8
+SENTENCE = re.compile(r"geomean ([\d.e+]+) ± \d+ %, L ([\d.e+-]+) ±")
 
 
 def main() -> None:
@@ -110,7 +112,8 @@ def main() -> None:
         "choice": {"reference": reference, "families": chosen},
         "selection": _summary(table.filter(pl.col("seed").is_in(design["seeds"]))),
         "confirmation": _verdicts(table.filter(pl.col("seed").is_in(design["confirm"])), chosen, reference),
-        "prediction": _predictions(load_runs(root), made, table),
+        "prediction": _predictions(made, table),
+        "prediction_of_beacon_runs": _said(load_runs(root), table),
         "arrival": _arrivals(table, made),
         "missing": _missing(table, design, chosen),
     }
@@ -304,7 +307,7 @@ def _of(table: pl.DataFrame, arm: dict[str, Any]) -> pl.DataFrame:
     return table.filter(pl.col("policy") == arm["policy"], pl.col("lr") == arm["lr"])
 
 
-def _predictions(runs: Runs, beacons: Beacons, table: pl.DataFrame) -> dict[str, Any]:
+def _predictions(beacons: Beacons, table: pl.DataFrame) -> dict[str, Any]:
     """The end of every open-loop schedule as forecast from the beacons alone, against what was reached."""
     rows = []
     for row in table.filter(~pl.col("diverged")).iter_rows(named=True):
@@ -336,6 +339,28 @@ def _predictions(runs: Runs, beacons: Beacons, table: pl.DataFrame) -> dict[str,
         "covered_by_90": {
             k: sum(r[2 + i] for r in rows) / len(rows) for i, k in enumerate(("cond", "energy"))
         },
+    }
+
+
+def _said(runs: Runs, table: pl.DataFrame) -> dict[str, Any]:
+    """What BeaconPolicy itself foretold at the start, and last before half of the run, against the end."""
+    found: dict[str, list[tuple[float, float]]] = {"at the start": [], "before half of the run": []}
+    for row in table.filter(pl.col("family") == "beacon", ~pl.col("diverged")).iter_rows(named=True):
+        epochs = runs.epochs.filter(pl.col("run_id") == row["run_id"]).sort("epoch")
+        half = epochs.filter(pl.col("epoch") <= epochs["epoch"].max() / 2)
+        told = SENTENCE.findall(" ".join(half["policy/decisions"].to_list()))
+        for moment, (cond, energy) in zip(found, (told[0], told[-1]), strict=True):
+            misses = math.log(row["cond"] / float(cond)), math.log(row["energy"] / float(energy))
+            found[moment].append(misses)
+    return {
+        moment: {
+            "runs": len(misses),
+            "rms_log": {
+                k: math.sqrt(sum(m[i] ** 2 for m in misses) / len(misses)) for i, k in enumerate("CL")
+            },
+        }
+        for moment, misses in found.items()
+        if misses
     }
 
 
