@@ -15,6 +15,7 @@ import re
 import sys
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import polars as pl
@@ -334,6 +335,7 @@ def _predictions(beacons: Beacons, table: pl.DataFrame) -> dict[str, Any]:
         "what": "ends of staged and growing runs as forecast at the start, from the selection seeds' beacons",
         "runs": len(rows),
         "rms_log": {"cond": rms[0], "energy": rms[1]},
+        "median_log": {k: median(abs(r[i]) for r in rows) for i, k in enumerate(("cond", "energy"))},
         "bias_log": {k: sum(r[i] for r in rows) / len(rows) for i, k in enumerate(("cond", "energy"))},
         "share_of_range": {"cond": rms[0] / reach[0], "energy": rms[1] / reach[1]},
         "covered_by_90": {
@@ -358,6 +360,7 @@ def _said(runs: Runs, table: pl.DataFrame) -> dict[str, Any]:
             "rms_log": {
                 k: math.sqrt(sum(m[i] ** 2 for m in misses) / len(misses)) for i, k in enumerate("CL")
             },
+            "median_log": {k: median(abs(m[i]) for m in misses) for i, k in enumerate("CL")},
         }
         for moment, misses in found.items()
         if misses
