@@ -46,3 +46,14 @@ def test_the_task_of_the_docs_trains(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.syspath_prepend(str(tmp_path))
     settings = {"task": "own_spirals:spirals", "batch_size": 32, "lr": 0.1, "epochs": 2}
     assert train(settings, tmp_path / "runs").status == "finished"
+
+
+def test_the_loop_of_the_run_page_gives_runs_that_every_verb_reads(tmp_path: Path) -> None:
+    code = next(text for text in snippets("docs/runs.md") if "open_run" in text)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    for verb in ("runs", "select", "report"):
+        command = [sys.executable, "-m", "fisherscope", verb, "runs/mine"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == "", verb
+        assert verb == "report" or "s8-lr0.05" in done.stdout
