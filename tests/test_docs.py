@@ -147,3 +147,14 @@ def test_every_key_of_a_row_is_documented() -> None:
     assert keys <= named, f"not in docs/measures.md: {sorted(keys - named)}"
     rules = {name for name in named if name.partition(":")[0] in {*fs.measures.RULES, "paper"}}
     assert named - rules <= keys, f"in docs/measures.md alone: {sorted(named - rules - keys)}"
+
+
+def test_the_loop_of_the_run_page_gives_runs_that_every_verb_reads(tmp_path: Path) -> None:
+    code = next(text for text in snippets("docs/runs.md") if "open_run" in text)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    for verb in ("runs", "select", "report"):
+        command = [sys.executable, "-m", "fisherscope", verb, "runs/mine"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == "", verb
+        assert verb == "report" or "s8-lr0.05" in done.stdout

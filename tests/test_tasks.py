@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import os
+import random
 import struct
 import tarfile
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 
 import fisherscope as fs
 from fisherscope import tasks
-from fisherscope.tasks import DataError, TaskError, models
+from fisherscope.tasks import DataError, TaskError, foreign, models
 from fisherscope.tasks.images import Images, draws
 from fisherscope.tasks.published import cifar10, cifar100, mnist, svhn
 from fisherscope.tasks.storage import Published, fetched
@@ -197,6 +198,53 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index() -> None:
     plain = images.batch(torch.arange(40))[0]
     moved = [k for k in range(40) if any(torch.equal(whole[k], view) for view in views(plain[k]))]
     assert moved == list(range(40))
+
+
+def test_digits_are_moved_and_never_mirrored(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = torch.from_numpy(rng.integers(0, 256, (30, 1, 32, 32), np.uint8))
+    images = Images(pixels, torch.zeros(30, dtype=torch.int64), [33.0], [78.0], augment=True, mirror=False)
+    whole, plain = images.batch(torch.arange(30), epoch=0)[0], images.batch(torch.arange(30))[0]
+    assert all(any(torch.equal(whole[k], view) for view in views(plain[k])[:81]) for k in range(30))
+    mnist_files(tmp_path)
+    assert not tasks.get("mnist/mlp", tmp_path).train.whole.augment  # type: ignore[attr-defined]
+    chosen = tasks.get("mnist/mlp", tmp_path, augment=True).train.whole  # type: ignore[attr-defined]
+    assert (chosen.augment, chosen.mirror) == (True, False)
+    with pytest.raises(TaskError, match="too small to be moved"):
+        tasks.get("digits/mlp", augment=True)
+
+
+def test_batches_are_made_on_the_device_that_holds_the_data() -> None:
+    task = tasks.get("digits/mlp").to("meta")  # refuses to mix with tensors of another device
+    images = Images(
+        torch.zeros(9, 3, 32, 32, dtype=torch.uint8),
+        torch.zeros(9, dtype=torch.int64),
+        [1.0] * 3,
+        [1.0] * 3,
+        True,
+    )
+    batch = images.to("meta").batch(torch.arange(4), epoch=1, seed=2)
+    assert [part.device.type for part in batch] == ["meta", "meta"]
+    assert batch[0].shape == (4, 3, 32, 32)
+    assert task.limited(20).batch("train", [1, 2], device="meta")[0].device.type == "meta"
+
+
+def test_a_data_set_s_own_randomness_follows_from_seed_epoch_and_index() -> None:
+    class Noisy(torch.utils.data.Dataset[torch.Tensor]):
+        def __len__(self) -> int:
+            return 20
+
+        def __getitem__(self, index: int) -> torch.Tensor:
+            return torch.tensor([index, torch.rand(()).item(), np.random.rand(), random.random()])  # noqa: NPY002
+
+    data = foreign.split(Noisy(), "noisy")
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+    whole = data.batch(torch.arange(20), epoch=1, seed=3)
+    parts = torch.cat([data.batch(torch.arange(k, k + 5), epoch=1, seed=3) for k in range(0, 20, 5)])
+    assert torch.equal(whole, parts)
+    assert not torch.equal(whole, data.batch(torch.arange(20), epoch=2, seed=3))
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1:] == (np.random.get_state()[1].tolist(), random.getstate())  # noqa: NPY002
 
 
 def views(image: torch.Tensor) -> list[torch.Tensor]:

@@ -1,4 +1,4 @@
-"""How a run's progress is shown: a live line in a terminal, a plain line an epoch elsewhere."""
+"""How a run's progress is shown: a live display in a terminal, a plain line an epoch elsewhere."""
 
 import sys
 import time
@@ -50,28 +50,70 @@ def _times(row: dict[str, Any]) -> str:
 
 @contextmanager
 def _live(config: "Configuration") -> Iterator[Progress]:
-    """A bar over the run's samples, and a line for each epoch above it."""
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    """A bar over the run's samples with what holds now below it, and a line for each epoch above."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.progress import (
+        BarColumn,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bar
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[now]}"), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(),
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
+        TextColumn("·"), TimeRemainingColumn(), TextColumn("left"),
     )  # fmt: skip
-    with Bar(*columns, transient=True) as bar:
-        whole = bar.add_task(str(config.policy), total=float(config.epochs), now="")
-        last = 0.0
+    bar = Bar(*columns)
+    whole: Any = None
+    last, latest = 0.0, dict[str, Any]()
+    with Live(bar, transient=True, auto_refresh=False) as live:
 
         def progress(session: Any, row: dict[str, Any] | None) -> None:
-            nonlocal last
+            nonlocal last, latest, whole
             if row is not None:
-                bar.console.print(line(row), highlight=False)
+                latest = row
+                live.console.print(line(row), highlight=False)
             if row is None and time.monotonic() - last < REFRESH_SECONDS:
                 return
-            last = time.monotonic()
-            batch = session.sampler.current
+            last, batch = time.monotonic(), session.sampler.current
             done = batch.epoch + batch.start / session.sampler.length
-            now = f"epoch {batch.epoch + 1}/{config.epochs} · |B| {batch.size} · lr {batch.decision.lr:.4g}"
-            bar.update(whole, completed=done, now=now)
+            if whole is None:  # begins where a resumed run stands, so that the time left is right
+                whole = bar.add_task(
+                    f"{config.task} {config.policy}", total=float(config.epochs), completed=done
+                )
+            bar.update(whole, completed=done)
+            live.update(Group(bar, now(session, latest)), refresh=True)
 
         yield progress
+
+
+def now(session: Any, row: dict[str, Any]) -> Any:
+    """A table of one line: what holds at this step, and the error after the last epoch.
+
+    Args:
+        session: The run's; on a GPU, reading its loss waits for the step.
+        row: Of the last epoch, empty before.
+    """
+    from rich.table import Table
+
+    batch, totals, seconds = session.sampler.current, session.monitor.totals(), session.seconds
+    errors = {f"val {key[4:]}": row[key] for key in row if key.startswith("val/") and key != "val/loss"}
+    share = 100 * seconds["fisher"] / seconds["train"] if seconds["train"] else None
+    values = {
+        "epoch": f"{min(batch.epoch + 1, session.config.epochs)}/{session.config.epochs}",
+        "loss": float(session.loss_sum) / session.samples if session.samples else row.get("train/loss"),
+        **errors,
+        "C̄": totals["fisher/cond_mean"],
+        "L": totals["fisher/energy_sum"],
+        "|B|": str(batch.size),
+        "lr": batch.decision.lr,
+        "measuring": None if share is None else f"{share:.1f} %",
+    }
+    table = Table(box=None, pad_edge=False)
+    for name in values:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_row(*(f"{v:.4g}" if isinstance(v, float) else v or "–" for v in values.values()))
+    return table
