@@ -202,7 +202,10 @@ def _notes(
             f"{noise.noise.samples // max(1, noise.noise.blocks)}"
         )
     if noise.problem:
-        notes.append(f"no per-sample gradients, the noise scale is from batches alone: {noise.problem}")
+        notes.append(
+            f"no per-sample gradients, the noise scale is from batches alone: {noise.problem} (arguments of "
+            'record_gram go in record=, in a factory "record": {"batch": 0})'
+        )
     if stepper.slowdown > BUSY:
         notes.append(
             f"the machine was busy: the clock ran {stepper.slowdown:.1f} times as long as this process "
