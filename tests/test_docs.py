@@ -1,46 +1,125 @@
-"""What README and docs show runs as it is printed."""
+"""What README and docs show runs as printed: Python in order, page by page; commands by their options."""
 
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
+import warnings
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+import typer
+from tests.planted_sweep import Truth, write
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+import fisherscope as fs
+from fisherscope.cli import verbs
 
 ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
+NEEDS_SWEEP = '"runs/sweep"'
+"""Text of a page whose code reads a sweep that has been trained."""
 
 
-def snippets(name: str) -> list[str]:
-    """Python blocks of a page."""
-    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
+SWEEP = Truth(batch_sizes=(8, 16, 32), lrs=(0.05, 0.1, 0.2), seeds=2, epochs=6)
+PLANNED = {"make study"}
+"""Commands that a page promises before they are there."""
 
 
-def test_the_readme_s_batch_runs_as_it_is() -> None:
-    code = next(text for text in snippets("README.md") if "record_gram" in text)
+def blocks(page: str, language: str) -> list[str]:
+    """Blocks of a page in one language."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def stage() -> dict[str, Any]:
+    """What the reader has: a model, data, a loader, a batch, an optimizer."""
+    torch.manual_seed(0)
+    data = TensorDataset(torch.randn(96, 20), torch.arange(96) % 10)
+    model = torch.nn.Sequential(torch.nn.Linear(20, 16), torch.nn.ReLU(), torch.nn.Linear(16, 10))
+    loader = DataLoader(data, batch_size=16)
+    x, y = next(iter(loader))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    own = {"model": model, "optimizer": optimizer, "data": data, "loader": loader, "x": x, "y": y}
+    return {"__name__": "page", "torch": torch, "F": F, "DataLoader": DataLoader, "fs": fs, **own}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+def test_the_code_of_a_page_runs_from_top_to_bottom(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = blocks(page, "python")
+    if NEEDS_SWEEP in "".join(code):
+        write(tmp_path / "runs" / "sweep", SWEEP)
+    space = stage()
+    monkeypatch.setitem(sys.modules, "page", type(sys)("page"))  # dataclasses look their module up
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning|transformers|torch")
+        for number, text in enumerate(code):
+            exec(compile(text, f"{page}, block {number}", "exec"), space)
+
+
+def commands(page: str) -> list[str]:
+    """Lines of the shell blocks of a page, comments cut off."""
+    lines = "\n".join(blocks(page, "sh")).splitlines()
+    return [line.partition("#")[0].strip() for line in lines if line.partition("#")[0].strip()]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
+def test_the_commands_of_a_page_exist_with_their_options(page: str) -> None:
+    for line in commands(page):
+        program, *rest = shlex.split(line)
+        if program == "fisherscope":
+            assert {option for option in rest[1:] if option.startswith("--")} <= options(rest[0]), line
+        elif program == "make" and line not in PLANNED:
+            assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), line
+        elif line not in PLANNED:
+            assert program == "pip", line
+            assert set(re.findall(r"\[(.*?)\]", line)) <= extras(), line
+
+
+def options(verb: str) -> set[str]:
+    """What `fisherscope VERB --help` knows."""
+    assert verb in verbs()
+    app = typer.Typer(add_completion=False)
+    app.command(name=verb)(getattr(import_module(f"fisherscope.cli.{verb}"), verb))
+    return {name for parameter in typer.main.get_command(app).params for name in parameter.opts}
+
+
+def extras() -> set[str]:
+    """Extras that can be installed."""
+    section = (ROOT / "pyproject.toml").read_text().partition("[project.optional-dependencies]")[2]
+    return set(re.findall(r"^(\w+) = \[", section.partition("[project.scripts]")[0], re.MULTILINE))
+
+
+def test_an_option_that_is_not_there_is_seen() -> None:
+    assert "--budget" in options("choose")
+    assert "--bugdet" not in options("choose")
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
+    linked = set(re.findall(r"([\w/-]+\.md)", navigation))
+    assert linked == {page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")}
+
+
+def test_the_readme_s_batch_shows_what_it_says() -> None:
+    code = next(text for text in blocks("README.md", "python") if "record_gram" in text)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "torch.Size([32, 32])" in done.stdout
     assert "affine" in done.stdout
 
 
-def test_the_readme_s_two_lines_fit_a_loop() -> None:
-    loop = next(text for text in snippets("README.md") if "Monitor" in text)
-    before = (
-        "import torch, fisherscope as fs\nfrom torch.nn import functional as F\n"
-        "torch.manual_seed(0)\nmodel = torch.nn.Linear(20, 10)\noptimizer = "
-        "torch.optim.SGD(model.parameters(), 0.1)\n"
-        "data = [(torch.randn(20), k % 10) for k in range(640)]\n"
-        "loader = torch.utils.data.DataLoader(data, batch_size=32)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", before + loop], capture_output=True, text=True, check=True)
-    assert "Self-check: per-sample gradients add up" in done.stdout
-
-
 def test_the_task_of_the_docs_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fisherscope.training import train
 
-    code = next(text for text in snippets("docs/tasks.md") if "spirals" in text)
+    code = next(text for text in blocks("docs/tasks.md", "python") if "spirals" in text)
     (tmp_path / "own_spirals.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -48,15 +127,23 @@ def test_the_task_of_the_docs_trains(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert train(settings, tmp_path / "runs").status == "finished"
 
 
-def test_the_advice_of_the_docs_is_given() -> None:
-    code = next(text for text in snippets("docs/advice.md") if "fs.advise" in text)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Train with a batch of" in done.stdout
-    assert "rel. time" in done.stdout
+def test_every_key_of_a_row_is_documented() -> None:
+    """And the pages' table names no key that no row has."""
+    import torch
+    from torch import nn
 
+    import fisherscope as fs
 
-def test_the_factory_of_the_docs_is_advised_on(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(next(text for text in snippets("docs/advice.md") if "factory" in text))
-    command = [sys.executable, "-m", "fisherscope", "advise", "mine.py:factory", "--sizes", "4,16"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert "Advice for mine.py:factory" in done.stdout
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    groups = [{"params": model[0].parameters()}, {"params": model[2].parameters(), "lr": 0.2}]
+    monitor = fs.Monitor(model, torch.optim.SGD(groups, 0.1), every=1, max_samples=4)
+    for _ in range(2):
+        with monitor.observe():
+            model(torch.randn(6, 4)).square().mean().backward()
+    keys = set(monitor.history.columns)
+    cells = re.findall(r"^\| (`[^|]+`[^|]*)\|", (ROOT / "docs/measures.md").read_text(), re.MULTILINE)
+    named = {key for cell in cells for key in re.findall(r"`([^`]+)`", cell)}
+    assert keys <= named, f"not in docs/measures.md: {sorted(keys - named)}"
+    rules = {name for name in named if name.partition(":")[0] in {*fs.measures.RULES, "paper"}}
+    assert named - rules <= keys, f"in docs/measures.md alone: {sorted(named - rules - keys)}"

@@ -260,3 +260,62 @@ def test_accuracy_bounds_the_error_on_real_training_states(fit_steps, batchnorm)
     assert error <= read.accuracy + true.under("floor").accuracy
     if read.cond <= 1e3:
         assert error <= 1e-3
+
+
+def task_state(name, steps):
+    """A float32 network of the paper's on the embedded digits after some steps, and 32 samples."""
+    task = fs.tasks.get(name)
+    torch.manual_seed(0)
+    model = task.model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+    for chosen in [c for _ in range(10) for c in torch.randperm(300).split(32)[:9]][:steps]:
+        optimizer.zero_grad()
+        task.loss(model, task.batch("train", chosen)).backward()
+        optimizer.step()
+    return model, *task.batch("train", torch.arange(32))
+
+
+def dense_singular_values(model, x, y):
+    """By SVD, in float64, of the per-sample gradients that a float32 backward pass of linear layers gives."""
+    seen, layers = [], [m for m in model.modules() if isinstance(m, nn.Linear)]
+
+    def keep(_, inputs, out):
+        out.retain_grad()
+        seen.append((inputs[0].detach().double(), out))
+
+    handles = [layer.register_forward_hook(keep) for layer in layers]
+    F.cross_entropy(model(x), y).backward()
+    for handle in handles:
+        handle.remove()
+    deltas = [(len(y) * out.grad.double(), a) for a, out in seen]
+    columns = [torch.cat([torch.einsum("no,ni->noi", d, a).flatten(1), d], 1) for d, a in deltas]
+    return torch.linalg.svdvals(torch.cat(columns, 1)).numpy()
+
+
+@pytest.mark.parametrize("steps", [0, 6, 12, 18, 90])
+def test_smallest_singular_value_against_an_svd_of_the_gradients(steps):
+    """Ratios of 7 to 1e8 as the samples are fitted: 1e-3 by default up to 1e3, 1e-2 in float64 up to 1e5."""
+    model, x, y = task_state("digits/mlp", steps)
+    true = dense_singular_values(copy.deepcopy(model), x, y)
+    for precision, ratio, allowed in (("default", 1e3, 1e-3), ("float64", 1e5, 1e-2)):
+        record = recorded(model, x, y, precision)
+        read = spectrum(record.gram, record.entry_error)
+        error = abs(math.sqrt(read.kept[-1]) / true[read.rank - 1] - 1)
+        assert error <= read.accuracy
+        if true[0] / true[-1] <= ratio:
+            assert read.rank == len(y)
+            assert error <= allowed
+            assert read.accuracy <= allowed  # and so says the bound
+
+
+@pytest.mark.parametrize("steps", [0, 30])
+def test_the_bound_is_not_absurdly_loose_on_a_residual_network(steps):
+    """Of 32·κ rounding errors that may add up, float32 sums leave about 1e-7; the bound stays below 1e-3."""
+    model, x, y = task_state("digits/resnet8", steps)
+    exact, record = recorded(model, x, y, "float64"), recorded(model, x, y, "default")
+    true, read = spectrum(exact.gram, exact.entry_error), spectrum(record.gram, record.entry_error)
+    error = abs(math.sqrt(read.kept[-1] / true.kept[-1]) - 1)
+    assert read.rank == true.rank == len(y)
+    assert error <= read.accuracy <= 1e-3
+    # entries: 7e-7 allowed, about 1e-7 off; 32 of them at their worst in place of their root mean square
+    assert read.accuracy <= 100 * len(y) * max(error, torch.finfo(torch.float32).eps)

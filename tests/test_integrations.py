@@ -118,6 +118,7 @@ def wandb(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Tracked:
 
     def read(key: str) -> list[tuple[int, float]]:
         run.finish()
+        bees.teardown()  # the file is written by another process, which may still be at it
         return list(_wandb_file(next(folder.glob("wandb/offline-*/*.wandb")), key))
 
     return integrations.WandbTracker(run), read

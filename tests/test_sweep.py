@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import os
@@ -15,10 +16,13 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 import fisherscope as fs
+from fisherscope.cli.standing import Standing
+from fisherscope.cli.sweep import sweep
 from fisherscope.report import write_report
-from fisherscope.sweep import Grid
+from fisherscope.sweep import Grid, seconds_left
 from fisherscope.training import ConfigurationError
 
 GRID = {
@@ -120,3 +124,85 @@ def test_a_page_of_nothing_says_so(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="there is no run"):
         write_report(tmp_path, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_dry_run_says_how_long_from_steps_and_from_runs(
+    swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "grid.yaml"
+    settings.write_text(json.dumps(GRID))  # JSON is YAML
+    sweep(settings=settings, out=tmp_path / "runs", dry_run=True, jobs=2)
+    told = capsys.readouterr().out
+    assert "8 runs, 0 done before" in told
+    assert re.search(r"8 runs, about \d+ s with 2 at a time \(from some steps measured now\)", told)
+    assert not (tmp_path / "runs").exists()
+    sweep(settings=settings, seeds="0,1,2", out=swept, dry_run=True, jobs=1)
+    told = capsys.readouterr().out
+    assert "12 runs, 8 done before" in told
+    assert re.search(r"4 runs, about \d+ s with 1 at a time \(from 8 recorded runs\)", told)
+
+
+def test_seconds_of_sizes_that_were_not_run_lie_between(swept: Path, tmp_path: Path) -> None:
+    todo = Grid.of(GRID | {"batch_sizes": [16, 32, 64], "lrs": [0.05], "seeds": [0]}).configurations()
+    times, how = seconds_left(todo, swept, until=3)
+    by_size = {config.batch_size: times[config.id] for config in todo}
+    assert by_size[16] > by_size[32] > by_size[64] > 0
+    assert "recorded" in how
+    assert seconds_left([], swept) == ({}, "nothing is left")
+
+
+def test_interrupted_by_a_real_signal_it_goes_on_to_the_same_end(swept: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "grid.yaml"
+    settings.write_text(json.dumps(GRID))
+    out = tmp_path / "runs"
+    command = [
+        sys.executable,
+        "-m",
+        "fisherscope",
+        "sweep",
+        "--config",
+        settings,
+        "--jobs",
+        "2",
+        "--out",
+        out,
+    ]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, text=True)
+    while process.poll() is None and len(list(out.glob("*/epochs.jsonl"))) < 2:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "the same command goes on with them" in told
+    statuses = {json.loads(path.read_text())["status"] for path in out.glob("*/run.json")}
+    assert statuses <= {"interrupted", "finished"}
+    assert fs.run_sweep(GRID, out, jobs=2).complete
+    assert final(out) == final(swept)
+
+
+def test_started_twice_at_once_each_run_is_trained_once(swept: Path, tmp_path: Path) -> None:
+    call = f"fs.run_sweep({GRID!r}, {str(tmp_path / 'runs')!r}, jobs=1)"
+    code = f"import fisherscope as fs\nif __name__ == '__main__':\n    {call}\n"
+    script = tmp_path / "sweep.py"
+    script.write_text(code)
+    both = [subprocess.Popen([sys.executable, str(script)]) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert fs.run_sweep(GRID, tmp_path / "runs", jobs=1).complete
+    assert final(tmp_path / "runs") == final(swept)
+
+
+def test_the_table_shows_what_trains_and_what_has_ended() -> None:
+    todo = Grid.of(GRID).configurations()
+    standing = Standing(todo, None)
+    standing.plain = False
+    first, second = todo[0].id, todo[1].id
+    standing.event("start", first, None)
+    standing.event("epoch", first, {"epoch": 3, "train/loss": 0.5, "val/error": 0.125})
+    standing.event("start", second, None)
+    standing.event("end", second, ("finished", ""))
+    console = Console(width=120, file=io.StringIO(), record=True)
+    console.print(standing.table())
+    shown = console.export_text()
+    assert re.search(rf"{first} +training +3/6 +0.5000 +0.1250", shown)
+    assert re.search(rf"{second} +finished", shown)
+    assert "1 of 8 runs" in shown

@@ -186,6 +186,70 @@ def normalised(layer: nn.Module) -> nn.Module:
     return pooled(nn.Sequential(nn.Conv2d(2, 4, 3), layer, nn.ReLU()), 4)
 
 
+class Sine(torch.autograd.Function):
+    """sin(x·w), by hand: nothing inside is seen by anyone."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, w: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(x, w)
+        return (x * w).sin()
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+        x, w = ctx.saved_tensors
+        slope = (x * w).cos() * gradient
+        return slope * w, (slope * x).sum(0)
+
+
+def learned_keys() -> nn.Module:
+    """Attention with a learned key and value, repeated for every sample."""
+    attend = nn.MultiheadAttention(8, 2, batch_first=True, add_bias_kv=True, add_zero_attn=True)
+    return Lambda(
+        lambda s, x: s.head(s.attend(x, x, x)[0].mean(1)), attend=attend, head=nn.Linear(8, CLASSES)
+    )
+
+
+def filtered() -> nn.Module:
+    """A learned complex filter of real parameters, in Fourier space."""
+
+    def forward(s: nn.Module, x: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft(x, dim=1) * torch.view_as_complex(s.filter)
+        return s.head(torch.fft.irfft(spectrum, n=4, dim=1).mean(2))
+
+    return Lambda(forward, filter=torch.randn(3, 6, 2), head=nn.Linear(4, CLASSES))
+
+
+def prototypes() -> nn.Module:
+    """Cosines with learned prototypes, under a learned scale that is a single number."""
+
+    def forward(s: nn.Module, x: Tensor) -> Tensor:
+        along = F.normalize(s.body(x), dim=-1) @ F.normalize(s.prototypes, dim=-1).t()
+        return along * s.scale.exp().clamp(max=100)
+
+    return Lambda(forward, body=nn.Linear(4, 6), prototypes=torch.randn(CLASSES, 6), scale=torch.tensor(1.0))
+
+
+def written_into() -> nn.Module:
+    """A replayed call whose output is overwritten later, and a token put where a mask says."""
+
+    def forward(s: nn.Module, x: Tensor) -> Tensor:
+        h = torch.einsum("btd,dhe->bthe", x, s.weight)
+        h += 1
+        h = h.flatten(2)
+        h[x[..., 0] > 0] = s.token
+        return s.head(h).mean(1)
+
+    return Lambda(forward, weight=torch.randn(4, 2, 3), token=torch.randn(6), head=nn.Linear(6, CLASSES))
+
+
+def thinned() -> nn.Module:
+    """Weights thinned out at random, as a value of parameters alone."""
+    return Lambda(
+        lambda s, x: F.linear(torch.tanh(s.body(x)), F.dropout(s.weight, 0.0, s.training)),
+        body=nn.Linear(4, 6), weight=torch.randn(CLASSES, 6),
+    )  # fmt: skip
+
+
 CASES: dict[str, Case] = {
     "mlp": Case(lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(inplace=True), nn.Linear(6, CLASSES)), lambda n: torch.randn(n, 4)),
     "linear over positions": Case(lambda: Lambda(lambda s, x: s.head(torch.tanh(s.body(x))).mean(1), body=nn.Linear(4, 6), head=nn.Linear(6, CLASSES)), lambda n: torch.randn(n, 3, 4)),
@@ -221,5 +285,12 @@ CASES: dict[str, Case] = {
     "flattened tokens": Case(flattened_tokens, lambda n: torch.randn(n, 3, 4)),
     "residual in place": Case(residual_in_place, lambda n: torch.randn(n, 3, 4)),
     "checkpointed": Case(checkpointed, lambda n: torch.randn(n, 4)),
+    "learned keys": Case(learned_keys, lambda n: torch.randn(n, 5, 8)),
+    "function of a user's own": Case(lambda: Lambda(lambda s, x: s.head(Sine.apply(x, s.weight)), weight=torch.randn(4), head=nn.Linear(4, CLASSES)), lambda n: torch.randn(n, 4)),
+    "largest of a bag": Case(lambda: Lambda(lambda s, x: s.head(s.table(x)), table=nn.EmbeddingBag(11, 6, mode="max"), head=nn.Linear(6, CLASSES)), tokens(4)),
+    "complex filter": Case(filtered, lambda n: torch.randn(n, 4, 6)),
+    "prototypes": Case(prototypes, lambda n: torch.randn(n, 4)),
+    "written into": Case(written_into, lambda n: torch.randn(n, 5, 4)),
+    "thinned weight": Case(thinned, lambda n: torch.randn(n, 4)),
     "frozen": Case(frozen, lambda n: torch.randn(n, 4)),
 }  # fmt: skip

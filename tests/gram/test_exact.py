@@ -217,3 +217,56 @@ def test_a_memory_budget_is_kept_to() -> None:
     with fs.record_gram(model, memory_budget=6 * 18 * 8) as narrow:  # one output channel at a time
         F.cross_entropy(model(x), y).backward()
     assert_close(narrow.gram, whole.gram, FLOAT64)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_penalty_on_parameters_is_an_equal_share_of_each_samples(sign: int) -> None:
+    """Column i is then the gradient of ℓ_i plus the penalty's."""
+    model, x, y = batch("mlp", 5, torch.float64)
+
+    def loss(m: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(m(x), y) + sign * 0.1 * sum(p.square().sum() for p in m.parameters())
+
+    wanted = oracle.gram_of(
+        oracle.columns_by_loop(model, lambda m, i: loss(m, x[i : i + 1], y[i : i + 1]), 5)
+    )
+    for fused in (False, True):
+        with fs.record_gram(model, fused=fused) as record:
+            loss(model, x, y).backward()
+        assert_close(record.gram, wanted, FLOAT64)
+
+
+def test_complex_parameters_count_as_pairs_of_real_ones() -> None:
+    torch.manual_seed(0)
+    weight, shift = torch.randn(4, 6, dtype=torch.cdouble), torch.randn(6, dtype=torch.cdouble)
+    model = cases.Lambda(
+        lambda s, x: s.head((x.to(s.weight.dtype) @ s.weight + s.shift).abs()),
+        weight=weight, shift=shift, head=nn.Linear(6, 3).double(),
+    )  # fmt: skip
+    x, y = torch.randn(5, 4).double(), torch.randint(0, 3, (5,))
+    rows = []
+    for i in range(5):
+        grads = torch.autograd.grad(
+            F.cross_entropy(model(x[i : i + 1]), y[i : i + 1]), list(model.parameters())
+        )
+        rows.append(torch.cat([(torch.view_as_real(g) if g.is_complex() else g).flatten() for g in grads]))
+    with fs.record_gram(model) as record:
+        F.cross_entropy(model(x), y).backward()
+    assert_close(record.gram, oracle.gram_of(torch.stack(rows)), FLOAT64)
+
+
+@pytest.mark.parametrize("case", ["batch norm", "attention", "class token"])
+def test_small_parameters_multiplied_together_are_what_each_is_alone(case: str) -> None:
+    """With `layers=True` each parameter has its own product; without, small ones are put together."""
+    model, x, y = batch(case, 5, torch.float64)
+    with fs.record_gram(model, layers=True) as alone:
+        F.cross_entropy(model(x), y).backward()
+    with fs.record_gram(model) as together:
+        F.cross_entropy(model(x), y).backward()
+    assert_close(together.gram, alone.gram, FLOAT64)
+    whole = float(alone.gram.trace())
+    assert set(together.traces) == set(alone.traces)
+    for name, trace in alone.traces.items():
+        assert together.traces[name] == pytest.approx(trace, rel=1e-10, abs=1e-12 * whole)
+        assert together.mean_squares[name] == pytest.approx(alone.mean_squares[name], abs=1e-10 * whole)
+    assert together.status == alone.status == "ok"

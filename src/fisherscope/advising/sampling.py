@@ -128,16 +128,16 @@ def measured_step(stepper: Stepper, batch: Any, problem: str = "") -> tuple[Any,
     if not problem:
         try:
             with record_gram(stepper.model, **stepper.subject.options) as record:
-                stepper.loss(batch).backward()  # type: ignore[no-untyped-call]
+                stepper.loss(batch).backward()
             if record.share_covered == 1:
                 return record.gram.numpy(), ""
             problem = f"only {record.share_covered:.1%} of the parameters could be measured sample by sample"
         except GramError as error:
             problem = str(error)
             stepper.model.zero_grad(set_to_none=True)
-            stepper.loss(batch).backward()  # type: ignore[no-untyped-call]
+            stepper.loss(batch).backward()
         return None, problem
-    stepper.loss(batch).backward()  # type: ignore[no-untyped-call]
+    stepper.loss(batch).backward()
     return None, problem
 
 

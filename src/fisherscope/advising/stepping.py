@@ -65,7 +65,7 @@ class Stepper:
         """Forward, backward and the optimizer's step; gives the loss."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
         return float(loss.detach())
 

@@ -78,15 +78,64 @@ class Backtest:
             len(rows),
         )
 
+    def answer(self) -> dict[str, object]:
+        """All of it as plain values, for JSON: frames as lists of rows, and the verdict."""
+        frames = ("sweeps", "summary", "predictions", "gains")
+        wins = {
+            f"{a} over {b}": dict(
+                zip(("positive", "interval above zero", "sweeps"), self.wins((a, b)), strict=True)
+            )
+            for a, b in GAINS
+        }
+        return {
+            **{name: getattr(self, name).to_dicts() for name in frames},
+            "at_headline_budget": self.within_margin().to_dicts(),
+            "wins": wins,
+            "notes": list(self.notes),
+        }
+
+    def within_margin(self, budget: float = HEADLINE_BUDGET) -> pl.DataFrame:
+        """Of each rival, over testable sweeps, the mean regret in units of the sweep's margin.
+
+        Columns: `rival, regret_over_margin, sweeps_within` (where the sweep's mean is at most 1), `sweeps`.
+        """
+        margins = self.sweeps.filter(pl.col("testable")).select("sweep", "margin")
+        played = self.trials.filter((pl.col("budget") == budget) & pl.col("regret").is_not_null()).join(
+            margins, on="sweep"
+        )
+        shares = played.group_by("sweep", "rival", maintain_order=True).agg(
+            (pl.col("regret") / pl.col("margin")).mean().alias("share")
+        )
+        return (
+            shares.group_by("rival", maintain_order=True)
+            .agg(
+                pl.col("share").mean().alias("regret_over_margin"),
+                (pl.col("share") <= 1).sum().alias("sweeps_within"),
+                pl.len().alias("sweeps"),
+            )
+            .sort("regret_over_margin")
+        )
+
     def __str__(self) -> str:
         lines = [_sweep_told(row) for row in self.sweeps.iter_rows(named=True)]
         lines += [self._budget_told(HEADLINE_BUDGET), *(self._gain_told(pair) for pair in GAINS)]
         return "\n".join(line for line in [*lines, *self.notes] if line)
 
     def _budget_told(self, budget: float) -> str:
+        shares = {row["rival"]: row for row in self.within_margin(budget).iter_rows(named=True)}
         rows = self.summary.filter((pl.col("budget") == budget) & pl.col("regret").is_not_null())
-        told = [f"  {r['rival']}: {r['regret']:.4g}, {r['within']:.0%}" for r in rows.iter_rows(named=True)]
-        head = f"Mean regret within {budget:.0%} of the grid's epochs, and share of plays within the margin:"
+        told = []
+        for row in rows.iter_rows(named=True):
+            text = f"  {row['rival']}: {row['regret']:.4g}, {row['within']:.0%} of plays within the margin"
+            if (share := shares.get(row["rival"])) is not None:
+                text += (
+                    f"; {share['regret_over_margin']:.2f} margins, within it on {share['sweeps_within']} of "
+                    f"{share['sweeps']} sweeps"
+                )
+            told.append(text)
+        head = f"Mean regret at a total cost of at most {budget:.0%} of one seed of the grid:"
+        if not shares:
+            head = f"No sweep can test selection; all the same, at {budget:.0%} of one seed of the grid:"
         return "\n".join([head, *told]) if told else ""
 
     def _gain_told(self, pair: tuple[str, str]) -> str:

@@ -5,7 +5,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_solve, cholesky
 
 from fisherscope.analysis.settings import FloatArray
 
@@ -34,6 +33,9 @@ class Process:
     level: float
     scale: float
     shares: FloatArray
+    weights: FloatArray
+    inverse: FloatArray
+    sizes: FloatArray
 
     @classmethod
     def fit(cls, features: FloatArray, values: FloatArray, over: FloatArray | None = None) -> "Process":
@@ -47,7 +49,7 @@ class Process:
         Raises:
             ValueError: There are fewer than two points.
 
-        Cost: 48 Cholesky decompositions of n × n.
+        Cost: 48 Cholesky decompositions of n × n, in one call.
         """
         if len(values) < 2:
             raise ValueError(
@@ -56,62 +58,48 @@ class Process:
         units = features if over is None else over
         centre, spread = units.mean(axis=0), units.std(axis=0)
         spread = np.where(spread > 1e-12, spread, 1.0)
-        scale = float(values.std()) or 1.0
-        bare = cls(
-            (features - centre) / spread, (values - values.mean()) / scale, centre, spread,
-            float(values.mean()), scale, np.ones(0),
-        )  # fmt: skip
-        evidence = np.array([bare._solved(*point)[2] for point in _grid()])
+        level, scale = float(values.mean()), float(values.std()) or 1.0
+        at, known, n = (features - centre) / spread, (values - level) / scale, len(values)
+        factor = np.linalg.cholesky(_kernels(at, at) + NOISE[:, None, None] * np.eye(n))
+        half = np.linalg.inv(factor)  # (48, n, n)
+        inverse = np.swapaxes(half, 1, 2) @ half
+        weights = inverse @ known
+        sizes = (PRIOR_VALUES + weights @ known) / (PRIOR_VALUES + n)
+        logs = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
+        evidence = -logs - 0.5 * (n + PRIOR_VALUES) * np.log(sizes)
         shares = np.exp(evidence - evidence.max())
-        return cls(bare.features, bare.values, centre, spread, bare.level, scale, shares / shares.sum())
+        return cls(at, known, centre, spread, level, scale, shares / shares.sum(), weights, inverse, sizes)
 
     def predict(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of the noiseless value at features (m, d)."""
         at = (features - self.centre) / self.spread
-        means, squares = np.zeros(len(at)), np.zeros(len(at))
-        for share, point in zip(self.shares, _grid(), strict=True):
-            if share < 1e-4:
-                continue
-            factor, weights, _, size = self._solved(*point)
-            cross = _kernel(at, self.features, point[0], point[2])
-            mean = cross @ weights
-            own = _own(at, point[2]) - np.einsum("mn,nm->m", cross, cho_solve((factor, True), cross.T))
-            means += share * mean
-            squares += share * (size * np.maximum(own, 0.0) + mean**2)
-        deviation = np.sqrt(np.maximum(squares - means**2, 0.0))
-        return self.level + self.scale * means, self.scale * deviation
+        used = self.shares > NEGLIGIBLE
+        shares = self.shares[used, None]
+        cross = _kernels(at, self.features)[used]  # (k, m, n)
+        means = np.einsum("kmn,kn->km", cross, self.weights[used])
+        told = np.einsum("kmn,kmn->km", cross @ self.inverse[used], cross)
+        own = np.maximum(2.0 + SLOPES[used, None] * np.sum(at**2, axis=1) - told, 0.0)
+        mean = np.sum(shares * means, axis=0)
+        square = np.sum(shares * (self.sizes[used, None] * own + means**2), axis=0)
+        deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
+        return self.level + self.scale * mean, self.scale * deviation
 
     def noise(self) -> float:
         """Standard deviation of the noise, averaged over the grid."""
-        total = sum(
-            share * self._solved(*point)[3] * point[1]
-            for share, point in zip(self.shares, _grid(), strict=True)
-        )
-        return self.scale * math.sqrt(total)
-
-    def _solved(
-        self, length: float, noise: float, linear: float
-    ) -> tuple[FloatArray, FloatArray, float, float]:
-        """Cholesky factor, weights, log evidence and scale of one point of the grid."""
-        n = len(self.values)
-        matrix = _kernel(self.features, self.features, length, linear) + noise * np.eye(n)
-        factor: FloatArray = cholesky(matrix, lower=True)
-        weights: FloatArray = cho_solve((factor, True), self.values)
-        size = (PRIOR_VALUES + float(self.values @ weights)) / (PRIOR_VALUES + n)
-        evidence = -float(np.log(np.diagonal(factor)).sum()) - 0.5 * (n + PRIOR_VALUES) * math.log(size)
-        return factor, weights, evidence, size
+        return self.scale * math.sqrt(float(np.sum(self.shares * self.sizes * NOISE)))
 
 
-def _grid() -> list[tuple[float, float, float]]:
-    return list(itertools.product(LENGTHS, NOISES, LINEAR))
+_GRID = np.array(list(itertools.product(LENGTHS, NOISES, LINEAR)))
+NOISE, SLOPES = _GRID[:, 1], _GRID[:, 2]
+NEGLIGIBLE = 1e-4
+"""Share of the evidence below which a point of the grid is left out of a prediction."""
 
 
-def _kernel(a: FloatArray, b: FloatArray, length: float, linear: float) -> FloatArray:
+def _kernels(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Covariance of a (m, d) with b (n, d) at each point of the grid, shape (48, m, n)."""
     square = np.sum((a[:, None] - b[None]) ** 2, axis=-1)
-    smooth: FloatArray = np.exp(-square / (2 * length**2 * max(a.shape[1], 1)))
-    return 1.0 + linear * (a @ b.T) + smooth
-
-
-def _own(a: FloatArray, linear: float) -> FloatArray:
-    own: FloatArray = 2.0 + linear * np.sum(a**2, axis=1)
-    return own
+    lengths = np.array(LENGTHS)[:, None, None]
+    smooth = np.exp(-square / (2 * lengths**2 * max(a.shape[1], 1)))
+    repeats = len(NOISES) * len(LINEAR)
+    kernels: FloatArray = 1.0 + SLOPES[:, None, None] * (a @ b.T) + np.repeat(smooth, repeats, axis=0)
+    return kernels

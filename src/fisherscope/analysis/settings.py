@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -110,6 +110,11 @@ class Settings:
             f"{len(frame)} runs ({told}) of {frame['setting'].n_unique()} settings, "
             f"{frame['seed'].n_unique()} seeds" + (f", task {self.task}" if self.task else "")
         )
+
+
+def together(places: Sequence[str | os.PathLike[str]]) -> RunsLike:
+    """Runs of several directories or exported files as one; a single place as it is, for its name's sake."""
+    return load_runs(places) if len(places) > 1 else places[0]
 
 
 def settings_of(runs: RunsLike, *, task: str | None = None) -> Settings:

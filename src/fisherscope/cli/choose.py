@@ -44,7 +44,7 @@ def choose(
     found = analysis.select(out)
     while found.next_run is not None and found.spent_epochs + epochs - early <= allowed:
         print(f"Finishing {found.next_setting} …", flush=True)
-        finish(found.next_run, out, data_dir)
+        finish(found.next_run, [out], data_dir)
         found = analysis.select(out)
     print(found)
 

@@ -8,7 +8,10 @@ import typer
 
 
 def claims(
-    directory: Annotated[Path, typer.Argument(help="Directory of runs.", metavar="DIR")],
+    directories: Annotated[
+        list[Path],
+        typer.Argument(help="Directories or exported files of runs; several are joined.", metavar="DIR…"),
+    ],
     other: Annotated[
         Path | None, typer.Option(help="Runs of the same settings on a second task, for claim 8.")
     ] = None,
@@ -19,7 +22,7 @@ def claims(
     """Test the paper's claims on a sweep: supported, contradicted, inconclusive or not testable."""
     from fisherscope import analysis
 
-    found = analysis.claims(directory, other=other, metric=metric, task=task)
+    found = analysis.claims(analysis.together(directories), other=other, metric=metric, task=task)
     if not as_json:
         print(found)
         return

@@ -39,13 +39,14 @@ def _trained(what: str, given: dict[str, Any], runs: Path, jobs: int | None) -> 
     Raises:
         SystemExit: It was interrupted.
     """
-    from fisherscope.cli.sweep import Display
+    from fisherscope.cli.standing import shown
     from fisherscope.sweep import Grid, pending, run_sweep
 
     grid = Grid.of(given)
     todo = pending(grid.configurations(), runs)
     print(f"Training {len(todo)} runs of {given['task']}, {what}, into {runs}", flush=True)
-    result = run_sweep(grid, runs, jobs=jobs, event=Display(todo, None).event)
+    with shown(todo, None) as event:
+        result = run_sweep(grid, runs, jobs=jobs, event=event)
     if not result.complete:
         print(f"{result.left} runs are left; the same command goes on with them.")
         raise SystemExit(1)

@@ -11,7 +11,14 @@ if TYPE_CHECKING:
 
 
 def select(
-    directory: Annotated[Path, typer.Argument(help="Directory of runs, finished and not.", metavar="DIR")],
+    directories: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Directories or exported files of runs, finished and not; several are joined, or with "
+            "--backtest a sweep each.",
+            metavar="DIR…",
+        ),
+    ],
     at_epoch: Annotated[
         int | None, typer.Option(help="Epoch of the early look; by default the last that all have reached.")
     ] = None,
@@ -27,29 +34,26 @@ def select(
     backtest: Annotated[
         bool, typer.Option(help="Instead: play selection and its rivals on these finished runs.")
     ] = False,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the JSON there as well.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Recommend a setting from early epochs and finished runs, with its uncertainty."""
     from fisherscope import analysis
 
     if backtest:
-        played = analysis.backtest(directory, at_epoch=at_epoch, metric=metric)
-        frames = ("sweeps", "summary", "predictions", "gains")
-        tables = {name: getattr(played, name).to_dicts() for name in frames}
-        print(json.dumps(tables, ensure_ascii=False, indent=1) if as_json else played)
+        played = analysis.backtest(named(directories), at_epoch=at_epoch, metric=metric)
+        _told(played, played.answer(), out, as_json)
         return
 
     def look() -> "Selection":
-        return analysis.select(directory, at_epoch=at_epoch, metric=metric, predictor=predictor, task=task)
+        places = analysis.together(directories)
+        return analysis.select(places, at_epoch=at_epoch, metric=metric, predictor=predictor, task=task)
 
     found = look()
     if run_next and found.next_run is not None:
-        finish(found.next_run, directory, data_dir)
+        finish(found.next_run, directories, data_dir)
         found = look()
-    if not as_json:
-        print(found)
-        return
-    answer = {
+    answer: dict[str, object] = {
         "recommended": found.recommended,
         "indistinguishable": found.indistinguishable,
         "fastest": found.fastest,
@@ -63,20 +67,49 @@ def select(
         "candidates": found.candidates.to_dicts(),
         "notes": found.notes,
     }
-    print(json.dumps(answer, ensure_ascii=False, indent=1))
+    _told(found, answer, out, as_json)
 
 
-def finish(run_id: str, directory: Path, data_dir: Path | None) -> None:
+def named(directories: list[Path]) -> Path | dict[str, Path]:
+    """Sweeps by the name of their directory or file; a single one as it is.
+
+    Raises:
+        ValueError: Two have the same name.
+    """
+    if len(directories) == 1:
+        return directories[0]
+    sweeps = {path.resolve().stem if path.is_file() else path.resolve().name: path for path in directories}
+    if len(sweeps) < len(directories):
+        raise ValueError(
+            f"back-testing {len(directories)} sweeps: they have only {len(sweeps)} names, "
+            f"{', '.join(sweeps)}; a sweep is called by its directory or file, so give each its own"
+        )
+    return sweeps
+
+
+def _told(found: object, answer: dict[str, object], out: Path | None, as_json: bool) -> None:
+    text = json.dumps(answer, ensure_ascii=False, indent=1)
+    if out is not None:
+        out.write_text(text + "\n", encoding="utf-8")
+    print(text if as_json else found)
+
+
+def finish(run_id: str, directories: list[Path], data_dir: Path | None) -> None:
     """Train a run of a directory to its end.
 
     Raises:
-        ValueError: The run was not made by `train` or `sweep`: its configuration does not say how to go on.
+        ValueError: The run was not made by `train` or `sweep`, so that its configuration does not say how to
+            go on; or it is in an exported file.
     """
     import fisherscope as fs
     from fisherscope.training import Configuration, train
 
-    runs = fs.load_runs(directory)
+    runs = fs.load_runs(directories)
     config, path = runs.head(run_id)["config"], runs.paths[run_id]
+    if not path.is_dir():
+        raise ValueError(
+            f"finishing {run_id}: {path.parent} is an exported file; give the directory of its runs"
+        )
     if Configuration.of(config).id != path.name:
         raise ValueError(
             f"finishing {run_id}: it was not trained by fisherscope; finish it with its own loop"

@@ -1,6 +1,5 @@
 """`fisherscope sweep TASK`: a grid of runs, side by side."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,8 +9,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fisherscope.training import Configuration
-
-PLAIN_SECONDS = 5.0
 
 
 def sweep(
@@ -43,6 +40,7 @@ def sweep(
         "epochs": epochs, "every": every, "per_epoch": per_epoch, "limit_train": limit_train,
     }  # fmt: skip
     given |= {key: value for key, value in told.items() if value is not None}
+    from fisherscope.cli.standing import shown
     from fisherscope.sweep import Grid, pending, run_sweep
 
     grid = Grid.of(given)
@@ -50,11 +48,10 @@ def sweep(
     todo = pending(configurations, out)
     print(f"{len(configurations)} runs, {len(configurations) - len(todo)} done before", flush=True)
     if dry_run:
-        for config in todo:
-            print(f"  {config.id}")
+        _planned(todo, out, jobs, until, data_dir)
         return
-    show = Display(todo, until)
-    result = run_sweep(grid, out, jobs=jobs, until=until, data_dir=data_dir, event=show.event)
+    with shown(todo, until) as event:
+        result = run_sweep(grid, out, jobs=jobs, until=until, data_dir=data_dir, event=event)
     for run_id, (status, reason) in sorted(result.ends.items()):
         if status not in ("finished", "diverged") and not (until and status == "interrupted"):
             print(f"{run_id}: {status}: {reason}")
@@ -62,39 +59,20 @@ def sweep(
         print(f"{result.left} runs are left; the same command goes on with them.")
 
 
-class Display:
-    """A line now and then: runs done, and the time left by the work that has been done so far."""
+def _planned(
+    todo: "Sequence[Configuration]", out: Path, jobs: int | None, until: int | None, data_dir: Path | None
+) -> None:
+    """What would run, and how long it takes."""
+    import os
 
-    def __init__(self, todo: "Sequence[Configuration]", until: int | None) -> None:
-        from fisherscope.sweep import cost
+    from fisherscope.sweep import duration, seconds_left
 
-        self.epochs = {c.id: min(until or c.epochs, c.epochs) for c in todo}
-        self.costs = {c.id: cost(c) for c in todo}
-        self.done = dict.fromkeys(self.costs, 0.0)
-        self.ended, self.began, self.last = 0, time.monotonic(), 0.0
-
-    def event(self, kind: str, run_id: str, what: Any) -> None:
-        """Take one event of the sweep."""
-        if kind == "epoch":
-            self.done[run_id] = what["epoch"] / self.epochs[run_id]
-        elif kind == "end":
-            if what[0] == "died":
-                print(f"{run_id}: {what[1]}", flush=True)
-                return
-            self.ended += 1
-            self.done[run_id] = 1.0
-        now = time.monotonic()
-        if now - self.last > PLAIN_SECONDS or self.ended == len(self.costs):
-            self.last = now
-            print(self.line(now - self.began), flush=True)
-
-    def line(self, seconds: float) -> str:
-        """How far the sweep is."""
-        whole = sum(self.costs.values()) or 1.0
-        share = sum(self.costs[run_id] * part for run_id, part in self.done.items()) / whole
-        left = f", about {seconds * (1 - share) / share:.0f} s left" if 0 < share < 1 else ""
-        done = f"{self.ended} of {len(self.costs)} runs"
-        return f"{done} · {100 * share:.0f} % of the work · {seconds:.0f} s{left}"
+    times, how = seconds_left(todo, out, until=until, data_dir=data_dir)
+    for run_id, seconds in times.items():
+        print(f"  {run_id}  {duration(seconds)}")
+    at_once = max(1, min(jobs or os.cpu_count() or 1, len(todo) or 1))
+    whole = max(sum(times.values()) / at_once, max(times.values(), default=0.0))
+    print(f"{len(todo)} runs, about {duration(whole)} with {at_once} at a time ({how})")
 
 
 def _numbers(text: str | None, kind: type) -> list[Any] | None:

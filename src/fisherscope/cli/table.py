@@ -24,7 +24,10 @@ class Test(str, Enum):
 
 
 def table(
-    directory: Annotated[Path | None, typer.Argument(help="Directory of runs.", metavar="DIR")] = None,
+    directories: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Directories or exported files of runs; several are joined.", metavar="DIR…"),
+    ] = None,
     means: Annotated[
         Path | None,
         typer.Option(help="Instead of runs: a CSV file with task, kind, setting, mean, std, n, hours."),
@@ -40,10 +43,12 @@ def table(
     """Print the best fixed batch size against the best schedules, with p-values."""
     from fisherscope import analysis
 
-    if (directory is None) == (means is None):
+    if bool(directories) == (means is not None):
         raise ValueError("printing a table: give a directory of runs, or --means FILE, one of the two")
     if means is not None:
         made = analysis.table_of_means(means, test=test.value)
-    elif directory is not None:
-        made = analysis.table(directory, lr=lr, metric=metric, test=test.value, paper=paper)
+    else:
+        made = analysis.table(
+            analysis.together(directories or []), lr=lr, metric=metric, test=test.value, paper=paper
+        )
     print(made.rendered(form.value))

@@ -42,7 +42,7 @@ def _progress(axes: Axes, advice: Advice) -> None:
         if ends[0] < ends[1]:
             axes.axvspan(*ends, color=NOISE, alpha=0.15, lw=0, label="noise scale (interval)")
         best = next((row for row in rows if row.step.batch_size == advice.fastest), None)
-        if best is not None:
+        if best is not None and best.relative_time is not None:
             axes.plot(best.step.batch_size, best.relative_time, "o", ms=11, mfc="none", mec=TIME, mew=2)
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))

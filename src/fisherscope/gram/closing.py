@@ -24,6 +24,7 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
         GramError: With `strict`: nothing was measured, or the columns do not add up to the gradients.
     """
     ledger, settings = recorder.ledger, recorder.settings
+    ledger.multiply_pools()
     if ledger.accumulate and ledger.stored:
         ledger.assemble()
     record.coverage = [_coverage(recorder, name, p) for name, p in recorder.trainable.items()]

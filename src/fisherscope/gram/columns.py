@@ -87,15 +87,24 @@ class Columns:
 
     def products(self, arithmetic: Arithmetic) -> Products:
         """Inner products of all pairs, and the sum. Time n·p (blocks) + n²·p/2."""
+        return self.multiplied(arithmetic, summed=True)
+
+    def multiplied(self, arithmetic: Arithmetic, summed: bool) -> Products:
+        """Inner products from blocks, and the sum if it is asked for."""
         dtype = arithmetic.of(torch.empty(0, dtype=self.dtype))
-        gram = torch.zeros(self.samples, self.samples, dtype=torch.float64, device=self.device)
+        gram: Tensor | None = None
         totals = []
         for _, _, block in self.blocks(arithmetic, dtype):
             flat = block.flatten(1)
-            gram += symmetric_product(flat)
-            totals.append(flat.sum(0))
+            product = symmetric_product(flat)
+            gram = product if gram is None else gram.add_(product)
+            if summed:
+                totals.append(flat.sum(0))
+        assert gram is not None, "a parameter has rows"
         error = torch.full((self.samples,), rounding(dtype, self.shape.numel()), device=self.device)
-        return Products(gram, torch.cat(totals), error)
+        if not summed:
+            return Products(gram, None, error)
+        return Products(gram, totals[0] if len(totals) == 1 else torch.cat(totals), error)
 
     def cross(self, other: Columns, arithmetic: Arithmetic) -> Tensor:
         """Inner products with other samples' gradients of the same parameter, (n, m) float64."""
@@ -340,6 +349,13 @@ class Rows(Columns):
         out = torch.zeros(self.size, dtype=values.dtype, device=self.device)
         return out.index_add_(0, self.index.clamp_min(0).flatten(), values).flatten()
 
+    def sketch(self, directions: Tensor, arithmetic: Arithmetic) -> Tensor:
+        """The sum (r, q) times (q, k) directions, (r, k)."""
+        dtype = arithmetic.of(self.values)
+        values = (self.values.to(dtype) @ directions.to(dtype)) * (self.index >= 0).unsqueeze(-1)
+        out = torch.zeros(self.size[0], values.shape[-1], dtype=dtype, device=self.device)
+        return out.index_add_(0, self.index.clamp_min(0).flatten(), values.flatten(0, 1))
+
     def compact(self) -> tuple[Tensor, Rows]:
         """The table rows that occur, and the same columns over those rows alone."""
         present, place = torch.unique(self.index.clamp_min(0), return_inverse=True)
@@ -376,14 +392,26 @@ class Tied(Columns):
 
     def products(self, arithmetic: Arithmetic) -> Products:
         """G = outer + rows + cross + crossᵀ, the cross term over the rows present alone."""
-        outer, rows = self.outer.products(arithmetic), self.rows.products(arithmetic)
         present, compact = self.rows.compact()
+        rows = compact.multiplied(arithmetic, summed=False)  # sums are as large as the table, and not needed
+        if self.outer.pairwise_is_cheaper(arithmetic):
+            outer = self.outer.products(arithmetic)
+        else:
+            outer = self.outer.multiplied(arithmetic, summed=False)
         gathered = Outer(self.outer.left[:, :, present], self.outer.right, compact.shape)
         cross = Columns.cross(gathered, compact, arithmetic)
         gram = outer.gram + rows.gram + cross + cross.T
         spread = (outer.gram.diagonal() * outer.error + rows.gram.diagonal() * rows.error) * 2
         error = spread / gram.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
-        return Products(gram, self.outer.total(arithmetic) + self.rows.total(arithmetic), error)
+        return Products(gram, None, error)
+
+    def total(self, arithmetic: Arithmetic) -> Tensor:
+        return self.outer.total(arithmetic).add_(self.rows.total(arithmetic))
+
+    def sketch(self, directions: Tensor, arithmetic: Arithmetic) -> Tensor:
+        """As for outer products: the sum is as large as the table, and is not formed for its check."""
+        sketched = self.outer.sketch(directions, arithmetic)
+        return sketched.add_(self.rows.sketch(directions, arithmetic))
 
 
 class Sum(Columns):

@@ -55,7 +55,7 @@ def _place(geometry: Tensor) -> tuple[tuple[int, ...], tuple[int, ...], int]:
 
 def is_whole(geometry: Tensor, leaf: Tensor) -> bool:
     """Whether a view holds the leaf's elements in the leaf's own order."""
-    return _place(geometry) == _place(_whole(leaf))
+    return _place(geometry) == (tuple(leaf.shape), tuple(leaf.stride()), 0)
 
 
 def independent(shares: list[Share], leaf: Tensor, arithmetic: Arithmetic) -> list[Share]:
@@ -87,10 +87,6 @@ def _upright(share: Share, leaf: Tensor) -> Share:
             turned.total = share.total.reshape(geometry.shape).mT.flatten()
         return turned
     return share
-
-
-def _whole(leaf: Tensor) -> Tensor:
-    return torch.empty_strided(leaf.shape, leaf.stride(), device="meta")
 
 
 def _extent(leaf: Tensor) -> int:

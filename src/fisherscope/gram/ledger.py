@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns import Arithmetic, Columns, joined
+from fisherscope.gram.columns import Arithmetic, Columns, Dense, joined
 from fisherscope.gram.errors import GramError
 from fisherscope.gram.joining import Share, independent, is_whole, on_leaf
+from fisherscope.gram.pool import SMALL, Pool
 from fisherscope.gram.residual import miss, reach
 
 
@@ -80,6 +81,7 @@ class Ledger:
     stored_bytes: int = 0
     seconds: float = 0.0
     passes: Passes = field(default_factory=lambda: Passes())
+    pools: dict[tuple[torch.dtype, torch.device], Pool] = field(default_factory=lambda: defaultdict(Pool))
 
     def add(self, name: str, share: Share) -> None:
         """One use's columns for the parameter `name`, to be settled with the others."""
@@ -106,11 +108,13 @@ class Ledger:
                 name, shares, gradient, leaf, self.passes.number(name, {share.entry for share in shares})
             )
             return
-        if name in self.tallies:
+        if name in self.tallies or any(name in pool.names for pool in self.pools.values()):
             raise GramError(
                 "a second backward pass of the same step reached it; say accumulate=True, which keeps the "
                 "columns of each pass until the step is complete"
             )
+        if self._pooled(name, shares, gradient, leaf):
+            return
         parts = independent(shares, leaf, self.arithmetic)
         products = [part.multiply(self.arithmetic) for part in parts]
         gram, spread = products[0].gram, products[0].error * products[0].gram.diagonal()
@@ -118,17 +122,59 @@ class Ledger:
             gram, spread = gram + more.gram, spread + more.error * more.gram.diagonal()
         self._count(name, gram, spread, parts, miss(parts, gradient, leaf, self.arithmetic))
 
-    def _count(self, name: str, gram: Tensor, spread: Tensor, parts: list[Share], missed: Tensor) -> None:
-        if self.gram is None:
-            self.gram, self.spread = torch.zeros_like(gram), torch.zeros_like(gram.diagonal())
-        if gram.shape != self.gram.shape:
+    def _pooled(self, name: str, shares: list[Share], gradient: Tensor, leaf: Tensor) -> bool:
+        """Whether the parameter is small, and so waits for others to be multiplied together with them."""
+        columns = shares[0].columns
+        if (
+            len(shares) > 1
+            or not isinstance(columns, Dense)
+            or self.keep_layers
+            or leaf.numel() > SMALL
+            or gradient.is_sparse
+            or not leaf.is_contiguous()
+            or not is_whole(shares[0].geometry, leaf)
+        ):
+            return False
+        dtype = self.arithmetic.of(columns.gradients)
+        pool = self.pools[dtype, columns.device]
+        self._check_samples(columns.samples, pool.samples)
+        pool.add(name, columns, gradient, dtype)
+        if pool.is_full:
+            self.multiply_pool(dtype, columns.device)
+        return True
+
+    def multiply_pools(self) -> None:
+        """Settle the small parameters that still wait."""
+        for dtype, device in list(self.pools):
+            self.multiply_pool(dtype, device)
+
+    def multiply_pool(self, dtype: torch.dtype, device: torch.device) -> None:
+        """Settle the small parameters of one kind."""
+        found = self.pools.pop((dtype, device)).products()
+        self._add(found.gram, found.spread)
+        scales = torch.maximum(found.mean_squares, found.traces).sqrt()
+        columns = (found.traces, found.mean_squares, found.misses, scales, torch.zeros_like(scales))
+        for name, *row in zip(found.names, *(column.unbind() for column in columns), strict=True):
+            self.tallies[name] = Tally(*row)
+
+    def _check_samples(self, samples: int, *others: int | None) -> None:
+        known = next((n for n in (*others, None if self.gram is None else len(self.gram)) if n), samples)
+        if samples != known:
             raise GramError(
-                f"it has {gram.shape[0]} samples where the parameters before it have {self.gram.shape[0]}; "
+                f"it has {samples} samples where the parameters before it have {known}; "
                 "calls of one backward pass must be on the same samples"
             )
+
+    def _add(self, gram: Tensor, spread: Tensor) -> None:
+        self._check_samples(len(gram))
+        if self.gram is None or self.spread is None:
+            self.gram, self.spread = gram.clone(), spread.double()
+            return
         self.gram += gram.to(self.gram.device)
-        assert self.spread is not None
         self.spread += spread.to(self.spread.device)
+
+    def _count(self, name: str, gram: Tensor, spread: Tensor, parts: list[Share], missed: Tensor) -> None:
+        self._add(gram, spread)
         trace, mean_square = gram.diagonal().sum(), gram.sum()
         scale = torch.maximum(mean_square, trace).clamp_min(0).sqrt()  # of the gradient, and of its shares
         kept = gram if self.keep_layers else None

@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns import Arithmetic, Outer
+from fisherscope.gram.columns import Arithmetic, Outer, Tied
 from fisherscope.gram.joining import Share, is_whole
 
 TOLERATED_ROUNDINGS = 256
@@ -28,7 +28,7 @@ def miss(shares: list[Share], gradient: Tensor, leaf: Tensor, arithmetic: Arithm
     if (
         len(shares) == 1
         and only.total is None
-        and isinstance(only.columns, Outer)
+        and isinstance(only.columns, Outer | Tied)
         and is_whole(only.geometry, leaf)
     ):
         return _estimated(only.columns, gradient, arithmetic)
@@ -68,9 +68,9 @@ def reach(shares: list[Share], missed: Tensor, scale: Tensor, leaf: Tensor) -> T
     return torch.stack(found).sum() if found else torch.zeros_like(missed)
 
 
-def _estimated(columns: Outer, gradient: Tensor, arithmetic: Arithmetic) -> Tensor:
+def _estimated(columns: Outer | Tied, gradient: Tensor, arithmetic: Arithmetic) -> Tensor:
     signs = _signs(columns.size[1], gradient.device)
-    dtype = arithmetic.of(columns.left)
+    dtype = arithmetic.of(torch.empty(0, dtype=columns.dtype))
     matrix = gradient.reshape(columns.size).to(dtype)
     missed = matrix @ signs.to(dtype) - columns.sketch(signs, arithmetic)
     size: Tensor = missed.norm().double()

@@ -13,10 +13,11 @@ from fisherscope.sampler import DynamicBatchSampler
 
 lightning = required("lightning.pytorch", "lightning")
 batch_sizes = required("lightning.pytorch.utilities.data", "lightning")
+Callback: Any = lightning.Callback
 exceptions = required("lightning.fabric.utilities.exceptions", "lightning")
 
 
-class LightningCallback(lightning.Callback):
+class LightningCallback(Callback):
     """Measures a Lightning training while it runs: `Trainer(callbacks=[LightningCallback(every=50)])`.
 
     A step opens before the first of its batches and closes before the optimizer steps, so that accumulated

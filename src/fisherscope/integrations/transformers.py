@@ -9,13 +9,13 @@ from fisherscope.integrations.requirement import required
 from fisherscope.integrations.steps import Steps, samples_in
 from fisherscope.monitor import Monitor
 
-transformers = required("transformers", "transformers")
+TrainerCallback: Any = required("transformers", "transformers").TrainerCallback
 
 STATE = "fisherscope.json"
 """File in a checkpoint's folder: what the monitor has counted."""
 
 
-class TransformersCallback(transformers.TrainerCallback):
+class TransformersCallback(TrainerCallback):
     """Measures a Hugging Face training: `Trainer(…, callbacks=[TransformersCallback(every=50)])`.
 
     A step opens before the first of its micro-batches and closes before the optimizer steps. A sample's

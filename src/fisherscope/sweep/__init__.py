@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fisherscope.sweep.estimate import duration, seconds_left
 from fisherscope.sweep.grid import Grid, cost, pending
 from fisherscope.sweep.pool import Event, Pool
 from fisherscope.training import ConfigurationError
 
-__all__ = ["Grid", "SweepResult", "cost", "pending", "run_sweep"]
+__all__ = ["Grid", "SweepResult", "cost", "duration", "pending", "run_sweep", "seconds_left"]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ function curves(data, root) {
   const series = [
     ...data.metrics.map((m) => ({ name: m.name, label: m.label, scale: m.scale })),
     ...data.measures.map((m) => ({ name: m.name, label: m.label, scale: 1 })),
-    ...(data.steps || []).map((m) => ({ ...m, scale: 1, steps: true }))];
+    ...(data.steps || []).map((m) => ({ ...m, scale: 1, steps: true }))].filter((s) => s.name);
+  if (!series.length) { root.replaceChildren("Nothing has been recorded yet."); return; }
   const state = { series: series[Math.min(view.series, series.length - 1)] };
   const svg = element("svg:svg", { class: "chart", role: "img", "aria-label": "Curves against epochs" });
   const select = element("select", { "aria-label": "what to draw" },
@@ -60,6 +61,9 @@ function curves(data, root) {
   watched(root, draw);
 }
 
+// Stands in where no run has logged a metric yet.
+const UNKNOWN = { name: "", label: "no metric yet", scale: 1, smaller: true, finals: {}, best: [], levels: [], bands: [] };
+
 // The best fixed settings and the best schedules, to begin with.
 function first_pins(data) {
   const best = data.metrics[0]?.best ?? [], finals = data.metrics[0]?.finals ?? {};
@@ -72,6 +76,7 @@ function first_pins(data) {
 
 function start(data) {
   view.listeners = [];
+  if (!data.metrics.length) data.metrics = [UNKNOWN];
   for (const observer of view.observers.splice(0)) observer.disconnect();
   view.pinned = view.pinned.length ? view.pinned : first_pins(data);
   const plane = document.getElementById("plane"), lines = document.getElementById("curves");

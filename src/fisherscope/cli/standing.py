@@ -1,0 +1,98 @@
+"""How a sweep stands: a live table in a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from fisherscope.sweep import cost, duration
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fisherscope.training import Configuration
+
+PLAIN_SECONDS = 5.0
+RECENT = 8
+"""Ended runs that the table keeps showing."""
+
+Event = Callable[[str, str, Any], None]
+
+
+@contextmanager
+def shown(todo: "Sequence[Configuration]", until: int | None) -> Iterator[Event]:
+    """What `run_sweep` tells of its events; the display ends with the block."""
+    standing = Standing(todo, until)
+    if not sys.stdout.isatty():
+        yield standing.event
+        return
+    from rich.live import Live
+
+    with Live(get_renderable=lambda: standing.table(), refresh_per_second=2) as live:
+        standing.write = lambda text: live.console.print(text, highlight=False, markup=False)
+        standing.plain = False
+        yield standing.event
+        live.refresh()
+
+
+class Standing:
+    """Runs done and running, and the time left by the work that has been done so far."""
+
+    def __init__(self, todo: "Sequence[Configuration]", until: int | None) -> None:
+        self.epochs = {c.id: min(until or c.epochs, c.epochs) for c in todo}
+        self.costs = {c.id: cost(c) for c in todo}
+        self.done = dict.fromkeys(self.costs, 0.0)
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.ends: dict[str, str] = {}
+        self.running: list[str] = []
+        self.began = self.last = time.monotonic()
+        self.plain = True
+        self.write: Callable[[str], None] = lambda text: print(text, flush=True)
+
+    def event(self, kind: str, run_id: str, what: Any) -> None:
+        """Take one event of the sweep."""
+        if kind == "start":
+            self.running.append(run_id)
+        elif kind == "epoch":
+            self.done[run_id], self.rows[run_id] = what["epoch"] / self.epochs[run_id], what
+        elif kind == "end":
+            self.running.remove(run_id)
+            if what[0] == "died":
+                self.write(f"{run_id}: {what[1]}")
+                return
+            self.done[run_id], self.ends[run_id] = 1.0, what[0]
+        now = time.monotonic()
+        if self.plain and (now - self.last > PLAIN_SECONDS or len(self.ends) == len(self.costs)):
+            self.last = now
+            self.write(self.line(now - self.began))
+
+    def line(self, seconds: float) -> str:
+        """How far the sweep is."""
+        whole = sum(self.costs.values()) or 1.0
+        share = sum(self.costs[run_id] * part for run_id, part in self.done.items()) / whole
+        left = f", about {duration(seconds * (1 - share) / share)} left" if 0 < share < 1 else ""
+        done = f"{len(self.ends)} of {len(self.costs)} runs"
+        return f"{done} · {100 * share:.0f} % of the work · {duration(seconds)}{left}"
+
+    def table(self) -> "Table":
+        """The runs that train and those that ended last."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, caption=self.line(time.monotonic() - self.began))
+        for name in ("run", "state", "epoch", "train loss", "val error"):
+            table.add_column(name, justify="left" if name in ("run", "state") else "right", no_wrap=True)
+        for run_id in [*list(self.ends)[-RECENT:], *self.running]:
+            row = self.rows.get(run_id, {})
+            table.add_row(
+                Text(run_id, overflow="ellipsis"),
+                self.ends.get(run_id, "training"),
+                f"{row.get('epoch', 0)}/{self.epochs[run_id]}",
+                *(_number(row.get(key)) for key in ("train/loss", "val/error")),
+            )
+        return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

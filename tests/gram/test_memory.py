@@ -1,0 +1,44 @@
+"""What a measured step takes of memory, seen from outside: peaks of processes of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+STEP = """
+import sys
+import torch
+import fisherscope as fs
+from pathlib import Path
+
+def status(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key + ":"))
+
+torch.set_num_threads(1)
+model = torch.nn.Linear(1500, 1500, bias=False)  # 8 samples' gradients held whole: 72 MB
+x = torch.randn(8, 250, 1500)
+model(x).square().mean().backward()
+model.weight.grad = None
+before = status("VmRSS")
+with fs.record_gram(model, batch=0, memory_budget=int(sys.argv[1])):
+    model(x).square().mean().backward()
+print(status("VmHWM") - before)
+"""
+
+
+def peak(budget: int) -> int:
+    """Bytes by which a measured step raises the peak of a fresh process."""
+    done = subprocess.run(
+        [sys.executable, "-c", STEP, str(budget)], capture_output=True, text=True, check=True, timeout=120
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_memory_budget_bounds_what_a_step_takes() -> None:
+    """A block of 72 MB is formed where the budget allows it, and not where it does not."""
+    saved = peak(256 << 20) - peak(8 << 20)
+    assert saved > 40 << 20
