@@ -328,6 +328,7 @@ def test_running_out_of_memory_is_recovered_from_and_said() -> None:
     found = fs.advise(Hungry(6, 2), F.cross_entropy, data(), **{**QUICK, "sizes": (4, 16, 32, 64)})
     assert [(step.batch_size, step.fits) for step in found.steps] == [(4, True), (16, True), (32, False)]
     assert "no: out of memory" in str(found)
+    assert "warmed up with batches of 16, the noise scale from 50" in str(found)
     assert found.fastest in (4, 16)
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
 
