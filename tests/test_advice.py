@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -318,28 +317,19 @@ def test_a_size_beyond_the_memory_given_is_not_tried() -> None:
     assert "free" in found.steps[-1].why
 
 
-EXHAUSTED = """
-import resource, torch, fisherscope as fs
-from torch import nn
-from torch.nn import functional as F
-x, y = torch.randn(64, 2), torch.arange(64) % 2
-class Wide(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.inner = nn.Linear(2, 2)
-    def forward(self, x):
-        h = self.inner(x)
-        if len(x) == 32:
-            h = h + torch.zeros(1 << 40, dtype=torch.uint8)[0]
-        return h
-print(fs.advise(Wide(), F.cross_entropy, (x, y), seconds=3, warmup=0, sizes=(4, 16, 32, 64)))
-"""
+class Hungry(nn.Linear):
+    """Asks the allocator for 64 TiB at 32 samples."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + (torch.zeros(1 << 46, dtype=torch.uint8)[0] if len(x) == 32 else 0)
 
 
 def test_running_out_of_memory_is_recovered_from_and_said() -> None:
-    done = subprocess.run([sys.executable, "-c", EXHAUSTED], capture_output=True, text=True, check=True)
-    assert "no: out of memory" in done.stdout
-    assert "Train with a batch of" in done.stdout
+    found = fs.advise(Hungry(6, 2), F.cross_entropy, data(), **{**QUICK, "sizes": (4, 16, 32, 64)})
+    assert [(step.batch_size, step.fits) for step in found.steps] == [(4, True), (16, True), (32, False)]
+    assert "no: out of memory" in str(found)
+    assert "warmed up with batches of 16, the noise scale from 50" in str(found)
+    assert found.fastest in (4, 16)
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
 
 

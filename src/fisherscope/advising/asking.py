@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from fisherscope.advising.keeping import kept
 from fisherscope.advising.sampling import Sampled, coupled, sampled
 from fisherscope.advising.stepping import AdviceError, Stepper, described, warmed
-from fisherscope.advising.timing import step_times
+from fisherscope.advising.timing import fitting, step_times
 from fisherscope.analysis.advice import Advice, StepTime
 from fisherscope.analysis.noise import FEWEST, size_tests
 from fisherscope.tasks import Subject, subject_of
@@ -136,19 +136,32 @@ def _asked(stepper: Stepper, plan: Plan, began: float, samples: int | None) -> A
 
     subject = stepper.subject
     warm_size = max(1, min(WARMUP_SIZE, (samples or WARMUP_SIZE) // 2))
-    losses = warmed(stepper, plan.warmup, warm_size, lambda: left(WARMUP_SHARE) < 0, plan.seed)
+    losses, warmed_at = fitting(
+        stepper,
+        warm_size,
+        lambda size: warmed(stepper, plan.warmup, size, lambda: left(WARMUP_SHARE) < 0, plan.seed),
+    )
     share = NOISE_SHARE if losses else NOISE_SHARE - WARMUP_SHARE
     size = max(2, min(NOISE_SIZE, (samples or 4 * NOISE_SIZE) // 4))
     stepper.optimizer.zero_grad(set_to_none=True)
-    noise = sampled(stepper, size, lambda: left(share) < 0, seed=plan.seed, level=plan.level)
+    noise, measured_at = fitting(
+        stepper,
+        size,
+        lambda some: sampled(stepper, some, lambda: left(share) < 0, seed=plan.seed, level=plan.level),
+    )
     sizes = plan.sizes or default_sizes(subject.dataset_size)
     steps = step_times(stepper, sizes, left, plan.memory_limit)
     grouped = coupled(stepper.model)
     ends = _ends(losses)
+    notes = _notes(stepper, plan, losses, ends, noise, grouped)
+    if (warmed_at, measured_at) != (warm_size, size):
+        notes.append(
+            f"memory ran out: warmed up with batches of {warmed_at}, the noise scale from {measured_at}"
+        )
     return Advice(
         subject.name, noise.noise, tuple(steps), tuple(size_tests(noise.grams)),
-        _every(noise, steps, subject.given_size or size),
-        tuple(_notes(stepper, plan, losses, ends, noise, grouped)), subject.dataset_size, len(losses), ends,
+        _every(noise, steps, subject.given_size or measured_at),
+        tuple(notes), subject.dataset_size, len(losses), ends,
         grouped, time.perf_counter() - began, str(stepper.device),
     )  # fmt: skip
 
@@ -202,7 +215,10 @@ def _notes(
             f"{noise.noise.samples // max(1, noise.noise.blocks)}"
         )
     if noise.problem:
-        notes.append(f"no per-sample gradients, the noise scale is from batches alone: {noise.problem}")
+        notes.append(
+            f"no per-sample gradients, the noise scale is from batches alone: {noise.problem} (arguments of "
+            'record_gram go in record=, in a factory "record": {"batch": 0})'
+        )
     if stepper.slowdown > BUSY:
         notes.append(
             f"the machine was busy: the clock ran {stepper.slowdown:.1f} times as long as this process "

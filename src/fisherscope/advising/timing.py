@@ -8,13 +8,14 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from fisherscope.advising.stepping import AdviceError, Stepper
 from fisherscope.analysis.advice import StepTime
 
+Found = TypeVar("Found")
 ROUNDS = 12
 FREE_SHARE = 0.8
 """Of the free memory that a size may be expected to take."""
@@ -84,11 +85,27 @@ def _first(stepper: Stepper, size: int, batches: dict[int, Any]) -> StepTime:
     except (RuntimeError, ValueError, MemoryError) as error:
         why = "out of memory" if is_out_of_memory(error) else f"failed: {str(error).splitlines()[0]:.80}"
     batches.pop(size, None)
+    _release(stepper)
+    return StepTime(size, why=why, fits=False)
+
+
+def fitting(stepper: Stepper, size: int, call: Callable[[int], Found]) -> tuple[Found, int]:
+    """What `call(size)` gives, and the size: halved while memory runs out, down to 4."""
+    while True:
+        try:
+            return call(size), size
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or size < 8:
+                raise
+        _release(stepper)
+        size //= 2
+
+
+def _release(stepper: Stepper) -> None:
     stepper.optimizer.zero_grad(set_to_none=True)
     gc.collect()
     if stepper.device.type == "cuda":
         torch.cuda.empty_cache()
-    return StepTime(size, why=why, fits=False)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
