@@ -150,7 +150,7 @@ def test_every_key_of_a_row_is_documented() -> None:
 
 
 def test_the_loop_of_the_run_page_gives_runs_that_every_verb_reads(tmp_path: Path) -> None:
-    code = next(text for text in snippets("docs/runs.md") if "open_run" in text)
+    code = next(text for text in blocks("docs/runs.md", "python") if "open_run" in text)
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
     for verb in ("runs", "select", "report"):
         command = [sys.executable, "-m", "fisherscope", verb, "runs/mine"]
