@@ -45,6 +45,19 @@ def test_prediction_recommendation_and_next_run(root: Path) -> None:
     assert "s8-lr0.2" not in found.indistinguishable
 
 
+def test_a_setting_that_has_not_ended_is_not_recommended_over_those_that_have(tmp_path: Path) -> None:
+    """The best of the grid is still open, and its forecast is the lowest: it is what to finish next."""
+    best = min(NAMES, key=lambda name: final_error(GRID, *NAMES[name]))
+    worse = sorted(NAMES, key=lambda name: final_error(GRID, *NAMES[name]))[4:]
+    open_ = {name: 3 for name in NAMES if name not in worse}
+    found = select(write(tmp_path, early(unfinished=open_)))
+    states = dict(found.candidates.select("setting", "state").iter_rows())
+    assert states[best] == "predicted"
+    assert found.candidates["setting"][0] in open_
+    assert states[found.recommended] == "finished"
+    assert found.next_setting in open_
+
+
 def test_the_sentences_say_what_to_do(root: Path) -> None:
     text = str(select(root))
     size, lr = NAMES[select(root).recommended]

@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherscope.analysis.prediction import (
-    FEWEST,
     PREDICTORS,
     WITH,
     WITHOUT,
     Recorded,
-    forecast,
     left_out_error,
     next_setting,
     ordering,
@@ -65,7 +63,7 @@ def screening(
             break
         final[k] = recorded.final[k, seed]
         trained[k] = epochs
-    return Play(_choice(_better(tables, final), final, there, early), trained)
+    return Play(_choice(final, there, early), trained)
 
 
 def early_metric(
@@ -132,16 +130,11 @@ RIVALS: Mapping[str, Rival] = {
 }
 
 
-def _choice(
-    features: FloatArray, final: FloatArray, there: NDArray[np.bool_], early: FloatArray | None
-) -> int | None:
-    """Lowest forecast; with too few beacons the lowest early figure, or the best beacon."""
-    known = np.isfinite(final) & np.isfinite(features).all(axis=1)
-    if known.sum() >= FEWEST:
-        return _lowest(np.where(np.isinf(final), math.nan, forecast(features, final, there).mean))
-    if early is not None:
-        return _lowest(np.where(there & ~np.isinf(final), early, math.nan))
-    return _lowest(final)
+def _choice(final: FloatArray, there: NDArray[np.bool_], early: FloatArray | None) -> int | None:
+    """The best beacon that ended; without one the lowest early figure. A forecast is never chosen unseen."""
+    if np.isfinite(final).any():
+        return _lowest(final)
+    return None if early is None else _lowest(np.where(there & ~np.isinf(final), early, math.nan))
 
 
 def _better(tables: list[FloatArray], final: FloatArray) -> FloatArray:

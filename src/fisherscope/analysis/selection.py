@@ -37,7 +37,8 @@ class Selection:
         candidates: A row a setting, best first: `setting, batch_size, lr, state` (finished, predicted,
             diverged, unknown), `expected, low, high` (80 %), `in_set`, `gain` (expected improvement by it),
             `seconds` (all epochs), `left_epochs`, `left_seconds`, `seeds`.
-        recommended: Setting with the best expected metric; None where nothing can be said yet.
+        recommended: The best setting that has ended, or while none has, the best expected one; None where
+            nothing can be said yet.
         fastest: Fastest setting that cannot be told from it, if faster.
         next_setting: Setting whose end would tell most; None where all have ended.
         next_run: A run of it that can be finished.
@@ -167,7 +168,8 @@ def select(
     following = next_setting(features, final, candidates, early if np.isfinite(early).any() else None)
     table, distinguishable = _table(recorded, mean, std, state, source)
     top = table.filter(pl.col("expected").is_not_null() & (pl.col("state") != "diverged"))
-    recommended = str(top["setting"][0]) if len(top) else None
+    measured = top.filter(pl.col("state") == "finished")  # a forecast alone is never recommended over them
+    recommended = str((measured if len(measured) else top)["setting"][0]) if len(top) else None
     notes += _edges(recorded, recommended)
     chosen = None if following is None else grid.names[following]
     return Selection(
@@ -270,7 +272,8 @@ def _table(
 ) -> tuple[pl.DataFrame, bool]:
     grid = recorded.grid
     usable = np.isfinite(mean)
-    best = int(np.argmin(np.where(usable, mean, np.inf))) if usable.any() else None
+    ended = usable & np.array([s == "finished" for s in state])
+    best = int(np.argmin(np.where(ended if ended.any() else usable, mean, np.inf))) if usable.any() else None
     inside = np.zeros(len(grid), dtype=bool)
     gain = np.full(len(grid), math.nan)
     if best is not None:
@@ -284,8 +287,8 @@ def _table(
         shown = [shown[0], shown[2], shown[1]]
     reached = dict(source.frame.group_by("setting").agg(pl.col("reached").max()).iter_rows())
     counts = dict(source.frame.group_by("setting").agg(pl.len()).iter_rows())
-    ended = [s in ("finished", "diverged") for s in state]
-    left = [0 if e else source.planned - int(reached[n]) for e, n in zip(ended, grid.names, strict=True)]
+    over = [s in ("finished", "diverged") for s in state]
+    left = [0 if e else source.planned - int(reached[n]) for e, n in zip(over, grid.names, strict=True)]
     rows = [
         {
             "setting": name,
