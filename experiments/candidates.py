@@ -34,6 +34,8 @@ CANDIDATES = {
     "noise scale": "noise_scale",
 }
 ENERGY = "fisher/energy_sum"
+ENOUGH = 0.8
+"""Share of the settings for which a measure must be defined early."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,18 @@ def judged(
         "tau_lr": stratified_tau(ended, grid.lrs, grid.strata("lr")),
         "stability": _spearman(begun, other),
         "stability_beyond_grid": _beyond(begun, other, grid.coordinates),
-        "gain": left_out_rho(np.column_stack([base, begun, energy]), final) - left_out_rho(base, final),
+        "gain": gain(base, np.column_stack([begun, energy]), final),
         "rho_without": left_out_rho(base, final),
     }
+
+
+def gain(base: Array, added: Array, final: Array) -> float:
+    """ρ with the added features minus ρ without, on the settings that have both; NaN for too few of them."""
+    there = np.isfinite(added).all(axis=1)
+    if there.mean() < ENOUGH:
+        return math.nan
+    whole = np.column_stack([base, added])
+    return left_out_rho(whole[there], final[there]) - left_out_rho(base[there], final[there])
 
 
 def left_out_rho(features: Array, final: Array) -> float:

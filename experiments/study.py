@@ -50,7 +50,9 @@ def main() -> None:
     found: dict[str, Any] = {
         "sweeps": [described(name, runs) for name, runs in sweeps.items()],
         "claims": [row for name, runs in sweeps.items() for row in claims(name, runs, sweeps)],
-        "candidates": [{"sweep": n, **row} for n, runs in sweeps.items() for row in compared(fixed(runs))],
+        "candidates": [
+            {"sweep": n, **row} for n, runs in sweeps.items() for row in compared(converged(fixed(runs)))
+        ],
         "interval": list(interval_rows(load("digits-every-step")))
         if stored("digits-every-step").exists()
         else [],
@@ -75,11 +77,29 @@ def load(name: str) -> Runs:
 
 
 def fixed(runs: Runs) -> Runs:
-    """Those of constant batch size, of settings all of whose seeds have ended."""
-    source = settings_of(runs)
-    seeds = Counter(source.frame["setting"])
-    chosen = source.frame.filter(pl.col("fixed"), pl.col("status").is_in(["finished", "diverged"]))
-    return runs.filter(pl.col("run_id").is_in(chosen["run_id"].to_list())) if seeds else runs
+    """Ended runs of constant batch size, of the seeds with which every setting has ended."""
+    frame = settings_of(runs).frame
+    ended = frame.filter(pl.col("fixed"), pl.col("status").is_in(["finished", "diverged"]))
+    settings = frame.filter(pl.col("fixed"))["setting"].n_unique()
+    whole = [s for (s,), part in ended.group_by("seed") if part["setting"].n_unique() == settings]
+    chosen = ended.filter(pl.col("seed").is_in(whole))["run_id"].to_list()
+    return runs.filter(pl.col("run_id").is_in(chosen))
+
+
+def converged(runs: Runs) -> Runs:
+    """Those of settings of which no seed diverged: a run that ended in its first epoch has no measure."""
+    frame = settings_of(runs).frame
+    lost = frame.filter(pl.col("status") == "diverged")["setting"].to_list()
+    kept = frame.filter(~pl.col("setting").is_in(lost))["run_id"].to_list()
+    return runs.filter(pl.col("run_id").is_in(kept))
+
+
+def studied(runs: Runs) -> Runs:
+    """`fixed`, and the schedules that have ended."""
+    frame = settings_of(runs).frame
+    schedules = frame.filter(~pl.col("fixed"), pl.col("status") == "finished")["run_id"].to_list()
+    chosen = fixed(runs).runs["run_id"].to_list() + schedules
+    return runs.filter(pl.col("run_id").is_in(chosen))
 
 
 def described(name: str, runs: Runs) -> dict[str, Any]:
@@ -107,7 +127,7 @@ def claims(name: str, runs: Runs, sweeps: dict[str, Runs]) -> Iterator[dict[str,
     """Verdict and figure of every claim on a sweep."""
     partner = {"digits-resnet8": "digits5-resnet8", "digits5-resnet8": "digits2-resnet8"}.get(name)
     other = fixed(sweeps[partner]) if partner in sweeps else None
-    for row in analysis.claims(runs, other=other).frame.iter_rows(named=True):
+    for row in analysis.claims(studied(runs), other=other).frame.iter_rows(named=True):
         yield {"sweep": name, **row}
 
 
@@ -296,7 +316,8 @@ def rewrite(page: Path, blocks: dict[str, str]) -> None:
 
 def markdown(head: list[str], rows: list[list[Any]]) -> str:
     """A table."""
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in [head, ["---"] * len(head), *rows]]
+    whole = [head, ["---"] * len(head), *rows]
+    lines = ["| " + " | ".join(str(cell).replace("|", r"\|") for cell in row) + " |" for row in whole]
     return "\n".join(lines)
 
 
