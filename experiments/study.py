@@ -50,9 +50,7 @@ def main() -> None:
     found: dict[str, Any] = {
         "sweeps": [described(name, runs) for name, runs in sweeps.items()],
         "claims": [row for name, runs in sweeps.items() for row in claims(name, runs, sweeps)],
-        "candidates": [
-            {"sweep": n, **row} for n, runs in sweeps.items() for row in compared(converged(fixed(runs)))
-        ],
+        "candidates": [{"sweep": n, **row} for n, runs in sweeps.items() for row in compared(fixed(runs))],
         "interval": list(interval_rows(load("digits-every-step")))
         if stored("digits-every-step").exists()
         else [],
@@ -84,14 +82,6 @@ def fixed(runs: Runs) -> Runs:
     whole = [s for (s,), part in ended.group_by("seed") if part["setting"].n_unique() == settings]
     chosen = ended.filter(pl.col("seed").is_in(whole))["run_id"].to_list()
     return runs.filter(pl.col("run_id").is_in(chosen))
-
-
-def converged(runs: Runs) -> Runs:
-    """Those of settings of which no seed diverged: a run that ended in its first epoch has no measure."""
-    frame = settings_of(runs).frame
-    lost = frame.filter(pl.col("status") == "diverged")["setting"].to_list()
-    kept = frame.filter(~pl.col("setting").is_in(lost))["run_id"].to_list()
-    return runs.filter(pl.col("run_id").is_in(kept))
 
 
 def studied(runs: Runs) -> Runs:

@@ -12,6 +12,7 @@ from tests.planted_sweep import Truth, write
 
 import fisherscope as fs
 from fisherscope import analysis
+from fisherscope.analysis import axes
 from fisherscope.runs import RunError
 
 RULED = "cond_geomean@relative:1e-2"
@@ -103,3 +104,13 @@ def test_nothing_to_export(tmp_path: Path) -> None:
             write(tmp_path / "a", Truth(seeds=1, epochs=1)), tmp_path / "x.zip", measures=["cond_mean@x"]
         )
     assert not (tmp_path / "x.zip").exists()
+
+
+def test_a_run_lost_in_its_first_epoch_does_not_hide_the_others_measures(root: Path, tmp_path: Path) -> None:
+    with fs.open_run(
+        tmp_path / "lost" / "run", {"batch_size": 8, "lr": 9.0, "seed": 0, "task": "planted"}
+    ) as run:
+        run.finish("diverged", "at step 3")
+    analysis.export_runs([root, tmp_path / "lost"], tmp_path / "both.zip")
+    whole = axes.measure_of_runs(fs.load_runs(root), RULED)
+    assert len(axes.measure_of_runs(fs.load_runs(tmp_path / "both.zip"), RULED)) == len(whole)

@@ -42,3 +42,14 @@ def test_a_memory_budget_bounds_what_a_step_takes() -> None:
     """A block of 72 MB is formed where the budget allows it, and not where it does not."""
     saved = peak(256 << 20) - peak(8 << 20)
     assert saved > 40 << 20
+
+
+def test_a_recorder_leaves_the_allocator_as_it_is() -> None:
+    """`keep_freed_blocks` is a setting of the whole process that stays: only programs ask for it."""
+    code = STEP.replace("fs.record_gram", "watched").replace(
+        "import fisherscope as fs",
+        "import ctypes\nimport fisherscope as fs\nfrom fisherscope.gram import allocation\n"
+        "def refuse(*_): raise AssertionError('mallopt')\n"
+        "allocation.ctypes.CDLL = refuse\nwatched = fs.record_gram",
+    )
+    subprocess.run([sys.executable, "-c", code, str(1 << 24)], check=True, capture_output=True, timeout=120)

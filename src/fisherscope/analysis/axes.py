@@ -62,7 +62,8 @@ def measure_of_runs(runs: Runs, name: str) -> pl.DataFrame:
     exported = runs.measures
     if name in exported.columns:
         kept = _finite(exported.select("run_id", "epoch", pl.col(name).cast(pl.Float64).alias("value")))
-        others = set(runs.paths) - set(exported["run_id"].to_list())
+        logged = set(runs.epochs["run_id"].to_list())  # a run that ended in its first epoch has no measure
+        others = logged - set(exported["run_id"].to_list())
         if not others:
             return kept
         rest = _measure(runs.filter(pl.col("run_id").is_in(others)), name, head, rule)

@@ -55,8 +55,10 @@ def train(
         print(yaml.safe_dump(config.identity(), sort_keys=False), end="")
         return
     from fisherscope.cli.progress import shown
+    from fisherscope.gram import keep_freed_blocks
     from fisherscope.training import train as run
 
+    keep_freed_blocks()
     with shown(config, quiet=as_json) as progress:
         result = run(config, out, until=until, data_dir=data_dir, progress=progress)
     if as_json:

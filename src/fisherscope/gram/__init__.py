@@ -1,5 +1,6 @@
 """The Gram engine: the exact inner products of per-sample gradients, from one backward pass."""
 
+from fisherscope.gram.allocation import keep_freed_blocks
 from fisherscope.gram.errors import AmbiguousBatchError, GramError, IncompleteError, NotSplittableError
 from fisherscope.gram.opening import record_gram
 from fisherscope.gram.record import Coverage, GramRecord
@@ -11,5 +12,6 @@ __all__ = [
     "GramRecord",
     "IncompleteError",
     "NotSplittableError",
+    "keep_freed_blocks",
     "record_gram",
 ]

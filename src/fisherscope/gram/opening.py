@@ -12,7 +12,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fisherscope.gram.allocation import keep_freed_blocks
 from fisherscope.gram.closing import finish
 from fisherscope.gram.errors import GramError
 from fisherscope.gram.interception import custom_functions_seen
@@ -97,7 +96,6 @@ def record_gram(
         loss_scale,
         layers,
     )
-    keep_freed_blocks()
     record = GramRecord(semantics, notes=circumstances(model, inner))
     return Measuring(Recorder(inner, settings), record)
 

@@ -14,8 +14,10 @@ def work(pipe: Connection, root: str, until: int | None, data_dir: str | None) -
 
     Messages: ("epoch", id, row) and ("end", id, status, reason).
     """
+    from fisherscope.gram import keep_freed_blocks
     from fisherscope.training import Configuration, train
 
+    keep_freed_blocks()
     while True:
         try:
             told = pipe.recv()
