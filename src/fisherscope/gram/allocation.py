@@ -19,9 +19,9 @@ def keep_freed_blocks() -> None:
 
     By default glibc returns and maps afresh what a backward pass frees and takes, and each page faults when
     it is first written: 90 000 faults, 0.25 s of a measured step of ResNet-110 at B = 32, which no second
-    thread shortens (docs/cost.md). A setting of the whole process that stays, so it is for a program to make, never for
-    a recorder: `fisherscope train` and `bench` make it. Once a process; where the allocator is not glibc's,
-    or the user has set these thresholds, nothing is changed.
+    thread shortens (docs/cost.md). It is a setting of the whole process and stays, so a program asks for it,
+    never a recorder: `fisherscope train`, `sweep` and `bench` do. Once a process; where the allocator is not
+    glibc's, or the user has set these thresholds, nothing is changed.
     """
     if not sys.platform.startswith("linux") or any(name in os.environ for name in _OWN_SETTINGS):
         return
