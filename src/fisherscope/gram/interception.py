@@ -32,8 +32,20 @@ _BACKWARD = ("self", "gradient", "retain_graph", "create_graph", "inputs")
 _CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
 
+_names: dict[Callable[..., Any], tuple[str, bool]] = {}
+
+
 def call_name(func: Callable[..., Any]) -> tuple[str, bool]:
     """(canonical name, whether the call writes into its first argument)."""
+    known = _names.get(func)
+    if known is None:
+        known = _call_name(func)
+        if isinstance(func, types.BuiltinFunctionType | types.MethodDescriptorType):  # torch's own: they stay
+            _names[func] = known
+    return known
+
+
+def _call_name(func: Callable[..., Any]) -> tuple[str, bool]:
     raw: str = getattr(func, "__name__", type(func).__name__)
     if raw == "__get__":  # a property such as Tensor.T
         raw = getattr(getattr(func, "__self__", None), "__name__", raw)
@@ -141,6 +153,7 @@ class Interceptor(TorchFunctionMode):
 _lock = threading.Lock()
 _watchers = 0
 _apply: Any = torch.autograd.Function.__dict__["apply"]
+_ATTACHED = "fisherscope.gram.fused"
 
 
 @contextmanager
@@ -163,6 +176,8 @@ def _handed_over(cls: Any, *args: Any, **kwargs: Any) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         return _apply.__func__(cls, *args, **kwargs)
 
+    if cls.__module__ == _ATTACHED:  # the recorder's own
+        return _apply.__func__(cls, *args, **kwargs)
     off = torch._C._is_torch_function_all_disabled() or not torch._C._is_torch_function_enabled()
     active = _get_current_function_mode()
     if off or not isinstance(active, Interceptor) or not active.concerned(args, kwargs):

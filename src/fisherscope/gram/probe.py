@@ -100,9 +100,10 @@ def entry_of(
     The first tensor that has the dimension sets the number of samples; a tensor that has that many
     along `dim`, or else along dimension 0, carries them too.
     """
-    leaves, _ = _flat((args, kwargs))
     if isinstance(dim, Mapping):
         return _entry_by_name(module, args, kwargs, dim)
+    plain = not kwargs and all(isinstance(arg, Tensor) for arg in args)
+    leaves = args if plain else _flat((args, kwargs))[0]
     samples = next((size for leaf in leaves if (size := _size(leaf, dim)) is not None), None)
     if samples is None:
         return None
