@@ -92,7 +92,8 @@ def _judge(recorder: Recorder, record: GramRecord) -> None:
         if recorder.settings.strict:
             raise IncompleteError(
                 f"Measuring the Gram matrix: {record.status} (tolerance {record.tolerances[worst]:.0e}); "
-                "some use of it was not seen. Leave it out with parameters=…, or take semantics='per_loss'."
+                "some use of it was not seen (by a derivative of a derivative, as of a gradient penalty?). "
+                "Leave it out with parameters=…, or take semantics='per_loss'."
             )
     if problems and record.status == "ok":
         record.status = f"partial: {len(problems)} parameters left out"

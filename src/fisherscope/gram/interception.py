@@ -125,6 +125,7 @@ class Interceptor(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._concerns, self._handler, self._before_backward = concerns, handler, before_backward
+        self._inside: list[Any] = []  # the composites whose bodies run
 
     def concerned(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Whether a call with these arguments goes to the handler."""
@@ -144,10 +145,16 @@ class Interceptor(TorchFunctionMode):
         if not self._concerns(args, kwargs):
             return func(*args, **kwargs)
         opened = open_composite(func)
-        if opened is not None:
+        if (
+            opened is None or func in self._inside
+        ):  # `meshgrid` hands itself over from inside a function it calls
+            return self._handler(func, args, kwargs)
+        self._inside.append(func)
+        try:
             with self:
                 return opened(*args, **kwargs)
-        return self._handler(func, args, kwargs)
+        finally:
+            self._inside.pop()
 
 
 _lock = threading.Lock()

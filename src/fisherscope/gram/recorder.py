@@ -406,5 +406,11 @@ def _leaves(found: dict[str, Source]) -> list[str]:
 
 def _why_unseen(hidden: bool) -> str:
     if hidden:
-        return " (its calls ran where gradients were off: reentrant checkpointing? say use_reentrant=False)"
-    return " (inside an autograd.Function or a traced module, or made before the recorder was opened)"
+        return (
+            " (its calls ran where gradients were off: reentrant checkpointing? say use_reentrant=False; "
+            "a reversible network can't be seen)"
+        )
+    return (
+        " (inside an autograd.Function or a traced module, made before the recorder was opened, or by a "
+        "derivative of a derivative, as of a gradient penalty)"
+    )
