@@ -86,12 +86,12 @@ def _estimated(columns: Outer | Tied, gradient: Tensor, arithmetic: Arithmetic) 
     signs = _signs(columns.size[1], gradient.device)
     dtype = arithmetic.of(torch.empty(0, dtype=columns.dtype))
     matrix = gradient.reshape(columns.size).to(dtype)
-    missed = matrix @ signs.to(dtype) - columns.sketch(signs, arithmetic)
+    missed = signs.to(dtype) @ matrix.T - columns.sketch(signs, arithmetic)
     return _length(missed).div(_DIRECTIONS**0.5)
 
 
 @cache
 def _signs(length: int, device: torch.device) -> Tensor:
-    """(length, directions) of ±1, always the same: measuring draws no random number of the user's."""
+    """(directions, length) of ±1, always the same: measuring draws no random number of the user's."""
     own = torch.Generator().manual_seed(length)
-    return (torch.randint(0, 2, (length, _DIRECTIONS), generator=own) * 2 - 1).float().to(device)
+    return (torch.randint(0, 2, (_DIRECTIONS, length), generator=own) * 2 - 1).float().to(device)
