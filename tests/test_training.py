@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import random
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -151,6 +155,34 @@ def test_an_interrupt_saves_and_says_so(tmp_path: Path) -> None:
     head = json.loads(next(tmp_path.glob("*/run.json")).read_text())
     assert head["status"] == "interrupted"
     assert "SIGINT" in head["reason"]
+
+
+def test_a_terminal_shows_what_holds_now_and_an_interrupt_how_to_go_on(tmp_path: Path) -> None:
+    command = ["train", "digits/mlp", "--batch-size", "2", "--epochs", "400", "--out", str(tmp_path)]
+    outer, inner = pty.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    environment = os.environ | {"TERM": "xterm-256color"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fisherscope", *command], stdout=inner, stderr=inner, env=environment
+    )
+    os.close(inner)
+    seen = read_until(outer, "\n2/400 ")  # the table in the second epoch, the first one's error in it
+    *_, bar, head, _ = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen).split("\r\n")
+    assert head.split() == ["epoch", "loss", "val", "error", "C̄", "L", "|B|", "lr", "measuring"]
+    assert "digits/mlp s2 " in bar
+    assert bar.rstrip().endswith("left")
+    process.send_signal(signal.SIGINT)
+    assert "The same command goes on with it." in read_until(outer, "goes on with it.")
+    assert process.wait() == 0
+    os.close(outer)
+
+
+def read_until(terminal: int, word: str) -> str:
+    """What a terminal shows up to a word, and what came with it."""
+    seen = b""
+    while word not in (text := seen.decode(errors="replace")):
+        seen += os.read(terminal, 4096)
+    return text
 
 
 def test_a_diverging_run_keeps_what_it_measured(tmp_path: Path) -> None:
