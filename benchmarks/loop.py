@@ -2,9 +2,9 @@
 
     python benchmarks/loop.py [CASE …] [--epochs 8] [--threads 1] [--out benchmarks/results/loop.json]
 
-A step of the built-in loop (data path, sampler, logs, checkpoints, evaluation) and one of the bare
-loop take turns, each timed by the processor time of this process. The ratio is of the sums, the quartiles are of
-chunks of 100 steps. Once without measurements, once with the default interval; the data path is timed alone.
+A step of the built-in loop (data path, sampler, logs, checkpoints, evaluation) and one of the bare loop take
+turns, each timed by the processor time of this process. The ratio is of the sums, the quartiles are of chunks
+of 100 steps. Once without measurements, once with the default interval; the data path is timed alone.
 """
 
 import argparse
@@ -96,7 +96,7 @@ class Bare:
 
 
 def pairs(network: str, epochs: int, measure: bool) -> list[tuple[float, float]]:
-    """Processor seconds of each step of (loop, bare), evaluation with an epoch's last; not of the first one."""
+    """Processor seconds of each step of (loop, bare), the first epoch left out."""
     taken, other = [], Bare(network)
     batch_size, samples = CASES[network]
     config = {
