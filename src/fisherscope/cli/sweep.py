@@ -56,7 +56,7 @@ def sweep(
     for run_id, (status, reason) in sorted(result.ends.items()):
         if status not in ("finished", "diverged") and not (until and status == "interrupted"):
             print(f"{run_id}: {status}: {reason}")
-    if until is None and not result.complete:
+    if result.interrupted or (until is None and not result.complete):
         print(f"{result.left} runs are left; the same command goes on with them.")
 
 
