@@ -184,9 +184,10 @@ def select(
 
 
 def _known_finals(recorded: Recorded) -> FloatArray:
-    """Mean over the seeds that have ended; inf where one diverged, NaN where none has ended."""
+    """Of the mean metric over the seeds that have ended; inf where one diverged, NaN where none has."""
     lost = np.isinf(recorded.final).any(axis=1)
-    return np.where(lost, math.inf, seed_mean(np.where(np.isinf(recorded.final), math.nan, recorded.final)))
+    metric = recorded.shown(np.where(np.isinf(recorded.final), math.nan, recorded.final))
+    return np.where(lost, math.inf, recorded.held(seed_mean(metric)))
 
 
 def _early_epoch(

@@ -20,6 +20,8 @@ FloatArray = NDArray[np.float64]
 RunsLike = Runs | str | os.PathLike[str]
 
 FIXED = re.compile(r"(?:s(?P<size>\d+))?(?:-?lr(?P<lr>[\d.]+(?:e-?\d+)?))?(?:-constant|\+.*)?")
+FOLDER = re.compile(r"(?<=beacon:)[^@]*/(?=[^@/]+@)")
+"""Where a file of beacons lay; its digest tells it from others."""
 HIGHER_IS_BETTER = ("accuracy", "acc", "top1", "top5", "f1", "auc", "bleu", "r2")
 PREFERRED = ("val/error", "val/loss", "test/error", "test/loss")
 """Metrics taken when none is named: validation before test (EVIDENCE: selection never looks at test)."""
@@ -184,7 +186,8 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     else:
         named = re.search(r"-lr([\d.]+(?:e-?\d+)?)", policy)
         lr = named[1] if named else lr
-        size, name = None, policy if named or lr is None else f"{policy}-lr{float(lr):.6g}"
+        shown = FOLDER.sub("", policy)
+        size, name = None, shown if named or lr is None else f"{shown}-lr{float(lr):.6g}"
     return {
         "run_id": row["run_id"],
         "setting": name,
