@@ -167,6 +167,30 @@ def transfer_table(found: dict[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def headline(found: dict[str, Any]) -> str:
+    """Three sentences for the README."""
+    gains = [r for r in found["backtest"]["gains"] if r["without"] == "metric+grid"]
+    above = sum(known(r["low"]) and r["low"] > 0 for r in gains)
+    below = sum(known(r["high"]) and r["high"] < 0 for r in gains)
+    rank = [r for r in found["candidates"] if r["measure"] == "effective rank"]
+    paper = [r for r in found["candidates"] if r["measure"] == "arithmetic mean of c"]
+    normed = [r["tau_batch"] for r in paper if not r["sweep"].endswith("-mlp")]
+    plain = [r["tau_batch"] for r in paper if r["sweep"].endswith("-mlp")]
+    best = min((r for r in found["backtest"]["summary"] if r["budget"] == 0.2), key=lambda r: r["regret"])
+    return "\n".join(
+        (
+            f"- The paper's C̄ grows with the batch size on the {len(normed)} sweeps with BatchNorm "
+            f"(Kendall's τ {min(normed):.2f} to {max(normed):.2f}) and not on the {len(plain)} of MLPs "
+            f"({min(plain):.2f} to {max(plain):.2f}). The effective rank does on all "
+            f"({min(r['tau_batch'] for r in rank):.2f} to {max(r['tau_batch'] for r in rank):.2f}).",
+            f"- Added to early validation error, batch size and rate, C̄ and L make the forecast of the final "
+            f"error better beyond doubt on {above} of {len(gains)} sweeps, and worse on {below}.",
+            f"- Within 20 % of a grid's epochs, {best['rival']} ends {100 * best['regret']:.2f} points above "
+            "the grid's best error in the mean, less than any other way tried.",
+        )
+    )
+
+
 BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "sweeps": sweep_table,
     "claims": claim_table,

@@ -1,7 +1,7 @@
 """The study: every number and figure of docs/study.md from the committed results.
 
-`python -m experiments.study` writes experiments/results/study.json, the blocks of docs/study.md between
-`<!-- begin: NAME -->` and `<!-- end -->`, and the pictures in docs/images/study.
+`python -m experiments.study` writes experiments/results/study.json, the blocks of docs/study.md and README.md
+between `<!-- begin: NAME -->` and `<!-- end -->`, and the pictures in docs/images/study.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 from experiments.candidates import compared
 from experiments.intervals import interval_rows
-from experiments.page import BLOCKS, rewrite
+from experiments.page import BLOCKS, headline, rewrite
 from experiments.pictures import draw
 from experiments.transfer import transfers
 
@@ -60,6 +60,7 @@ def main() -> None:
     }
     (RESULTS / "study.json").write_text(json.dumps(plain(found), indent=1, allow_nan=False) + "\n")
     rewrite(DOCS / "study.md", {name: block(found) for name, block in BLOCKS.items()})
+    rewrite(HERE.parent / "README.md", {"headline": headline(found)})
     draw(found, {name: studied(runs) for name, runs in sweeps.items()}, DOCS / "images" / "study")
 
 
