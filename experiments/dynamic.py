@@ -127,9 +127,8 @@ def main() -> None:
 
 def _picture(written: dict[str, Any], task: str) -> None:
     """Error against time of the confirmed settings, docs/images/dynamic-TASK.png."""
-    import matplotlib.pyplot as plt
-
     from fisherscope.figures.pareto import Reached, pareto
+    from fisherscope.figures.style import panels, styled
 
     rows = [row for row in written["confirmation"] if not row["diverged"]]
     base = next((row for row in rows if row["family"] == "reference"), None)
@@ -143,14 +142,13 @@ def _picture(written: dict[str, Any], task: str) -> None:
     ]
     if not points:
         return
-    figure, axes = plt.subplots(figsize=(8, 4.8))
-    pareto(points, axes)
-    seeds = len(written["design"]["confirm"])
-    axes.set_title(f"{task}, {seeds} seeds that did not choose", fontsize=9)
-    figure.tight_layout()
     images = Path(__file__).parents[1] / "docs" / "images"
     images.mkdir(parents=True, exist_ok=True)
-    figure.savefig(images / f"dynamic-{task.replace('/', '-')}.png", dpi=110)
+    with styled():
+        figure, (axes,) = panels(1, 1, (7.6, 4.6))
+        pareto(points, axes)
+        axes.set_title(f"{task}, {len(written['design']['confirm'])} seeds that did not choose")
+        figure.savefig(images / f"dynamic-{task.replace('/', '-')}.png", dpi=110)
 
 
 def _selection(runs: Runs, design: dict[str, Any]) -> Runs:
