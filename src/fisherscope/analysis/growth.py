@@ -138,11 +138,11 @@ def _curve(source: Settings, axis: str, row: Mapping[str, object]) -> Iterator[_
     steps = source.steps.filter(pl.col("run_id") == row["run_id"], pl.col("batch_size") == row["batch_size"])
     if column not in steps.columns:
         raise AnalysisError(f"making beacons of {source.describe()}: no column {column!r} for axis={axis!r}")
-    steps = steps.filter(pl.col(column) > 0, pl.col("fisher/trace") > 0)
+    density = pl.col("fisher/energy") * pl.col("batch_size").sqrt() / pl.col("lr")  # sqrt(Tr F̃/|B|)
+    steps = steps.filter(pl.col(column) > 0, pl.col("fisher/energy") > 0)
     if not len(steps):
         return
-    values = steps.select(column, pl.col("fisher/trace") / pl.col("batch_size")).to_numpy().T
-    logs = np.log(values) * np.array([[1.0], [0.5]])
+    logs = np.log(steps.select(column, density).to_numpy().T)
     share = (steps["epoch"].to_numpy() - 1e-9) / float(str(row["planned"]))
     part = np.clip((share * PARTS).astype(int), 0, PARTS - 1)
     means, noise = np.full((2, PARTS), np.nan), np.zeros(2)
