@@ -51,21 +51,20 @@ class Study:
         self.design: Design = DESIGNS[task]
 
     def train(self, *, with_beacons: bool) -> None:
-        """What is missing: selection, confirmation, and BeaconPolicy last."""
+        """What is missing: selection, confirmation seed by seed, and BeaconPolicy last."""
         design = self.design
         if design.fixed_runs is None:
             self._sweep(batch_sizes=design.sizes, lrs=design.fixed_rates, seeds=design.seeds)
         if design.chosen:
             self._sweep(policies=design.names, lrs=design.rates, seeds=design.seeds)
-        for arm in self._arms():
-            self._confirm(arm, arm["policy"])
-        for name in design.pairs:
-            self._sweep(policies=[name], lrs=design.rates, seeds=design.confirm)
+        settings = [(arm["policy"], arm["lr"]) for arm in self._arms()]
+        settings += [(name, design.rates[0]) for name in design.pairs]
+        self._confirm(settings)
         if with_beacons:
             name = f"beacon:{self._beacon_file()}"
-            self._sweep(policies=[name], lrs=design.rates, seeds=design.seeds)
-            for arm in self._arms(beacon=True):
-                self._confirm(arm, name)
+            if design.chosen:
+                self._sweep(policies=[name], lrs=design.rates, seeds=design.seeds)
+            self._confirm([(name, arm["lr"]) for arm in self._arms(beacon=True)])
 
     def write(self) -> None:
         """The result file and the picture, of what there is."""
@@ -130,8 +129,11 @@ class Study:
         chosen, reference = choice(table_of(self.runs(), self.cost(), self.design), self.design)
         return [arm for arm in [reference, *chosen] if (arm["family"] == "beacon") is beacon]
 
-    def _confirm(self, arm: Arm, policy: str) -> None:
-        self._sweep(policies=[policy], lrs=[arm["lr"]], seeds=self.design.confirm)
+    def _confirm(self, settings: list[tuple[str, float]]) -> None:
+        """Seed by seed: whenever this is stopped, settings have about as many."""
+        for seed in self.design.confirm:
+            for policy, lr in settings:
+                self._sweep(policies=[policy], lrs=[lr], seeds=[seed])
 
     def _sweep(self, **grid: Any) -> None:
         run_sweep({"task": self.task, **self.design.settings, **grid}, self.root, jobs=1, data_dir=self.data)

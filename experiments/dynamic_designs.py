@@ -79,18 +79,11 @@ DIGITS = {
     "norm test, coupled": ("s8-norm-test+bounds:max=128+linear",),
 }
 MNIST_MLP = {
-    "staged -∅": ("s32-to-128", "s64-to-256", "s128-to-512", "s32-to-512", "s512-to-32"),
-    "staged -MS": ("s32-to-128-MS", "s64-to-256-MS", "s32-to-512-MS"),
-    "growth": ("s64-growth+bounds:max=512",),
+    "staged -∅": ("s64-to-256",),
+    "staged -MS": ("s64-to-256-MS",),
     "increase": ("s64-increase:share=0.0512",),
     "norm test": ("s64-norm-test+bounds:max=512",),
-    "inner product": ("s64-inner-product+bounds:max=512",),
-    "Big Batch": ("s64-big-batch+bounds:max=512",),
-    "CABS": ("s64-cabs+constant+bounds:max=512",),
-    "noise scale": ("s64-noise-scale+bounds:max=512",),
-    "diversity": ("s64-diversity+bounds:max=512",),
-    "staged, coupled": ("s64-to-256+sqrt", "s64-to-256+adascale"),
-    "norm test, coupled": ("s64-norm-test+bounds:max=512+sqrt",),
+    "staged, coupled": ("s64-to-256+sqrt",),
 }
 MNIST_RESNET8 = {
     "staged -∅": ("s32-to-128",),
@@ -123,8 +116,9 @@ DESIGNS = {
         (0, 1),
         (10, 11, 12, 13, 14),
         MNIST_MLP,
-        pairs=("s32-to-512", "s512-to-32", "s32-to-512-MS"),
+        pairs=("s32-to-512", "s512-to-32"),
         fixed_runs=SWEEPS / "mnist-mlp.zip",
+        chosen=False,
     ),
     "mnist/resnet8": Design(
         10_000,

@@ -79,6 +79,7 @@ def row_of(columns, lr=0.1, loss=1.0):
         "lr": lr,
         "fisher/cond": float(np.linalg.cond(columns)) if columns.any() else math.nan,
         "fisher/trace": float((columns**2).sum()),
+        "fisher/energy": lr * float((columns**2).sum()) ** 0.5 / columns.shape[1],
         "fisher/energy_sum": 1.0,
         "steps_since": 1,
         "samples": columns.shape[1],

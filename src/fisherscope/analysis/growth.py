@@ -79,12 +79,12 @@ def beacons_of(
 
 @dataclass(frozen=True)
 class _Curve:
-    """One run's mean logarithms by part (NaN where nothing was measured) and its spread around them."""
+    """One run's logarithms of means by part (NaN where nothing was measured) and its spread around them."""
 
     batch_size: int
     lr: float
-    means: FloatArray  # (2, parts): of the axis's measure, of the density
-    noise: FloatArray  # (2,): variance of a measurement around its part's mean
+    means: FloatArray  # (2, parts): of the axis's measure, averaged as the axis is; of the density
+    noise: FloatArray  # (2,): variance of a measurement's logarithm around its part's
 
 
 def _related(task: str, target: str, across: bool) -> None:
@@ -143,13 +143,15 @@ def _curve(source: Settings, axis: str, row: Mapping[str, object]) -> Iterator[_
     if not len(steps):
         return
     logs = np.log(steps.select(column, density).to_numpy().T)
-    share = (steps["epoch"].to_numpy() - 1e-9) / float(str(row["planned"]))
+    total = source.epochs.filter(pl.col("run_id") == row["run_id"])["step"].max()
+    share = (steps["step"].to_numpy() + 0.5) / float(str(total))
     part = np.clip((share * PARTS).astype(int), 0, PARTS - 1)
     means, noise = np.full((2, PARTS), np.nan), np.zeros(2)
     for k in set(part.tolist()):
         inside = logs[:, part == k]
-        means[:, k] = inside.mean(axis=1)
-        noise += ((inside - means[:, k : k + 1]) ** 2).sum(axis=1)
+        typical, summed = inside.mean(axis=1), np.log(np.exp(inside).mean(axis=1))
+        means[:, k] = (typical if axis.endswith("_geomean") else summed)[0], summed[1]
+        noise += ((inside - typical[:, None]) ** 2).sum(axis=1)
     freedom = max(len(part) - len(set(part.tolist())), 1)
     yield _Curve(int(str(row["batch_size"])), float(str(row["lr"])), means, noise / freedom)
 
@@ -175,12 +177,15 @@ def _filled(line: FloatArray) -> FloatArray:
 def _spread(curves: list[_Curve], kind: int, factor: float) -> Spread:
     """How far whole runs lie from their setting's mean, and single measurements from their part's.
 
-    Medians over settings: those near divergence differ wildly from seed to seed.
+    Medians over settings: those near divergence differ wildly from seed to seed. The median of a variance
+    from n runs lies below the variance itself: by (1 − 2/(9(n − 1)))³ (Wilson & Hilferty 1931).
     """
     variances = []
-    for setting in {(c.batch_size, c.lr) for c in curves}:
+    for setting in sorted({(c.batch_size, c.lr) for c in curves}):
         means = [float(np.nanmean(c.means[kind])) for c in curves if (c.batch_size, c.lr) == setting]
-        variances += [float(np.var(means, ddof=1))] if len(means) > 1 else []
+        if len(means) > 1:
+            below = (1 - 2 / (9 * (len(means) - 1))) ** 3
+            variances.append(float(np.var(means, ddof=1)) / below)
     run = math.sqrt(float(np.median(variances))) if variances else 0.0
     step = math.sqrt(float(np.median([c.noise[kind] for c in curves])))
     return Spread(factor * max(run, LEAST_SPREAD), max(step, LEAST_SPREAD))
