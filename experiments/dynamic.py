@@ -15,9 +15,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from experiments.dynamic_designs import DESIGNS, Design
 from experiments.dynamic_forecasts import arrivals, foretold_at_the_start, foretold_by_the_policy
-from experiments.dynamic_tables import Arm, choice, missing, summary, table_of, verdicts
+from experiments.dynamic_tables import Arm, Rows, choice, missing, summary, table_of, verdicts
 
 from fisherscope.analysis import beacons_of
 from fisherscope.policy import Beacons, read_beacons
@@ -58,7 +59,7 @@ class Study:
         if design.chosen:
             self._sweep(policies=design.names, lrs=design.rates, seeds=design.seeds)
         settings = [(arm["policy"], arm["lr"]) for arm in self._arms()]
-        settings += [(name, design.rates[0]) for name in design.pairs]
+        settings += [(name, design.rates[0]) for name in design.pairs if not design.chosen]
         self._confirm(settings)
         if with_beacons:
             name = f"beacon:{self._beacon_file()}"
@@ -79,9 +80,9 @@ class Study:
             "environment": _environment(runs),
             "cost_model": cost,
             "choice": {"reference": reference, "families": chosen},
-            "selection": summary(table, design.seeds),
+            "selection": summary(table, seeds=design.seeds),
             "confirmation": verdicts(table, design, chosen, reference),
-            "pairs": summary(table, design.confirm, design.pairs),
+            "pairs": self._pairs(table),
             "prediction": foretold_at_the_start(beacons, table),
             "prediction_of_beacon_runs": foretold_by_the_policy(runs, table),
             "arrival": arrivals(table, beacons, design),
@@ -91,6 +92,13 @@ class Study:
         target.write_text(_lines(_rounded(written)), encoding="utf-8")
         picture(written, self.task)
         sys.stdout.write(f"{target}\n")
+
+    def _pairs(self, table: pl.DataFrame) -> Rows:
+        """Ends of the schedules that are compared with each other, over all their seeds."""
+        design = self.design
+        if design.pair_runs is not None:
+            table = table_of(load_runs(design.pair_runs), self.cost(), design)
+        return summary(table.filter(pl.col("lr").is_in(design.rates)), policies=design.pairs)
 
     def runs(self) -> Runs:
         """This experiment's, and the fixed ones of an exported sweep."""
@@ -117,8 +125,6 @@ class Study:
     def _beacon_file(self) -> Path:
         file = self.root / "beacons.json"
         if not file.exists():
-            import polars as pl
-
             mine = self.runs().filter(pl.col("seed").is_in(self.design.seeds), pl.col("task") == self.task)
             seconds = {int(size): value for size, value in self.cost()["seconds"].items()}
             file.write_text(beacons_of(mine, seconds, task=self.task).to_json(), encoding="utf-8")

@@ -37,7 +37,8 @@ class Design:
         rounds: Of the cost model.
         chosen: Whether a family's setting is chosen by runs of `seeds`; else each has one name.
         front: Whether fixed sizes at their own best rates are confirmed too.
-        pairs: Policies that have the confirmation seeds besides: for comparisons of their ends.
+        pairs: Policies whose ends are compared; trained with the confirmation seeds where nothing is chosen.
+        pair_runs: An exported sweep that holds them.
     """
 
     samples: int
@@ -53,10 +54,12 @@ class Design:
     chosen: bool = True
     front: bool = True
     pairs: tuple[str, ...] = ()
+    pair_runs: Path | None = None
 
     def told(self) -> dict[str, Any]:
         """For the result file."""
-        return {**asdict(self), "fixed_runs": self.fixed_runs and self.fixed_runs.name}
+        files = {k: v and v.name for k, v in (("fixed_runs", self.fixed_runs), ("pair_runs", self.pair_runs))}
+        return {**asdict(self), **files}
 
     @property
     def names(self) -> list[str]:
@@ -94,7 +97,16 @@ FORTY = {"epochs": 40, "per_epoch": 2}
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 0.8)
 DESIGNS = {
     "digits/resnet8": Design(
-        300, FORTY, (4, 8, 16, 32, 64, 128), RATES, (0.03,), (0, 1), (10, 11, 12, 13, 14), DIGITS, pairs=PAIRS
+        300,
+        FORTY,
+        (4, 8, 16, 32, 64, 128),
+        RATES,
+        (0.03,),
+        (0, 1),
+        (10, 11, 12, 13, 14),
+        DIGITS,
+        pairs=PAIRS,
+        pair_runs=SWEEPS / "digits-resnet8.zip",
     ),
     "digits/mlp": Design(
         300,

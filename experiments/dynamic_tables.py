@@ -78,12 +78,14 @@ def _at(size: float, cost: dict[int, float]) -> float:
     return cost[low] + (size - low) / (high - low) * (cost[high] - cost[low])
 
 
-def summary(table: pl.DataFrame, seeds: Sequence[int], policies: Sequence[str] | None = None) -> Rows:
-    """Means over seeds of each setting."""
-    mine = table.filter(pl.col("seed").is_in(seeds))
-    if policies is not None:
-        mine = mine.filter(pl.col("policy").is_in(policies))
-    return _means(mine).sort("lr", "seconds").to_dicts() if len(mine) else []
+def summary(
+    table: pl.DataFrame, *, seeds: Sequence[int] | None = None, policies: Sequence[str] | None = None
+) -> Rows:
+    """Means over seeds of each setting; of these seeds and policies only."""
+    kept = table
+    for column, wanted in (("seed", seeds), ("policy", policies)):
+        kept = kept if wanted is None else kept.filter(pl.col(column).is_in(wanted))
+    return _means(kept).sort("lr", "seconds").to_dicts() if len(kept) else []
 
 
 def _means(table: pl.DataFrame) -> pl.DataFrame:
@@ -166,7 +168,9 @@ def missing(table: pl.DataFrame, design: Design, arms: list[Arm]) -> list[str]:
     """What the design asks for and no finished run gives."""
     there = set(table.select("policy", "lr", "seed").rows())
     want = [(p, lr, s) for p in design.names if design.chosen for lr in design.rates for s in design.seeds]
-    want += [(p, lr, s) for p in design.pairs for lr in design.rates for s in design.confirm]
+    want += [
+        (p, lr, s) for p in design.pairs if not design.chosen for lr in design.rates for s in design.confirm
+    ]
     want += [(f"s{b}", lr, s) for b in design.sizes for lr in design.fixed_rates for s in design.seeds]
     want += [(arm["policy"], arm["lr"], s) for arm in arms for s in design.confirm]
     left = [w for w in dict.fromkeys(want) if w not in there]
