@@ -21,10 +21,10 @@ from fisherscope.policy import (
     Place,
     Rate,
     Spread,
+    evidence,
     parse,
     read_beacons,
 )
-from fisherscope.policy import evidence
 from fisherscope.policy.beacon_growth import BeaconGrowth
 from fisherscope.policy.forecast import Standing
 from fisherscope.policy.region import region_of
@@ -160,7 +160,7 @@ def test_what_the_run_shows_corrects_the_forecast() -> None:
 
 
 def test_what_is_added_up_is_compared_by_its_mean() -> None:
-    """L is a sum: densities of 0.5 and 1.5 are on the whole as the beacons' 1, though their logarithms are not."""
+    """L is a sum: densities of 0.5 and 1.5 are on the whole the beacons' 1, though their logarithms are less."""
     policy = BeaconPolicy(planted(), RATE)
     state, first = policy.update(policy.init(), Observation(0, 0, 320))
     for epoch in range(1, 201):
@@ -221,6 +221,7 @@ def vars_of(beacons: Beacons) -> dict[str, Any]:
         (f"beacon:{FILE}", 0.03, 80, "region is that of one budget"),
         (f"beacon:{FILE}+constant", 0.03, 40, "region is that of one budget"),
         (f"beacon:{FILE}", 5.0, 40, "batch sizes have beacons at that rate"),
+        (f"beacon:{FILE}+bounds:max=64", 0.03, 40, "plans with sizes 128.*--sizes"),
         ("becon:x", 0.03, 40, "beacon:FILE.json"),
     ],
 )
@@ -237,6 +238,7 @@ def test_wrong_names_are_told(name: str, lr: float, epochs: int, words: str) -> 
         ({"samples": 16}, "expected 2 to 16 samples"),
         ({"seconds": (1.0, 0.0, 1.0)}, "one positive number"),
         ({"region": (Place("s8", 1.0, 1.0, False),)}, "no setting inside"),
+        ({"beacons": (Beacon(8, 0.1, (), ()), Beacon(16, 0.1, (), ()))}, "growth must be positive numbers"),
         ({"beacons": ()}, "give beacons, or at least two sizes"),
         ({"beacons": (), "tour": (8,)}, "at least two sizes"),
         ({"chance": 1.0}, "must be in"),
@@ -283,6 +285,8 @@ def test_beacons_of_real_runs(tmp_path: Path) -> None:
     made = beacons_of(tmp_path, {16: 0.1, 64: 0.2})
     assert (made.sizes, made.seconds, made.samples, made.epochs) == ((16, 64), (0.1, 0.2), 300, 2)
     assert made.beacons[0].cond[0] < made.beacons[1].cond[0]
+    with pytest.raises(AnalysisError, match=r"no runs of batch sizes \[32\]; there are \[16, 64\]"):
+        beacons_of(tmp_path, {16: 0.1}, sizes=(16, 32))
     with pytest.raises(AnalysisError, match=r"another architecture.*DenseNet-8.*--across"):
         beacons_of(tmp_path, {16: 0.1}, meant_for="mnist/resnet8")
     with pytest.warns(UserWarning, match="need not be the same"):

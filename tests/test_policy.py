@@ -48,7 +48,7 @@ NAMES = [
     "s32-norm-test:memory=0.5,theta=0.3+multiple:of=8+bounds:min=8,max=512+hysteresis+linear",
     "s32-noise-scale:factor=0.5+constant+growth-limit:factor=3.0,epochs=0.1+adascale:reference=64",
     BEACON,
-    f"{BEACON}+bounds:max=64+sqrt",
+    f"{BEACON}+bounds:max=128+sqrt",
 ]
 
 

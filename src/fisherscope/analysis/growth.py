@@ -36,6 +36,7 @@ def beacons_of(
     meant_for: str | None = None,
     samples: int | None = None,
     across: bool = False,
+    sizes: tuple[int, ...] = (),
     tour: tuple[int, ...] = (),
     chance: float = 0.7,
 ) -> Beacons:
@@ -50,6 +51,7 @@ def beacons_of(
         meant_for: The task to be steered, if it is another one.
         samples: Samples in its epochs, if they are others.
         across: Whether beacons of another architecture may be used.
+        sizes: That may be used; by default all that have beacons, up to the data.
         tour: Sizes by which a run learns growth itself, an epoch each; of the beacons the region is kept.
         chance: As for `Beacons`.
 
@@ -69,12 +71,23 @@ def beacons_of(
     curves = [curve for row in source.frame.iter_rows(named=True) for curve in _curve(source, axis, row)]
     made = _beacons(curves)
     spreads = [_spread(curves, k, TRANSFERRED if target != source.task else 1.0) for k in (0, 1)]
-    sizes = tuple(size for size in sorted({b.batch_size for b in made}) if size <= (samples or own))
+    sizes = _sizes(source, {b.batch_size for b in made}, sizes, samples or own)
     return Beacons(
         source.task, target, samples or own, rate.epochs, rate.milestones, rate.factor, axis, sizes,
         _interpolated(seconds, sizes), _region(source, axis, metric, (samples or own) / own),
         () if tour else made, spreads[0], spreads[1], tour, chance,
     )  # fmt: skip
+
+
+def _sizes(source: Settings, known: set[int], wanted: tuple[int, ...], samples: int) -> tuple[int, ...]:
+    """Those asked for, or all that fit into the data."""
+    unknown = set(wanted) - known
+    if unknown:
+        raise AnalysisError(
+            f"making beacons of {source.describe()}: no runs of batch sizes {sorted(unknown)}; there are "
+            f"{sorted(known)}"
+        )
+    return tuple(sorted(wanted or {size for size in known if size <= samples}))
 
 
 @dataclass(frozen=True)

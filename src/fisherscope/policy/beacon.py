@@ -61,6 +61,11 @@ class BeaconPolicy:
     def name(self) -> str:
         return f"beacon:{self.path}@{self.beacons.digest}{self.rate.suffix}"
 
+    @property
+    def planned_sizes(self) -> tuple[int, ...]:
+        """The batch sizes that it chooses among and counts on in forecasts."""
+        return self._growth.sizes if self.beacons.beacons else self.beacons.sizes
+
     def __repr__(self) -> str:
         return f"BeaconPolicy({self.beacons.digest}, {self.rate!r})"
 

@@ -186,7 +186,7 @@ def _check(b: Beacons) -> None:
     ):
         raise ValueError(f"{doing}: the region has no setting inside it, or one that is not positive")
     curves = [curve for beacon in b.beacons for curve in (beacon.cond, beacon.density)]
-    if len({len(curve) for curve in curves}) > 1 or not all(map(_positive, curves)):
+    if len({len(curve) for curve in curves}) > 1 or not all(curve and _positive(curve) for curve in curves):
         raise ValueError(f"{doing}: growth must be positive numbers, as many for every beacon")
     if bool(b.beacons) == bool(b.tour) or not set(b.tour) <= set(b.sizes) or len(b.tour) == 1:
         raise ValueError(f"{doing}: give beacons, or at least two sizes as tour=; received tour={b.tour}")
