@@ -160,7 +160,7 @@ def test_what_the_run_shows_corrects_the_forecast() -> None:
 
 
 def test_what_is_added_up_is_compared_by_its_mean() -> None:
-    """L is a sum: densities of 0.5 and 1.5 are on the whole the beacons' 1, though their logarithms are less."""
+    """L is a sum: densities of 0.5 and 1.5 are on the whole the beacons' 1, their logarithms are not."""
     policy = BeaconPolicy(planted(), RATE)
     state, first = policy.update(policy.init(), Observation(0, 0, 320))
     for epoch in range(1, 201):

@@ -72,8 +72,8 @@ class Bounds(Wrapper):
         cut = [size for size in planned if size < self.min or (self.max is not None and size > self.max)]
         if cut:
             raise ValueError(
-                f"building bounds around {self.policy.name}: it plans with sizes {', '.join(map(str, cut))} too "
-                "and would forecast wrongly; make its file for fewer sizes: fisherscope beacons RUNS --sizes …"
+                f"building bounds around {self.policy.name}: it plans with sizes {', '.join(map(str, cut))} "
+                "too and would forecast wrongly; make its file for fewer sizes: fisherscope beacons --sizes …"
             )
 
     def change(self, state: State, decision: Decision, observation: Observation) -> tuple[State, Decision]:
