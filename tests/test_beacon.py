@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.test_training import assert_same_run, killed_at
 
-from fisherscope.analysis import AnalysisError, beacons_of
+from fisherscope.analysis import AnalysisError, beacons_of, landscape
 from fisherscope.policy import (
     Beacon,
     BeaconPolicy,
@@ -32,6 +32,7 @@ from fisherscope.policy.schedules import schedules
 from fisherscope.training import ConfigurationError, train
 
 FILE = Path(__file__).parent / "data" / "beacons-digits-mlp.json"
+SWEEP = Path(__file__).parents[1] / "experiments" / "results" / "sweeps" / "digits-mlp.zip"
 SIZES = (8, 16, 32)
 RATE = Rate(0.1, 40)
 NEW = Standing(0, 0, 0.0, 0.0, 0.0, (0.0, 0.0), (0.0, 0.0))
@@ -271,6 +272,15 @@ def test_the_forecast_of_a_beacon_s_own_schedule_is_its_own_end(tmp_path: Path) 
         end = ahead.end(NEW, 0, 0, (number,) * 20)
         assert math.exp(end.energy) == pytest.approx(last["fisher/energy_sum"], rel=1e-6)
         assert math.exp(end.cond) == pytest.approx(last["fisher/cond_geomean"], rel=1e-6)
+
+
+def test_beacons_of_an_exported_sweep_aim_at_the_five_best() -> None:
+    made = beacons_of(SWEEP, {4: 0.1, 128: 0.2})
+    plane = landscape(SWEEP, x="cond_geomean")
+    inside = {place.setting for place in made.region if place.inside}
+    assert inside == set(plane.best["setting"]) | set(plane.region["setting"])
+    assert len(inside) == 5
+    assert len(made.beacons) >= 30
 
 
 def test_beacons_of_real_runs(tmp_path: Path) -> None:
