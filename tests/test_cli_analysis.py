@@ -12,7 +12,6 @@ from tests.planted_sweep import Truth, write
 from typer.testing import CliRunner, Result
 
 from fisherscope.analysis import AnalysisError
-from fisherscope.cli.choose import choose, share
 from fisherscope.cli.claims import claims
 from fisherscope.cli.select import select
 from fisherscope.cli.table import table
@@ -62,29 +61,6 @@ def test_mistakes_raise_what_main_prints(root: Path, tmp_path: Path) -> None:
     assert isinstance(ran(select, tmp_path).exception, AnalysisError)
     assert isinstance(ran(claims, tmp_path / "absent").exception, FileNotFoundError)
     assert "one of the two" in str(ran(table).exception)
-
-
-TINY = ("--epochs", 4, "--limit-train", 64, "--batch-sizes", "16,32", "--lrs", "0.05,0.1", "--jobs", 1)
-
-
-def test_choose_screens_finishes_and_goes_on(tmp_path: Path) -> None:
-    """Within 82 % of 16 epochs: four screened for one, three finished; then --run-next does the last."""
-    out = ran(choose, "digits/mlp", *TINY, "--budget", "82%", "--out", tmp_path)
-    assert out.exit_code == 0, (out.output, out.exception)
-    assert out.output.count("Finishing") == 3
-    assert "Use batch" in out.output
-    assert "Spent 13 of 16 epochs. Next:" in out.output
-    again = ran(select, tmp_path, "--run-next")
-    assert "Spent 16 of 16 epochs." in again.output
-    assert "Next:" not in again.output
-
-
-def test_choose_needs_a_budget_that_pays(tmp_path: Path) -> None:
-    poor = ran(choose, "digits/mlp", *TINY, "--budget", "0.5", "--out", tmp_path)
-    assert "finishing 3 of them takes 13, the budget has 8" in str(poor.exception)
-    assert share("20%") == share("0.2")
-    with pytest.raises(ValueError, match="such as 20%"):
-        share("lots")
 
 
 def test_foreign_runs_are_not_gone_on_with(root: Path) -> None:

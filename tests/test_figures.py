@@ -202,4 +202,5 @@ def test_the_verb_and_its_mistakes(sweep: Path, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_ticks_are_round_numbers(low: float, high: float, ticks: list[float]) -> None:
     assert log_ticks(low, high) == pytest.approx(ticks)
-    assert [plain(v) for v in (0.03, 1000, 0.0002, 1e6)] == ["0.03", "1000", r"$2\cdot10^{-4}$", "$10^{6}$"]
+    written = ["0.03", "1000", "10000", r"$2\cdot10^{-4}$", "$10^{6}$"]
+    assert [plain(v) for v in (0.03, 1000, 1e4, 0.0002, 1e6)] == written

@@ -23,9 +23,8 @@ from fisherscope.analysis.prediction import (
 )
 from fisherscope.analysis.process import Process
 from fisherscope.analysis.settings import FloatArray, RunsLike, Settings, settings_of
+from fisherscope.analysis.statistics import Z80
 
-Z80 = 1.2815515655446004
-"""Normal quantile of an 80 % interval."""
 RATES = ("error", "accuracy")
 
 
@@ -170,7 +169,8 @@ def select(
     top = table.filter(pl.col("expected").is_not_null() & (pl.col("state") != "diverged"))
     measured = top.filter(pl.col("state") == "finished")  # a forecast alone is never recommended over them
     recommended = str((measured if len(measured) else top)["setting"][0]) if len(top) else None
-    notes += _edges(recorded, recommended)
+    if recommended is not None:
+        notes += grid.edge_notes(recommended)
     chosen = None if following is None else grid.names[following]
     return Selection(
         table, recommended, _fastest(table, recommended), chosen, _run_of(source, chosen), distinguishable,
@@ -317,23 +317,6 @@ def _fastest(table: pl.DataFrame, recommended: str | None) -> str | None:
     if recommended is None or not len(inside) or inside["setting"][0] == recommended:
         return None
     return str(inside["setting"][0])
-
-
-def _edges(recorded: Recorded, recommended: str | None) -> list[str]:
-    """Warnings where the best lies at the end of an axis of the grid."""
-    if recommended is None:
-        return []
-    grid, place = recorded.grid, recorded.grid.names.index(recommended)
-    notes = []
-    for what, values in (("batch size", grid.batch_sizes), ("learning rate", grid.lrs)):
-        value, ends = values[place], (values.min(), values.max())
-        if ends[0] < ends[1] and value in ends:
-            side, factor = ("largest", 2.0) if value == ends[1] else ("smallest", 0.5)
-            notes.append(
-                f"The best lies on the grid's edge: {value:g} is the {side} {what} tried; try "
-                f"{value * factor:g}."
-            )
-    return notes
 
 
 def _run_of(source: Settings, setting: str | None) -> str | None:

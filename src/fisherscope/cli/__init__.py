@@ -7,7 +7,7 @@ from pathlib import Path
 GROUPS = {
     "Your training": {
         "advise": "Which batch sizes are worth your time, within a minute.",
-        "choose": "Screen a task's settings within a budget and recommend one.",
+        "choose": "Which batch size and rate to use, within a budget of epochs.",
         "doctor": "Prove the Gram on your own model and batch, and what it costs.",
         "report": "One HTML page of a directory of runs.",
         "watch": "A live page of runs.",

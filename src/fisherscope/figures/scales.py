@@ -45,7 +45,7 @@ def plain(value: float) -> str:
     if value == 0:
         return "0"
     if PLAIN[0] <= abs(value) < PLAIN[1]:
-        return f"{value:.4g}"
+        return f"{value:.5g}"
     power = math.floor(math.log10(abs(value)) + 1e-9)
     head = value / 10.0**power
     return (f"${head:.3g}\\cdot" if abs(head - 1) > 1e-6 else "$") + f"10^{{{power}}}$"
