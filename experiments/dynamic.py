@@ -26,6 +26,7 @@ from fisherscope.runs import Runs, load_runs
 from fisherscope.sweep import run_sweep, seconds_a_step
 
 RESULTS = Path(__file__).parent / "results"
+NAMES = {"beacon": "BeaconPolicy"}
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 
@@ -153,15 +154,18 @@ def _environment(runs: Runs) -> dict[str, Any]:
 
 def picture(written: dict[str, Any], task: str) -> None:
     """Error against time of the confirmed settings, docs/images/dynamic-TASK.png."""
-    import matplotlib.pyplot as plt
-
     from fisherscope.figures.pareto import Reached, pareto
+    from fisherscope.figures.style import panels, styled
 
     rows = [row for row in written["confirmation"] if not row["diverged"]]
     base = next((row for row in rows if row["family"] == "reference"), None)
     points = [
         Reached(
-            row["policy"] if fixed else row["family"], row["seconds"], row["test"], row["test_std"], fixed
+            row["policy"] if fixed else NAMES.get(row["family"], row["family"]),
+            row["seconds"],
+            row["test"],
+            row["test_std"],
+            fixed,
         )
         for row in rows
         for fixed in [row["family"] in ("fixed front", "reference")]
@@ -169,12 +173,13 @@ def picture(written: dict[str, Any], task: str) -> None:
     ]
     if not points:
         return
-    figure, axes = plt.subplots(figsize=(8, 4.8))
-    pareto(points, axes)
-    seeds = len(written["design"]["confirm"])
-    axes.set_title(f"{task}, {seeds} seeds that did not choose", fontsize=9)
-    figure.tight_layout()
-    figure.savefig(IMAGES / f"dynamic-{task.replace('/', '-')}.png", dpi=110)
+    counts = sorted({row["n"] for row in rows})
+    seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    with styled():
+        figure, (axes,) = panels(1, 1, (7.6, 4.6))
+        pareto(points, axes)
+        axes.set_title(f"{task}, {seeds} seeds that did not choose")
+        figure.savefig(IMAGES / f"dynamic-{task.replace('/', '-')}.png", dpi=110)
 
 
 def _lines(written: dict[str, Any]) -> str:

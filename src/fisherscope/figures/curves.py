@@ -44,8 +44,16 @@ def figure_6(
         for panel, column in zip(axes, columns, strict=True):
             _draw(panel, over_seeds(some, column), column, chosen)
         legend(figure, axes[-1])
-        note(figure, list(source.notes) if notes else ())
+        note(figure, [_seeds_told(some), *source.notes] if notes else ())
     return figure
+
+
+def _seeds_told(source: Settings) -> str:
+    counts = source.frame.group_by("setting").len()["len"].to_list()
+    if max(counts, default=1) < 2:
+        return ""
+    many = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    return f"{many} seeds a setting; bands are one deviation."
 
 
 def _draw(axes: Axes, rows: pl.DataFrame, column: str, chosen: list[str]) -> None:

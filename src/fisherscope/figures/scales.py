@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 TAIL = 0.12
@@ -28,6 +28,8 @@ def log_ticks(low: float, high: float) -> list[float]:
                  s * 10.0**d <= high * (1 + 1e-9)]  # fmt: skip
         if len(found) >= FEWEST_TICKS:
             break
+    if len(found) < FEWEST_TICKS:  # hardly a factor apart: even steps
+        found = [t for t in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= t <= high]
     while len(found) > 8:
         found = found[::2]
     return found or [low, high]
