@@ -11,7 +11,7 @@ from experiments.dynamic_designs import CLOSED, Design
 
 from fisherscope.analysis import settings_of
 from fisherscope.analysis.plane import margin
-from fisherscope.analysis.statistics import Sample, welch
+from fisherscope.analysis.statistics import Sample, paired, welch
 from fisherscope.runs import Runs
 
 FASTER = 0.8
@@ -157,7 +157,17 @@ def _verdict(mine: pl.DataFrame, base: pl.DataFrame) -> dict[str, Any]:
     good, bad = test.upper() < allowed, lower > allowed or mine["diverged"].any()
     verdict = "contradicted" if bad or ratio > FASTER else "supported" if good else "inconclusive"
     return {"difference": test.estimate, "upper": test.upper(), "lower": lower, "margin": allowed,
-            "as_good": good, "time_ratio": ratio, "verdict": verdict}  # fmt: skip
+            "as_good": good, "time_ratio": ratio, "verdict": verdict,
+            "paired_upper": _paired_upper(mine, base)}  # fmt: skip
+
+
+def _paired_upper(mine: pl.DataFrame, base: pl.DataFrame) -> float | None:
+    """Exploratory: the bound by differences within seeds, which share network, split and order."""
+    both = mine.join(base, on="seed", suffix="_base")
+    differences = (both["test"] - both["test_base"]).to_list()
+    if len(differences) < 2:
+        return None
+    return paired(differences).upper() if len(set(differences)) > 1 else float(differences[0])
 
 
 def _of(table: pl.DataFrame, arm: Arm) -> pl.DataFrame:
