@@ -128,7 +128,8 @@ class Study:
         if not file.exists():
             mine = self.runs().filter(pl.col("seed").is_in(self.design.seeds), pl.col("task") == self.task)
             seconds = {int(size): value for size, value in self.cost()["seconds"].items()}
-            file.write_text(beacons_of(mine, seconds, task=self.task).to_json(), encoding="utf-8")
+            made = beacons_of(mine, seconds, task=self.task, sizes=self.design.sizes)
+            file.write_text(made.to_json(), encoding="utf-8")
         return file
 
     def _arms(self, *, beacon: bool = False) -> list[Arm]:

@@ -12,8 +12,10 @@ from experiments.page import markdown, rewrite
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "policies.md"
-HEAD = ["family", "setting, rate", "n", "test error %", "minus the reference's", "paired", "seconds", "ratio", "steps",
-        "C̄ (geometric)", "L", "last size", "verdict"]  # fmt: skip
+HEAD = [
+    "family", "setting, rate", "n", "test error %", "minus the reference's", "paired", "seconds", "ratio",
+    "steps", "C̄ (geometric)", "L", "last size", "verdict",
+]  # fmt: skip
 NAMED = {
     "reference": "**reference**: best fixed size",
     "beacon": "`BeaconPolicy`",
