@@ -53,20 +53,21 @@ class Study:
         self.design: Design = DESIGNS[task]
 
     def train(self, *, with_beacons: bool) -> None:
-        """What is missing: selection, confirmation seed by seed, and BeaconPolicy last."""
+        """What is missing: selection, confirmation seed by seed, and BeaconPolicy last where it is chosen."""
         design = self.design
         if design.fixed_runs is None:
             self._sweep(batch_sizes=design.sizes, lrs=design.fixed_rates, seeds=design.seeds)
         if design.chosen:
             self._sweep(policies=design.names, lrs=design.rates, seeds=design.seeds)
         settings = [(arm["policy"], arm["lr"]) for arm in self._arms()]
-        settings += [(name, design.rates[0]) for name in design.pairs if not design.chosen]
+        beacon = f"beacon:{self._beacon_file()}"
+        if not design.chosen:
+            settings += [(name, design.rates[0]) for name in design.pairs]
+            settings[1:1] = [(beacon, design.rates[0])] if with_beacons else []
         self._confirm(settings)
-        if with_beacons:
-            name = f"beacon:{self._beacon_file()}"
-            if design.chosen:
-                self._sweep(policies=[name], lrs=design.rates, seeds=design.seeds)
-            self._confirm([(name, arm["lr"]) for arm in self._arms(beacon=True)])
+        if with_beacons and design.chosen:
+            self._sweep(policies=[beacon], lrs=design.rates, seeds=design.seeds)
+            self._confirm([(beacon, arm["lr"]) for arm in self._arms(beacon=True)])
 
     def write(self) -> None:
         """The result file and the picture, of what there is."""
