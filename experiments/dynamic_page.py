@@ -28,7 +28,7 @@ def main() -> None:
     found = {task: json.loads(path.read_text()) for task in DESIGNS if (path := _file(task)).exists()}
     blocks = {f"comparison {task}": comparison(held["confirmation"]) for task, held in found.items()}
     blocks["forecasts"] = forecasts(found)
-    blocks["arrival"] = arrival(found)
+    blocks["arrival"] = arrival({task: held for task, held in found.items() if held["confirmation"]})
     blocks["pairs"] = pairs(found)
     rewrite(PAGE, blocks)
 
