@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ def forecasts(found: dict[str, Any]) -> str:
 
 
 def _percent(log: float) -> str:
-    return f"{100 * (2.718281828**log - 1):.2g} %"
+    share = 100 * math.expm1(log)
+    return f"{share:.0f} %" if share >= 10 else f"{share:.2g} %"
 
 
 def arrival(found: dict[str, Any]) -> str:
