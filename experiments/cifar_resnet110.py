@@ -1,11 +1,12 @@
 """ResNet-110 on real CIFAR-10 for some hundred steps: does the loss fall, and how long does a step take?
 
-python experiments/cifar_resnet110.py --data-dir DIR [--steps 240] [--out FILE]
+python experiments/cifar_resnet110.py --data-dir DIR [--steps 240] > experiments/results/cifar-resnet110.json
 """
 
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from itertools import pairwise
@@ -39,7 +40,8 @@ def losses(steps: int, data_dir: Path) -> dict[str, Any]:
             sums.append(row["train/loss_running"] * 32 * steps)
         elif len(seconds) % EVERY == 0:
             sums.append(float(session.loss_sum))
-            print(f"step {len(seconds)}: loss {(sums[-1] - sums[-2]) / (32 * EVERY):.4f}", flush=True)
+            mean = (sums[-1] - sums[-2]) / (32 * EVERY)
+            print(f"step {len(seconds)}: loss {mean:.4f}", file=sys.stderr, flush=True)
         began = time.process_time()
 
     with tempfile.TemporaryDirectory() as root:
@@ -58,13 +60,10 @@ def losses(steps: int, data_dir: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Train, and write what came out."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Train, and print what came out."""
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=240)
-    parser.add_argument("--out", type=Path)
     told = parser.parse_args()
     found = {
         "what": "cifar10/resnet110, s32-lr0.1, real images, on one CPU thread",
@@ -73,10 +72,7 @@ def main() -> None:
         "torch": torch.__version__,
         **losses(told.steps, told.data_dir),
     }
-    text = json.dumps(found, indent=1)
-    print(text)
-    if told.out is not None:
-        told.out.write_text(text + "\n")
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

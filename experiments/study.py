@@ -1,23 +1,24 @@
 """The study: every number and figure of docs/study.md from the committed results.
 
-`python -m experiments.study` writes experiments/results/study.json and the blocks of
-docs/study.md between `<!-- begin: NAME -->` and `<!-- end -->`.
+`python -m experiments.study` writes experiments/results/study.json, the blocks of docs/study.md and README.md
+between `<!-- begin: NAME -->` and `<!-- end -->`, and the pictures in docs/images/study.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
-from experiments.candidates import CANDIDATES, compared
+from experiments.candidates import compared
 from experiments.intervals import interval_rows
+from experiments.page import BLOCKS, headline, rewrite
+from experiments.pictures import draw
+from experiments.transfer import transfers
 
 import fisherscope as fs
 from fisherscope import analysis
@@ -25,7 +26,7 @@ from fisherscope.analysis.settings import settings_of
 from fisherscope.runs.reading import Runs
 
 HERE = Path(__file__).parent
-RESULTS, PAGE = HERE / "results", HERE.parent / "docs" / "study.md"
+RESULTS, DOCS = HERE / "results", HERE.parent / "docs"
 SWEEPS = (
     "digits-resnet8",
     "digits-mlp",
@@ -36,10 +37,6 @@ SWEEPS = (
     "mnist1000-mlp",
     "mnist-resnet8",
 )
-FOUND_ON = ("digits-resnet8", "digits-mlp")
-"""Where the lead of DESIGN was found: shown, and not counted in the choice of the measure."""
-MEANS = ("arithmetic", "geometric")
-MARKS = {"supported": "yes", "contradicted": "NO", "inconclusive": "·", "not testable": "–"}
 
 Rows = list[dict[str, Any]]
 
@@ -55,13 +52,16 @@ def main() -> None:
         if stored("digits-every-step").exists()
         else [],
         "semantics": semantics(),
+        "transfer": list(transfers({name: fixed(runs) for name, runs in sweeps.items()})),
     }
     tested = analysis.backtest({name: fixed(runs) for name, runs in sweeps.items()})
     found["backtest"] = {
         name: getattr(tested, name).to_dicts() for name in ("summary", "gains", "predictions", "sweeps")
     }
     (RESULTS / "study.json").write_text(json.dumps(plain(found), indent=1, allow_nan=False) + "\n")
-    rewrite(PAGE, {name: block(found) for name, block in BLOCKS.items()})
+    rewrite(DOCS / "study.md", {name: block(found) for name, block in BLOCKS.items()})
+    rewrite(HERE.parent / "README.md", {"headline": headline(found)})
+    draw(found, {name: studied(runs) for name, runs in sweeps.items()}, DOCS / "images" / "study")
 
 
 def stored(name: str) -> Path:
@@ -136,201 +136,6 @@ def semantics() -> Rows:
         )
         .to_dicts()
     )
-
-
-# Tables of the page -------------------------------------------------------------------------------
-
-
-def sweep_table(found: dict[str, Any]) -> str:
-    """What was trained."""
-    head = [
-        "sweep",
-        "settings",
-        "seeds",
-        "finished",
-        "diverged",
-        "chosen by validation",
-        "its test error",
-        "not to be told apart",
-    ]
-    rows = [
-        [
-            r["sweep"], r["settings"], r["seeds"], r["finished"], r["diverged"], r["recommended"],
-            f"{r['test_error']:.2f}" + (f" ± {r['test_std']:.2f}" if known(r["test_std"]) else "") + " %",
-            r["indistinguishable"],
-        ]
-        for r in found["sweeps"]
-    ]  # fmt: skip
-    return markdown(head, rows)
-
-
-def claim_table(found: dict[str, Any]) -> str:
-    """A row a claim, a column a sweep."""
-    names = [r["sweep"] for r in found["sweeps"]]
-    verdicts = {(r["number"], r["sweep"]): MARKS[r["verdict"]] for r in found["claims"]}
-    texts = {r["number"]: r["claim"] for r in found["claims"]}
-    rows = []
-    for number, text in texts.items():
-        marks = [verdicts.get((number, name), "–") for name in names]
-        tally = f"{marks.count('yes')} / {marks.count('NO')} of {sum(m != '–' for m in marks)}"
-        rows.append([f"{number}. {text}", *marks, tally])
-    return markdown(["claim", *names, "yes / no"], rows)
-
-
-def figure_table(found: dict[str, Any]) -> str:
-    """The deciding figure of each claim on each sweep."""
-    rows = [
-        [
-            r["number"],
-            r["sweep"],
-            r["verdict"],
-            r["figure"] or r["reason"],
-            interval(r),
-            r["n"] or "",
-            p_value(r["p_corrected"]),
-        ]
-        for r in sorted(found["claims"], key=lambda r: r["number"])
-        if r["verdict"] != "not testable"
-    ]
-    return markdown(
-        ["claim", "sweep", "verdict", "its weakest figure", "estimate (95 %)", "n", "p (Holm)"], rows
-    )
-
-
-def candidate_table(found: dict[str, Any], key: str, form: str = "{:+.2f}") -> str:
-    """A row a measure, a column a sweep; the mean of the confirming ones last."""
-    names = [r["sweep"] for r in found["sweeps"]]
-    values = {(r["measure"], r["sweep"]): r.get(key) for r in found["candidates"]}
-    rows = []
-    for measure in CANDIDATES:
-        cells = [values.get((measure, name)) for name in names]
-        confirming = [c for c, n in zip(cells, names, strict=True) if n not in FOUND_ON and known(c)]
-        mean = form.format(np.mean(confirming)) if confirming else "–"
-        rows.append([measure, *(form.format(c) if known(c) else "–" for c in cells), mean])
-    return markdown(["measure", *names, "mean of the confirming"], rows)
-
-
-def gain_table(found: dict[str, Any]) -> str:
-    """What (C̄, L) add to the forecast, by sweep."""
-    rows = [
-        [
-            r["sweep"],
-            r["without"],
-            f"{r['gain']:+.3f}" if known(r["gain"]) else "–",
-            span(r["low"], r["high"]),
-        ]
-        for r in found["backtest"]["gains"]
-    ]
-    return markdown(["sweep", "(C̄, L) added to", "gain in ρ", "95 %"], rows)
-
-
-def regret_table(found: dict[str, Any]) -> str:
-    """Regret of every way of choosing, by budget."""
-    rows = [
-        [
-            r["rival"],
-            f"{r['budget']:.0%}",
-            f"{100 * r['regret']:.2f}",
-            f"{r['within']:.0%}",
-            f"{r['epochs']:.0%}",
-        ]
-        for r in found["backtest"]["summary"]
-        if known(r["regret"])
-    ]
-    return markdown(
-        ["way of choosing", "budget", "mean regret (points)", "within the margin", "epochs spent"], rows
-    )
-
-
-def interval_table(found: dict[str, Any]) -> str:
-    """How far measuring one step in fifty is off."""
-    rows = [
-        [
-            r["setting"], r["steps"], r["measured"],
-            *(f"{r[f'{mean}_bias']:+.2f} ± {r[f'{mean}_spread']:.2f}" for mean in MEANS),
-        ]
-        for r in found["interval"]
-    ]  # fmt: skip
-    return markdown(
-        ["setting", "steps", "measured at 1 in 50", "log C̄, arithmetic", "log C̄, geometric"], rows
-    )
-
-
-def semantics_table(found: dict[str, Any]) -> str:
-    """Path against per-loss columns."""
-    rows = [
-        [
-            r["epoch"], f"{r['trace_ratio']:.2f}", f"{math.exp(r['log_cond_ratio']):.2f}",
-            f"{r['log_cond_spread']:.2f}", f"{r['log_eigenvalue_correlation']:.3f}",
-            f"{r['norm_correlation']:.3f}",
-        ]
-        for r in found["semantics"]
-    ]  # fmt: skip
-    head = [
-        "after epochs",
-        "trace, path / per-loss",
-        "c, path / per-loss (geometric mean)",
-        "spread of log c",
-        "correlation of log eigenvalues",
-        "of log ‖g_i‖²",
-    ]
-    return markdown(head, rows)
-
-
-BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "sweeps": sweep_table,
-    "claims": claim_table,
-    "figures of claims": figure_table,
-    "gain": lambda found: candidate_table(found, "gain"),
-    "stability": lambda found: candidate_table(found, "stability", "{:.2f}"),
-    "beyond": lambda found: candidate_table(found, "stability_beyond_grid", "{:.2f}"),
-    "tau batch": lambda found: candidate_table(found, "tau_batch"),
-    "tau lr": lambda found: candidate_table(found, "tau_lr"),
-    "gains": gain_table,
-    "regret": regret_table,
-    "interval": interval_table,
-    "semantics": semantics_table,
-}
-
-
-def rewrite(page: Path, blocks: dict[str, str]) -> None:
-    """Put the blocks where the page marks them."""
-    text = page.read_text()
-    for name, block in blocks.items():
-        pattern = rf"(<!-- begin: {re.escape(name)} -->\n).*?(\n?<!-- end -->)"
-        text = re.sub(
-            pattern, lambda match, block=block: f"{match[1]}\n{block}\n{match[2]}", text, flags=re.S
-        )
-    page.write_text(text)
-
-
-def markdown(head: list[str], rows: list[list[Any]]) -> str:
-    """A table."""
-    whole = [head, ["---"] * len(head), *rows]
-    lines = ["| " + " | ".join(str(cell).replace("|", r"\|") for cell in row) + " |" for row in whole]
-    return "\n".join(lines)
-
-
-def interval(row: dict[str, Any]) -> str:
-    """Estimate with its interval."""
-    if not known(row["estimate"]):
-        return ""
-    return f"{row['estimate']:.2f} {span(row['low'], row['high'])}".strip()
-
-
-def span(low: float | None, high: float | None) -> str:
-    """An interval, empty where there is none."""
-    return f"({low:.2f} to {high:.2f})" if known(low) and known(high) else ""
-
-
-def p_value(p: float | None) -> str:
-    """To two digits."""
-    return f"{p:.2g}" if known(p) else ""
-
-
-def known(value: Any) -> bool:
-    """Whether it is a finite number."""
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def plain(value: Any) -> Any:

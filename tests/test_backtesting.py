@@ -13,7 +13,7 @@ from fisherscope.analysis import AnalysisError, backtest, settings_of
 from fisherscope.analysis.backtesting import GAINS, Backtest
 from fisherscope.analysis.grid import Grid
 from fisherscope.analysis.prediction import WITH, WITHOUT, Recorded
-from fisherscope.analysis.rivals import RIVALS, _first_rung
+from fisherscope.analysis.rivals import RIVALS
 
 PLAIN = Truth(seeds=2, epochs=20, bowl=0.02, early_noise=0.003, diverged=("s8-lr0.2",))
 HIDDEN = Truth(
@@ -90,23 +90,6 @@ def test_measures_gain_where_they_alone_know(tmp_path: Path) -> None:
 def test_no_gain_where_the_measures_know_nothing(found: Backtest) -> None:
     rows = found.gains.filter(found.gains["with"] == GAINS[0][0])
     assert rows["low"][0] <= 0
-
-
-def naive_cost(count, first, epochs):
-    cost, done, reach, alive = 0, 0, first, count
-    while True:
-        reach = min(reach, epochs)
-        cost += alive * (reach - done)
-        done = reach
-        if alive == 1 or reach == epochs:
-            return cost
-        alive, reach = max(1, alive // 3), reach * 3
-
-
-@pytest.mark.parametrize("budget", [5, 20, 50, 100, 300])
-def test_first_rung_is_the_largest_affordable(budget: int) -> None:
-    affordable = [first for first in range(1, 21) if naive_cost(16, first, 20) <= budget]
-    assert _first_rung(16, 20, budget) == max(affordable, default=0)
 
 
 def test_an_easy_sweep_says_so(tmp_path: Path) -> None:

@@ -156,3 +156,4 @@ def test_the_loop_of_the_run_page_gives_runs_that_every_verb_reads(tmp_path: Pat
         assert done.returncode == 0, done.stderr
         assert done.stderr == "", verb
         assert verb == "report" or "-lr0." in done.stdout
+    assert "-lr0." in (tmp_path / "report.html").read_text()

@@ -6,12 +6,13 @@ import json
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from tests.planted_sweep import Truth, write
 
 import fisherscope as fs
-from fisherscope import analysis
+from fisherscope import analysis, figures
 from fisherscope.analysis import axes
 from fisherscope.runs import RunError
 
@@ -114,3 +115,10 @@ def test_a_run_lost_in_its_first_epoch_does_not_hide_the_others_measures(root: P
     analysis.export_runs([root, tmp_path / "lost"], tmp_path / "both.zip")
     whole = axes.measure_of_runs(fs.load_runs(root), RULED)
     assert len(axes.measure_of_runs(fs.load_runs(tmp_path / "both.zip"), RULED)) == len(whole)
+
+
+def test_the_figure_of_single_measurements_is_the_same(root: Path, file: Path) -> None:
+    one, other = (figures.figure_2(runs, lr=0.1).axes[0].lines for runs in (file, root))
+    assert len(one) == len(other) > 0
+    for line, same in zip(one, other, strict=True):
+        np.testing.assert_allclose(line.get_xydata(), same.get_xydata(), rtol=1e-6)

@@ -618,10 +618,11 @@ def test_a_full_disk_is_a_clear_error_and_keeps_what_was_there(tmp_path, capfd):
         run.save_checkpoint({"step": 0, "weights": torch.zeros(10)})
         with pytest.raises(RunError, match=r"writing checkpoint\.pt .*before is intact"):
             run.save_checkpoint({"step": 0, "weights": torch.zeros(limit)})
-        rows = ({"step": step, "text": "x" * 997} for step in itertools.count())
+        begun: list[int] = []
+        rows = ({"step": begun.append(step) or step, "text": "x" * 997} for step in itertools.count())
         with pytest.raises(RunError, match=r"appending to steps\.jsonl"):
             collections.deque((run.log_step(row, [1.0] * 10) for row in rows), maxlen=0)
-        run.log_step({"step": run._last_step + 1}, [2.0])  # what fits goes on, whole
+        run.log_step({"step": begun[-1]}, [2.0])  # what fits goes on, whole
         os._exit(7)
 
     assert in_child(child) == 7

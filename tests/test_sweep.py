@@ -180,6 +180,28 @@ def test_interrupted_by_a_real_signal_it_goes_on_to_the_same_end(swept: Path, tm
     assert final(out) == final(swept)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_its_own_process_alone_has_the_workers_save_and_stop(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """As `kill` and job managers send it. The runs would take minutes."""
+    words = ["sweep", "digits/mlp", "--batch-sizes", "16,32,64", "--epochs", "5000", "--jobs", "2"]
+    command = [sys.executable, "-m", "fisherscope", *words, "--out", tmp_path]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    while process.poll() is None and len(list(tmp_path.glob("*/epochs.jsonl"))) < 2:
+        time.sleep(0.01)
+    process.send_signal(number)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "3 runs are left; the same command goes on with them" in told
+    heads = {path.parent: json.loads(path.read_text()) for path in tmp_path.glob("*/run.json")}
+    assert len(heads) == 2  # the third was not begun
+    for path, head in heads.items():
+        epochs = (path / "epochs.jsonl").read_text().count("\n")
+        assert (head["status"], head["reason"]) == ("interrupted", f"by SIGTERM in epoch {epochs}; resumable")
+        assert (path / "checkpoint.pt").exists()
+
+
 def test_started_twice_at_once_each_run_is_trained_once(swept: Path, tmp_path: Path) -> None:
     call = f"fs.run_sweep({GRID!r}, {str(tmp_path / 'runs')!r}, jobs=1)"
     code = f"import fisherscope as fs\nif __name__ == '__main__':\n    {call}\n"

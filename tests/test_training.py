@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import random
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +25,7 @@ import fisherscope as fs
 from fisherscope.training import Configuration, ConfigurationError, train
 
 KILLS = int(os.environ.get("FISHERSCOPE_KILLS", "3"))
-"""How often a real process is killed in a run; the figures in the docs are of 25."""
+"""How often a real process is killed in a run; experiments/results/crash.json is of 50."""
 SMALL = {"task": "digits/mlp", "batch_size": 32, "lr": 0.05, "epochs": 3, "every": 4, "threads": 1}
 
 
@@ -111,36 +115,41 @@ def test_measuring_changes_nothing(whole: Path, tmp_path: Path) -> None:
 CODE = """
 import sys
 from fisherscope.training import train
-train({config!r}, sys.argv[1], checkpoint_seconds=0.05)
+
+def begun(session, row):
+    if not begun.told:
+        begun.told = True
+        print("begun", flush=True)
+
+begun.told = False
+train({config!r}, sys.argv[1], checkpoint_seconds=0.05, progress=begun)
 """
 
 
-def start(root: Path, config: dict[str, Any]) -> subprocess.Popen[bytes]:
-    """A real process that trains and saves its state twenty times a second."""
-    return subprocess.Popen(
-        [sys.executable, "-c", CODE.format(config=config), str(root)], stdout=subprocess.DEVNULL
-    )
-
-
 def killed_at(root: Path, config: dict[str, Any], moment: float, number: int = signal.SIGKILL) -> bool:
-    """Kill it so many seconds after its first row; whether it was still running then."""
-    process = start(root, config)
-    while process.poll() is None and not any(root.glob("*/steps.jsonl")):
-        time.sleep(0.005)
-    time.sleep(moment)
-    alive = process.poll() is None
-    process.send_signal(number)
-    process.wait()
+    """Kill a real process so many seconds after its first step; whether it was still training then."""
+    command = [sys.executable, "-c", CODE.format(config=config), str(root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(moment)
+        alive = process.poll() is None
+        process.send_signal(number)
     return alive
 
 
 @pytest.mark.parametrize("task", ["digits/mlp", "digits/resnet8"])
-def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(task: str, tmp_path: Path) -> None:
-    config = SMALL | {"task": task, "batch_size": 8, "epochs": 8 + 2 * (KILLS - 3), "policy": "s8-to-32"}
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(
+    task: str, tmp_path: Path, record_testsuite_property: Any
+) -> None:
+    config = SMALL | {"task": task, "batch_size": 8, "epochs": 6 * KILLS, "policy": "s8-to-32"}
     alone = train(config, tmp_path / "alone").path
-    draw = random.Random(0)
-    hits = sum(killed_at(tmp_path / "killed", config, draw.uniform(0.0, 0.6)) for _ in range(KILLS))
-    assert hits > 0
+    draw, hits, saving = random.Random(0), 0, 0
+    for _ in range(KILLS):
+        hits += killed_at(tmp_path / "killed", config, draw.uniform(0.0, 0.15))
+        saving += any((tmp_path / "killed").glob("*/.checkpoint.pt.*"))
+    record_testsuite_property(task, f"{hits} while training, {saving} of them while saving")
+    assert hits == KILLS
     assert train(config, tmp_path / "killed").status == "finished"
     assert_same_run(next((tmp_path / "killed").iterdir()), alone)
 
@@ -151,6 +160,34 @@ def test_an_interrupt_saves_and_says_so(tmp_path: Path) -> None:
     head = json.loads(next(tmp_path.glob("*/run.json")).read_text())
     assert head["status"] == "interrupted"
     assert "SIGINT" in head["reason"]
+
+
+def test_a_terminal_shows_what_holds_now_and_an_interrupt_how_to_go_on(tmp_path: Path) -> None:
+    command = ["train", "digits/mlp", "--batch-size", "2", "--epochs", "400", "--out", str(tmp_path)]
+    outer, inner = pty.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    environment = os.environ | {"TERM": "xterm-256color"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fisherscope", *command], stdout=inner, stderr=inner, env=environment
+    )
+    os.close(inner)
+    seen = read_until(outer, "\n2/400 ")  # the table in the second epoch, the first one's error in it
+    *_, bar, head, _ = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen).split("\r\n")
+    assert head.split() == ["epoch", "loss", "val", "error", "C̄", "L", "|B|", "lr", "measuring"]
+    assert "digits/mlp s2 " in bar
+    assert bar.rstrip().endswith("left")
+    process.send_signal(signal.SIGINT)
+    assert "The same command goes on with it." in read_until(outer, "goes on with it.")
+    assert process.wait() == 0
+    os.close(outer)
+
+
+def read_until(terminal: int, word: str) -> str:
+    """What a terminal shows up to a word, and what came with it."""
+    seen = b""
+    while word not in (text := seen.decode(errors="replace")):
+        seen += os.read(terminal, 4096)
+    return text
 
 
 def test_a_diverging_run_keeps_what_it_measured(tmp_path: Path) -> None:

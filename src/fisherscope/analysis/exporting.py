@@ -23,8 +23,8 @@ MEASURES = (
 """Measures an epoch that need measured steps or spectra: kept by default, as `axes.measure` names them."""
 
 STEPS = (
-    "run_id", "step", "lr", "batch_size", "steps_since", "step_scale_sum", "fisher/cond", "fisher/cond_mean",
-    "fisher/energy", "fisher/energy_sum", RATIO,
+    "run_id", "step", "epoch", "lr", "batch_size", "steps_since", "step_scale_sum", "fisher/cond",
+    "fisher/cond_mean", "fisher/energy", "fisher/energy_sum", RATIO,
 )  # fmt: skip
 """Columns of the measured steps that are kept."""
 

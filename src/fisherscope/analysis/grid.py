@@ -93,6 +93,34 @@ class Grid:
                 order = group[np.argsort(along[group])]
                 yield from zip(order[:-1].tolist(), order[1:].tolist(), strict=True)
 
+    def edge_notes(self, setting: str) -> list[str]:
+        """Warnings where a setting, the best one, lies at the end of an axis."""
+        found = edges(self.batch_sizes, self.lrs, self.names.index(setting))
+        return [edge_note(*edge) for edge in found]
+
+
+def edges(batch_sizes: FloatArray, lrs: FloatArray, place: int) -> list[tuple[str, float, float]]:
+    """Where a setting lies at the end of an axis: its name, the value there, and one beyond it.
+
+    Args:
+        batch_sizes: Shape (n,).
+        lrs: Shape (n,).
+        place: Index of the setting.
+    """
+    found = []
+    for axis, values in (("batch size", batch_sizes), ("learning rate", lrs)):
+        value, low, high = float(values[place]), values.min(), values.max()
+        if low < high and value in (low, high) and (axis != "batch size" or value > 1):
+            beyond = value * (2.0 if value == high else 0.5)
+            found.append((axis, value, float(int(beyond)) if axis == "batch size" else beyond))
+    return found
+
+
+def edge_note(axis: str, value: float, beyond: float) -> str:
+    """The warning of one of `edges`."""
+    end = "largest" if beyond > value else "smallest"
+    return f"The best lies on the grid's edge: {value:g} is the {end} {axis} tried; try {beyond:g}."
+
 
 def diverged(settings: Settings) -> list[str]:
     """Settings of which a run diverged."""

@@ -8,6 +8,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherscope.analysis import halving
+from fisherscope.analysis.errors import AnalysisError
+from fisherscope.analysis.halving import KEPT
 from fisherscope.analysis.prediction import (
     PREDICTORS,
     WITH,
@@ -21,8 +24,6 @@ from fisherscope.analysis.settings import FloatArray
 
 AUTO = "auto"
 """Screening that adds (C̄, L) where left-out beacons say so: what `select` does."""
-HALVING = 3
-"""Of three settings one goes on (Li et al. 2018)."""
 BRACKETS = 3
 
 
@@ -80,28 +81,22 @@ def early_metric(
 def successive_halving(
     recorded: Recorded, seed: int, budget: float, epoch: int, numbers: np.random.Generator
 ) -> Play:
-    """Drop two of three at each rung, three times the epochs for the others (Jamieson & Talwalkar 2016)."""
-    everything = np.arange(len(recorded.grid))
-    first = _first_rung(len(everything), recorded.epochs, budget)
-    if not first:
-        return Play(None, np.zeros(len(everything)))
-    return _halved(recorded, seed, everything, first)
+    """What `fisherscope choose` does: drop two of three at each comparison, finish the last."""
+    return _halved(recorded, seed, np.arange(len(recorded.grid)), budget)
 
 
 def hyperband(recorded: Recorded, seed: int, budget: float, epoch: int, numbers: np.random.Generator) -> Play:
     """Brackets of successive halving over random subsets, fewer settings for longer (Li et al. 2018)."""
-    count, plays = len(recorded.grid), []
-    for bracket in range(BRACKETS):
-        subset = numbers.choice(count, max(1, count // HALVING**bracket), replace=False)
-        first = _first_rung(len(subset), recorded.epochs, budget / BRACKETS)
-        if first:
-            plays.append(_halved(recorded, seed, subset, first))
-    trained = np.sum([play.trained for play in plays], axis=0) if plays else np.zeros(count)
+    count = len(recorded.grid)
+    subsets = [
+        numbers.choice(count, max(1, count // KEPT**bracket), replace=False) for bracket in range(BRACKETS)
+    ]
+    plays = [_halved(recorded, seed, subset, budget / BRACKETS) for subset in subsets]
     ends = np.full(count, math.nan)
     for play in plays:
         if play.chosen is not None:
-            ends[play.chosen] = recorded.values["metric"][play.chosen, seed, int(play.trained[play.chosen])]
-    return Play(_lowest(ends), trained)
+            ends[play.chosen] = recorded.final[play.chosen, seed]
+    return Play(_lowest(ends), np.sum([play.trained for play in plays], axis=0))
 
 
 def random_search(
@@ -157,35 +152,11 @@ def _reached(recorded: Recorded, seed: int, epoch: int) -> FloatArray:
     return np.asarray(there.sum(axis=1), dtype=np.float64)
 
 
-def _rungs(count: int, first: int, epochs: int) -> list[tuple[int, int]]:
-    """(settings, epochs) of each rung; the last one has one setting or the whole schedule."""
-    rungs, reach = [(count, min(first, epochs))], first
-    while rungs[-1][0] > 1 and rungs[-1][1] < epochs:
-        reach = min(reach * HALVING, epochs)
-        rungs.append((max(1, rungs[-1][0] // HALVING), reach))
-    return rungs
-
-
-def _first_rung(count: int, epochs: int, budget: float) -> int:
-    """The most epochs for the first rung that the budget allows; 0 for none."""
-    best = 0
-    for first in range(1, epochs + 1):
-        done, cost = 0, 0
-        for size, reach in _rungs(count, first, epochs):
-            cost += size * (reach - done)
-            done = reach
-        if cost <= budget:
-            best = first
-    return best
-
-
-def _halved(recorded: Recorded, seed: int, settings: NDArray[np.intp], first: int) -> Play:
-    trained, alive = np.zeros(len(recorded.grid)), settings
-    metric = recorded.values["metric"][:, seed]
-    reach = 0
-    for size, reach in _rungs(len(settings), first, recorded.epochs):
-        values = np.where(np.isfinite(metric[alive, reach]), metric[alive, reach], np.inf)
-        trained[alive] = reach
-        following = max(1, size // HALVING)
-        alive = alive[np.argsort(values, kind="stable")[:following]]
-    return Play(int(alive[0]), trained)
+def _halved(recorded: Recorded, seed: int, settings: NDArray[np.intp], budget: float) -> Play:
+    trained = np.zeros(len(recorded.grid))
+    try:
+        plan = halving.ladder(len(settings), recorded.epochs, budget)
+    except AnalysisError:  # the budget does not pay for it
+        return Play(None, trained)
+    chosen, trained[settings] = halving.play(recorded.values["metric"][settings, seed], plan)
+    return Play(None if chosen is None else int(settings[chosen]), trained)

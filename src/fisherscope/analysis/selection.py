@@ -23,9 +23,8 @@ from fisherscope.analysis.prediction import (
 )
 from fisherscope.analysis.process import Process
 from fisherscope.analysis.settings import FloatArray, RunsLike, Settings, settings_of
+from fisherscope.analysis.statistics import Z80
 
-Z80 = 1.2815515655446004
-"""Normal quantile of an 80 % interval."""
 RATES = ("error", "accuracy")
 
 
@@ -90,6 +89,8 @@ class Selection:
             shown = [shown[0], shown[1].removesuffix(" %"), shown[2].removesuffix(" %")]
         name = self.metric.replace("val/", "validation ").replace("test/", "test ")
         use = f"Use {_spelt(row)}: {'expected' if row['state'] == 'predicted' else 'measured'} {name}"
+        if row["low"] is None:
+            return f"{use} {shown[0]}; how sure that is cannot be told from so few runs."
         return f"{use} {shown[0]} (80 %: {shown[1]}–{shown[2]})."
 
     def _set_told(self) -> str:
@@ -101,6 +102,8 @@ class Selection:
         elif others:
             more = f" and {len(others) - 8} more" if len(others) > 8 else ""
             text = f"Not distinguishable: {', '.join(others[:8])}{more}."
+        elif len(self.candidates) == 1:
+            text = "It is the only setting."
         else:
             text = "Every other setting is worse, as far as this evidence goes."
         if self.fastest is not None:
@@ -170,7 +173,8 @@ def select(
     top = table.filter(pl.col("expected").is_not_null() & (pl.col("state") != "diverged"))
     measured = top.filter(pl.col("state") == "finished")  # a forecast alone is never recommended over them
     recommended = str((measured if len(measured) else top)["setting"][0]) if len(top) else None
-    notes += _edges(recorded, recommended)
+    if recommended is not None:
+        notes += grid.edge_notes(recommended)
     chosen = None if following is None else grid.names[following]
     return Selection(
         table, recommended, _fastest(table, recommended), chosen, _run_of(source, chosen), distinguishable,
@@ -180,9 +184,10 @@ def select(
 
 
 def _known_finals(recorded: Recorded) -> FloatArray:
-    """Mean over the seeds that have ended; inf where one diverged, NaN where none has ended."""
+    """Of the mean metric over the seeds that have ended; inf where one diverged, NaN where none has."""
     lost = np.isinf(recorded.final).any(axis=1)
-    return np.where(lost, math.inf, seed_mean(np.where(np.isinf(recorded.final), math.nan, recorded.final)))
+    metric = recorded.shown(np.where(np.isinf(recorded.final), math.nan, recorded.final))
+    return np.where(lost, math.inf, recorded.held(seed_mean(metric)))
 
 
 def _early_epoch(
@@ -317,23 +322,6 @@ def _fastest(table: pl.DataFrame, recommended: str | None) -> str | None:
     if recommended is None or not len(inside) or inside["setting"][0] == recommended:
         return None
     return str(inside["setting"][0])
-
-
-def _edges(recorded: Recorded, recommended: str | None) -> list[str]:
-    """Warnings where the best lies at the end of an axis of the grid."""
-    if recommended is None:
-        return []
-    grid, place = recorded.grid, recorded.grid.names.index(recommended)
-    notes = []
-    for what, values in (("batch size", grid.batch_sizes), ("learning rate", grid.lrs)):
-        value, ends = values[place], (values.min(), values.max())
-        if ends[0] < ends[1] and value in ends:
-            side, factor = ("largest", 2.0) if value == ends[1] else ("smallest", 0.5)
-            notes.append(
-                f"The best lies on the grid's edge: {value:g} is the {side} {what} tried; try "
-                f"{value * factor:g}."
-            )
-    return notes
 
 
 def _run_of(source: Settings, setting: str | None) -> str | None:

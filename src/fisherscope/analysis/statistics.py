@@ -11,6 +11,9 @@ from scipy import stats
 FloatArray = NDArray[np.float64]
 Statistic = Callable[[FloatArray, FloatArray], float]
 
+Z80 = 1.2815515655446004
+"""Normal quantile of an 80 % interval."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -188,6 +191,21 @@ def interval(draws: Sequence[float] | FloatArray, confidence: float = 0.95) -> t
     tail = 50 * (1 - confidence)
     low, high = np.percentile(known, [tail, 100 - tail])
     return float(low), float(high)
+
+
+def share_deviation(share: float, samples: int) -> float:
+    """Deviation of a share of so many samples, shrunk so that none is certain (Agresti & Coull 1998)."""
+    whole = samples + Z80**2
+    middle = (share * samples + Z80**2 / 2) / whole
+    return math.sqrt(middle * (1 - middle) / whole)
+
+
+def share_interval(share: float, samples: int) -> tuple[float, float]:
+    """80 % interval of a share of so many samples (Wilson 1927)."""
+    whole = samples + Z80**2
+    middle = (share * samples + Z80**2 / 2) / whole
+    half = Z80 * math.sqrt(share * (1 - share) * samples + Z80**2 / 4) / whole
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def sign_p(wins: int, trials: int) -> float:

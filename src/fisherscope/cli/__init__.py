@@ -7,7 +7,7 @@ from pathlib import Path
 GROUPS = {
     "Your training": {
         "advise": "Which batch sizes are worth your time, within a minute.",
-        "choose": "Screen a task's settings within a budget and recommend one.",
+        "choose": "Which batch size and rate to use, within a budget of epochs.",
         "doctor": "Prove the Gram on your own model and batch, and what it costs.",
         "report": "One HTML page of a directory of runs.",
         "watch": "A live page of runs.",
@@ -64,9 +64,11 @@ def overview() -> str:
 
 def _call(verb: str, arguments: list[str]) -> None:
     import os
+    import warnings
 
     import typer
 
+    warnings.showwarning = _warned
     function = getattr(import_module(f"fisherscope.cli.{verb}"), verb)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command(name=verb)(function)
@@ -79,6 +81,17 @@ def _call(verb: str, arguments: list[str]) -> None:
         if os.environ.get("FISHERSCOPE_DEBUG") or not _users(error):
             raise
         _fail(f"{error}")
+
+
+def _warned(message: Warning | str, *_: object, **__: object) -> None:
+    """One line for a warning, without the place in the code; the same one once."""
+    text = f"fisherscope: {message}"
+    if text not in _said:
+        _said.append(text)
+        print(text, file=sys.stderr)
+
+
+_said: list[str] = []
 
 
 def _users(error: Exception) -> bool:

@@ -1,9 +1,20 @@
-"""`fisherscope choose TASK --budget 20%`: screen, finish beacons, recommend."""
+"""`fisherscope choose TASK --budget 20%`: successive halving on the early validation metric."""
 
+import json
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fisherscope.analysis.choice import Choice
+    from fisherscope.analysis.halving import Ladder
+    from fisherscope.sweep import SweepResult
+    from fisherscope.tasks import Task
+    from fisherscope.training import Configuration
 
 
 def choose(
@@ -12,41 +23,113 @@ def choose(
     batch_sizes: Annotated[str, typer.Option(help="Such as 8,16,32.")] = "8,16,32,64,128",
     lrs: Annotated[str, typer.Option(help="Such as 0.05,0.1,0.2.")] = "0.0125,0.05,0.2,0.8",
     epochs: Annotated[int, typer.Option(help="Length of the schedule.")] = 40,
-    screen: Annotated[
-        int | None, typer.Option(help="Epochs of the screening; by default a twentieth.")
-    ] = None,
     seed: Annotated[int, typer.Option(help="Of every run.")] = 0,
-    per_epoch: Annotated[int, typer.Option(help="Measurements an epoch.")] = 4,
+    per_epoch: Annotated[int, typer.Option(help="Measurements an epoch; they are shown, no more.")] = 4,
     limit_train: Annotated[int | None, typer.Option(help="Train on so many samples.")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Processes of the screening.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes; by default as many as cores.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where the data files lie.")] = None,
     out: Annotated[Path, typer.Option(help="Directory of the runs; resumable.")] = Path("runs/choose"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; progress goes to stderr.")] = False,
 ) -> None:
-    """Screen a task's settings within a budget and recommend one; stopped and started again it goes on."""
-    from fisherscope import analysis
-    from fisherscope.cli.select import finish
-    from fisherscope.cli.sweep import _numbers
-    from fisherscope.sweep import Grid, run_sweep
+    """Choose a batch size and rate within a budget: all settings for a while, the best on and on.
 
-    sizes, rates = _numbers(batch_sizes, int) or [], _numbers(lrs, float) or []
-    early, count = screen or max(1, round(epochs / 20)), len(sizes) * len(rates)
-    allowed, least = share(budget) * count * epochs, count * early + 3 * (epochs - early)
-    if allowed < least:
-        raise ValueError(
-            f"choosing within {budget} of {count * epochs} epochs: screening {count} settings for {early} "
-            f"and finishing 3 of them takes {least}, the budget has {allowed:.0f}; raise it, or give fewer "
-            "settings or a shorter --screen"
-        )
+    Stopped at any time and started again it goes on, and ends the same.
+    """
+    from fisherscope.analysis.halving import ladder
+    from fisherscope.cli import choosing
+    from fisherscope.cli.sweep import numbers
+    from fisherscope.sweep import Grid
+    from fisherscope.training.loop import task_of
+
+    sizes, rates = numbers(batch_sizes, int) or [], numbers(lrs, float) or []
     settings = {"epochs": epochs, "per_epoch": per_epoch, "limit_train": limit_train}
     grid = Grid(task, tuple(sizes), tuple(rates), (seed,), settings=settings)
-    print(f"Screening {count} settings for {early} of {epochs} epochs …", flush=True)
-    run_sweep(grid, out, jobs=jobs, until=early, data_dir=data_dir)
-    found = analysis.select(out)
-    while found.next_run is not None and found.spent_epochs + epochs - early <= allowed:
-        print(f"Finishing {found.next_setting} …", flush=True)
-        finish(found.next_run, [out], data_dir)
-        found = analysis.select(out)
-    print(found)
+    configurations = sorted(grid.configurations(), key=lambda c: (c.batch_size, c.lr))
+    whole = len(configurations) * epochs
+    plan = ladder(len(configurations), epochs, share(budget) * whole)
+    trained = task_of(configurations[0], data_dir)
+    told = sys.stderr if as_json else sys.stdout
+    print(choosing.planned(task, budget, plan), file=told, flush=True)
+    made = _halved(trained, configurations, plan, out, jobs, data_dir, told)
+    if made.standing.todo:
+        print(f"Stopped after {made.spent} epochs; the same command goes on.", file=told)
+        raise SystemExit(1)
+    print(json.dumps(made.answer(), ensure_ascii=False, indent=1) if as_json else choosing.told(made))
+    common: dict[str, object] = {
+        "epochs": epochs, "per-epoch": per_epoch, "limit-train": limit_train, "data-dir": data_dir, "out": out
+    }  # fmt: skip
+    print(choosing.following(made, task, budget, seed, common), file=told)
+
+
+def _halved(
+    task: "Task", configurations: "Sequence[Configuration]", plan: "Ladder", out: Path, jobs: int | None,
+    data_dir: Path | None, told: TextIO,
+) -> "Choice":  # fmt: skip
+    """Train what halving asks for, until it has chosen or a signal came; what is on disk alone decides.
+
+    Raises:
+        RunLockedError: Another process trains one of the runs.
+    """
+    from fisherscope.analysis.choice import Candidate, choice
+    from fisherscope.cli.standing import shown
+    from fisherscope.runs.reading import load_runs
+    from fisherscope.sweep import run_sweep
+
+    candidates = [Candidate(c.id, c.batch_size, c.lr) for c in configurations]
+    failed, compared = dict[str, str](), 0
+
+    def look() -> "Choice":
+        return choice(
+            load_runs(out) if out.exists() else None, candidates, plan, metric=f"val/{task.metric}",
+            smaller=task.direction == "min", failed=failed, samples=len(task.validation),
+        )  # fmt: skip
+
+    before = None
+    while (made := look()).standing.todo:
+        if before == (made.standing.todo, made.spent):
+            raise ValueError(
+                f"choosing by {made.metric}: training went on without it; the task's runs do not log it"
+            )
+        before = made.standing.todo, made.spent
+        compared = _shown(made, compared, told)
+        todo = [configurations[k] for k in made.standing.todo]
+        with shown(todo, made.standing.until, told) as event:
+            result = run_sweep(
+                todo, out, jobs=jobs, until=made.standing.until, data_dir=data_dir, event=event
+            )
+        failed |= _lost(result, todo)
+        if result.interrupted:
+            return look()
+    _shown(made, compared, told)
+    return made
+
+
+def _shown(made: "Choice", before: int, told: TextIO) -> int:
+    """Print the comparisons that have not been; how many there are now."""
+    from fisherscope.cli import choosing
+
+    for one in made.standing.rounds[before:]:
+        print(choosing.compared(made, one), file=told, flush=True)
+    return len(made.standing.rounds)
+
+
+def _lost(result: "SweepResult", todo: "Sequence[Configuration]") -> dict[str, str]:
+    """Why runs will not go on, by run id.
+
+    Raises:
+        RunLockedError: Another process trains one of them.
+    """
+    from fisherscope.runs.errors import RunLockedError
+
+    lost = {name: reason for name, (status, reason) in result.ends.items() if status in LOST}
+    for name, reason in lost.items():
+        if RunLockedError.__name__ in reason:
+            raise RunLockedError(f"choosing: {reason}; the same command goes on then")
+        print(f"{name}: {reason}", file=sys.stderr)
+    return lost
+
+
+LOST = ("failed", "refused")
 
 
 def share(text: str) -> float:

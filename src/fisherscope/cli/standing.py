@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from fisherscope.sweep import cost, duration
 
@@ -21,15 +21,19 @@ Event = Callable[[str, str, Any], None]
 
 
 @contextmanager
-def shown(todo: "Sequence[Configuration]", until: int | None) -> Iterator[Event]:
-    """What `run_sweep` tells of its events; the display ends with the block."""
-    standing = Standing(todo, until)
-    if not sys.stdout.isatty():
+def shown(todo: "Sequence[Configuration]", until: int | None, to: TextIO | None = None) -> Iterator[Event]:
+    """What `run_sweep` tells of its events, on stdout or `to`; the display ends with the block."""
+    standing, to = Standing(todo, until), to or sys.stdout
+    if not to.isatty():
+        standing.write = lambda text: print(text, file=to, flush=True)
         yield standing.event
         return
+    from rich.console import Console
     from rich.live import Live
 
-    with Live(get_renderable=lambda: standing.table(), refresh_per_second=2) as live:
+    with Live(
+        get_renderable=lambda: standing.table(), console=Console(file=to), refresh_per_second=2
+    ) as live:
         standing.write = lambda text: live.console.print(text, highlight=False, markup=False)
         standing.plain = False
         yield standing.event

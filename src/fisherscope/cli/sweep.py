@@ -36,8 +36,8 @@ def sweep(
 
         given = from_file(settings)
     told = {
-        "task": task, "batch_sizes": _numbers(batch_sizes, int), "lrs": _numbers(lrs, float),
-        "seeds": _numbers(seeds, int), "policies": _names(policies),
+        "task": task, "batch_sizes": numbers(batch_sizes, int), "lrs": numbers(lrs, float),
+        "seeds": numbers(seeds, int), "policies": _names(policies),
         "epochs": epochs, "every": every, "per_epoch": per_epoch, "limit_train": limit_train,
     }  # fmt: skip
     given |= {key: value for key, value in told.items() if value is not None}
@@ -56,7 +56,7 @@ def sweep(
     for run_id, (status, reason) in sorted(result.ends.items()):
         if status not in ("finished", "diverged") and not (until and status == "interrupted"):
             print(f"{run_id}: {status}: {reason}")
-    if until is None and not result.complete:
+    if result.interrupted or (until is None and not result.complete):
         print(f"{result.left} runs are left; the same command goes on with them.")
 
 
@@ -81,7 +81,12 @@ def _names(text: str | None) -> list[str] | None:
     return re.split(r",(?![a-z_]+=)", text) if text else None
 
 
-def _numbers(text: str | None, kind: type) -> list[Any] | None:
+def numbers(text: str | None, kind: type) -> list[Any] | None:
+    """The numbers of a list such as `8,16`.
+
+    Raises:
+        ValueError: One is none.
+    """
     if text is None:
         return None
     try:

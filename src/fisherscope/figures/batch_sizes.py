@@ -12,6 +12,9 @@ from fisherscope.figures.plane import finals
 from fisherscope.figures.scales import log_axis, size_axis
 from fisherscope.figures.style import MARKERS, legend, note, ordered_colours, panels, styled
 
+ASIDE = 1.025
+"""Factor between the lines of neighbouring rates, so that their bars do not hide each other."""
+
 
 def figure_1a(
     runs: RunsLike, *, metric: str | None = None, task: str | None = None, notes: bool = True
@@ -41,16 +44,28 @@ def figure_1a(
         figure, (axes,) = panels(1, 1, (6.4, 4.2))
         for place, (lr, colour) in enumerate(zip(rates, ordered_colours(len(rates)), strict=True)):
             line = found.filter(pl.col("lr") == lr).sort("batch_size")
+            beside = ASIDE ** (place - (len(rates) - 1) / 2)
             spread = [scale * (s or 0.0) for s in line["std"]]
             axes.errorbar(
-                line["batch_size"].to_list(), [scale * v for v in line["value"]],
+                [beside * size for size in line["batch_size"]], [scale * v for v in line["value"]],
                 yerr=spread if any(spread) else None, color=colour, marker=MARKERS[place % len(MARKERS)],
                 capsize=2, elinewidth=0.9, label=f"{lr:g}",
             )  # fmt: skip
         size_axis(axes, found["batch_size"].to_list())
-        log_axis(axes, "y", [scale * v for v in found["value"]])
+        log_axis(axes, "y", [scale * v for v in _ends(found)])
         axes.set_xlabel("batch size $|B|$")
         axes.set_ylabel(metric_label(name))
         legend(figure, axes, title=r"rate $\alpha$")
         note(figure, told if notes else ())
     return figure
+
+
+def _ends(found: pl.DataFrame) -> list[float]:
+    """Values, and the ends of the bars that a logarithmic axis can show."""
+    spread = found["std"].fill_null(0.0)
+    low, high = found["value"] - spread, found["value"] + spread
+    return [
+        *found["value"],
+        *high,
+        *(v for v, middle in zip(low, found["value"], strict=True) if v > middle / 3),
+    ]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fisherscope.analysis import AnalysisError, Settings
 from fisherscope.analysis.settings import RunsLike, settings_of
 from fisherscope.analysis.tables import kind_of
-from fisherscope.figures.labels import metric_label, shown_scale
+from fisherscope.figures.labels import metric_label, setting_label, shown_scale
 from fisherscope.figures.plane import finals
 from fisherscope.figures.scales import log_axis
 from fisherscope.figures.series import broken, comparable, over_seeds
@@ -44,8 +45,16 @@ def figure_6(
         for panel, column in zip(axes, columns, strict=True):
             _draw(panel, over_seeds(some, column), column, chosen)
         legend(figure, axes[-1])
-        note(figure, list(source.notes) if notes else ())
+        note(figure, [_seeds_told(some), *source.notes] if notes else ())
     return figure
+
+
+def _seeds_told(source: Settings) -> str:
+    counts = source.frame.group_by("setting").len()["len"].to_list()
+    if max(counts, default=1) < 2:
+        return ""
+    many = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    return f"{many} seeds a setting; bands are one deviation."
 
 
 def _draw(axes: Axes, rows: pl.DataFrame, column: str, chosen: list[str]) -> None:
@@ -54,14 +63,15 @@ def _draw(axes: Axes, rows: pl.DataFrame, column: str, chosen: list[str]) -> Non
         line = rows.filter(pl.col("setting") == setting).with_columns(pl.col("value", "low", "high") * scale)
         colour, x = CATEGORIES[place % len(CATEGORIES)], line["epoch"].to_numpy()
         axes.plot(
-            x, line["value"].to_numpy(), color=colour, linestyle=DASHES[place % len(DASHES)], label=setting,
-            marker="o" if len(x) == 1 else None,
+            x, line["value"].to_numpy(), color=colour, linestyle=DASHES[place % len(DASHES)],
+            label=setting_label(setting), marker="o" if len(x) == 1 else None,
         )  # fmt: skip
         if line["low"].is_not_null().any():
             low, high = line["low"].clip(lower_bound=0.0).to_numpy(), line["high"].to_numpy()
             axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
     log_axis(axes, "y", (rows["value"] * scale).to_list())
     axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_ylabel(metric_label(column))
 
 

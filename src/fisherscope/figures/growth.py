@@ -32,7 +32,7 @@ def figure_2(
         AnalysisError: No fixed setting has the measures, or none that rate; it says what is there.
     """
     source, rate = one_rate(settings_of(runs, task=task), lr)
-    source = _measured(comparable(source), (COND, ENERGY))
+    source = _measured(source, (COND, ENERGY))
     sizes = sorted(set(source.frame["batch_size"].to_list()))
     colours = dict(zip(sizes, ordered_colours(len(sizes)), strict=True))
     with styled():
@@ -46,7 +46,8 @@ def figure_2(
         for size, colour in colours.items():
             right.plot([], [], color=colour, linewidth=2.4, label=f"{size}")
         legend(figure, right, title="$|B|$")
-        note(figure, [f"Rate {rate:g}.", *_diverged_told(source), *source.notes] if notes else ())
+        one = f"Rate {rate:g}. Top: one run a size; below: means over seeds, bands of one deviation."
+        note(figure, [one, *_diverged_told(source), *source.notes] if notes else ())
     return figure
 
 
@@ -70,7 +71,7 @@ def figure_4(
     source = settings_of(runs, task=task).fixed()
     if sizes is not None:
         source = source.where(pl.col("batch_size").is_in(list(sizes)))
-    source = _measured(comparable(source), (COND, ENERGY))
+    source = _measured(source, (COND, ENERGY))
     with styled():
         figure, axes = panels(2, 1, (8.2, 3.9))
         for panel, name, keys in (
@@ -78,21 +79,23 @@ def figure_4(
             (axes[1], ENERGY, ("lr", "batch_size")),
         ):
             _draw_iterations(figure, panel, over_seeds(source, name, geometric=True), name, keys)
-        note(figure, list(source.notes) if notes else ())
+        ends = "Dotted verticals: where the training of each batch size ends."
+        note(figure, [ends, *source.notes] if notes else ())
     return figure
 
 
 def _draw_steps(axes: Axes, source: Settings, name: str, colours: dict[int, object]) -> None:
-    """Every measured batch as a faint line of its run."""
+    """Every measured batch of one run a size, that with the smallest seed."""
     rows = source.steps
     if name not in rows.columns:
         axes.text(0.5, 0.5, f"{name} was not recorded", transform=axes.transAxes, ha="center", color=SOFT)
         return
     known = rows.filter(pl.col(name) > 0).select("run_id", "epoch", name)
-    joined = known.join(source.frame.select("run_id", "batch_size", "seed"), on="run_id")
+    first = source.frame.sort("seed").group_by("batch_size", maintain_order=True).first()
+    joined = known.join(first.select("run_id", "batch_size"), on="run_id")
     for (size, _), part in joined.group_by("batch_size", "run_id", maintain_order=True):
         axes.plot(
-            part["epoch"].to_numpy(), part[name].to_numpy(), color=colours[size], linewidth=0.7, alpha=0.6
+            part["epoch"].to_numpy(), part[name].to_numpy(), color=colours[size], linewidth=0.8, alpha=0.85
         )
     log_axis(axes, "y", joined[name].to_list())
     axes.set_ylabel(measure_label(name))
@@ -149,14 +152,15 @@ def _share_epochs(all_axes: tuple[Axes, ...], last: int) -> None:
 
 
 def _measured(source: Settings, names: tuple[str, str]) -> Settings:
-    """The runs, if any has the measures.
+    """The runs that can be compared, if any has the measures.
 
     Raises:
         AnalysisError: None has.
     """
+    everything, source = source, comparable(source)
     if not len(source.frame):
         raise AnalysisError(
-            f"drawing measures of {source.describe()}: no run with a constant batch size has an epoch"
+            f"drawing measures of {everything.describe()}: no run with a constant batch size has an epoch"
         )
     for name in names:
         if not len(over_seeds(source, name, geometric=True)):

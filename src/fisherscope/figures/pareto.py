@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from fisherscope.figures.placing import place_labels
+from fisherscope.figures.scales import log_axis
+from fisherscope.figures.style import CATEGORIES, INK, SOFT, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -39,33 +46,33 @@ def pareto(points: Sequence[Reached], axes: Axes, *, unit: float = 100.0) -> Non
         unit: What errors are multiplied by.
     """
     for fixed, marker, colour, label in (
-        (True, "s", "tab:gray", "fixed size, each at its best rate"),
-        (False, "o", "tab:blue", "policy, best of its family"),
+        (True, "s", SOFT, "fixed size, each at its best rate"),
+        (False, "o", CATEGORIES[0], "policy, best of its family"),
     ):
         mine = [p for p in points if p.fixed is fixed]
         axes.errorbar(
             [p.seconds for p in mine], [unit * p.error for p in mine], yerr=[unit * p.std for p in mine],
-            fmt=marker, color=colour, ecolor=colour, elinewidth=0.6, capsize=2, label=label, alpha=0.9,
+            fmt=marker, color=colour, elinewidth=0.7, capsize=2, label=label,
         )  # fmt: skip
     best = front(points)
     times, errors = [p.seconds for p in best], [unit * p.error for p in best]
-    axes.step(times, errors, where="post", color="tab:red", lw=1, zorder=0, label="Pareto front")
+    axes.step(times, errors, where="post", color=CATEGORIES[1], lw=1.2, zorder=1, label="Pareto front")
+    log_axis(axes, "x", [p.seconds for p in points])
     ordered = sorted(points, key=lambda p: p.seconds)
-    for number, point in enumerate(ordered, start=1):
-        place: Any = (4, 4 if number % 2 else -10)
-        axes.annotate(
-            str(number),
-            (point.seconds, unit * point.error),
-            xytext=place,
-            textcoords="offset points",
-            fontsize=8,
-        )
-    key = "\n".join(f"{number:>2}  {point.name}" for number, point in enumerate(ordered, start=1))
-    axes.text(1.02, 1.0, key, transform=axes.transAxes, va="top", fontsize=8, linespacing=1.4)
-    axes.set_xscale("log")
-    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        axis("{x:g}")
+    numbers = [f"{number}" for number in range(1, len(ordered) + 1)]
+    bars = [np.array([[p.seconds, unit * (p.error + side * p.std)] for side in (-1, 1)]) for p in points]
+    place_labels(
+        axes, [(p.seconds, unit * p.error) for p in ordered], numbers,
+        lines=[*bars, _stairs(times, errors)], reach=9.0, size=8.0, color=INK, zorder=5,
+    )  # fmt: skip
+    for number, point in zip(numbers, ordered, strict=True):
+        look: Any = {"marker": f"${number}$", "markersize": 5 + 3 * (len(number) - 1), "linestyle": "none"}
+        axes.plot([], [], color=INK, label=point.name, **look)
     axes.set_xlabel("modelled training time (s)")
-    axes.set_ylabel("test error (%), mean ± standard deviation over seeds")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.set_ylabel("test error (%), one deviation over seeds")
+    legend(cast("Figure", axes.figure), axes, fontsize=8.5)
+
+
+def _stairs(times: list[float], errors: list[float]) -> np.ndarray[Any, Any]:
+    """Corners of the front as it is drawn."""
+    return np.column_stack([np.repeat(times, 2)[1:], np.repeat(errors, 2)[:-1]])

@@ -18,7 +18,8 @@ from fisherscope.analysis.axes import COND, ENERGY, at_epoch
 from fisherscope.analysis.settings import RunsLike, settings_of
 from fisherscope.analysis.surface import Method
 from fisherscope.figures.labels import measure_label, metric_label, shown_scale
-from fisherscope.figures.scales import log_axis, log_ticks, metric_range, plain
+from fisherscope.figures.placing import place_labels
+from fisherscope.figures.scales import TAIL, log_axis, log_ticks, metric_range, plain
 from fisherscope.figures.series import broken
 from fisherscope.figures.style import (
     INK,
@@ -36,6 +37,8 @@ LEVELS = 9
 MAP_SIZE = 81
 REACH = 0.07
 """How far beyond the settings a surface is shown, in parts of the plane's side."""
+LEFT = (0.7 * np.pi, 1.45 * np.pi)
+"""Directions of the names of sizes: the line of the smallest rate has nothing on that side."""
 MOSTLY = 0.5
 """Share of settings with a metric of exactly 0 from which its contours say nothing."""
 
@@ -95,8 +98,8 @@ def figure_7(runs: RunsLike, *, task: str | None = None, **options: Any) -> Figu
     if task is None:
         from fisherscope.runs.reading import Runs, load_runs
 
-        runs = runs if isinstance(runs, Runs) else load_runs(runs)
-        names = runs.runs["task"].unique().to_list() if "task" in runs.runs.columns else []
+        loaded = runs if isinstance(runs, Runs) else load_runs(runs)
+        names = loaded.runs["task"].unique().to_list() if "task" in loaded.runs.columns else []
         of_mlp = [name for name in names if str(name).endswith("/mlp")]
         task = of_mlp[0] if len(of_mlp) == 1 < len(names) else None
     return figure_3(runs, task=task, **options)
@@ -148,7 +151,7 @@ def metric_bar(
     bar.minorticks_off()
 
 
-def draw_rates(axes: Axes, rows: pl.DataFrame, sizes_told: bool = True) -> None:
+def draw_rates(axes: Axes, rows: pl.DataFrame) -> None:
     """The settings, a line a rate through its batch sizes, with deviations over seeds."""
     rates = sorted(set(rows["lr"].drop_nulls().to_list()))
     for place, (lr, colour) in enumerate(zip(rates, ordered_colours(len(rates)), strict=True)):
@@ -160,12 +163,16 @@ def draw_rates(axes: Axes, rows: pl.DataFrame, sizes_told: bool = True) -> None:
             markeredgecolor="white", markeredgewidth=0.6, elinewidth=0.7, linewidth=1.1,
             label=rf"$\alpha$ = {lr:g}", zorder=3,
         )  # fmt: skip
-    if sizes_told and rates:
-        _name_sizes(axes, rows)
 
 
-def name_best(axes: Axes, found: Landscape) -> None:
-    """Rings with numbers around the best, which the legend names."""
+def name_best(axes: Axes, found: Landscape, rows: pl.DataFrame) -> None:
+    """Rings with numbers around the best, which the legend names; sizes beside the line of a rate.
+
+    Args:
+        axes: The panel, its limits set.
+        found: What the best are of.
+        rows: The settings drawn.
+    """
     scale = shown_scale(found.metric)
     for rank, row in enumerate(found.best.iter_rows(named=True), start=1):
         value = _three(scale * row["metric"])
@@ -174,10 +181,11 @@ def name_best(axes: Axes, found: Landscape) -> None:
             markeredgewidth=1.4, zorder=4, linestyle="none",
         )  # fmt: skip
         axes.plot([], [], marker=f"${rank}$", color=INK, linestyle="none", label=f"{row['setting']}, {value}")
-        axes.annotate(
-            str(rank), (row["x"], row["y"]), xytext=(8, 7), textcoords="offset points", fontsize=9,
-            fontweight="bold", color=INK, zorder=5,
-        )  # fmt: skip
+    lines = [part.sort("batch_size").select("x", "y").to_numpy() for _, part in rows.group_by("lr")]
+    best = list(found.best.select("x", "y").iter_rows())
+    ranks = [str(rank) for rank in range(1, len(best) + 1)]
+    taken = place_labels(axes, best, ranks, lines=lines, fontweight="bold", color=INK, zorder=6)
+    _name_sizes(axes, rows, lines, taken)
 
 
 def frame_plane(axes: Axes, x: list[float], y: list[float], names: tuple[str, str]) -> None:
@@ -200,8 +208,8 @@ def _planes(
             rows = _shown(found, source)
             told += [t for t in draw_surface(figure, axes, found, method) if t not in told]
             draw_rates(axes, rows)
-            name_best(axes, found)
-            frame_plane(axes, rows["x"].to_list(), rows["y"].to_list(), (x, y))
+            frame_plane(axes, _ends(rows, "x"), _ends(rows, "y"), (x, y))
+            name_best(axes, found, rows)
             axes.set_title(f"{source.task}: {metric_label(metric)}".removeprefix(": "))
             legend(figure, axes)
             told += [t for t in _told(found) if t not in told]
@@ -247,7 +255,7 @@ def _both(source: Settings, told: list[str]) -> list[str]:
     if train not in columns:
         told.append(f"No {train} was logged.")
         return [final]
-    values = finals(source, train)[0]["value"]
+    values = finals(source.fixed(), train)[0]["value"]
     if "train/loss" in columns and len(values) and (values == 0).sum() > MOSTLY * len(values):
         told.append(f"The training {kind} is 0 for {(values == 0).sum()} of {len(values)} settings, so the "
                     "training loss is shown.")  # fmt: skip
@@ -263,6 +271,16 @@ def _seeds_told(seeds: list[int]) -> str:
     return f"{count} seed{'' if most == 1 else 's'} a setting; bars are one deviation." if most > 1 else ""
 
 
+def _ends(rows: pl.DataFrame, column: str) -> list[float]:
+    """What an axis must show: the settings, and the bars of all but the widest eighth."""
+    values = rows[column].to_numpy()
+    bars = _bars(rows, column)
+    if bars is None:
+        return list(values)
+    usual = (bars.sum(axis=0) / values) <= np.quantile(bars.sum(axis=0) / values, 1 - TAIL)
+    return [*values, *(values - bars[0])[usual], *(values + bars[1])[usual]]
+
+
 def _bars(line: pl.DataFrame, column: str) -> np.ndarray[Any, Any] | None:
     """Lengths below and above of one deviation of the logarithm, shape (2, n); None for one seed."""
     if line[f"{column}_std"].is_null().all():
@@ -271,15 +289,17 @@ def _bars(line: pl.DataFrame, column: str) -> np.ndarray[Any, Any] | None:
     return np.stack([value - value * np.exp(-std), value * np.exp(std) - value])
 
 
-def _name_sizes(axes: Axes, rows: pl.DataFrame) -> None:
+def _name_sizes(
+    axes: Axes, rows: pl.DataFrame, lines: list[np.ndarray[Any, Any]], taken: list[np.ndarray[Any, Any]]
+) -> None:
     """Batch sizes beside the line of the smallest rate that has most of them."""
     counts = rows.group_by("lr").len().sort(pl.col("len"), -pl.col("lr"), descending=True)
     line = rows.filter(pl.col("lr") == counts["lr"][0]).sort("batch_size")
-    for row in line.iter_rows(named=True):
-        axes.annotate(
-            f"{row['batch_size']}", (row["x"], row["y"]), xytext=(-4, -4), textcoords="offset points",
-            ha="right", va="top", fontsize=8.5, color=INK, zorder=5,
-        )  # fmt: skip
+    places, sizes = line.select("x", "y").rows(), line["batch_size"].to_list()
+    place_labels(
+        axes, places, [f"{size}" for size in sizes], lines=lines, texts_before=taken, towards=LEFT,
+        reach=14.0, size=8.5, color=INK, zorder=5,
+    )  # fmt: skip
 
 
 def _three(value: float) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 TAIL = 0.12
@@ -28,6 +28,8 @@ def log_ticks(low: float, high: float) -> list[float]:
                  s * 10.0**d <= high * (1 + 1e-9)]  # fmt: skip
         if len(found) >= FEWEST_TICKS:
             break
+    if len(found) < FEWEST_TICKS:  # hardly a factor apart: even steps
+        found = [t for t in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= t <= high]
     while len(found) > 8:
         found = found[::2]
     return found or [low, high]
@@ -45,7 +47,7 @@ def plain(value: float) -> str:
     if value == 0:
         return "0"
     if PLAIN[0] <= abs(value) < PLAIN[1]:
-        return f"{value:.4g}"
+        return f"{value:.5g}"
     power = math.floor(math.log10(abs(value)) + 1e-9)
     head = value / 10.0**power
     return (f"${head:.3g}\\cdot" if abs(head - 1) > 1e-6 else "$") + f"10^{{{power}}}$"

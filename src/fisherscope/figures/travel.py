@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from fisherscope.analysis import AnalysisError, Settings, landscape
 from fisherscope.analysis.axes import COND, ENERGY
 from fisherscope.analysis.settings import RunsLike, settings_of
-from fisherscope.figures.labels import shown_scale
+from fisherscope.figures.labels import setting_label, shown_scale
 from fisherscope.figures.plane import draw_surface, frame_plane, metric_bar, metric_levels
 from fisherscope.figures.series import broken, comparable, positions
 from fisherscope.figures.style import (
@@ -31,6 +31,8 @@ from fisherscope.figures.style import (
 
 SHARES = (0.05, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Of the epochs: where the paper marks a travel."""
+SNAPSHOTS = (1, 3, 6)
+"""Epochs whose places figure 1c marks, besides the last."""
 PANELS = 6
 COLUMNS = 3
 
@@ -67,6 +69,7 @@ def figure_1c(
         rates = sorted(set(rows["lr"].drop_nulls().to_list()))
         for (_,), line in rows.group_by("setting", maintain_order=True):
             axes.plot(line["x"].to_numpy(), line["y"].to_numpy(), color=SOFT, linewidth=0.9, zorder=2)
+        _mark_epochs(axes, rows)
         last = rows.group_by("setting", maintain_order=True).last()
         _mark_finals(figure, axes, last, final, name, rates, source.metric(name)[1])
         frame_plane(axes, rows["x"].to_list(), rows["y"].to_list(), (x, y))
@@ -83,7 +86,7 @@ def figure_1c(
 
 def figure_1d(
     runs: RunsLike, *, x: str = COND, y: str = ENERGY, metric: str | None = None, lr: float | None = None,
-    task: str | None = None, notes: bool = True,
+    task: str | None = None, settings: tuple[str, ...] | None = None, notes: bool = True,
 ) -> Figure:  # fmt: skip
     """Dynamic runs among the fixed ones: contours and ends of the fixed settings, travel of the others.
 
@@ -94,13 +97,14 @@ def figure_1d(
         metric: Column of the epochs; by default the validation metric.
         lr: Only dynamic runs of this initial rate.
         task: Which, where there are several.
+        settings: Names of dynamic settings; by default the first ten.
         notes: Small print below.
 
     Raises:
-        AnalysisError: There is no dynamic run; it says what is there.
+        AnalysisError: There is no dynamic run, or none of that name; it says what is there.
     """
     source = settings_of(runs, task=task)
-    moving = _dynamic(source, x, y, lr)
+    moving, left = _chosen("1d", _dynamic(source, x, y, lr), settings, len(MARKERS))
     beacons = _beacons(source, x, y, None)
     name = source.metric(metric)[0]
     told = []
@@ -113,13 +117,12 @@ def figure_1d(
             axes.plot(ends["x"].to_numpy(), ends["y"].to_numpy(), "o", color=SOFT, markersize=4,
                       markeredgecolor="white", label="fixed size, end", linestyle="none")  # fmt: skip
         for place, ((setting,), line) in enumerate(moving.group_by("setting", maintain_order=True)):
-            _draw_travel(
-                axes, line, CATEGORIES[place % len(CATEGORIES)], MARKERS[place % len(MARKERS)], str(setting)
-            )
+            look = CATEGORIES[place % len(CATEGORIES)], MARKERS[place % len(MARKERS)]
+            _draw_travel(axes, line, *look, setting_label(str(setting)))
         both = pl.concat([moving.select("x", "y"), beacons.group_by("setting").last().select("x", "y")])
         frame_plane(axes, both["x"].to_list(), both["y"].to_list(), (x, y))
         legend(figure, axes)
-        note(figure, [*told, _shares_told(), *source.notes] if notes else ())
+        note(figure, [*told, _shares_told(), left, *source.notes] if notes else ())
     return figure
 
 
@@ -149,12 +152,8 @@ def figure_5(
         )
         lr = counts["lr"][0]
         moving = moving.filter(pl.col("lr") == lr) if lr is not None else moving
-    names = list(settings or moving["setting"].unique(maintain_order=True).to_list()[:PANELS])
-    unknown = [name for name in names if name not in moving["setting"]]
-    if unknown:
-        raise AnalysisError(f"drawing figure 5: no dynamic setting {unknown[0]!r} at rate {lr}; there are "
-                            f"{', '.join(moving['setting'].unique(maintain_order=True))}")  # fmt: skip
-    moving = moving.filter(pl.col("setting").is_in(names))
+    moving, left = _chosen("5", moving, settings, PANELS)
+    names = list(settings or moving["setting"].unique(maintain_order=True))
     beacons = _beacons(source, x, y, lr)
     with styled():
         columns = min(COLUMNS, len(names))
@@ -164,13 +163,14 @@ def figure_5(
         for axes, name in zip(all_axes, names, strict=False):
             frame_plane(axes, both["x"].to_list(), both["y"].to_list(), (x, y))
             _draw_beacons(axes, beacons)
-            _draw_travel(axes, moving.filter(pl.col("setting") == name), CATEGORIES[1], "o", name)
-            axes.set_title(name, fontsize=11)
+            line = moving.filter(pl.col("setting") == name)
+            _draw_travel(axes, line, CATEGORIES[1], "o", "the schedule")
+            axes.set_title(setting_label(name), fontsize=11)
         for axes in all_axes[len(names) :]:
             axes.set_visible(False)
         legend(figure, all_axes[columns - 1])
         alone = [] if len(beacons) else [f"No fixed setting of rate {lr:g}: there are no beacons."]
-        note(figure, [*alone, _shares_told(), *source.notes] if notes else ())
+        note(figure, [*alone, _shares_told(), left, *source.notes] if notes else ())
     return figure
 
 
@@ -190,6 +190,27 @@ def _dynamic(source: Settings, x: str, y: str, lr: float | None) -> pl.DataFrame
             + ", or has diverged; train schedules such as `fisherscope sweep TASK --policies s32-to-128`"
         )
     return _placed(positions(comparable(moving), x, y), source, "a schedule")
+
+
+def _chosen(
+    number: str, moving: pl.DataFrame, settings: tuple[str, ...] | None, most: int
+) -> tuple[pl.DataFrame, str]:
+    """The dynamic settings that were named, else the first few; and which were left out.
+
+    Raises:
+        AnalysisError: There is none of that name.
+    """
+    there = moving["setting"].unique(maintain_order=True).to_list()
+    unknown = [name for name in settings or () if name not in there]
+    if unknown:
+        raise AnalysisError(
+            f"drawing figure {number}: there is no dynamic setting {unknown[0]!r}; there are "
+            f"{', '.join(there)}"
+        )
+    names = list(settings or there[:most])
+    left = [] if settings else there[most:]
+    told = f"Left out, name them by settings: {', '.join(left)}." if left else ""
+    return moving.filter(pl.col("setting").is_in(names)), told
 
 
 def _beacons(source: Settings, x: str, y: str, lr: float | None) -> pl.DataFrame:
@@ -233,6 +254,17 @@ def _draw_beacons(axes: Axes, rows: pl.DataFrame) -> None:
             label=f"s{size}", zorder=2,
         )  # fmt: skip
         axes.plot(line["x"][-1:], line["y"][-1:], "o", color=colour, markersize=5, zorder=2)
+
+
+def _mark_epochs(axes: Axes, rows: pl.DataFrame) -> None:
+    """Where settings stood at the first few epochs, lighter the earlier."""
+    for place, epoch in enumerate(SNAPSHOTS):
+        there = rows.filter(pl.col("epoch") == epoch)
+        shade = ["#c4c9d0", "#8d95a1", "#4a5260"][place]
+        axes.plot(
+            there["x"].to_numpy(), there["y"].to_numpy(), "o", color=shade, markersize=3.4, linestyle="none",
+            label=f"epoch {epoch}" if len(there) else None, zorder=3,
+        )  # fmt: skip
 
 
 def _mark_finals(

@@ -48,7 +48,8 @@ class Rate:
 
     def level(self, observation: Observation) -> int:
         """Milestones passed, from 0."""
-        return sum(observation.progress >= edge for edge in self.edges[1:-1])
+        done, whole = observation.samples, observation.epoch_samples
+        return sum(done * below >= above * whole for above, below in self._milestones)
 
     def at(self, observation: Observation) -> float:
         """The rate of the batch at `observation`."""
@@ -72,6 +73,11 @@ class Rate:
         """Where the levels begin, in epochs, and the end of the run."""
         inner = (Fraction(m).limit_denominator(1_000_000) * self.epochs for m in self.milestones)
         return (Fraction(0), *inner, Fraction(self.epochs))
+
+    @cached_property
+    def _milestones(self) -> tuple[tuple[int, int], ...]:
+        """Those of `edges` as (numerator, denominator): integers compare at a tenth of a fraction's cost."""
+        return tuple((edge.numerator, edge.denominator) for edge in self.edges[1:-1])
 
     def within_level(self, observation: Observation) -> Fraction:
         """Share of the current level that is done, 0 at its first batch; 1 and above after the run's end."""

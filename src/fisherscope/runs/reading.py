@@ -16,7 +16,8 @@ from fisherscope.runs import outcomes
 from fisherscope.runs.archive import Archive
 from fisherscope.runs.errors import DamagedRunError, RunError
 from fisherscope.runs.frames import frame_of_lines
-from fisherscope.runs.layout import EPOCHS, GONE, LOCK, OUTCOMES, RUN, SPECTRA, STEPS, read_run
+from fisherscope.runs.head import read_run
+from fisherscope.runs.layout import EPOCHS, GONE, LOCK, OUTCOMES, RUN, SPECTRA, STEPS
 from fisherscope.runs.lock import holder
 
 Spectra = list["np.ndarray[Any, Any] | None"]

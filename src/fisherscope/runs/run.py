@@ -1,36 +1,28 @@
 """The writer of a run directory."""
 
 import os
-import platform
-import sys
-import time
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from fisherscope.runs import checkpoint
 from fisherscope.runs.errors import DamagedRunError, RunError
-from fisherscope.runs.files import Log, failure, replace, replace_json, sweep_up
+from fisherscope.runs.files import Log, failure, replace, sweep_up
+from fisherscope.runs.head import Head, now, read_run
 from fisherscope.runs.layout import (
     CHECKPOINT,
     ENDED,
-    EPOCHS,
-    FORMAT,
-    GONE,
     LOCK,
     OUTCOMES,
     RUN,
-    SPECTRA,
     STATUSES,
-    STEPS,
     TEXT,
-    read_run,
 )
 from fisherscope.runs.lock import Lock
-from fisherscope.runs.rows import encoded, kept, number_of_last, renamed
-from fisherscope.runs.values import differences, plain, plain_config
+from fisherscope.runs.logs import Logs
+from fisherscope.runs.rows import renamed
+from fisherscope.runs.values import plain
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -94,57 +86,37 @@ class Run:
         self.path, self.id = path, path.resolve().name
         self._lock, self._owner, self._open = lock, os.getpid(), True
         sweep_up(path)
-        self._logs = {name: Log(path / name) for name in (STEPS, SPECTRA, EPOCHS)}
+        self._logs = Logs(path)
         self._text = Log(path / TEXT)
         known = read_run(path) if (path / RUN).exists() and not restart else None
-        if known is None and not restart and any(log.size for log in self._logs.values()):
+        if known is None and not restart and self._logs:
             raise DamagedRunError(
                 f"opening {path}: it has measurements but no {RUN}; restore that from a copy, or begin anew "
                 "with restart=True"
             )
-        self.config: dict[str, Any] = plain_config(
-            known["config"] if config is None and known else config or {}
-        )
-        if known and known["status"] == "running":
-            known |= GONE  # for the lock is ours
-        now = _now()
-        self._head: dict[str, Any] = known or {
-            "format": FORMAT,
-            "id": self.id,
-            "config": self.config,
-            "environment": {**_environment(), **plain_config(environment or {})},
-            "status": "running",
-            "reason": "",
-            "created": now,
-            "updated": now,
-        }
-        if known and (differing := differences(self.config, known["config"])):
-            raise RunError(
-                f"opening {path}: it holds a run of another configuration: {', '.join(differing)}; "
-                "give another directory, or restart=True to drop that run"
-            )
+        self._head = Head(path, config, environment, known)
+        self.config = self._head.config
         if known is None:
             self._drop()
-            self._save()
-        self._resumed = known is None or not any(log.size for log in self._logs.values())
-        self._last_step = self._last_epoch = -1
+            self._head.save()
+        self._resumed = known is None or not self._logs
 
     # What is known
 
     @property
     def status(self) -> str:
         """running, finished, diverged, interrupted or failed; of an existing run what it was left as."""
-        return str(self._head["status"])
+        return self._head.status
 
     @property
     def reason(self) -> str:
         """Why it ended so, in words."""
-        return str(self._head["reason"])
+        return self._head.reason
 
     @property
     def environment(self) -> dict[str, Any]:
         """Versions and machine at the run's beginning."""
-        return dict(self._head["environment"])
+        return self._head.environment
 
     # Rows
 
@@ -156,17 +128,7 @@ class Run:
             eigenvalues: Stored as float64; their place goes into the row.
         """
         self._ready()
-        values = plain(row, "row")
-        step = values.get("step", self._last_step + 1)
-        if step <= self._last_step:
-            raise RunError(
-                f"logging step {step} of {self.id}: step {self._last_step} is already there; "
-                f"call rewind(step={step}) to drop it and what follows"
-            )
-        if eigenvalues is not None:
-            values |= self._spectrum(eigenvalues)
-        self._logs[STEPS].append(encoded(values))
-        self._last_step = step
+        self._logs.add_step(plain(row, "row"), eigenvalues)
 
     def log_epoch(self, row: Mapping[str, Any] | None = None, /, **values: Any) -> None:
         """Add an epoch: losses, metrics, totals of the monitor.
@@ -175,15 +137,7 @@ class Run:
         epochs completed, is counted where it is not given.
         """
         self._ready()
-        named = {"epoch": max(self._last_epoch, 0) + 1} | renamed(row or {}) | renamed(values)
-        named = plain(named, "row")
-        if named["epoch"] <= self._last_epoch:
-            raise RunError(
-                f"logging epoch {named['epoch']} of {self.id}: epoch {self._last_epoch} is already there; "
-                "call rewind(step=…) first"
-            )
-        self._logs[EPOCHS].append(encoded(named))
-        self._last_epoch = named["epoch"]
+        self._logs.add_epoch(plain(renamed(row or {}) | renamed(values), "row"))
 
     def log_outcomes(self, **arrays: "ArrayLike") -> None:
         """Replace the final per-example arrays (correctness, loss, …); booleans take a bit each."""
@@ -198,7 +152,7 @@ class Run:
     def log_text(self, line: str) -> None:
         """Add a line to log.txt, with the time."""
         self._own()
-        self._text.append(f"{_now()} {line}\n".encode())
+        self._text.append(f"{now()} {line}\n".encode())
 
     # Going on
 
@@ -211,10 +165,8 @@ class Run:
         Cost: writes everything through to the disk, some milliseconds besides the size.
         """
         self._ready()
-        for log in self._logs.values():
-            log.sync()
-        marks = {name: log.size for name, log in self._logs.items()}
-        checkpoint.write(self.path / CHECKPOINT, state, self.config, marks)
+        self._logs.sync()
+        checkpoint.write(self.path / CHECKPOINT, state, self.config, self._logs.sizes())
 
     def load_checkpoint(self) -> Any | None:
         """The state to go on from, rows after it dropped; None if there is none, and then all rows are.
@@ -230,7 +182,7 @@ class Run:
         state, marks = checkpoint.read(self.path / CHECKPOINT, self.config) if exists else (None, {})
         if self.status in ENDED:
             return state
-        self._truncate({name: marks.get(name, 0) for name in self._logs})
+        self._truncate(marks)
         return state
 
     def rewind(self, step: int) -> None:
@@ -241,9 +193,7 @@ class Run:
         self._own()
         if step < 0:
             raise ValueError(f"rewinding {self.id}: step={step} must be at least 0, the completed steps")
-        steps, spectra = kept(self._logs[STEPS], lambda row: row["step"] < step)
-        epochs, _ = kept(self._logs[EPOCHS], lambda row: row["step"] <= step)
-        sizes = {STEPS: steps, SPECTRA: spectra, EPOCHS: epochs}
+        sizes = self._logs.sizes_at(step)
         path = self.path / CHECKPOINT
         if path.exists() and any(
             size > sizes[name] for name, size in checkpoint.read(path, self.config)[1].items()
@@ -260,17 +210,17 @@ class Run:
                 f"finishing {self.id}: status={status!r}; expected one of {', '.join(STATUSES[1:])}"
             )
         self._own()
-        for log in (*self._logs.values(), self._text):
-            log.sync()
-        self._mark(status, reason)
+        self._logs.sync()
+        self._text.sync()
+        self._head.mark(status, reason)
         self.close()
 
     def close(self) -> None:
         """Let others write the run; its status stays."""
         if self._open and self._owner == os.getpid():
             self._open = False
-            for log in (*self._logs.values(), self._text):
-                log.close()
+            self._logs.close()
+            self._text.close()
             self._lock.release()
 
     def __enter__(self) -> "Run":
@@ -318,41 +268,19 @@ class Run:
                 "rewind(step) to go on with it, or open it with restart=True to drop it"
             )
         if self.status != "running":
-            self._mark("running", "")
-
-    def _spectrum(self, eigenvalues: "ArrayLike") -> dict[str, int]:
-        import numpy as np
-
-        values = np.ascontiguousarray(eigenvalues, dtype="<f8")
-        if values.ndim != 1:
-            raise ValueError(f"logging a spectrum: received shape {values.shape}; expected one dimension")
-        offset = self._logs[SPECTRA].size // values.itemsize
-        self._logs[SPECTRA].append(values.tobytes())
-        return {"spectrum_offset": offset, "spectrum_length": len(values)}
+            self._head.mark("running")
 
     def _truncate(self, sizes: Mapping[str, int]) -> None:
-        """Cut the logs, rows before what they point at, and be ready to write."""
-        for name in (STEPS, EPOCHS, SPECTRA):
-            self._logs[name].truncate(sizes[name])
-        self._last_step = number_of_last(self._logs[STEPS].path, "step")
-        self._last_epoch = number_of_last(self._logs[EPOCHS].path, "epoch")
+        """Cut the logs, and be ready to write."""
+        self._logs.truncate(sizes)
         self._resumed = True
         if self.status != "running":
-            self._mark("running", "")
+            self._head.mark("running")
 
     def _drop(self) -> None:
         for name in (CHECKPOINT, OUTCOMES):  # first, for a checkpoint's marks need the rows
             (self.path / name).unlink(missing_ok=True)
-        for log in self._logs.values():
-            log.truncate(0)
-
-    def _mark(self, status: str, reason: str) -> None:
-        self._head |= {"status": status, "reason": reason}
-        self._save()
-
-    def _save(self) -> None:
-        self._head["updated"] = _now()
-        replace_json(self.path / RUN, self._head)
+        self._logs.truncate({})
 
 
 def _check_place(path: Path) -> None:
@@ -364,26 +292,3 @@ def _check_place(path: Path) -> None:
         raise RunError(
             f"opening {path}: it holds runs, such as {inner.parent.name}; give a directory of its own"
         )
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def _environment() -> dict[str, Any]:
-    def version(name: str) -> str | None:
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            return None
-
-    return {
-        "fisherscope": version("fisherscope"),
-        "python": platform.python_version(),
-        "torch": version("torch"),
-        "numpy": version("numpy"),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "command": " ".join(Path(part).name if k == 0 else part for k, part in enumerate(sys.argv)),
-    }

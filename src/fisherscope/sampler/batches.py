@@ -167,8 +167,7 @@ class DynamicBatchSampler:
                 "Give it the monitor's rows: sampler.step(row)",
                 stacklevel=2,
             )
-        self._apply()
-        return self.current.decision
+        return self._apply()
 
     @property
     def current(self) -> Batch:
@@ -264,20 +263,22 @@ class DynamicBatchSampler:
             return np.arange(self.length)
         return np.random.default_rng((self.seed, epoch)).permutation(self.length)
 
-    def _apply(self) -> None:
+    def _apply(self) -> Decision:
+        """Set the current batch's rate."""
+        decision = self.current.decision
         if self._optimizer is None:
-            return
+            return decision
         if len(self._optimizer.param_groups) != len(self._ratios):
             raise RuntimeError(
                 f"setting the rate: the optimizer has {len(self._optimizer.param_groups)} parameter groups, "
                 f"{len(self._ratios)} when it was attached; attach it again after adding one"
             )
-        lr = self.current.decision.lr
         for group, ratio in zip(self._optimizer.param_groups, self._ratios, strict=True):
             if hasattr(group["lr"], "fill_"):  # capturable optimizers keep the rate in a tensor
-                group["lr"].fill_(lr * ratio)
+                group["lr"].fill_(decision.lr * ratio)
             else:
-                group["lr"] = lr * ratio
+                group["lr"] = decision.lr * ratio
+        return decision
 
 
 def _refuse_sizes_beyond(policy: Policy, length: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from fisherscope.sweep.estimate import duration, seconds_left
 from fisherscope.sweep.grid import Grid, cost, pending
 from fisherscope.sweep.pool import Event, Pool
 from fisherscope.sweep.seconds import Seconds, seconds_a_step
-from fisherscope.training import ConfigurationError
+from fisherscope.training import Configuration, ConfigurationError
 
 __all__ = [
     "Grid",
@@ -29,12 +29,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class SweepResult:
-    """How a sweep's runs stand: (status, reason) by run id, and how many were done already."""
+    """How a sweep's runs stand: (status, reason) by run id, and how many were done already.
+
+    `interrupted` says whether a signal ended it before its time.
+    """
 
     root: Path
     ends: dict[str, tuple[str, str]]
     done_before: int
     left: int
+    interrupted: bool = False
 
     @property
     def complete(self) -> bool:
@@ -43,7 +47,7 @@ class SweepResult:
 
 
 def run_sweep(
-    grid: Grid | Mapping[str, Any],
+    grid: Grid | Mapping[str, Any] | Sequence[Configuration],
     root: str | os.PathLike[str],
     *,
     jobs: int | None = None,
@@ -57,7 +61,8 @@ def run_sweep(
     stopped. A run that is refused or fails leaves the others untouched.
 
     Args:
-        grid: `Grid`, or a mapping of its axes (`batch_sizes`, `lrs`, `seeds`, `policies`) and of settings.
+        grid: `Grid`, a mapping of its axes (`batch_sizes`, `lrs`, `seeds`, `policies`) and of settings, or
+            the runs themselves.
         root: Directory of the runs.
         jobs: Processes; by default as many as cores.
         until: Train so many epochs of the schedule only; the rest can follow later.
@@ -70,9 +75,11 @@ def run_sweep(
     jobs = (os.cpu_count() or 1) if jobs is None else jobs
     if jobs < 1:
         raise ConfigurationError(f"running a sweep with jobs={jobs}; expected at least 1")
-    configurations, root = Grid.of(grid).configurations(), Path(root)
+    configurations = list(grid) if isinstance(grid, Sequence) else Grid.of(grid).configurations()
+    root = Path(root)
     todo = pending(configurations, root)
     place = None if data_dir is None else str(data_dir)
     pool = Pool(root, min(jobs, max(len(todo), 1)), until, place, event or (lambda *_: None))
     ends = pool.run(todo)
-    return SweepResult(root, ends, len(configurations) - len(todo), len(pending(configurations, root)))
+    left = len(pending(configurations, root))
+    return SweepResult(root, ends, len(configurations) - len(todo), left, pool.stopped)

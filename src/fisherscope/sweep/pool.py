@@ -48,22 +48,33 @@ class Pool:
     data_dir: str | None
     event: Event
     ends: dict[str, tuple[str, str]] = field(default_factory=dict)
+    stopped: bool = False
+    """Whether a signal ended it before its time."""
     _workers: list[Worker] = field(default_factory=list)
 
     def run(self, configurations: Sequence[Configuration]) -> dict[str, tuple[str, str]]:
-        """(status, reason) of each by run id; stops early on SIGINT, when the running ones have saved."""
+        """(status, reason) of each by run id; SIGINT or SIGTERM end it, when the running ones have saved."""
         queue, retried = deque(configurations), set[str]()
-        with _single_threads(), _interrupted() as stop:
+        with _single_threads(), _interrupted() as signals:
             try:
-                while (queue and not stop) or any(worker.busy for worker in self._workers):
-                    self._hand_out(queue, bool(stop))
+                while (queue and not self.stopped) or any(worker.busy for worker in self._workers):
+                    self._hand_out(queue)
                     self._hear(queue, retried)
+                    if signals and not self.stopped:
+                        self._stop()
             finally:
                 self._close()
         return self.ends
 
-    def _hand_out(self, queue: deque[Configuration], stopping: bool) -> None:
-        while queue and not stopping:
+    def _stop(self) -> None:
+        """Ask those that train to save and end; a signal may have come to this process alone."""
+        self.stopped = True
+        for worker in self._workers:
+            if worker.busy:
+                worker.process.terminate()
+
+    def _hand_out(self, queue: deque[Configuration]) -> None:
+        while queue and not self.stopped:
             worker = next((w for w in self._workers if w.busy is None), None)
             if worker is None and len(self._workers) >= self.jobs:
                 return
@@ -105,7 +116,10 @@ class Pool:
         if config is None:
             return
         how = _death(worker.process.exitcode)
-        if config.id in retried:
+        if self.stopped:  # it was not training yet, and so had nothing to save
+            self.ends[config.id] = ("interrupted", "before it trained; resumable")
+            self.event("end", config.id, self.ends[config.id])
+        elif config.id in retried:
             self.ends[config.id] = ("failed", f"its process died twice: {how}")
             self.event("end", config.id, self.ends[config.id])
         else:
@@ -155,14 +169,22 @@ def _single_threads() -> Iterator[None]:
 
 @contextmanager
 def _interrupted() -> Iterator[list[int]]:
-    """SIGINT is noted; workers of the same terminal get it too and save their runs."""
+    """SIGINT and SIGTERM are noted; a second one does what it did before."""
     seen: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        seen.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = dict[signal.Signals, Any]()
     try:
-        before = signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+        for which in (signal.SIGINT, signal.SIGTERM):
+            before[which] = signal.signal(which, note)
     except ValueError:  # not in the main thread
         yield seen
         return
     try:
         yield seen
     finally:
-        signal.signal(signal.SIGINT, before)
+        for which, handler in before.items():
+            signal.signal(which, handler)

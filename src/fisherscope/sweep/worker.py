@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -14,6 +15,9 @@ def work(pipe: Connection, root: str, until: int | None, data_dir: str | None) -
 
     Messages: ("epoch", id, row) and ("end", id, status, reason).
     """
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a terminal sends it to all; the sweep's own process decides
     from fisherscope.gram import keep_freed_blocks
     from fisherscope.training import Configuration, train
 
@@ -21,7 +25,7 @@ def work(pipe: Connection, root: str, until: int | None, data_dir: str | None) -
     while True:
         try:
             told = pipe.recv()
-        except (EOFError, KeyboardInterrupt):
+        except EOFError:
             return
         if told is None:
             return

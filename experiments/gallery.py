@@ -1,0 +1,52 @@
+"""The pictures of docs/figures.md: `python -m experiments.gallery`, from the committed sweeps."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+import fisherscope as fs
+from fisherscope.figures import FIGURES
+from fisherscope.figures.style import styled
+
+HERE = Path(__file__).parent
+IMAGES = HERE.parent / "docs" / "images"
+DPI, COLOURS = 110, 128
+SCHEDULES = (
+    "s4-to-64-lr0.03", "s4-to-64-MS-lr0.03", "s64-to-4-lr0.03", "s16-to-64-lr0.03", "s8-to-128-lr0.03",
+    "s128-to-8-lr0.03",
+)  # fmt: skip
+SHOWN: dict[str, tuple[str, dict[str, Any]]] = {
+    "1a": ("digits-resnet8", {}),
+    "1b": ("digits-resnet8", {}),
+    "1c": ("digits-resnet8", {}),
+    "1d": ("digits-resnet8", {"settings": SCHEDULES}),
+    "2": ("digits-resnet8", {"lr": 0.1}),
+    "3": ("digits-resnet8", {}),
+    "4": ("digits-resnet8", {}),
+    "5": ("digits-resnet8", {"settings": SCHEDULES}),
+    "6": ("digits-resnet8", {"settings": ("s8-lr0.01", "s16-lr0.03", *SCHEDULES[:3])}),
+    "7": ("mnist-mlp", {}),
+}
+"""The figure's sweep and options, as on the page."""
+
+
+def main() -> None:
+    """Draw each, with few enough colours that a page of them stays light."""
+    sweeps = {name: fs.load_runs(HERE / "results" / "sweeps" / f"{name}.zip") for name, _ in SHOWN.values()}
+    for number, (sweep, options) in SHOWN.items():
+        drawn = io.BytesIO()
+        with styled():
+            FIGURES[number](sweeps[sweep], **options).savefig(drawn, format="png", dpi=DPI)
+        path = IMAGES / f"figure-{number}.png"
+        Image.open(drawn).convert("RGB").quantize(COLOURS, kmeans=2, dither=Image.Dither.NONE).save(
+            path, optimize=True
+        )
+        print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
