@@ -155,6 +155,10 @@ def spectrum(gram: Any, entry_error: float | None = None, rule: str = "floor") -
     Cost: one `eigvalsh` and one Cholesky inverse, O(B³); `eigh` or `svdvals` besides in the two cases
     above. A Gram on an accelerator is copied to the host first, which waits for the device.
     """
+    if hasattr(gram, "entry_error"):
+        raise ValueError(
+            "taking a Gram's spectrum: received a record; call spectrum(record.gram, record.entry_error)"
+        )
     matrix = torch.as_tensor(gram).detach().cpu()
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
         raise ValueError(f"taking a Gram's spectrum: expected shape (B, B), received {tuple(matrix.shape)}")

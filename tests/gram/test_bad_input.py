@@ -464,3 +464,54 @@ def test_a_contrastive_loss_couples_samples_in_two_dimensions() -> None:
         record = recorded(model, train, False, NotSplittableError, "grows in 2 dimensions")
     assert record is not None
     assert {row.parameter for row in record.coverage if row.rule == "left out"} == {"parts.scale.weight"}
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "words"),
+    [
+        (lambda: print, {}, "expected a torch.nn.Module"),
+        (lambda: nn.Sequential(nn.LazyLinear(3)), {}, "'0.weight' has no shape yet"),
+        (mlp, {"memory_budget": 0}, "expected bytes, above 0"),
+        (mlp, {"loss_scale": 0.0}, "a finite number other than 0"),
+        (mlp, {"batch": "x"}, "expected a dimension such as 0"),
+        (mlp, {"sample_of": [0, 1, 2, 3, 4]}, "received list; expected the sample of each row"),
+        (mlp, {"sample_of": torch.rand(5)}, r"received a tensor of torch.float32, shape \(5,\)"),
+        (mlp, {"sample_of": torch.tensor([-1, 0])}, "whole numbers from 0"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_arguments_that_cannot_be_meant(model: Any, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(GramError, match=words):
+        fs.record_gram(model(), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "words"),
+    [
+        ({}, 0, "the batch is empty"),
+        ({"batch": 7}, 5, "no input has the dimension that was given"),
+        ({"batch": {"input": 0}}, 5, "have no samples.*Its inputs are 0"),
+    ],
+    ids=["empty", "no such dimension", "no such input"],
+)
+def test_a_batch_that_is_not_there(options: dict[str, Any], size: int, words: str) -> None:
+    x, y = samples()
+    model = mlp()
+    with pytest.raises(AmbiguousBatchError, match=words), fs.record_gram(model, **options):
+        step(model, x[:size], y[:size])
+
+
+def test_losses_wait_for_their_own_backward_and_a_record_for_its_block() -> None:
+    x, y = samples()
+    model = mlp()
+    with (
+        pytest.raises(IncompleteError, match=r"call record\.backward"),
+        fs.record_gram(model, semantics="per_loss"),
+    ):
+        step(model, x, y)
+    with fs.record_gram(model) as record:
+        with pytest.raises(GramError, match="has not ended"):
+            _ = record.gram
+        step(model, x, y)
+    with pytest.raises(ValueError, match=r"call spectrum\(record.gram"):
+        fs.spectrum(record)

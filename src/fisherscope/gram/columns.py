@@ -352,9 +352,7 @@ class Rows(Columns):
     def sketch(self, directions: Tensor, arithmetic: Arithmetic) -> Tensor:
         """(k, q) directions times the transposed sum, (k, r)."""
         dtype = arithmetic.of(self.values)
-        values = (
-            directions.to(dtype) @ (self.values.to(dtype) * (self.index >= 0).unsqueeze(-1)).flatten(0, 1).T
-        )
+        values = directions.to(dtype) @ self.values.to(dtype).flatten(0, 1).T * (self.index >= 0).flatten()
         out = torch.zeros(len(directions), self.size[0], dtype=dtype, device=self.device)
         return out.index_add_(1, self.index.clamp_min(0).flatten(), values)
 

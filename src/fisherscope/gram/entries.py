@@ -229,11 +229,14 @@ def _batch_text(module: nn.Module, args: Any, kwargs: Any, tried: list[Any], fai
             head + f"dimensions {dims} both behave as a batch{why}. Say which: record_gram(model, "
             f"batch={tried[0]})."
         )
+    if any(0 in shape[:1] for shape in shapes):
+        return head + "the batch is empty. Measure steps that have samples."
     if not shapes:
         return (
             head + "no tensor among its inputs. Say which sample each row belongs to: record_gram(model, "
             "sample_of=…)."
         )
+    failed = failed or ["no input has the dimension that was given"]
     return (
         head
         + "; ".join(failed)

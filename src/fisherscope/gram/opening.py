@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fisherscope.gram.asking import check_choice, check_model, check_numbers, check_samples
 from fisherscope.gram.closing import finish
 from fisherscope.gram.errors import GramError
 from fisherscope.gram.interception import custom_functions_seen
@@ -71,17 +72,21 @@ def record_gram(
         A context manager that gives the `GramRecord`, filled when the block ends without an exception.
 
     Raises:
-        GramError: On entry: no trainable parameter, none chosen, an open recorder on the same parameters. On
+        GramError: On entry: an argument that can't be meant, no trainable parameter, none chosen, an open
+            recorder on the same parameters. On
             exit: nothing was measured. AmbiguousBatchError, NotSplittableError, IncompleteError: as
             `strict` says.
 
     Cost: about a parameter-gradient pass more, B²·P/2 multiplications or fewer, and one transfer from the
     device at the end.
     """
+    check_model(model)
+    check_choice("reduction", reduction, ("mean", "sum"))
+    check_choice("semantics", semantics, ("path", "per_loss"))
+    check_choice("precision", precision, ("default", "float64"))
+    check_numbers(memory_budget, loss_scale)
+    check_samples(batch, sample_of)
     inner = unwrapped(model)
-    _check_choice("reduction", reduction, ("mean", "sum"))
-    _check_choice("semantics", semantics, ("path", "per_loss"))
-    _check_choice("precision", precision, ("default", "float64"))
     settings = Settings(
         semantics,
         reduction,
@@ -158,10 +163,3 @@ def _check_alone(recorder: Recorder) -> None:
                 "still open; leave "
                 "that `with` block first, or choose other parameters=…"
             )
-
-
-def _check_choice(argument: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise GramError(
-            f"record_gram(model, {argument}={value!r}): expected one of {', '.join(map(repr, known))}."
-        )

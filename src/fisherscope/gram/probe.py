@@ -135,7 +135,8 @@ def _entry_by_name(
     if len(set(sizes)) != 1:
         raise AmbiguousBatchError(
             f"batch={dict(named)!r} was given for {type(module).__name__}, and the inputs it names have "
-            f"{sorted(set(sizes), key=str)} samples; they must all have the same number."
+            f"{sorted(set(sizes), key=str) or 'no'} samples; they must all have the same number. Its inputs "
+            f"are {', '.join([*map(str, range(len(args))), *kwargs])}."
         )
     return Entry(module, args, kwargs, tuple(dims), int(sizes[0] or 0))
 

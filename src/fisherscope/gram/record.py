@@ -75,7 +75,8 @@ class GramRecord:
             GramError: nothing was measured; the text says why.
         """
         if self._gram is None:
-            raise GramError(f"this record holds no Gram matrix: {self.status}")
+            still = "the `with` block that fills it has not ended" if self.status == "open" else self.status
+            raise GramError(f"this record holds no Gram matrix: {still}")
         return self._gram
 
     @property

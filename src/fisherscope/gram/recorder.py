@@ -389,7 +389,7 @@ class Recorder:
         except GramError as error:
             text = str(error)
             if "did not see" in text:
-                text += _why_unseen(self.usage[name].hidden)
+                text += _why_unseen(self.usage[name].hidden, self.settings.semantics)
             self._problem(name, text, IncompleteError)
         except Exception as error:  # noqa: BLE001  (as in `handle`)
             self._problem(name, f"{type(error).__name__}: {error}", GramError)
@@ -404,7 +404,9 @@ def _leaves(found: dict[str, Source]) -> list[str]:
     return sorted({leaf for source in found.values() for leaf in source.leaves})
 
 
-def _why_unseen(hidden: bool) -> str:
+def _why_unseen(hidden: bool, semantics: str) -> str:
+    if semantics == "per_loss":
+        return " (with semantics='per_loss' call record.backward(losses) in place of loss.backward())"
     if hidden:
         return (
             " (its calls ran where gradients were off: reentrant checkpointing? say use_reentrant=False; "
