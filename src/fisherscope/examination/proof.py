@@ -128,7 +128,7 @@ def _check_draws_nothing(subject: Subject, model: nn.Module, part: Any) -> None:
     losses = []
     for seed in (0, 1):
         with same_draws(seed), same_buffers(model):
-            losses.append(float(subject.loss(model, part)))
+            losses.append(float(subject.loss(model, part).detach()))
     if len(set(losses)) > 1 and not any(math.isnan(loss) for loss in losses):
         raise UncheckableError("the model draws random numbers in eval mode too")
 

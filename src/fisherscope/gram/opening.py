@@ -73,9 +73,8 @@ def record_gram(
 
     Raises:
         GramError: On entry: an argument that can't be meant, no trainable parameter, none chosen, an open
-            recorder on the same parameters. On
-            exit: nothing was measured. AmbiguousBatchError, NotSplittableError, IncompleteError: as
-            `strict` says.
+            recorder on the same parameters. On exit: nothing was measured. AmbiguousBatchError,
+            NotSplittableError, IncompleteError: as `strict` says.
 
     Cost: about a parameter-gradient pass more, B²·P/2 multiplications or fewer, and one transfer from the
     device at the end.
