@@ -25,7 +25,8 @@ ROW = {
     "batch_size": 8,
     "train/loss": 0.5,
     "fisher/cond": 12.0,
-    "fisher/trace": 200.0,
+    "fisher/energy": 0.05,
+    "lr": 0.03,
     "steps_since": 19,
     "fisher/energy_sum": 1.0,
 }

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.test_training import assert_same_run, killed_at
 
-from fisherscope.analysis import AnalysisError, beacons_of
+from fisherscope.analysis import AnalysisError, beacons_of, landscape
 from fisherscope.policy import (
     Beacon,
     BeaconPolicy,
@@ -21,16 +21,22 @@ from fisherscope.policy import (
     Place,
     Rate,
     Spread,
+    evidence,
     parse,
     read_beacons,
 )
-from fisherscope.policy.forecast import Growth, Standing, region_of
+from fisherscope.policy.beacon_growth import BeaconGrowth
+from fisherscope.policy.forecast import Standing
+from fisherscope.policy.region import region_of
 from fisherscope.policy.schedules import schedules
 from fisherscope.training import ConfigurationError, train
 
 FILE = Path(__file__).parent / "data" / "beacons-digits-mlp.json"
+SWEEP = Path(__file__).parents[1] / "experiments" / "results" / "sweeps" / "digits-mlp.zip"
 SIZES = (8, 16, 32)
 RATE = Rate(0.1, 40)
+NEW = Standing(0, 0, 0.0, 0.0, 0.0, (0.0, 0.0), (0.0, 0.0))
+"""Nothing done, and no doubt."""
 
 
 def planted(**changes: Any) -> Beacons:
@@ -57,7 +63,8 @@ def _energy(sizes: list[int]) -> float:
 def row(size: int, samples: int, energy: float, cond: float, density: float) -> dict[str, float]:
     return {
         "fisher/cond": cond,
-        "fisher/trace": density**2 * size,
+        "fisher/energy": 0.1 * density / math.sqrt(size),
+        "lr": 0.1,
         "fisher/energy_sum": energy,
         "batch_size": size,
         "steps_since": samples // size,
@@ -67,7 +74,7 @@ def row(size: int, samples: int, energy: float, cond: float, density: float) -> 
 
 def test_forecasts_are_the_sums_step_by_step() -> None:
     policy = BeaconPolicy(planted(), RATE)
-    done = Standing(0, 0, 0.0, 0.0, (0.0, 0.0), (0.0, 0.0))
+    done = NEW
     for plan in ((0,) * 20, (2,) * 20, (0,) * 7 + (1,) * 6 + (2,) * 7):
         sizes = [SIZES[k] for k in plan]
         steps = [math.log(size) for size in sizes for _ in range(640 // size)]
@@ -79,20 +86,18 @@ def test_forecasts_are_the_sums_step_by_step() -> None:
 
 def test_an_epoch_s_last_batch_counts_by_its_own_size() -> None:
     policy = BeaconPolicy(planted(samples=40), RATE)
-    end = policy._fixed_road.end(Standing(0, 0, 0.0, 0.0, (0.0, 0.0), (0.0, 0.0)), 0, 0, (2,) * 20)
+    end = policy._fixed_road.end(NEW, 0, 0, (2,) * 20)
     assert end.cond == pytest.approx((math.log(32) + math.log(8)) / 2)
 
 
 def test_arithmetic_means_average_the_measure_itself() -> None:
     policy = BeaconPolicy(planted(axis="cond_mean"), RATE)
-    end = policy._fixed_road.end(
-        Standing(0, 0, 0.0, 0.0, (0.0, 0.0), (0.0, 0.0)), 0, 0, (0,) * 10 + (2,) * 10
-    )
+    end = policy._fixed_road.end(NEW, 0, 0, (0,) * 10 + (2,) * 10)
     assert math.exp(end.cond) == pytest.approx((800 * 8 + 200 * 32) / 1000)
 
 
 def test_growth_between_sizes_and_rates_is_on_the_line() -> None:
-    growth = Growth((8, 32), ((1.0, 3.0),), ((0.0, -2.0),))
+    growth = BeaconGrowth((8, 32), ((1.0, 3.0),), ((0.0, -2.0),))
     assert growth.at(0, 16) == pytest.approx((2.0, -1.0))
     assert growth.at(0, 4) == pytest.approx((0.0, 1.0))
 
@@ -100,19 +105,42 @@ def test_growth_between_sizes_and_rates_is_on_the_line() -> None:
 def test_it_goes_to_the_region_the_cheapest_way() -> None:
     policy = BeaconPolicy(planted(), RATE)
     state, decision = policy.update(policy.init(), Observation(0, 0, 320))
-    plan = state["plan"]
     assert decision.reason.startswith("beacon: ")
-    assert "the fastest of" in decision.reason
-    region = region_of(policy.beacons.region)
-    end = policy.forecast(state, 0)
-    assert region.holds(end.cond, end.energy)
-    done = Standing(0, 0, 0.0, 0.0, (0.0, 0.0), policy._standing(state).deviations)
-    cheaper = [
-        s for s in schedules(3, None, 20, 10)
-        if region.chance(policy._fixed_road.end(done, 0, 0, s)) >= 0.7
-        and policy._fixed_road.end(done, 0, 0, s).seconds < end.seconds - 1e-9
-    ]  # fmt: skip
-    assert not cheaper, plan
+    doubt = evidence.standing(policy.init(), policy.beacons)
+    ends = {s: policy._fixed_road.end(doubt, 0, 0, s) for s in schedules(3, None, 20, 10)}
+    chances = {s: policy._chance(end) for s, end in ends.items()}
+    likely = [s for s, chance in chances.items() if chance >= 0.7 * max(chances.values())]
+    chosen = tuple(state["plan"])
+    assert 1 < len(likely) < len(ends)
+    assert chosen in likely
+    assert ends[chosen].seconds == min(ends[s].seconds for s in likely)
+    assert region_of(policy.beacons.region).holds(ends[chosen].cond, ends[chosen].energy)
+
+
+def test_each_twentieth_of_the_run_is_decided_in_one_sentence() -> None:
+    policy = BeaconPolicy(planted(), RATE)
+    state, told = policy.init(), []
+    for epoch in range(40):
+        for batch in range(0, 320, 32):
+            state, decision = policy.update(state, Observation(epoch, batch, 320))
+            told += [(epoch, batch, decision.reason)] if decision.reason else []
+    assert [(epoch, batch) for epoch, batch, _ in told] == [(2 * part, 0) for part in range(20)]
+    assert all(reason.startswith("beacon: ") and "% inside" in reason for *_, reason in told)
+    assert "beacon: still " in told[-1][2]
+
+
+def test_a_change_of_size_is_a_doubt_as_large_as_the_beacons_differ() -> None:
+    """c = B: from 8 to 32 for the second half of the samples, log c lies log 4 above the past's."""
+    policy = BeaconPolicy(planted(), RATE)
+    same = policy._fixed_road.end(NEW, 0, 0, (0,) * 20)
+    moved = policy._fixed_road.end(NEW, 0, 0, (0,) * 10 + (2,) * 10)
+    assert (same.cond_std, same.energy_std) == (0.0, 0.0)
+    steps, away = [80] * 10 + [20] * 10, 0.0
+    for part in range(10, 20):
+        past = (10 * math.log(8) + (part - 10) * math.log(32)) / part
+        away += steps[part] * (math.log(32) - past)
+    assert moved.cond_std == pytest.approx(away / sum(steps))
+    assert moved.energy_std == 0.0  # the density is the same at every size
 
 
 def test_what_the_run_shows_corrects_the_forecast() -> None:
@@ -123,18 +151,29 @@ def test_what_the_run_shows_corrects_the_forecast() -> None:
     for epoch in range(1, 6):
         seen = row(size, 320 * epoch, 0.1 * epoch, 2.0 * size, 3.0)
         state, _ = policy.update(state, Observation(epoch, 0, 320, seen))
-    standing = policy._standing(state)
+    standing = evidence.standing(state, policy.beacons)
     weight = sum(0.95**k for k in range(5))
     assert standing.offsets[0] == pytest.approx(math.log(2) * weight / (1 + weight))
     assert standing.offsets[1] == pytest.approx(math.log(3) * weight / (1 + weight))
     assert standing.energy == 0.5
-    assert standing.deviations[0] < policy._standing(policy.init()).deviations[0]
+    assert standing.sizes == pytest.approx(1600 * math.log(size))
+    assert standing.deviations[0] < evidence.standing(policy.init(), policy.beacons).deviations[0]
+
+
+def test_what_is_added_up_is_compared_by_its_mean() -> None:
+    """L is a sum: densities of 0.5 and 1.5 are on the whole the beacons' 1, their logarithms are not."""
+    policy = BeaconPolicy(planted(), RATE)
+    state, first = policy.update(policy.init(), Observation(0, 0, 320))
+    for epoch in range(1, 201):
+        seen = row(first.batch_size, 40 * epoch, 0.1, 16.0, 0.5 if epoch % 2 else 1.5)
+        state, _ = policy.update(state, Observation(0, 8, 320, seen))
+    assert evidence.standing(state, policy.beacons).offsets[1] == pytest.approx(0.0, abs=0.03)
 
 
 def test_broken_measurements_keep_the_size_and_say_so() -> None:
     policy = BeaconPolicy(planted(), RATE)
     state, first = policy.update(policy.init(), Observation(0, 0, 320))
-    for key, value in (("fisher/cond", math.nan), ("fisher/trace", 0.0), ("fisher/energy_sum", None)):
+    for key, value in (("fisher/cond", math.nan), ("fisher/energy", 0.0), ("fisher/energy_sum", None)):
         told = {**row(8, 16, 0.1, 8.0, 1.0), key: value}
         new, decision = policy.update(state, Observation(0, 16, 320, told))
         assert new == state
@@ -154,7 +193,7 @@ def test_its_own_first_epochs_stand_in_for_beacons() -> None:
         sizes.append(decision.batch_size)
     assert sizes[:2] == [8, 32]
     assert state["tour"] == {"8": [1.0, math.log(8), 0.0], "32": [1.0, math.log(32), 0.0]}
-    assert policy._growth_of(state).at(0, 16)[0] == pytest.approx(math.log(16))
+    assert policy._road(state).growth.at(0, 16)[0] == pytest.approx(math.log(16))
     blind = policy.init()
     with pytest.raises(ValueError, match=r"0 of the sizes .* measure more often"):
         policy.update(blind, Observation(2, 0, 320))
@@ -183,6 +222,7 @@ def vars_of(beacons: Beacons) -> dict[str, Any]:
         (f"beacon:{FILE}", 0.03, 80, "region is that of one budget"),
         (f"beacon:{FILE}+constant", 0.03, 40, "region is that of one budget"),
         (f"beacon:{FILE}", 5.0, 40, "batch sizes have beacons at that rate"),
+        (f"beacon:{FILE}+bounds:max=64", 0.03, 40, "plans with sizes 128.*--sizes"),
         ("becon:x", 0.03, 40, "beacon:FILE.json"),
     ],
 )
@@ -199,6 +239,7 @@ def test_wrong_names_are_told(name: str, lr: float, epochs: int, words: str) -> 
         ({"samples": 16}, "expected 2 to 16 samples"),
         ({"seconds": (1.0, 0.0, 1.0)}, "one positive number"),
         ({"region": (Place("s8", 1.0, 1.0, False),)}, "no setting inside"),
+        ({"beacons": (Beacon(8, 0.1, (), ()), Beacon(16, 0.1, (), ()))}, "growth must be positive numbers"),
         ({"beacons": ()}, "give beacons, or at least two sizes"),
         ({"beacons": (), "tour": (8,)}, "at least two sizes"),
         ({"chance": 1.0}, "must be in"),
@@ -221,6 +262,27 @@ def test_another_task_s_beacons_are_refused(tmp_path: Path) -> None:
         policy.update(policy.init(), Observation(0, 8, 500))
 
 
+def test_the_forecast_of_a_beacon_s_own_schedule_is_its_own_end(tmp_path: Path) -> None:
+    config = {"task": "digits/mlp", "limit_train": 256, "lr": 0.05, "epochs": 5, "every": 1, "threads": 1}
+    runs = {size: train(config | {"batch_size": size}, tmp_path).path for size in (16, 64)}
+    beacons = beacons_of(tmp_path, {16: 0.1, 64: 0.2})
+    ahead = BeaconPolicy(beacons, Rate(0.05, 5))._fixed_road
+    for number, path in enumerate(runs.values()):
+        last = json.loads((path / "epochs.jsonl").read_text().splitlines()[-1])
+        end = ahead.end(NEW, 0, 0, (number,) * 20)
+        assert math.exp(end.energy) == pytest.approx(last["fisher/energy_sum"], rel=1e-6)
+        assert math.exp(end.cond) == pytest.approx(last["fisher/cond_geomean"], rel=1e-6)
+
+
+def test_beacons_of_an_exported_sweep_aim_at_the_five_best() -> None:
+    made = beacons_of(SWEEP, {4: 0.1, 128: 0.2})
+    plane = landscape(SWEEP, x="cond_geomean")
+    inside = {place.setting for place in made.region if place.inside}
+    assert inside == set(plane.best["setting"]) | set(plane.region["setting"])
+    assert len(inside) == 5
+    assert len(made.beacons) >= 30
+
+
 def test_beacons_of_real_runs(tmp_path: Path) -> None:
     for size in (16, 64):
         train(
@@ -233,6 +295,8 @@ def test_beacons_of_real_runs(tmp_path: Path) -> None:
     made = beacons_of(tmp_path, {16: 0.1, 64: 0.2})
     assert (made.sizes, made.seconds, made.samples, made.epochs) == ((16, 64), (0.1, 0.2), 300, 2)
     assert made.beacons[0].cond[0] < made.beacons[1].cond[0]
+    with pytest.raises(AnalysisError, match=r"no runs of batch sizes \[32\]; there are \[16, 64\]"):
+        beacons_of(tmp_path, {16: 0.1}, sizes=(16, 32))
     with pytest.raises(AnalysisError, match=r"another architecture.*DenseNet-8.*--across"):
         beacons_of(tmp_path, {16: 0.1}, meant_for="mnist/resnet8")
     with pytest.warns(UserWarning, match="need not be the same"):

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import fisherscope as fs
 from fisherscope import figures
 from fisherscope.analysis import AnalysisError, landscape
+from fisherscope.figures.labels import setting_label
 from fisherscope.figures.placing import place_labels
 from fisherscope.figures.scales import log_ticks, plain
 from fisherscope.figures.style import panels
@@ -228,3 +229,12 @@ def test_labels_keep_off_marks_lines_and_each_other() -> None:
 def test_ticks_of_less_than_a_factor_are_even_steps() -> None:
     assert log_ticks(3.1, 4.7) == pytest.approx([3.5, 4.0, 4.5])
     assert len(log_ticks(2.05, 2.29)) >= 3
+
+
+def test_long_names_of_policies_fit() -> None:
+    assert setting_label("s8-to-32-MS-lr0.03") == "s8-to-32-MS-lr0.03"
+    beacon = "beacon:runs/a-b/beacons.json@8174ef81e858-lr0.03"
+    assert setting_label(beacon) == "beacon 8174ef-lr0.03"
+    assert setting_label("s8-norm-test+bounds:max=128+linear-lr0.03").split("\n") == [
+        "s8-norm-test", "+bounds:max=128", "+linear-lr0.03",
+    ]  # fmt: skip

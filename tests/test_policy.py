@@ -48,7 +48,7 @@ NAMES = [
     "s32-norm-test:memory=0.5,theta=0.3+multiple:of=8+bounds:min=8,max=512+hysteresis+linear",
     "s32-noise-scale:factor=0.5+constant+growth-limit:factor=3.0,epochs=0.1+adascale:reference=64",
     BEACON,
-    f"{BEACON}+bounds:max=64+sqrt",
+    f"{BEACON}+bounds:max=128+sqrt",
 ]
 
 
@@ -79,6 +79,7 @@ def row_of(columns, lr=0.1, loss=1.0):
         "lr": lr,
         "fisher/cond": float(np.linalg.cond(columns)) if columns.any() else math.nan,
         "fisher/trace": float((columns**2).sum()),
+        "fisher/energy": lr * float((columns**2).sum()) ** 0.5 / columns.shape[1],
         "fisher/energy_sum": 1.0,
         "steps_since": 1,
         "samples": columns.shape[1],

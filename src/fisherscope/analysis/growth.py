@@ -36,6 +36,7 @@ def beacons_of(
     meant_for: str | None = None,
     samples: int | None = None,
     across: bool = False,
+    sizes: tuple[int, ...] = (),
     tour: tuple[int, ...] = (),
     chance: float = 0.7,
 ) -> Beacons:
@@ -50,6 +51,7 @@ def beacons_of(
         meant_for: The task to be steered, if it is another one.
         samples: Samples in its epochs, if they are others.
         across: Whether beacons of another architecture may be used.
+        sizes: That may be used; by default all that have beacons, up to the data.
         tour: Sizes by which a run learns growth itself, an epoch each; of the beacons the region is kept.
         chance: As for `Beacons`.
 
@@ -69,7 +71,7 @@ def beacons_of(
     curves = [curve for row in source.frame.iter_rows(named=True) for curve in _curve(source, axis, row)]
     made = _beacons(curves)
     spreads = [_spread(curves, k, TRANSFERRED if target != source.task else 1.0) for k in (0, 1)]
-    sizes = tuple(size for size in sorted({b.batch_size for b in made}) if size <= (samples or own))
+    sizes = _sizes(source, {b.batch_size for b in made}, sizes, samples or own)
     return Beacons(
         source.task, target, samples or own, rate.epochs, rate.milestones, rate.factor, axis, sizes,
         _interpolated(seconds, sizes), _region(source, axis, metric, (samples or own) / own),
@@ -77,14 +79,25 @@ def beacons_of(
     )  # fmt: skip
 
 
+def _sizes(source: Settings, known: set[int], wanted: tuple[int, ...], samples: int) -> tuple[int, ...]:
+    """Those asked for, or all that fit into the data."""
+    unknown = set(wanted) - known
+    if unknown:
+        raise AnalysisError(
+            f"making beacons of {source.describe()}: no runs of batch sizes {sorted(unknown)}; there are "
+            f"{sorted(known)}"
+        )
+    return tuple(sorted(wanted or {size for size in known if size <= samples}))
+
+
 @dataclass(frozen=True)
 class _Curve:
-    """One run's mean logarithms by part (NaN where nothing was measured) and its spread around them."""
+    """One run's logarithms of means by part (NaN where nothing was measured) and its spread around them."""
 
     batch_size: int
     lr: float
-    means: FloatArray  # (2, parts): of the axis's measure, of the density
-    noise: FloatArray  # (2,): variance of a measurement around its part's mean
+    means: FloatArray  # (2, parts): of the axis's measure, averaged as the axis is; of the density
+    noise: FloatArray  # (2,): variance of a measurement's logarithm around its part's
 
 
 def _related(task: str, target: str, across: bool) -> None:
@@ -138,18 +151,20 @@ def _curve(source: Settings, axis: str, row: Mapping[str, object]) -> Iterator[_
     steps = source.steps.filter(pl.col("run_id") == row["run_id"], pl.col("batch_size") == row["batch_size"])
     if column not in steps.columns:
         raise AnalysisError(f"making beacons of {source.describe()}: no column {column!r} for axis={axis!r}")
-    steps = steps.filter(pl.col(column) > 0, pl.col("fisher/trace") > 0)
+    density = pl.col("fisher/energy") * pl.col("batch_size").sqrt() / pl.col("lr")  # sqrt(Tr F̃/|B|)
+    steps = steps.filter(pl.col(column) > 0, pl.col("fisher/energy") > 0)
     if not len(steps):
         return
-    values = steps.select(column, pl.col("fisher/trace") / pl.col("batch_size")).to_numpy().T
-    logs = np.log(values) * np.array([[1.0], [0.5]])
-    share = (steps["epoch"].to_numpy() - 1e-9) / float(str(row["planned"]))
+    logs = np.log(steps.select(column, density).to_numpy().T)
+    total = source.epochs.filter(pl.col("run_id") == row["run_id"])["step"].max()
+    share = (steps["step"].to_numpy() + 0.5) / float(str(total))
     part = np.clip((share * PARTS).astype(int), 0, PARTS - 1)
     means, noise = np.full((2, PARTS), np.nan), np.zeros(2)
     for k in set(part.tolist()):
         inside = logs[:, part == k]
-        means[:, k] = inside.mean(axis=1)
-        noise += ((inside - means[:, k : k + 1]) ** 2).sum(axis=1)
+        typical, summed = inside.mean(axis=1), np.log(np.exp(inside).mean(axis=1))
+        means[:, k] = (typical if axis.endswith("_geomean") else summed)[0], summed[1]
+        noise += ((inside - typical[:, None]) ** 2).sum(axis=1)
     freedom = max(len(part) - len(set(part.tolist())), 1)
     yield _Curve(int(str(row["batch_size"])), float(str(row["lr"])), means, noise / freedom)
 
@@ -175,21 +190,30 @@ def _filled(line: FloatArray) -> FloatArray:
 def _spread(curves: list[_Curve], kind: int, factor: float) -> Spread:
     """How far whole runs lie from their setting's mean, and single measurements from their part's.
 
-    Medians over settings: those near divergence differ wildly from seed to seed.
+    Medians over settings: those near divergence differ wildly from seed to seed. The median of a variance
+    from n runs lies below the variance itself: by (1 − 2/(9(n − 1)))³ (Wilson & Hilferty 1931).
     """
     variances = []
-    for setting in {(c.batch_size, c.lr) for c in curves}:
+    for setting in sorted({(c.batch_size, c.lr) for c in curves}):
         means = [float(np.nanmean(c.means[kind])) for c in curves if (c.batch_size, c.lr) == setting]
-        variances += [float(np.var(means, ddof=1))] if len(means) > 1 else []
+        if len(means) > 1:
+            below = (1 - 2 / (9 * (len(means) - 1))) ** 3
+            variances.append(float(np.var(means, ddof=1)) / below)
     run = math.sqrt(float(np.median(variances))) if variances else 0.0
     step = math.sqrt(float(np.median([c.noise[kind] for c in curves])))
     return Spread(factor * max(run, LEAST_SPREAD), max(step, LEAST_SPREAD))
 
 
 def _region(source: Settings, axis: str, metric: str | None, more: float) -> tuple[Place, ...]:
-    """Where the settings ended; L in proportion to the steps of the task that is steered."""
-    points = landscape(source.runs, x=axis, y=ENERGY, metric=metric, task=source.task or None).mapped
-    rows = points.select("setting", "x", "y", "in_region").iter_rows()
+    """Where the settings ended; L in proportion to the steps of the task that is steered.
+
+    Inside are those within the margin of the best and the paper's five best: of a few noisy validation errors
+    the very best is by chance one or the other. In small sweeps these are a quarter of the settings at most.
+    """
+    plane = landscape(source.runs, x=axis, y=ENERGY, metric=metric, task=source.task or None)
+    points, best = plane.mapped, plane.best["setting"].head(len(plane.mapped) // 4)
+    inside = pl.col("in_region") | pl.col("setting").is_in(best.to_list())
+    rows = points.select("setting", "x", "y", inside).iter_rows()
     return tuple(Place(name, float(x), float(y) * more, bool(inside)) for name, x, y, inside in rows)
 
 

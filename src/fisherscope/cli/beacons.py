@@ -22,6 +22,7 @@ def beacons(
     ] = None,
     samples: Annotated[int | None, typer.Option(help="Samples in that task's epochs.")] = None,
     across: Annotated[bool, typer.Option(help="Steer another architecture all the same.")] = False,
+    sizes: Annotated[str | None, typer.Option(help="Sizes that may be used, by comma; else all.")] = None,
     tour: Annotated[
         str | None, typer.Option(help="Sizes to learn growth by in a run's own first epochs.")
     ] = None,
@@ -37,10 +38,9 @@ def beacons(
 
     loaded = load_runs(runs)
     cost = _read(seconds) if seconds else _measured(loaded, task, meant_for, data_dir)
-    toured = tuple(int(size) for size in tour.split(",")) if tour else ()
     made = beacons_of(
         loaded, cost, axis=axis, metric=metric, task=task, meant_for=meant_for, samples=samples,
-        across=across, tour=toured,
+        across=across, sizes=_listed("--sizes", sizes), tour=_listed("--tour", tour),
     )  # fmt: skip
     out.write_text(made.to_json(), encoding="utf-8")
     inside = [place.setting for place in made.region if place.inside]
@@ -51,6 +51,13 @@ def beacons(
         f"region by {made.axis} and L: {len(inside)} of {len(made.region)} settings: {', '.join(inside)}\n"
         f"steer by: fisherscope train {made.meant_for} --policy beacon:{out} --epochs {made.epochs} --lr …"
     )
+
+
+def _listed(option: str, text: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(size) for size in text.split(",")) if text else ()
+    except ValueError as error:
+        raise ValueError(f"reading {option} {text}: expected whole numbers such as 8,32,128") from error
 
 
 def _read(path: Path) -> dict[int, float]:

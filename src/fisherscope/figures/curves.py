@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from fisherscope.analysis import AnalysisError, Settings
 from fisherscope.analysis.settings import RunsLike, settings_of
 from fisherscope.analysis.tables import kind_of
-from fisherscope.figures.labels import metric_label, shown_scale
+from fisherscope.figures.labels import metric_label, setting_label, shown_scale
 from fisherscope.figures.plane import finals
 from fisherscope.figures.scales import log_axis
 from fisherscope.figures.series import broken, comparable, over_seeds
@@ -63,8 +63,8 @@ def _draw(axes: Axes, rows: pl.DataFrame, column: str, chosen: list[str]) -> Non
         line = rows.filter(pl.col("setting") == setting).with_columns(pl.col("value", "low", "high") * scale)
         colour, x = CATEGORIES[place % len(CATEGORIES)], line["epoch"].to_numpy()
         axes.plot(
-            x, line["value"].to_numpy(), color=colour, linestyle=DASHES[place % len(DASHES)], label=setting,
-            marker="o" if len(x) == 1 else None,
+            x, line["value"].to_numpy(), color=colour, linestyle=DASHES[place % len(DASHES)],
+            label=setting_label(setting), marker="o" if len(x) == 1 else None,
         )  # fmt: skip
         if line["low"].is_not_null().any():
             low, high = line["low"].clip(lower_bound=0.0).to_numpy(), line["high"].to_numpy()

@@ -1,5 +1,7 @@
 """What a measure or a metric is called on an axis, and in what unit it is shown."""
 
+import re
+
 MEASURES = {
     "fisher/cond_mean": r"$\bar{C}_K$, mean condition number",
     "fisher/cond_geomean": r"geometric mean of $c_k$",
@@ -10,6 +12,8 @@ MEASURES = {
 }
 PARTS = {"train": "training", "val": "validation", "test": "test"}
 RATES = ("error", "accuracy")
+LONG = 28
+"""Characters that a panel's title or a legend has room for."""
 PREFIX = "fisher/"
 
 
@@ -27,6 +31,12 @@ def metric_label(name: str) -> str:
     part, _, kind = name.rpartition("/")
     words = f"{PARTS.get(part, part)} {kind.replace('_', ' ')}".strip()
     return f"{words} (%)" if is_rate(name) else words
+
+
+def setting_label(name: str) -> str:
+    """A setting's name with room for it: a beacon's file by its digest, wrappers on lines of their own."""
+    short = re.sub(r"^beacon:[^@+]*@([0-9a-f]{6})[0-9a-f]*", r"beacon \1", name)
+    return short if len(short) <= LONG else short.replace("+", "\n+")
 
 
 def is_rate(name: str) -> bool:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from fisherscope.analysis import AnalysisError, Settings, landscape
 from fisherscope.analysis.axes import COND, ENERGY
 from fisherscope.analysis.settings import RunsLike, settings_of
-from fisherscope.figures.labels import shown_scale
+from fisherscope.figures.labels import setting_label, shown_scale
 from fisherscope.figures.plane import frame_plane
 from fisherscope.figures.series import broken, comparable, positions
 from fisherscope.figures.style import (
@@ -118,9 +118,8 @@ def figure_1d(
             axes.plot(ends["x"].to_numpy(), ends["y"].to_numpy(), "o", color=SOFT, markersize=4,
                       markeredgecolor="white", label="fixed size, end", linestyle="none")  # fmt: skip
         for place, ((setting,), line) in enumerate(moving.group_by("setting", maintain_order=True)):
-            _draw_travel(
-                axes, line, CATEGORIES[place % len(CATEGORIES)], MARKERS[place % len(MARKERS)], str(setting)
-            )
+            look = CATEGORIES[place % len(CATEGORIES)], MARKERS[place % len(MARKERS)]
+            _draw_travel(axes, line, *look, setting_label(str(setting)))
         both = pl.concat([moving.select("x", "y"), beacons.group_by("setting").last().select("x", "y")])
         frame_plane(axes, both["x"].to_list(), both["y"].to_list(), (x, y))
         legend(figure, axes)
@@ -167,7 +166,7 @@ def figure_5(
             _draw_beacons(axes, beacons)
             line = moving.filter(pl.col("setting") == name)
             _draw_travel(axes, line, CATEGORIES[1], "o", "the schedule")
-            axes.set_title(name, fontsize=11)
+            axes.set_title(setting_label(name), fontsize=11)
         for axes in all_axes[len(names) :]:
             axes.set_visible(False)
         legend(figure, all_axes[columns - 1])

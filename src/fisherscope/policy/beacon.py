@@ -3,20 +3,20 @@
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
+from fisherscope.policy import evidence
+from fisherscope.policy.beacon_growth import BeaconGrowth, growth_at, growth_of_tour
 from fisherscope.policy.beacons import Beacons, read_beacons
 from fisherscope.policy.decision import Decision, Observation, State
-from fisherscope.policy.forecast import End, Growth, Region, Road, Standing, growth_at, region_of, road
+from fisherscope.policy.forecast import End, Road, road
 from fisherscope.policy.rate import Rate
+from fisherscope.policy.region import Region, region_of
 from fisherscope.policy.schedules import Schedule, schedules, spelt
 
-MEMORY = 0.95
-"""Weight of earlier measurements in how this run differs from its beacons: the last twenty or so count."""
-OPEN = 0.5
-"""Share of a run's deviation from beacons that stays open however long the run has been seen."""
 WORTH = 0.95
 """A schedule is left for another only where that takes less than this share of its time."""
+LIKELY = 0.5
+"""Probability below which a sentence says that no schedule is likely to end in the region."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,11 @@ class BeaconPolicy:
     """`beacon:FILE.json`: steers (C̄_K, L_K) into the region where fixed settings ended well.
 
     At the start of each twentieth of the run it adds up where a small family of remaining schedules would
-    end, by the growth that beacons had at each size, corrected by what this run has shown; takes the cheapest
-    that ends in the region with the asked-for probability, by the file's seconds a step; if there is none,
-    the likeliest, or the one that comes nearest. The rate is the schedule's. Cost: microseconds a batch, some
-    milliseconds twenty times a run.
+    end, by the growth that beacons had at each size, corrected by what this run has shown. Of those that are
+    almost as likely to end in the region as the likeliest (`beacons.chance` of its probability) it takes the
+    one with the least time to go, by the file's seconds a step; if none can end there, the one that comes
+    nearest. It says why in one sentence each time. The rate is the schedule's. Cost: microseconds a batch,
+    some milliseconds twenty times a run.
 
     Args:
         beacons: Growth, region and cost: frozen, part of the name by their digest.
@@ -60,27 +61,31 @@ class BeaconPolicy:
     def name(self) -> str:
         return f"beacon:{self.path}@{self.beacons.digest}{self.rate.suffix}"
 
+    @property
+    def planned_sizes(self) -> tuple[int, ...]:
+        """The batch sizes that it chooses among and counts on in forecasts."""
+        return self._growth.sizes if self.beacons.beacons else self.beacons.sizes
+
     def __repr__(self) -> str:
         return f"BeaconPolicy({self.beacons.digest}, {self.rate!r})"
 
     def init(self) -> State:
-        return {"part": -1, "size": 0, "plan": [], "samples": 0, "weight": 0, "total": 0.0, "energy": 0.0,
-                "seen": 0.0, "offsets": [0.0, 0.0], "tour": {}}  # fmt: skip
+        return {"part": -1, "size": 0, "plan": [], **evidence.nothing()}
 
     def update(self, state: State, observation: Observation) -> tuple[State, Decision]:
         self._expect(observation)
-        lr, trouble = self.rate.at(observation), ""
-        if observation.measurement is not None:
-            state, trouble = self._seen(state, observation)
-        tour = self.beacons.tour
+        state, trouble = self._told(state, observation)
+        lr, tour = self.rate.at(observation), self.beacons.tour
         if observation.epoch < len(tour):
             size = tour[observation.epoch]
             why = f"beacon: {size} to learn its growth" if size != state["size"] else trouble
             return {**state, "size": size}, Decision(size, lr, why)
         part = min(int(observation.progress * self.beacons.parts / self.rate.epochs), self.beacons.parts - 1)
         if part == state["part"]:
-            return state, Decision(int(state["size"]), lr, trouble)
-        return self._decided(state, observation, part, lr, trouble)
+            return state, Decision(state["size"], lr, trouble)
+        plan, why = self._decided(state, observation, part)
+        size = self._road(state).growth.sizes[plan[0]]
+        return {**state, "part": part, "size": size, "plan": list(plan)}, Decision(size, lr, why)
 
     def forecast(self, state: State, samples: int, schedule: Schedule | None = None) -> End:
         """Where the run will end under a schedule; by default the one it is on.
@@ -88,149 +93,11 @@ class BeaconPolicy:
         Args:
             state: The policy's, after its first decision.
             samples: Samples done.
-            schedule: A size's number (in `beacons.sizes`) for each part from the current one on.
+            schedule: A size's number for each part from the current one on.
         """
         chosen = tuple(state["plan"]) if schedule is None else schedule
-        return self._road(state).end(self._standing(state), state["part"], samples, chosen)
-
-    # Decisions
-
-    def _decided(
-        self, state: State, observation: Observation, part: int, lr: float, trouble: str
-    ) -> tuple[State, Decision]:
-        ahead, left = self._road(state), self.beacons.parts - part
-        sizes, standing = ahead.growth.sizes, self._standing(state)
-        current = sizes.index(state["size"]) if state["size"] in sizes else None
-        kept = tuple(state["plan"][-left:]) if len(state["plan"]) >= left else None
-        family = dict.fromkeys(
-            ([kept] if kept else []) + schedules(len(sizes), current, left, self._turn(part))
-        )
-        ends = {s: ahead.end(standing, part, observation.samples, s) for s in family}
-        plan, chance = self._chosen(ends, kept)
-        size = sizes[plan[0]]
-        new = {**state, "part": part, "size": size, "plan": list(plan)}
-        why = self._sentence(sizes, plan, ends[plan], chance, len(ends)) if plan != kept else trouble
-        return new, Decision(size, lr, why)
-
-    def _chosen(self, ends: dict[Schedule, End], kept: Schedule | None) -> tuple[Schedule, float]:
-        """The cheapest likely schedule and its probability; else the likeliest; else the nearest."""
-        by_cost = sorted(ends, key=lambda s: ends[s].seconds * (WORTH if s == kept else 1.0))
-        best, most = by_cost[0], -math.inf
-        for schedule in by_cost:
-            end = ends[schedule]
-            chance = self._region.chance(end)
-            if chance >= self.beacons.chance:
-                return schedule, chance
-            score = chance if chance > 0 else -self._region.distance(end.cond, end.energy)
-            if score > most:
-                best, most = schedule, score
-        return best, max(most, 0.0)
-
-    def _sentence(self, sizes: tuple[int, ...], plan: Schedule, end: End, chance: float, count: int) -> str:
-        if chance >= self.beacons.chance:
-            why = f"the fastest of {count} schedules that is likely to end in the region"
-        else:
-            why = f"none of {count} schedules is likely to end in the region, this one comes closest"
-        return (
-            f"beacon: {spelt(sizes, plan)} (twentieths of the run), {why}: {self.beacons.axis} "
-            f"{math.exp(end.cond):.4g} ± {100 * end.cond_std:.0f} %, L {math.exp(end.energy):.4g} ± "
-            f"{100 * end.energy_std:.0f} %, {100 * chance:.0f} % inside, {end.seconds:.3g} s to go"
-        )
-
-    def _turn(self, part: int) -> int:
-        """Parts from `part` to the next milestone; 0 for none."""
-        borders = [math.ceil(edge * self.beacons.parts / self.rate.epochs) for edge in self.rate.edges[1:-1]]
-        return next((border - part for border in borders if border > part), 0)
-
-    # What this run has shown
-
-    def _seen(self, state: State, observation: Observation) -> tuple[State, str]:
-        """The state with one more measurement, or why it was left out."""
-        row = _numbers(observation, self.beacons.column)
-        if isinstance(row, str):
-            return state, f"beacon: kept {state['size']}, {row} is not a positive number" if state[
-                "size"
-            ] else ""
-        cond, density = (
-            math.log(row[self.beacons.column]),
-            0.5 * math.log(row["fisher/trace"] / row["batch_size"]),
-        )
-        steps = row["steps_since"]
-        new = {
-            **state,
-            "samples": row["samples"],
-            "weight": state["weight"] + steps,
-            "total": state["total"] + steps * (cond if self.beacons.geometric else math.exp(cond)),
-            "energy": row["fisher/energy_sum"],
-        }
-        if observation.epoch <= len(self.beacons.tour) and self.beacons.tour:
-            return {
-                **new,
-                "tour": _toured(state["tour"], self.beacons.tour, row["batch_size"], cond, density),
-            }, ""
-        middle = (row["samples"] - row["batch_size"] / 2) / (self.beacons.samples * self.rate.epochs)
-        part = min(int(middle * self.beacons.parts), self.beacons.parts - 1)
-        expected = self._growth_of(state).at(part, row["batch_size"])
-        misses = (cond - expected[0], density - expected[1])
-        sums = [MEMORY * total + miss for total, miss in zip(state["offsets"], misses, strict=True)]
-        return {**new, "seen": MEMORY * state["seen"] + 1.0, "offsets": sums}, ""
-
-    def _standing(self, state: State) -> Standing:
-        """Offsets shrunk towards the beacons by how much a run and a measurement vary (normal prior)."""
-        offsets, deviations = [], []
-        for total, spread in zip(
-            state["offsets"], (self.beacons.cond_spread, self.beacons.energy_spread), strict=True
-        ):
-            between, within = spread.run**2, spread.step**2
-            information = within + state["seen"] * between
-            offsets.append(between * total / information)
-            deviations.append(math.sqrt(between * within / information + OPEN**2 * between))
-        return Standing(
-            state["samples"], state["weight"], state["total"], state["energy"],
-            (offsets[0], offsets[1]), (deviations[0], deviations[1]),
-        )  # fmt: skip
-
-    # What never changes
-
-    @cached_property
-    def _growth(self) -> Growth:
-        return growth_at(self.beacons, self.rate.lr)
-
-    @cached_property
-    def _fixed_road(self) -> Road:
-        return road(self.beacons, self._growth, self.rate)
-
-    @cached_property
-    def _region(self) -> Region:
-        return region_of(self.beacons.region)
-
-    def _growth_of(self, state: State) -> Growth:
-        """The beacons' growth; without beacons, that of the tour, taken to stay as it was."""
-        if self.beacons.beacons:
-            return self._growth
-        known = {int(size): sums for size, sums in state["tour"].items()}
-        if len(known) < 2:
-            raise ValueError(
-                f"steering by the run's own first epochs: {len(known)} of the sizes {self.beacons.tour} were "
-                "measured in them, expected at least 2; measure more often (per_epoch=…) or give beacons"
-            )
-        sizes = tuple(sorted(known))
-        cond, density = (tuple(known[s][k] / known[s][0] for s in sizes) for k in (1, 2))
-        short = Growth(sizes, (cond,), (density,))
-        columns = [short.at(0, size) for size in self.beacons.sizes]
-        parts = self.beacons.parts
-        return Growth(
-            self.beacons.sizes,
-            (tuple(c for c, _ in columns),) * parts,
-            (tuple(d for _, d in columns),) * parts,
-        )
-
-    def _road(self, state: State) -> Road:
-        return (
-            self._fixed_road
-            if self.beacons.beacons
-            else road(self.beacons, self._growth_of(state), self.rate)
-        )
+        standing = evidence.standing(state, self.beacons)
+        return self._road(state).end(standing, state["part"], samples, chosen)
 
     def _expect(self, observation: Observation) -> None:
         """The first batch is the same whatever the number of samples; from the second on it must be right."""
@@ -240,35 +107,82 @@ class BeaconPolicy:
                 f"samples, this run has {observation.epoch_samples}; make the file anew for this data"
             )
 
+    def _told(self, state: State, observation: Observation) -> tuple[State, str]:
+        """The state with what was measured, or the reason why that was left out."""
+        if observation.measurement is None:
+            return state, ""
+        seen = evidence.read(observation.measurement, self.beacons)
+        if isinstance(seen, str):
+            return state, f"beacon: kept {state['size']}, {seen} is not a positive number"
+        toured = evidence.in_tour(observation, seen, self.beacons)
+        growth = None if toured else self._road(state).growth
+        return evidence.added(state, seen, self.beacons, self.rate.epochs, growth), ""
 
-def _numbers(observation: Observation, column: str) -> dict[str, Any] | str:
-    """What is read of a row, or the key of the first that is not positive.
+    def _decided(self, state: State, observation: Observation, part: int) -> tuple[Schedule, str]:
+        """The schedule to follow from this part on, and the sentence that says why."""
+        ahead, left = self._road(state), self.beacons.parts - part
+        sizes, standing = ahead.growth.sizes, evidence.standing(state, self.beacons)
+        current = sizes.index(state["size"]) if state["size"] in sizes else None
+        kept = tuple(state["plan"][-left:]) if len(state["plan"]) >= left else None
+        family = schedules(len(sizes), current, left, self._turn(part))
+        looked_at = dict.fromkeys(([kept] if kept else []) + family)
+        ends = {s: ahead.end(standing, part, observation.samples, s) for s in looked_at}
+        chances = {s: self._chance(end) for s, end in ends.items()}
+        plan = self._chosen(ends, chances, kept)
+        return plan, self._sentence(sizes, plan, ends, chances[plan], plan == kept)
 
-    Raises:
-        ValueError: The row lacks a key altogether.
-    """
-    row, found = observation.measurement or {}, {}
-    for key in (column, "fisher/trace", "fisher/energy_sum", "batch_size", "steps_since", "samples"):
-        if key not in row:
-            raise ValueError(
-                f"reading a measurement: the row has no {key!r}; it has {', '.join(sorted(row)) or 'none'}; "
-                "give the sampler the monitor's rows: sampler.step(row)"
+    def _chosen(
+        self, ends: dict[Schedule, End], chances: dict[Schedule, float], kept: Schedule | None
+    ) -> Schedule:
+        """The cheapest of the likely ones; where all are impossible, the one that comes nearest."""
+        most = max(chances.values())
+        if most == 0.0:
+            return min(ends, key=lambda s: self._region.distance(ends[s].cond, ends[s].energy))
+        likely = [s for s in ends if chances[s] >= self.beacons.chance * most]
+        return min(likely, key=lambda s: (ends[s].seconds * (WORTH if s == kept else 1.0), -chances[s]))
+
+    def _sentence(
+        self, sizes: tuple[int, ...], plan: Schedule, ends: dict[Schedule, End], chance: float, kept: bool
+    ) -> str:
+        end = ends[plan]
+        if chance >= LIKELY:
+            why = f"the fastest of those that are likely to end in the region, of {len(ends)} schedules"
+        else:
+            why = (
+                f"none of {len(ends)} schedules is likely to end in the region, this one is among the nearest"
             )
-        value = observation.value(key)
-        if value is None or value <= 0:
-            return key
-        found[key] = row[key]
-    return found
+        return (
+            f"beacon: {'still ' if kept else ''}{spelt(sizes, plan)} (twentieths of the run), {why}: "
+            f"{self.beacons.axis} {math.exp(end.cond):.4g} ± {100 * end.cond_std:.0f} %, "
+            f"L {math.exp(end.energy):.4g} ± {100 * end.energy_std:.0f} %, {100 * chance:.0f} % inside, "
+            f"{end.seconds:.3g} s to go"
+        )
 
+    def _chance(self, end: End) -> float:
+        return self._region.chance(end.cond, end.energy, end.cond_std, end.energy_std)
 
-def _toured(
-    tour: dict[str, list[float]], sizes: tuple[int, ...], size: int, cond: float, density: float
-) -> dict[str, list[float]]:
-    """Sums by size with one more measurement; of whole batches only."""
-    if size not in sizes:
-        return tour
-    sums = tour.get(str(size), [0.0, 0.0, 0.0])
-    return {**tour, str(size): [sums[0] + 1, sums[1] + cond, sums[2] + density]}
+    def _turn(self, part: int) -> int:
+        """Parts from `part` to the next milestone; 0 for none."""
+        borders = [math.ceil(edge * self.beacons.parts / self.rate.epochs) for edge in self.rate.edges[1:-1]]
+        return next((border - part for border in borders if border > part), 0)
+
+    def _road(self, state: State) -> Road:
+        """By the beacons; without them, by what the run's tour showed."""
+        if self.beacons.beacons:
+            return self._fixed_road
+        return road(self.beacons, growth_of_tour(self.beacons, state["tour"]), self.rate)
+
+    @cached_property
+    def _growth(self) -> BeaconGrowth:
+        return growth_at(self.beacons, self.rate.lr)
+
+    @cached_property
+    def _fixed_road(self) -> Road:
+        return road(self.beacons, self._growth, self.rate)
+
+    @cached_property
+    def _region(self) -> Region:
+        return region_of(self.beacons.region)
 
 
 def parse_beacon(doing: str, text: str, rate: Rate) -> BeaconPolicy:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-FORMAT = "fisherscope-beacons-1"
+FORMAT = "fisherscope-beacons-2"
 LEAST_SIZES = 2
 """Batch sizes below which no growth with the size can be seen."""
 
@@ -22,8 +22,8 @@ class Beacon:
     Args:
         batch_size: Of every batch.
         lr: Of the first level.
-        cond: The axis's measure at a step of each part (c_k), positive.
-        density: sqrt(Tr F̃/|B|) at a step of each part, positive: L grows by it times α/sqrt(|B|) a step.
+        cond: The axis's measure (c_k) in each part, averaged over steps as the axis is; positive.
+        density: Mean of sqrt(Tr F̃/|B|) in each part, positive: L grows by it times α/sqrt(|B|) a step.
     """
 
     batch_size: int
@@ -69,7 +69,8 @@ class Beacons:
         cond_spread: Of the logarithm of the axis's measure.
         energy_spread: Of the logarithm of the density.
         tour: Sizes to run for one epoch each at the start; only where there are no beacons.
-        chance: Probability of ending in the region from which on time decides.
+        chance: Time decides among schedules that have this share of the likeliest one's probability to end
+            in the region.
 
     Raises:
         ValueError: A value is out of range, or they do not fit together.
@@ -185,7 +186,7 @@ def _check(b: Beacons) -> None:
     ):
         raise ValueError(f"{doing}: the region has no setting inside it, or one that is not positive")
     curves = [curve for beacon in b.beacons for curve in (beacon.cond, beacon.density)]
-    if len({len(curve) for curve in curves}) > 1 or not all(map(_positive, curves)):
+    if len({len(curve) for curve in curves}) > 1 or not all(curve and _positive(curve) for curve in curves):
         raise ValueError(f"{doing}: growth must be positive numbers, as many for every beacon")
     if bool(b.beacons) == bool(b.tour) or not set(b.tour) <= set(b.sizes) or len(b.tour) == 1:
         raise ValueError(f"{doing}: give beacons, or at least two sizes as tour=; received tour={b.tour}")

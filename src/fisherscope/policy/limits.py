@@ -53,7 +53,11 @@ class Wrapper:
 
 @dataclass(frozen=True)
 class Bounds(Wrapper):
-    """`+bounds:min=8,max=512`: sizes outside are moved to the nearer bound; no `max` is no upper bound."""
+    """`+bounds:min=8,max=512`: sizes outside are moved to the nearer bound; no `max` is no upper bound.
+
+    Raises:
+        ValueError: The bounds contradict each other, or cut sizes that the policy plans with.
+    """
 
     min: int = 1
     max: int | None = None
@@ -64,6 +68,13 @@ class Bounds(Wrapper):
         checked_size("building bounds", self.min)
         if self.max is not None and checked_size("building bounds", self.max) < self.min:
             raise ValueError(f"building bounds: max={self.max} lies below min={self.min}; exchange them")
+        planned = getattr(self.policy, "planned_sizes", ())
+        cut = [size for size in planned if size < self.min or (self.max is not None and size > self.max)]
+        if cut:
+            raise ValueError(
+                f"building bounds around {self.policy.name}: it plans with sizes {', '.join(map(str, cut))} "
+                "too and would forecast wrongly; make its file for fewer sizes: fisherscope beacons --sizes …"
+            )
 
     def change(self, state: State, decision: Decision, observation: Observation) -> tuple[State, Decision]:
         size = max(decision.batch_size, self.min)

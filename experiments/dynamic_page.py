@@ -1,0 +1,132 @@
+"""The tables of docs/policies.md, from the committed results: `python -m experiments.dynamic_page`."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from experiments.dynamic_designs import DESIGNS
+from experiments.dynamic_tables import Rows
+from experiments.page import markdown, rewrite
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "policies.md"
+HEAD = [
+    "family", "setting, rate", "n", "test error %", "minus the reference's", "paired", "seconds", "ratio",
+    "steps", "C̄ (geometric)", "L", "last size", "verdict",
+]  # fmt: skip
+NAMED = {
+    "reference": "**reference**: best fixed size",
+    "beacon": "`BeaconPolicy`",
+    "fixed front": "fixed, at its best rate",
+}
+
+
+def main() -> None:
+    """Rewrite every block whose result is there."""
+    found = {task: json.loads(path.read_text()) for task in DESIGNS if (path := _file(task)).exists()}
+    blocks = {f"comparison {task}": comparison(held["confirmation"]) for task, held in found.items()}
+    blocks["forecasts"] = forecasts(found)
+    blocks["arrival"] = arrival({task: held for task, held in found.items() if held["confirmation"]})
+    blocks["pairs"] = pairs(found)
+    rewrite(PAGE, blocks)
+
+
+def _file(task: str) -> Path:
+    return RESULTS / f"dynamic-{task.replace('/', '-')}.json"
+
+
+def comparison(rows: Rows) -> str:
+    """A row a confirmed setting."""
+    return markdown(HEAD, [_row(row) for row in rows])
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    policy = "beacon:FILE.json" if row["policy"] == "beacon" else row["policy"]
+    told = [NAMED.get(row["family"], row["family"]), f"`{policy}`, {row['lr']:g}", str(row["n"])]
+    told.append(f"{100 * row['test']:.2f}" + (f" ± {100 * row['test_std']:.2f}" if row["test_std"] else ""))
+    if "difference" in row:
+        told.append(f"{100 * row['difference']:+.2f} (≤ {100 * row['upper']:+.2f})")
+        told.append(f"≤ {100 * row['paired_upper']:+.2f}" if row["paired_upper"] is not None else "")
+    else:
+        told += ["", ""]
+    told += [f"{row['seconds']:.3g}", f"{row.get('time_ratio', 1):.2f}", f"{row['steps']:.0f}"]
+    told += [f"{row['cond']:.2g}", f"{row['energy']:.3g}", f"{row['final_size']:.0f}", row.get("verdict", "")]
+    return told
+
+
+def forecasts(found: dict[str, Any]) -> str:
+    """Median and root mean square misses, by task and by who said when."""
+    rows = []
+    for task, held in found.items():
+        told = {"beacons, of schedules at the start": held["prediction"]}
+        told |= {f"`BeaconPolicy`, {when}": part for when, part in held["prediction_of_beacon_runs"].items()}
+        for who, part in told.items():
+            if part.get("runs"):
+                covered = part.get("covered_by_90")
+                rows.append([
+                    task, who, part["runs"], *(_percent(part["median_log"][k]) for k in "CL"),
+                    *(f"{part['rms_log'][k]:.2g}" for k in "CL"),
+                    " / ".join(f"{100 * covered[k]:.0f} %" for k in "CL") if covered else "",
+                ])  # fmt: skip
+    head = [
+        "task",
+        "forecast",
+        "runs",
+        "half within: C̄",
+        "L",
+        "rms of log C̄",
+        "of log L",
+        "90 % interval held (C̄ / L)",
+    ]
+    return markdown(head, rows)
+
+
+def _percent(log: float) -> str:
+    share = 100 * math.expm1(log)
+    return f"{share:.0f} %" if share >= 10 else f"{share:.2g} %"
+
+
+def arrival(found: dict[str, Any]) -> str:
+    """Share of runs inside the region, a column a task."""
+    families = dict.fromkeys(row["family"] for held in found.values() for row in held["arrival"])
+    at = {task: {row["family"]: row for row in held["arrival"]} for task, held in found.items()}
+    rows = [
+        [NAMED.get(family, family), *(_share(held.get(family)) for held in at.values())]
+        for family in families
+    ]
+    return markdown(["family", *found], rows)
+
+
+def _share(row: dict[str, Any] | None) -> str:
+    return "" if row is None else f"{row['inside']} of {row['runs']}"
+
+
+def pairs(found: dict[str, Any]) -> str:
+    """Ends of schedules and their reverse, with the deviation of the logarithms over seeds."""
+    head = [
+        "task",
+        "setting, rate",
+        "n",
+        "diverged",
+        "C̄ (log deviation)",
+        "L (log deviation)",
+        "test error %",
+    ]
+    rows = [
+        [task, f"`{row['policy']}`, {row['lr']:g}", row["n"], row["diverged"], _end(row, "cond"),
+         _end(row, "energy"), f"{100 * row['test']:.2f}"]
+        for task, held in found.items() for row in held["pairs"]
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
+def _end(row: dict[str, Any], measure: str) -> str:
+    deviation = row[f"{measure}_log_std"]
+    return f"{row[measure]:.3g}" + (f" (± {deviation:.2g})" if deviation is not None else "")
+
+
+if __name__ == "__main__":
+    main()

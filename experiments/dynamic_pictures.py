@@ -1,0 +1,44 @@
+"""Figures 1d, 5 and 6 of docs/policies.md from committed runs: `python -m experiments.dynamic_pictures`."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import polars as pl
+from experiments.dynamic_designs import SWEEPS
+from experiments.gallery import COLOURS, DPI, IMAGES
+from PIL import Image
+
+import fisherscope as fs
+from fisherscope.figures import FIGURES
+from fisherscope.figures.style import styled
+
+RUNS = SWEEPS / "dynamic-digits-resnet8.zip"
+SCHEDULES = ("s8-to-32-lr0.03", "s16-to-64-MS-lr0.03", "s8-increase:share=0.427-lr0.03",
+             "s8-norm-test+bounds:max=128-lr0.03", "s8-to-128+adascale-lr0.03")  # fmt: skip
+"""The chosen settings of some families; `BeaconPolicy` comes before them."""
+
+
+def main() -> None:
+    """The ways of the chosen policies among the fixed sizes of their rate, and their error curves."""
+    runs = fs.load_runs(RUNS)
+    beacon = next(name for name in runs.runs["policy"].unique() if name.startswith("beacon:"))
+    names = (f"{beacon}-lr0.03", *SCHEDULES)
+    alike = runs.filter(pl.col("lr") == 0.03)
+    shown: dict[str, tuple[Any, dict[str, Any]]] = {
+        "1d": (runs, {"settings": names}),
+        "5": (alike, {"settings": names}),
+        "6": (alike, {"settings": ("s8-lr0.03", *names[:4]), "metric": "test/error"}),
+    }
+    for number, (what, options) in shown.items():
+        drawn = io.BytesIO()
+        with styled():
+            FIGURES[number](what, **options).savefig(drawn, format="png", dpi=DPI)
+        path = IMAGES / f"dynamic-figure-{number}.png"
+        Image.open(drawn).convert("RGB").quantize(COLOURS).save(path, optimize=True)
+        print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
