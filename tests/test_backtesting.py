@@ -10,7 +10,8 @@ import pytest
 from tests.planted_sweep import Truth, write
 
 from fisherscope.analysis import AnalysisError, backtest, settings_of
-from fisherscope.analysis.backtesting import GAINS, Backtest
+from fisherscope.analysis.backtesting import Backtest
+from fisherscope.analysis.foretelling import GAINS
 from fisherscope.analysis.grid import Grid
 from fisherscope.analysis.prediction import WITH, WITHOUT, Recorded
 from fisherscope.analysis.rivals import RIVALS

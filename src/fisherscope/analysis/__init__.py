@@ -6,7 +6,8 @@ from fisherscope.analysis.exporting import Export, export_runs
 from fisherscope.analysis.growth import beacons_of
 from fisherscope.analysis.paper_claims import claims
 from fisherscope.analysis.plane import Landscape, landscape
-from fisherscope.analysis.selection import Selection, select
+from fisherscope.analysis.recommendation import Selection
+from fisherscope.analysis.selection import select
 from fisherscope.analysis.settings import Settings, settings_of, together
 from fisherscope.analysis.tables import Table, table, table_of_means
 from fisherscope.analysis.verdicts import Claim, Claims, Part

@@ -6,30 +6,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from fisherscope.analysis.errors import AnalysisError
-from fisherscope.analysis.grid import Grid, seed_mean
+from fisherscope.analysis.foretelling import GAINS, HEADLINE_BUDGET, foretold
+from fisherscope.analysis.grid import Grid
 from fisherscope.analysis.plane import margin
-from fisherscope.analysis.prediction import PREDICTORS, WITH, WITHOUT, Recorded, forecast, next_setting
-from fisherscope.analysis.process import Process
-from fisherscope.analysis.resampling import SEED, generator
+from fisherscope.analysis.prediction import Recorded
+from fisherscope.analysis.resampling import SEED
 from fisherscope.analysis.rivals import RIVALS
-from fisherscope.analysis.settings import FloatArray, RunsLike, Settings, settings_of
-from fisherscope.analysis.statistics import auc, interval, sign_p, spearman
+from fisherscope.analysis.settings import RunsLike, Settings, settings_of
+from fisherscope.analysis.statistics import auc, sign_p
 from fisherscope.runs.reading import Runs, load_runs
 
 BUDGETS = (0.1, 0.2, 0.3, 0.5)
-HEADLINE_BUDGET = 0.2
 TOO_EASY = 0.3
 """Share of settings within the margin of the best above which a sweep cannot test selection."""
 ENOUGH_SWEEPS = 6
 DRAWS = 30
 """Of the rivals that draw at random."""
-GAIN_DRAWS = 500
-BEACONS = "beacons"
-LEFT_OUT = "all others finished"
-GAINS = ((WITH, WITHOUT), ("train_loss+grid+measures", "train_loss+grid"))
 
 
 @dataclass(frozen=True)
@@ -192,7 +186,7 @@ def backtest(
         epoch = at_epoch or max(1, round(recorded.epochs / 20))
         tables["sweeps"].append(_described(name, recorded, column, epoch))
         tables["trials"] += _trials(name, recorded, column, epoch, budgets)
-        predicted, gains = _predicted(name, recorded, epoch)
+        predicted, gains = foretold(name, recorded, epoch)
         tables["predictions"] += predicted
         tables["gains"] += gains
     if not tables["sweeps"]:
@@ -223,17 +217,8 @@ def _ended(source: Settings, metric: str, smaller: bool) -> tuple[Recorded | Non
     return Recorded.of(grid.part(whole), metric, smaller), int((~whole).sum())
 
 
-def _truth(recorded: Recorded, seed: int) -> FloatArray:
-    """Mean final metric on the other seeds; diverged ones count as the worst that was measured."""
-    others = [k for k in range(len(recorded.grid.seeds)) if k != seed] or [seed]
-    final = recorded.final[:, others]
-    worst = float(recorded.final[np.isfinite(recorded.final)].max())
-    values = recorded.shown(np.where(np.isinf(final), worst, final))
-    return (1 if recorded.smaller else -1) * seed_mean(values)
-
-
 def _described(name: str, recorded: Recorded, metric: str, epoch: int) -> dict[str, object]:
-    truth = _truth(recorded, -1)
+    truth = recorded.truth(-1)
     allowed = margin(float(truth.min()), metric)
     easy = float(np.mean(truth <= truth.min() + allowed))
     lost = np.isinf(recorded.final)
@@ -258,7 +243,7 @@ def _trials(
     seconds = recorded.seconds * recorded.epochs
     rows: list[dict[str, object]] = []
     for seed in range(len(recorded.grid.seeds)):
-        truth = _truth(recorded, seed)
+        truth = recorded.truth(seed)
         allowed = margin(float(truth.min()), metric)
         for budget in budgets:
             for rival, play in RIVALS.items():
@@ -285,102 +270,9 @@ def _name(recorded: Recorded, chosen: int | None) -> str | None:
     return None if chosen is None else recorded.grid.names[chosen]
 
 
-def _predicted(
-    name: str, recorded: Recorded, epoch: int
-) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """ρ of every predictor from the same beacons, and what (C̄, L) add to it."""
-    found: dict[tuple[str, str], list[FloatArray]] = {}
-    truths: list[FloatArray] = []
-    for seed in range(len(recorded.grid.seeds)):
-        lost = np.isinf(recorded.final).any(axis=1)
-        truths.append(np.where(lost, math.nan, _truth(recorded, seed)))
-        beacons = _beacons(recorded, seed, epoch)
-        for predictor in PREDICTORS:
-            features = recorded.features(predictor, epoch, np.array([seed]))
-            final = np.where(lost, math.nan, recorded.final[:, seed])
-            found.setdefault((BEACONS, predictor), []).append(_from_beacons(features, final, beacons))
-            found.setdefault((LEFT_OUT, predictor), []).append(_left_out(features, final))
-    rows: list[dict[str, object]] = [
-        {"sweep": name, "mode": mode, "predictor": predictor, "rho": _finite(_mean_rho(values, truths))}
-        for (mode, predictor), values in found.items()
-    ]
-    count = len(recorded.grid)
-    numbers = generator()
-    resamples = [numbers.integers(0, count, count) for _ in range(GAIN_DRAWS)]
-    gains: list[dict[str, object]] = []
-    for with_, without in GAINS:
-        sides = found[BEACONS, with_], found[BEACONS, without]
-        gain = _mean_rho(sides[0], truths) - _mean_rho(sides[1], truths)
-        draws = [_mean_rho(sides[0], truths, k) - _mean_rho(sides[1], truths, k) for k in resamples]
-        low, high = interval(draws)
-        gains.append(
-            {"sweep": name, "with": with_, "without": without, "gain": _finite(gain), "low": _finite(low),
-             "high": _finite(high)}
-        )  # fmt: skip
-    return rows, gains
-
-
-def _beacons(recorded: Recorded, seed: int, epoch: int) -> list[int]:
-    """The beacons of the headline budget, chosen in order by the predictor without (C̄, L)."""
-    features = recorded.features(WITHOUT, epoch, np.array([seed]))
-    early = recorded.early("metric", epoch, np.array([seed]))
-    budget = HEADLINE_BUDGET * len(recorded.grid) * recorded.epochs - len(recorded.grid) * epoch
-    wanted = max(4, int(budget // (recorded.epochs - epoch)))
-    final, chosen = np.full(len(features), math.nan), []
-    for _ in range(wanted):
-        k = next_setting(features, final, np.isfinite(early), early)
-        if k is None:
-            break
-        final[k] = recorded.final[k, seed]
-        chosen.append(k)
-    return chosen
-
-
-def _from_beacons(features: FloatArray, final: FloatArray, beacons: list[int]) -> FloatArray:
-    """Forecast of what is no beacon; NaN elsewhere."""
-    known = np.full(len(final), math.nan)
-    known[beacons] = final[beacons]
-    everything = np.ones(len(final), dtype=bool)
-    try:
-        mean = forecast(features, known, everything).mean
-    except AnalysisError:
-        return np.full(len(final), math.nan)
-    mean[beacons] = math.nan
-    return mean
-
-
-def _left_out(features: FloatArray, final: FloatArray) -> FloatArray:
-    """Each setting from all the others."""
-    out = np.full(len(final), math.nan)
-    known = np.flatnonzero(np.isfinite(final) & np.isfinite(features).all(axis=1))
-    for k in known if len(known) > 3 else ():
-        rest = known[known != k]
-        out[k] = Process.fit(features[rest], final[rest], features[known]).predict(features[[k]])[0][0]
-    return out
-
-
-def _mean_rho(
-    predicted: list[FloatArray],
-    truths: list[FloatArray],
-    chosen: NDArray[np.intp] | None = None,
-) -> float:
-    """Mean over seeds of Spearman's ρ; of resampled settings where they are given."""
-    rhos = []
-    for values, truth in zip(predicted, truths, strict=True):
-        pair = (values, truth) if chosen is None else (values[chosen], truth[chosen])
-        known = np.isfinite(pair[0]) & np.isfinite(pair[1])
-        rhos.append(spearman(pair[0][known], pair[1][known]))
-    usable = [rho for rho in rhos if math.isfinite(rho)]
-    return float(np.mean(usable)) if usable else math.nan
-
-
 def _sweep_told(row: dict[str, object]) -> str:
     text = (
         f"{row['sweep']}: {row['settings']} settings ({row['diverged']} diverged), {row['seeds']} seeds, "
         f"{row['epochs']} epochs; {row['easy']:.0%} lie within the margin {row['margin']:.3g} of the best"
     )
     return text + ("." if row["testable"] else f": above {TOO_EASY:.0%}, it cannot test selection.")
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

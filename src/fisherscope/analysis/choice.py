@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from fisherscope.analysis.axes import COND, ENERGY
 from fisherscope.analysis.grid import edges
 from fisherscope.analysis.halving import Ladder, Round, Standing, standing
+from fisherscope.analysis.recommendation import RATES
 from fisherscope.analysis.settings import FloatArray, setting_name
 from fisherscope.analysis.statistics import Z80, share_deviation, share_interval
 from fisherscope.runs.reading import Runs
-
-RATES = ("error", "accuracy")
-"""Metrics that are a share of the validation samples, whose noise is therefore known."""
 
 TIMES = ("time/train_s", "time/eval_s")
 

@@ -122,6 +122,14 @@ def edge_note(axis: str, value: float, beyond: float) -> str:
     return f"The best lies on the grid's edge: {value:g} is the {end} {axis} tried; try {beyond:g}."
 
 
+def grid_told(grid: Grid) -> str:
+    """The grid in words."""
+    return (
+        f"{len(grid)} settings, {len(np.unique(grid.batch_sizes))} batch sizes, {len(np.unique(grid.lrs))} "
+        f"rates, {len(grid.seeds)} seeds"
+    )
+
+
 def diverged(settings: Settings) -> list[str]:
     """Settings of which a run diverged."""
     return sorted(set(settings.frame.filter(pl.col("status") == "diverged")["setting"].to_list()))

@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 
 from fisherscope.analysis.axes import COND, ENERGY
 from fisherscope.analysis.errors import AnalysisError
-from fisherscope.analysis.grid import Grid, seed_mean
+from fisherscope.analysis.grid import Grid, grid_told, seed_mean
 from fisherscope.analysis.plane import BEST, margin
-from fisherscope.analysis.position_claims import grid_told
 from fisherscope.analysis.resampling import (
     PERMUTATIONS,
     generator,

@@ -10,6 +10,7 @@ from fisherscope.analysis import travel_claims as travel
 from fisherscope.analysis.axes import COND, ENERGY, at_epoch
 from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.grid import Grid, diverged
+from fisherscope.analysis.own_place import own_place
 from fisherscope.analysis.settings import RunsLike, Settings, settings_of
 from fisherscope.analysis.verdicts import Claim, Claims, judged
 
@@ -49,7 +50,7 @@ def claims(
             f"{len(uneven)} finished runs end before epoch {last}; measures are compared at each end."
         )
     tests: list[tuple[int, str, Callable[[], Claim]]] = [
-        (1, "Every (|B|, α) has its own (C̄_K, L_K)", lambda: positions.own_place(grid)),
+        (1, "Every (|B|, α) has its own (C̄_K, L_K)", lambda: own_place(grid)),
         (2, "C̄_K grows with |B|, L_K falls with |B|, both grow with α", lambda: positions.growth(grid)),
         (3, "Relative positions are stable from the first epochs", lambda: positions.stability(grid, last)),
         (4, "The lowest errors lie together", lambda: outcomes.region(grid, name, smaller)),

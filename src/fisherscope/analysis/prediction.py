@@ -91,6 +91,14 @@ class Recorded:
         values = self.values[name][:, :, epoch]
         return seed_mean(values if seeds is None else values[:, seeds])
 
+    def truth(self, seed: int) -> FloatArray:
+        """Mean final metric on the other seeds, shape (n,), smaller is better; lost runs as the worst one."""
+        others = [k for k in range(len(self.grid.seeds)) if k != seed] or [seed]
+        final = self.final[:, others]
+        worst = float(self.final[np.isfinite(self.final)].max())
+        values = self.shown(np.where(np.isinf(final), worst, final))
+        return (1 if self.smaller else -1) * seed_mean(values)
+
     def held(self, values: FloatArray) -> FloatArray:
         """Metrics as `values` has them; the inverse of `shown`."""
         if self.logarithmic:

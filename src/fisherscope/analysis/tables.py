@@ -15,6 +15,7 @@ from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.plane import margin
 from fisherscope.analysis.settings import RunsLike, Settings, settings_of
 from fisherscope.analysis.statistics import Difference, Sample, holm, student, welch
+from fisherscope.analysis.typesetting import aligned, latex, markdown
 from fisherscope.runs.reading import Runs, load_runs
 
 KINDS = ("s#", "-∅", "-MS", "other")
@@ -99,15 +100,15 @@ class Table:
         return ["", by, *self.notes]
 
     def _text(self) -> str:
-        tests = ["", *_aligned(*self._tests())] if len(self.comparisons) else []
-        return "\n".join([*_aligned(*self._grid()), *tests, *self._feet()])
+        tests = ["", *aligned(*self._tests())] if len(self.comparisons) else []
+        return "\n".join([*aligned(*self._grid()), *tests, *self._feet()])
 
     def _markdown(self) -> str:
-        tests = ["", *_markdown(*self._tests())] if len(self.comparisons) else []
-        return "\n".join([*_markdown(*self._grid()), *tests, *self._feet()])
+        tests = ["", *markdown(*self._tests())] if len(self.comparisons) else []
+        return "\n".join([*markdown(*self._grid()), *tests, *self._feet()])
 
     def _latex(self) -> str:
-        blocks = [_latex(*self._grid()), *([_latex(*self._tests())] if len(self.comparisons) else [])]
+        blocks = [latex(*self._grid()), *([latex(*self._tests())] if len(self.comparisons) else [])]
         return "\n\n".join([*blocks, "\n".join(f"% {line}" for line in self._feet() if line)])
 
 
@@ -298,29 +299,3 @@ def _difference(row: dict[str, object], metric: str) -> str:
 
 def _p(value: float | None) -> str:
     return "–" if value is None else f"{value:.2g}"
-
-
-def _aligned(head: list[str], rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
-    lines = [
-        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
-    ]
-    return [lines[0], "  ".join("-" * w for w in widths), *lines[1:]]
-
-
-def _markdown(head: list[str], rows: list[list[str]]) -> list[str]:
-    safe = [[cell.replace("|", "\\|") for cell in row] for row in [head, *rows]]
-    lines = ["| " + " | ".join(row) + " |" for row in safe]
-    return [lines[0], "|" + "---|" * len(head), *lines[1:]]
-
-
-def _latex(head: list[str], rows: list[list[str]]) -> str:
-    lines = [" & ".join(_escaped(cell) for cell in row) + r" \\" for row in [head, *rows]]
-    begin, end = f"\\begin{{tabular}}{{{'l' * len(head)}}}", r"\end{tabular}"
-    return "\n".join([begin, r"\hline", lines[0], r"\hline", *lines[1:], r"\hline", end])
-
-
-def _escaped(cell: str) -> str:
-    for special in ("\\", "&", "%", "#", "_", "$", "{", "}"):
-        cell = cell.replace(special, r"\textbackslash " if special == "\\" else f"\\{special}")
-    return cell.replace("±", r"$\pm$").replace("∅", r"$\emptyset$").replace("–", "--")

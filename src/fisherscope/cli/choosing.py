@@ -6,9 +6,10 @@ import shlex
 import numpy as np
 
 from fisherscope.analysis.axes import COND, ENERGY
-from fisherscope.analysis.choice import RATES, Choice
+from fisherscope.analysis.choice import Choice
 from fisherscope.analysis.grid import edge_note
 from fisherscope.analysis.halving import ROUNDING, Ladder, Round
+from fisherscope.analysis.recommendation import RATES
 from fisherscope.sweep import duration
 
 AT_MOST = 12

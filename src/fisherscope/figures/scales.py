@@ -53,6 +53,11 @@ def plain(value: float) -> str:
     return (f"${head:.3g}\\cdot" if abs(head - 1) > 1e-6 else "$") + f"10^{{{power}}}$"
 
 
+def three(value: float) -> str:
+    """To three digits."""
+    return plain(float(f"{value:.3g}"))
+
+
 def log_axis(axes: Axes, which: Literal["x", "y"], values: Sequence[float], pad: float = 0.06) -> None:
     """A logarithmic axis over positive values; with zeros among them, one that is linear below the smallest.
 

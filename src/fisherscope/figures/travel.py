@@ -14,7 +14,7 @@ from fisherscope.analysis import AnalysisError, Settings, landscape
 from fisherscope.analysis.axes import COND, ENERGY
 from fisherscope.analysis.settings import RunsLike, settings_of
 from fisherscope.figures.labels import setting_label, shown_scale
-from fisherscope.figures.plane import draw_surface, frame_plane, metric_bar, metric_levels
+from fisherscope.figures.plane import frame_plane
 from fisherscope.figures.series import broken, comparable, positions
 from fisherscope.figures.style import (
     CATEGORIES,
@@ -28,6 +28,7 @@ from fisherscope.figures.style import (
     panels,
     styled,
 )
+from fisherscope.figures.surface import draw_surface, metric_bar, metric_levels
 
 SHARES = (0.05, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Of the epochs: where the paper marks a travel."""

@@ -1,0 +1,80 @@
+"""A metric over the plane: contours, the border of what is shown, the region, and the bar of colours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.path import Path
+from scipy.spatial import ConvexHull
+
+from fisherscope.analysis import Landscape
+from fisherscope.analysis.surface import Method
+from fisherscope.figures.labels import metric_label, shown_scale
+from fisherscope.figures.scales import log_ticks, metric_range, plain, three
+from fisherscope.figures.style import REGION, metric_map
+
+LEVELS = 9
+MAP_SIZE = 81
+REACH = 0.07
+"""How far beyond the settings a surface is shown, in parts of the plane's side."""
+
+
+def draw_surface(figure: Figure, axes: Axes, found: Landscape, method: Method | None = None) -> list[str]:
+    """Contours of the metric with their bar, and the region's border; a note where there are none."""
+    rows = found.mapped
+    if len(rows) < 4 or rows["metric"].n_unique() < 2:
+        return [] if len(rows) < 4 else [f"{metric_label(found.metric)} is the same for all: no contours."]
+    x, y, value, _ = found.contour(method, MAP_SIZE)
+    scale = shown_scale(found.metric)
+    shown = scale * value
+    known = scale * rows["metric"].to_numpy()
+    norm, levels = metric_levels(known, found.smaller_is_better)
+    colours = metric_map(found.smaller_is_better)
+    mesh = axes.contourf(x, y, shown, levels=levels, norm=norm, cmap=colours, extend="both")
+    lines = axes.contour(x, y, shown, levels=levels, colors="white", linewidths=0.5)
+    region = axes.contour(x, y, shown, levels=[scale * found.level], colors=REGION, linewidths=1.6)
+    border = Path(_border(found))
+    for drawn in (mesh, lines, region):
+        drawn.set_clip_path(border, axes.transData)
+    axes.plot([], [], color=REGION, linewidth=1.6, label=f"region, to {three(scale * found.level)}")
+    metric_bar(figure, axes, mesh, levels, found.metric)
+    return []
+
+
+def metric_bar(
+    figure: Figure, axes: Axes, drawn: ScalarMappable, levels: np.ndarray[Any, Any], metric: str
+) -> None:
+    """The bar that says what the colours of a metric are."""
+    bar = figure.colorbar(
+        drawn, ax=axes, label=metric_label(metric), pad=0.02, aspect=30, shrink=0.98, extend="both"
+    )
+    low, high = float(levels[0]), float(levels[-1])
+    ticks = log_ticks(low, high) if low > 0 else levels[::2].tolist()
+    bar.set_ticks(ticks, labels=[plain(t) for t in ticks])
+    bar.minorticks_off()
+
+
+def _border(found: Landscape) -> np.ndarray[Any, Any]:
+    """Corners of the part of the plane among the settings or close to one, where a surface is shown."""
+    points, low, reach = found.scaled()
+    turn = np.linspace(0.0, 2 * np.pi, 48)
+    circle = REACH * np.stack([np.cos(turn), np.sin(turn)], axis=-1)
+    around = (points[:, None] + circle).reshape(-1, 2)
+    corners: np.ndarray[Any, Any] = np.exp(low + reach * around[ConvexHull(around).vertices])
+    return corners
+
+
+def metric_levels(
+    values: np.ndarray[Any, Any], smaller_is_better: bool
+) -> tuple[Normalize, np.ndarray[Any, Any]]:
+    """Colours of a metric and their borders, even in its logarithm where it is positive."""
+    low, high = metric_range(values, smaller_is_better)
+    high = high if high > low else float(values.max())
+    if low > 0:
+        return LogNorm(low, high), np.geomspace(low, high, LEVELS)
+    return Normalize(low, high), np.linspace(low, high, LEVELS)
