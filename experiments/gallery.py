@@ -42,7 +42,9 @@ def main() -> None:
         with styled():
             FIGURES[number](sweeps[sweep], **options).savefig(drawn, format="png", dpi=DPI)
         path = IMAGES / f"figure-{number}.png"
-        Image.open(drawn).convert("RGB").quantize(COLOURS).save(path, optimize=True)
+        Image.open(drawn).convert("RGB").quantize(COLOURS, kmeans=2, dither=Image.Dither.NONE).save(
+            path, optimize=True
+        )
         print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
 
 

@@ -19,10 +19,10 @@ from tests.planted_sweep import Truth, final_error, write
 from typer.testing import CliRunner, Result
 
 import fisherscope as fs
-from fisherscope.analysis import AnalysisError, settings_of
+from fisherscope.analysis import settings_of
 from fisherscope.analysis.choice import Candidate, Choice, choice
 from fisherscope.analysis.grid import Grid
-from fisherscope.analysis.halving import Ladder, Rung
+from fisherscope.analysis.halving import Ladder, Rung, ladder
 from fisherscope.analysis.prediction import Recorded
 from fisherscope.analysis.rivals import RIVALS
 from fisherscope.analysis.statistics import share_deviation, share_interval
@@ -174,6 +174,11 @@ def test_all_diverged_and_a_metric_without_known_noise(tmp_path: Path) -> None:
     assert "cannot be told: nothing says how noisy" in choosing.told(looked(tmp_path / "b", TRUTH, None))
 
 
+def test_a_budget_at_which_it_lost_more_is_told() -> None:
+    assert "So small a budget" in choosing.planned("a/b", "10%", ladder(36, 40, 144))
+    assert "So small a budget" not in choosing.planned("a/b", "20%", ladder(36, 40, 288))
+
+
 def test_nothing_on_disk_yet() -> None:
     made = choice(None, [Candidate("a", 8, 0.1), Candidate("b", 16, 0.1)], PLAN, metric="val/error")
     assert (made.standing.todo, made.standing.until, made.spent) == ((0, 1), 1, 0)
@@ -187,10 +192,3 @@ def test_a_share_s_interval_covers_as_it_says() -> None:
     assert share_deviation(0.03, 500) == pytest.approx(drawn.std(), rel=0.05)
     assert share_interval(0.0, 500)[0] == 0.0
     assert share_deviation(0.0, 500) > 0
-
-
-def test_too_few_epochs_to_choose() -> None:
-    from fisherscope.analysis.halving import ladder
-
-    with pytest.raises(AnalysisError, match="or fewer settings"):
-        ladder(6, 6, 3)

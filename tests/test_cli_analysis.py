@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.planted_sweep import Truth, write
 from typer.testing import CliRunner, Result
 
 from fisherscope.analysis import AnalysisError
+from fisherscope.cli import main
 from fisherscope.cli.claims import claims
 from fisherscope.cli.select import select
 from fisherscope.cli.table import table
@@ -66,3 +68,41 @@ def test_mistakes_raise_what_main_prints(root: Path, tmp_path: Path) -> None:
 def test_foreign_runs_are_not_gone_on_with(root: Path) -> None:
     with pytest.raises(ValueError, match="its own loop"):
         raise ran(select, root, "--run-next").exception or AssertionError("it went on")
+
+
+@pytest.mark.parametrize(
+    ("truth", "words"),
+    [
+        (Truth(seeds=1, epochs=3, lrs=(0.1,), diverged=tuple(f"s{b}-lr0.1" for b in (8, 16, 32, 64))),
+         "no run of a constant batch size has finished"),
+        (Truth(seeds=1, epochs=4, lrs=(0.1,), unfinished={f"s{b}-lr0.1": 2 for b in (8, 16, 32, 64)}),
+         r"has finished \(4 runs \(4 interrupted\) of 4 settings, 1 seed,"),
+        (Truth(seeds=1, epochs=4, lrs=(0.1,), batch_sizes=(8,)), "1 settings have ended"),
+    ],
+)  # fmt: skip
+def test_a_back_test_of_nothing_says_what_there_is(tmp_path: Path, truth: Truth, words: str) -> None:
+    with pytest.raises(AnalysisError, match=words):
+        raise ran(select, write(tmp_path, truth), "--backtest").exception or AssertionError("it went on")
+
+
+def test_one_run_is_not_better_than_others(tmp_path: Path) -> None:
+    write(tmp_path, Truth(seeds=1, epochs=2, lrs=(0.1,), batch_sizes=(8,)))
+    text = ran(select, tmp_path).output
+    assert "how sure that is cannot be told" in text
+    assert "It is the only setting." in text
+    assert "p Welch" not in ran(table, tmp_path).output  # there is nothing to compare
+
+
+@pytest.mark.parametrize("words", [["runs"], ["report"], ["figure", "7"], ["figure", "2"]])
+def test_no_run_is_told_by_its_place_and_damage_in_one_line(
+    tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.json").write_text("[1, 2]")
+    monkeypatch.setattr("sys.argv", ["fisherscope", *words, str(tmp_path)])
+    monkeypatch.setattr("warnings.showwarning", warnings.showwarning)  # main sets it
+    with warnings.catch_warnings(), pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["fisherscope:"] * len(lines)
+    assert f"there is no run in {tmp_path}; it holds run.json, and no readable run.json" in lines[-1]

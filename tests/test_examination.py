@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
 import fisherscope as fs
 from fisherscope.cli.doctor import doctor
@@ -148,3 +150,50 @@ def test_masked_shares_are_the_columns_of_explicit_copies() -> None:
     larger, alone = (torch.cat([x, x[:1]]), torch.cat([y, y[:1]])), (x[:1], y[:1])
     found = path_columns(model, cross_entropy, (x, y), larger, alone, 5)
     torch.testing.assert_close(found[:, :12], wanted)
+
+
+class Hosted(nn.Module):
+    """A mask drawn by NumPy, as Wav2Vec2 draws its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head, self.token = nn.Linear(4, 6), nn.Linear(6, 3), nn.Parameter(torch.randn(6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = torch.tanh(self.body(x))
+        if self.training:
+            mask = torch.from_numpy(np.random.rand(len(x)) < 0.4)  # noqa: NPY002  (as such models do)
+            hidden = torch.where(mask.unsqueeze(1), self.token, hidden)
+        return self.head(hidden)
+
+
+def penalised(model: nn.Module, batch: Any) -> torch.Tensor:
+    return cross_entropy(model, batch) + 0.1 * sum(p.square().sum() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("make", "loss"),
+    [
+        (Hosted, cross_entropy),
+        (lambda: nn.Sequential(spectral_norm(nn.Linear(4, 6)), nn.Linear(6, 3)), cross_entropy),
+        (lambda: nn.Linear(4, 3), penalised),
+    ],
+    ids=["numbers drawn on the host", "a power iteration in buffers", "a penalty on the parameters"],
+)
+def test_what_a_forward_moves_on_is_no_false_alarm(make: Any, loss: Any) -> None:
+    torch.manual_seed(0)
+    found = fs.examine(make(), loss, batch(6), seconds=0)
+    assert all(proof.exact for proof in found.proofs), found.proofs
+    assert found.neutrality.startswith("bit for bit")
+
+
+def test_random_numbers_in_eval_mode_leave_the_proof_to_training_mode() -> None:
+    class Sampled(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out = super().forward(x)
+            return out + torch.randn_like(out)
+
+    torch.manual_seed(0)
+    found = fs.examine(Sampled(4, 3), cross_entropy, batch(6), seconds=0)
+    assert found.exact
+    assert "draws random numbers in eval mode" in found.proofs[0].note

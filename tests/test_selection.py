@@ -165,3 +165,12 @@ def test_next_setting_spreads_then_improves() -> None:
     assert next_setting(features, final, everything, order) is None
     with pytest.raises(AnalysisError, match="at least 3"):
         forecast(features, np.array([1.0, 2, np.nan, np.nan, np.nan, np.inf]), everything)
+
+
+def test_a_finished_setting_s_metric_is_the_mean_that_the_landscape_has(tmp_path: Path) -> None:
+    from fisherscope.analysis import landscape
+
+    root = write(tmp_path, dataclasses.replace(GRID, seeds=3, error_noise=0.005))
+    means = dict(landscape(root).points.select("setting", "metric").iter_rows())
+    for setting, expected in select(root).candidates.select("setting", "expected").iter_rows():
+        assert expected == pytest.approx(means[setting])

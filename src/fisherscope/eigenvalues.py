@@ -1,6 +1,8 @@
 """The border: a Gram (torch) goes in, its eigenvalues and what rounding did to them come out as numpy."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +19,8 @@ CERTIFIED = 0.1
 """Relative error of every eigenvalue below which eigenvectors are not needed to tell them from rounding."""
 TOLERATED = 1e-4
 """Relative error of the smallest eigenvalue by the solver alone above which a more accurate one is used."""
+ONE_THREAD = 256
+"""Sizes up to which one thread solves fastest: at 128, 0.45 ms in place of 0.75 to 1 with two."""
 
 
 @dataclass(frozen=True)
@@ -159,20 +163,37 @@ def spectrum(gram: Any, entry_error: float | None = None, rule: str = "floor") -
     eps = torch.finfo(matrix.dtype).eps if matrix.is_floating_point() else SOLVER_EPS
     matrix = matrix.double()
     diagonal = matrix.diagonal()
-    if not bool(torch.isfinite(matrix).all()):
+    if not math.isfinite(float(matrix.sum())) and not bool(torch.isfinite(matrix).all()):
         nothing = np.full(len(matrix), math.nan)
         return Spectrum(nothing[:0], nothing[:0], math.nan, 0, rule, "the Gram has NaN or infinite entries")
-    trace, zeros = float(diagonal.sum()), int((diagonal == 0).sum())
+    trace, zeros = float(diagonal.sum()), len(matrix) - int(torch.count_nonzero(diagonal))
     status = "every gradient is zero" if zeros == len(matrix) else "ok"
     if rule == "paper":
-        values = torch.linalg.eigvalsh(matrix.float()).clamp_(min=0).double().flip(0)
+        with _threads_for(len(matrix)):
+            values = torch.linalg.eigvalsh(matrix.float()).clamp_(min=0).double().flip(0)
         return Spectrum(values.numpy(), np.zeros(len(matrix)), trace, 0, rule, status)
     values, errors = torch.zeros(2, len(matrix), dtype=torch.float64)
     if status == "ok":
         seen = diagonal != 0
         core = matrix[seen][:, seen] if zeros else matrix
-        values[: len(core)], errors[: len(core)] = _solve(core, eps if entry_error is None else entry_error)
+        with _threads_for(len(core)):
+            found = _solve(core, eps if entry_error is None else entry_error)
+        values[: len(core)], errors[: len(core)] = found
     return Spectrum(values.numpy(), errors.numpy(), trace, zeros, rule, status)
+
+
+@contextmanager
+def _threads_for(size: int) -> Iterator[None]:
+    """One thread while a small matrix is solved: others cost more than they bring, most on a busy machine."""
+    threads = torch.get_num_threads()
+    if size > ONE_THREAD or threads == 1 or not torch.backends.openmp.is_available():
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _solve(gram: torch.Tensor, entry_error: float) -> tuple[torch.Tensor, torch.Tensor]:

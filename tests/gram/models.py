@@ -242,6 +242,23 @@ def written_into() -> nn.Module:
     return Lambda(forward, weight=torch.randn(4, 2, 3), token=torch.randn(6), head=nn.Linear(6, CLASSES))
 
 
+def deformed() -> nn.Module:
+    """Places made by `meshgrid` (which hands itself over twice), moved by a convolution."""
+
+    def forward(s: nn.Module, x: Tensor) -> Tensor:
+        line = torch.linspace(-1, 1, x.shape[-1], dtype=x.dtype)
+        places = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
+        moved = places + torch.tanh(s.move(x)).permute(0, 2, 3, 1)
+        return s.head(F.grid_sample(s.body(x), moved, align_corners=True).mean((2, 3)))
+
+    return Lambda(
+        forward,
+        move=nn.Conv2d(2, 2, 3, padding=1),
+        body=nn.Conv2d(2, 4, 3, padding=1),
+        head=nn.Linear(4, CLASSES),
+    )
+
+
 def thinned() -> nn.Module:
     """Weights thinned out at random, as a value of parameters alone."""
     return Lambda(
@@ -292,5 +309,6 @@ CASES: dict[str, Case] = {
     "prototypes": Case(prototypes, lambda n: torch.randn(n, 4)),
     "written into": Case(written_into, lambda n: torch.randn(n, 5, 4)),
     "thinned weight": Case(thinned, lambda n: torch.randn(n, 4)),
+    "deformed": Case(deformed, images(2, 5, 5)),
     "frozen": Case(frozen, lambda n: torch.randn(n, 4)),
 }  # fmt: skip

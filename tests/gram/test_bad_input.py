@@ -371,3 +371,96 @@ def test_whatever_fails_in_a_rule_the_step_goes_on(monkeypatch: pytest.MonkeyPat
             record = recorded(model, lambda m: step(m, x, y), False, GramError, "", fused=fused)
         assert record is not None
         assert any("IndexError: off by one" in note for note in record.notes)
+
+
+class Counting(nn.Module):
+    """Holds what its forward passes leave behind: a counter, a list, a cache of the last input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.calls, self.sizes, self.cache = nn.Linear(4, 3), 0, [], {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.sizes.append(len(x))
+        self.cache["scale"] = self.body.weight * 2  # made of parameters: of no use once its graph is gone
+        self.last = x
+        return F.linear(x, self.cache["scale"], self.body.bias)
+
+
+def test_the_probe_leaves_no_trace_in_modules_attributes() -> None:
+    model, (x, y) = Counting(), samples()
+    with fs.record_gram(model) as record:
+        step(model, x, y)
+    assert record.status == "ok"
+    assert (model.calls, model.sizes) == (1, [5])
+    assert model.last is x
+
+
+def penalised(model: nn.Module, x: Tensor) -> Tensor:
+    """A critic with a penalty on its gradient: a derivative of a derivative."""
+    x = x.detach().requires_grad_()
+    out = model(x)
+    (slope,) = torch.autograd.grad(out.sum(), x, create_graph=True)
+    return out.mean() + (slope.norm(2, 1) - 1).square().mean()
+
+
+def test_a_gradient_penalty_is_refused_and_has_a_gram_by_losses() -> None:
+    torch.manual_seed(0)
+    model, (x, _) = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 1)).double(), samples()
+    x = x.double()
+    with trained_as_unmeasured(model, lambda m: penalised(m, x).backward()):
+        recorded(model, lambda m: penalised(m, x).backward(), True, IncompleteError, "gradient penalty")
+    with fs.record_gram(model, semantics="per_loss") as record:
+        record.backward(torch.stack([penalised(model, x[k : k + 1]) for k in range(5)]))
+    rows = [
+        torch.autograd.grad(penalised(model, x[k : k + 1]), list(model.parameters()))[:3] for k in range(5)
+    ]
+    columns = torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
+    torch.testing.assert_close(record.gram, columns @ columns.T + 1)  # + 1: the last bias, which adds to each
+
+
+class Reversible(torch.autograd.Function):
+    """A block whose backward runs it again, as reversible networks do."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, block: nn.Module) -> Tensor:
+        ctx.block = block
+        ctx.save_for_backward(x)
+        return block(x)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None]:
+        x = ctx.saved_tensors[0].detach().requires_grad_()
+        with torch.enable_grad():
+            ctx.block(x).backward(gradient)
+        return x.grad, None
+
+
+def test_a_reversible_block_is_refused_by_its_name() -> None:
+    def forward(parts: Any, x: Tensor) -> Tensor:
+        return parts["head"](Reversible.apply(parts["first"](x), parts["block"]))  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    block = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
+    model, (x, y) = Called(forward, first=nn.Linear(4, 4), block=block, head=nn.Linear(4, 3)), samples()
+    with trained_as_unmeasured(model, lambda m: step(m, x, y)):
+        recorded(
+            model, lambda m: step(m, x, y), True, IncompleteError, r"parts\.block\.0.*reversible network"
+        )
+
+
+def test_a_contrastive_loss_couples_samples_in_two_dimensions() -> None:
+    """Its scale meets a square of pairs, and can't be split; towers can."""
+
+    def forward(parts: Any, x: Tensor) -> Tensor:
+        left, right = F.normalize(parts["a"](x), dim=1), F.normalize(parts["b"](x), dim=1)
+        return left @ right.T * parts["scale"].weight.exp()  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    model, (x, _) = Called(forward, a=nn.Linear(4, 3), b=nn.Linear(4, 3), scale=nn.Linear(1, 1)), samples()
+    train = lambda m: F.cross_entropy(m(x), torch.arange(5)).backward()  # noqa: E731
+    with trained_as_unmeasured(model, train):
+        record = recorded(model, train, False, NotSplittableError, "grows in 2 dimensions")
+    assert record is not None
+    assert {row.parameter for row in record.coverage if row.rule == "left out"} == {"parts.scale.weight"}

@@ -177,6 +177,9 @@ def backtest(
     for name, source in _sweeps(runs).items():
         column, smaller = source.metric(metric)
         recorded, left = _ended(source, column, smaller)
+        if recorded is None:
+            notes.append(f"{name}: no run of a constant batch size has finished ({source.describe()}).")
+            continue
         if len(recorded.grid) < 6:
             notes.append(
                 f"{name}: {len(recorded.grid)} settings have ended with all seeds; at least 6 are needed."
@@ -208,11 +211,15 @@ def _sweeps(runs: RunsLike | Mapping[str, RunsLike]) -> dict[str, Settings]:
     return {task: settings_of(loaded, task=task) for task in tasks}
 
 
-def _ended(source: Settings, metric: str, smaller: bool) -> tuple[Recorded, int]:
-    """Settings of which every seed has ended, and how many were left out."""
+def _ended(source: Settings, metric: str, smaller: bool) -> tuple[Recorded | None, int]:
+    """Settings of which every seed has ended, and how many were left out; None where none was finished."""
     grid = Grid.of(source, without_diverged=False)
+    if not len(grid):
+        return None, 0
     final = Recorded.of(grid, metric, smaller).final
     whole = np.asarray(~np.isnan(final).any(axis=1))
+    if not np.isfinite(final[whole]).any():
+        return None, 0
     return Recorded.of(grid.part(whole), metric, smaller), int((~whole).sum())
 
 

@@ -91,6 +91,12 @@ class Recorded:
         values = self.values[name][:, :, epoch]
         return seed_mean(values if seeds is None else values[:, seeds])
 
+    def held(self, values: FloatArray) -> FloatArray:
+        """Metrics as `values` has them; the inverse of `shown`."""
+        if self.logarithmic:
+            return _log(values)
+        return values if self.smaller else -values
+
     def shown(self, values: FloatArray) -> FloatArray:
         """Values as the metric has them."""
         if self.logarithmic:

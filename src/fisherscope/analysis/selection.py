@@ -89,6 +89,8 @@ class Selection:
             shown = [shown[0], shown[1].removesuffix(" %"), shown[2].removesuffix(" %")]
         name = self.metric.replace("val/", "validation ").replace("test/", "test ")
         use = f"Use {_spelt(row)}: {'expected' if row['state'] == 'predicted' else 'measured'} {name}"
+        if row["low"] is None:
+            return f"{use} {shown[0]}; how sure that is cannot be told from so few runs."
         return f"{use} {shown[0]} (80 %: {shown[1]}–{shown[2]})."
 
     def _set_told(self) -> str:
@@ -100,6 +102,8 @@ class Selection:
         elif others:
             more = f" and {len(others) - 8} more" if len(others) > 8 else ""
             text = f"Not distinguishable: {', '.join(others[:8])}{more}."
+        elif len(self.candidates) == 1:
+            text = "It is the only setting."
         else:
             text = "Every other setting is worse, as far as this evidence goes."
         if self.fastest is not None:
@@ -180,9 +184,10 @@ def select(
 
 
 def _known_finals(recorded: Recorded) -> FloatArray:
-    """Mean over the seeds that have ended; inf where one diverged, NaN where none has ended."""
+    """Of the mean metric over the seeds that have ended; inf where one diverged, NaN where none has."""
     lost = np.isinf(recorded.final).any(axis=1)
-    return np.where(lost, math.inf, seed_mean(np.where(np.isinf(recorded.final), math.nan, recorded.final)))
+    metric = recorded.shown(np.where(np.isinf(recorded.final), math.nan, recorded.final))
+    return np.where(lost, math.inf, recorded.held(seed_mean(metric)))
 
 
 def _early_epoch(

@@ -20,6 +20,8 @@ FloatArray = NDArray[np.float64]
 RunsLike = Runs | str | os.PathLike[str]
 
 FIXED = re.compile(r"(?:s(?P<size>\d+))?(?:-?lr(?P<lr>[\d.]+(?:e-?\d+)?))?(?:-constant|\+.*)?")
+FOLDER = re.compile(r"(?<=beacon:)[^@]*/(?=[^@/]+@)")
+"""Where a file of beacons lay; its digest tells it from others."""
 HIGHER_IS_BETTER = ("accuracy", "acc", "top1", "top5", "f1", "auc", "bleu", "r2")
 PREFERRED = ("val/error", "val/loss", "test/error", "test/loss")
 """Metrics taken when none is named: validation before test (EVIDENCE: selection never looks at test)."""
@@ -90,9 +92,10 @@ class Settings:
         elif name not in columns and f"val/{name}" in columns:
             name = f"val/{name}"
         if name is None or name not in columns:
+            missing = f"there is no {name}" if name else f"there is none of {', '.join(PREFERRED)}"
             raise AnalysisError(
-                f"reading the metric of {self.describe()}: {name or 'none of ' + ', '.join(PREFERRED)} is "
-                f"not among its epochs' columns ({', '.join(columns) or 'none'}); log it by "
+                f"reading the metric of {self.describe()}: {missing} among the epochs' columns "
+                f"({', '.join(columns) or 'no epoch has a metric'}); log it by "
                 "run.log_epoch(val_error=…), or name another by metric="
             )
         smaller = name.rpartition("/")[2] not in HIGHER_IS_BETTER
@@ -106,10 +109,16 @@ class Settings:
         """What is there, in a few words."""
         frame, statuses = self.frame, Counter(self.frame["status"].to_list())
         told = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
+        settings, seeds = frame["setting"].n_unique(), frame["seed"].n_unique()
         return (
-            f"{len(frame)} runs ({told}) of {frame['setting'].n_unique()} settings, "
-            f"{frame['seed'].n_unique()} seeds" + (f", task {self.task}" if self.task else "")
+            f"{counted(len(frame), 'run')}{f' ({told})' if told else ''} of {counted(settings, 'setting')}, "
+            f"{counted(seeds, 'seed')}" + (f", task {self.task}" if self.task else "")
         )
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def together(places: Sequence[str | os.PathLike[str]]) -> RunsLike:
@@ -144,8 +153,9 @@ def settings_of(runs: RunsLike, *, task: str | None = None) -> Settings:
     unnamed = frame.filter(pl.col("setting") == "")
     if len(unnamed) == len(frame):
         raise AnalysisError(
-            f"analysing {len(frame)} runs{where}: none has a batch size and a learning rate, or a policy, in "
-            "its configuration; open runs by open_run(path, config={'batch_size': 32, 'lr': 0.1, 'seed': 0})"
+            f"analysing {counted(len(frame), 'run')}{where}: none has a batch size and a learning rate, or a "
+            "policy, in its configuration; open runs by open_run(path, config={'batch_size': 32, 'lr': 0.1, "
+            "'seed': 0})"
         )
     frame = frame.filter(pl.col("setting") != "").sort("batch_size", "lr", "setting", "seed", nulls_last=True)
     return Settings(loaded, frame, name, tuple(_notes(frame, len(unnamed), loaded)))
@@ -176,7 +186,8 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     else:
         named = re.search(r"-lr([\d.]+(?:e-?\d+)?)", policy)
         lr = named[1] if named else lr
-        size, name = None, policy if named or lr is None else f"{policy}-lr{float(lr):.6g}"
+        shown = FOLDER.sub("", policy)
+        size, name = None, shown if named or lr is None else f"{shown}-lr{float(lr):.6g}"
     return {
         "run_id": row["run_id"],
         "setting": name,
@@ -197,8 +208,8 @@ def _of_task(runs: Runs, task: str | None) -> tuple[Runs, str]:
     told = ", ".join(f"{name} ({count} runs)" for name, count in counts.most_common())
     if task is None and len(counts) > 1:
         raise AnalysisError(
-            f"analysing {len(runs)} runs: they are of several tasks, {told}; name one by task=, or give "
-            "its directory"
+            f"analysing {len(runs)} runs: they are of several tasks, {told}; name one by task= (--task), "
+            "or give its directory"
         )
     name = task if task is not None else next(iter(counts))
     if name not in counts:
@@ -235,7 +246,7 @@ def _instead(runs: RunsLike) -> str:
     if not Path(runs).is_dir():
         return ", it is an export of none"
     inside = sorted(path.name for path in Path(runs).iterdir())
-    found = f"; it holds {_few(inside)}, and no run.json at any depth" if inside else ", it is empty"
+    found = f"; it holds {_few(inside)}, and no readable run.json at any depth" if inside else ", it is empty"
     return found + "; give the directory that a sweep or open_run wrote to"
 
 

@@ -99,13 +99,15 @@ class Table:
         return ["", by, *self.notes]
 
     def _text(self) -> str:
-        return "\n".join([*_aligned(*self._grid()), "", *_aligned(*self._tests()), *self._feet()])
+        tests = ["", *_aligned(*self._tests())] if len(self.comparisons) else []
+        return "\n".join([*_aligned(*self._grid()), *tests, *self._feet()])
 
     def _markdown(self) -> str:
-        return "\n".join([*_markdown(*self._grid()), "", *_markdown(*self._tests()), *self._feet()])
+        tests = ["", *_markdown(*self._tests())] if len(self.comparisons) else []
+        return "\n".join([*_markdown(*self._grid()), *tests, *self._feet()])
 
     def _latex(self) -> str:
-        blocks = [_latex(*self._grid()), _latex(*self._tests())]
+        blocks = [_latex(*self._grid()), *([_latex(*self._tests())] if len(self.comparisons) else [])]
         return "\n\n".join([*blocks, "\n".join(f"% {line}" for line in self._feet() if line)])
 
 

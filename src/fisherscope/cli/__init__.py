@@ -64,9 +64,11 @@ def overview() -> str:
 
 def _call(verb: str, arguments: list[str]) -> None:
     import os
+    import warnings
 
     import typer
 
+    warnings.showwarning = _warned
     function = getattr(import_module(f"fisherscope.cli.{verb}"), verb)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command(name=verb)(function)
@@ -79,6 +81,17 @@ def _call(verb: str, arguments: list[str]) -> None:
         if os.environ.get("FISHERSCOPE_DEBUG") or not _users(error):
             raise
         _fail(f"{error}")
+
+
+def _warned(message: Warning | str, *_: object, **__: object) -> None:
+    """One line for a warning, without the place in the code; the same one once."""
+    text = f"fisherscope: {message}"
+    if text not in _said:
+        _said.append(text)
+        print(text, file=sys.stderr)
+
+
+_said: list[str] = []
 
 
 def _users(error: Exception) -> bool:

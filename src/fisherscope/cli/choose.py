@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fisherscope.analysis.choice import Choice
     from fisherscope.analysis.halving import Ladder
     from fisherscope.sweep import SweepResult
+    from fisherscope.tasks import Task
     from fisherscope.training import Configuration
 
 
@@ -38,6 +39,7 @@ def choose(
     from fisherscope.cli import choosing
     from fisherscope.cli.sweep import numbers
     from fisherscope.sweep import Grid
+    from fisherscope.training.loop import task_of
 
     sizes, rates = numbers(batch_sizes, int) or [], numbers(lrs, float) or []
     settings = {"epochs": epochs, "per_epoch": per_epoch, "limit_train": limit_train}
@@ -45,9 +47,10 @@ def choose(
     configurations = sorted(grid.configurations(), key=lambda c: (c.batch_size, c.lr))
     whole = len(configurations) * epochs
     plan = ladder(len(configurations), epochs, share(budget) * whole)
+    trained = task_of(configurations[0], data_dir)
     told = sys.stderr if as_json else sys.stdout
     print(choosing.planned(task, budget, plan), file=told, flush=True)
-    made = _halved(configurations, plan, out, jobs, data_dir, told)
+    made = _halved(trained, configurations, plan, out, jobs, data_dir, told)
     if made.standing.todo:
         print(f"Stopped after {made.spent} epochs; the same command goes on.", file=told)
         raise SystemExit(1)
@@ -59,7 +62,7 @@ def choose(
 
 
 def _halved(
-    configurations: "Sequence[Configuration]", plan: "Ladder", out: Path, jobs: int | None,
+    task: "Task", configurations: "Sequence[Configuration]", plan: "Ladder", out: Path, jobs: int | None,
     data_dir: Path | None, told: TextIO,
 ) -> "Choice":  # fmt: skip
     """Train what halving asks for, until it has chosen or a signal came; what is on disk alone decides.
@@ -71,9 +74,7 @@ def _halved(
     from fisherscope.cli.standing import shown
     from fisherscope.runs.reading import load_runs
     from fisherscope.sweep import run_sweep
-    from fisherscope.training.loop import task_of
 
-    task = task_of(configurations[0], data_dir)
     candidates = [Candidate(c.id, c.batch_size, c.lr) for c in configurations]
     failed, compared = dict[str, str](), 0
 

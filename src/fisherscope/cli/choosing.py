@@ -14,6 +14,8 @@ from fisherscope.sweep import duration
 AT_MOST = 12
 """Lines of a comparison."""
 MORE_SEEDS = 2
+SMALL = 0.15
+"""Share of a grid's epochs below which halving lost more than finishing the best after one early look."""
 
 
 def planned(task: str, budget: str, plan: Ladder) -> str:
@@ -21,12 +23,18 @@ def planned(task: str, budget: str, plan: Ladder) -> str:
     first, *rest = plan.rungs
     rungs = "; ".join(f"the best {r.settings if r.settings > 1 else 'one'} to epoch {r.epoch}" for r in rest)
     whole = first.settings * plan.epochs
+    caution = (
+        "\nSo small a budget was better spent on one early look and finishing the best of it\n"
+        "(fisherscope sweep --until, fisherscope select --run-next); at 20% this way lost least."
+        if plan.allowed < SMALL * whole
+        else ""
+    )
     return (
         f"Choosing among {first.settings} settings of {task} within {budget} of {whole} epochs, "
         f"{_whole(plan)}, by successive halving:\n"
         f"  all to epoch {first.epoch}{'; ' + rungs if rungs else ''}. That takes {plan.cost}.\n"
         "Settings are compared by the validation metric. C̄ and L are shown and decide nothing: on\n"
-        "recorded sweeps forecasts from them chose worse within such a budget (docs/study.md)."
+        f"recorded sweeps forecasts from them chose no better (docs/analysis.md, Choose).{caution}"
     )
 
 

@@ -26,6 +26,10 @@ def runs(
     import fisherscope as fs
 
     found = fs.load_runs(directory)
+    if not len(found) and not as_json:
+        from fisherscope.analysis import settings_of
+
+        settings_of(directory)  # says what is there in place of runs
     table = found.runs
     if len(found.epochs):
         last = found.epochs.sort("epoch").group_by("run_id").last()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from fisherscope.examination.repeating import same_buffers, same_draws
 from fisherscope.gram.interception import Interceptor, call_name
 
 
@@ -32,9 +33,10 @@ class Place:
     inner: int
 
     def mask(self, sample: int, samples: int, like: Tensor) -> Tensor:
-        """1 on the rows of one sample, 0 elsewhere; broadcasts to `like`."""
+        """1 on the rows of one sample (none if below 0), 0 elsewhere; broadcasts to `like`."""
         rows = like.new_zeros(self.outer, samples, self.inner)
-        rows[:, sample] = 1
+        if sample >= 0:
+            rows[:, sample] = 1
         shape = [1] * like.dim()
         shape[self.dim] = rows.numel()
         return rows.reshape(shape)
@@ -51,7 +53,7 @@ def path_columns(
     """(n, p): each sample's share of the loss's gradient, over `model`'s trainable parameters in order.
 
     Args:
-        model: A copy that may be changed: its buffers move on.
+        model: A copy that may be changed.
         loss: (model, batch) → scalar.
         batch: n samples.
         larger: The same and one sample more, to see which dimensions grow.
@@ -61,25 +63,26 @@ def path_columns(
     Raises:
         UncheckableError: Which calls are made depends on the data, or a call mixes samples.
 
-    Cost: n + 1 backward passes of about twice the step's memory.
+    What no call brings from the samples (a penalty on the parameters) is an equal share of each one's.
+
+    Cost: n + 2 backward passes of about twice the step's memory.
     """
     leaves: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     places = _places(model, loss, leaves, batch, larger, alone, samples)
     current = [0]
-    state = torch.get_rng_state()
     masked = _Masked(leaves, places, samples, current)
-    with masked.mode:
-        value = loss(model, batch)
-    torch.set_rng_state(state)
-    if masked.count != len(places):
-        raise UncheckableError(f"it made {len(places)} calls with parameters, then {masked.count}")
-    rows = []
-    for sample in range(samples):
-        current[0] = sample
-        grads = torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True)
-        flat = [torch.zeros_like(p) if g is None else g for p, g in zip(leaves, grads, strict=True)]
-        rows.append(torch.cat([g.to_dense().flatten() if g.is_sparse else g.flatten() for g in flat]))
-    return torch.stack(rows)
+    with same_buffers(model):
+        with same_draws(), masked.mode:
+            value = loss(model, batch)
+        if masked.count != len(places):
+            raise UncheckableError(f"it made {len(places)} calls with parameters, then {masked.count}")
+        rows = []
+        for sample in range(-1, samples):
+            current[0] = sample
+            grads = torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True)
+            flat = [torch.zeros_like(p) if g is None else g for p, g in zip(leaves, grads, strict=True)]
+            rows.append(torch.cat([g.to_dense().flatten() if g.is_sparse else g.flatten() for g in flat]))
+    return torch.stack(rows[1:]) - rows[0] * (1 - 1 / samples)
 
 
 # Where the samples lie --------------------------------------------------------------------------------
@@ -148,6 +151,8 @@ def _place(few: Tensor, more: Tensor, whole: Tensor, single: Tensor, samples: in
     if len(dims) != 1 or few.shape[dims[0]] % samples:
         raise UncheckableError(f"a call's output grows from {tuple(few.shape)} to {tuple(more.shape)}")
     (dim,) = dims
+    if whole.shape != few.shape:
+        raise UncheckableError("in eval mode it makes other calls")
     rest = few.shape[dim] // samples
     if rest == 1:
         return Place(dim, 1, 1)
@@ -162,10 +167,8 @@ def _outputs(
     model: nn.Module, loss: Any, leaves: list[Tensor], batch: Any, grown: set[int]
 ) -> list[list[Tensor]]:
     seen = _Calls(leaves, grown)
-    state = torch.get_rng_state()
-    with seen.mode:
+    with same_draws(), same_buffers(model), seen.mode:
         loss(model, batch)
-    torch.set_rng_state(state)
     return seen.outputs
 
 

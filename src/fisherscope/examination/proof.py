@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from fisherscope.examination.masking import UncheckableError, path_columns
+from fisherscope.examination.repeating import same_buffers, same_draws
 from fisherscope.gram import NotSplittableError, record_gram
 from fisherscope.tasks import Subject
 
@@ -52,6 +54,7 @@ def alone(subject: Subject, batch: Any, samples: list[Any]) -> Proof:
     way, size = "each sample alone, in eval mode", len(samples)
     try:
         model, wide, allowed = _wide(subject, batch, training=False)
+        _check_draws_nothing(subject, model, _as(samples[0], wide))
         gram = _measured(subject, model, wide)
         columns = torch.stack([_gradient(subject, model, _as(part, wide)) for part in samples])
     except Exception as error:  # noqa: BLE001  (whatever the user's model raises)
@@ -71,12 +74,11 @@ def in_training(subject: Subject, batch: Any, larger: Any, first: Any, size: int
     way = "each sample's share, in training mode"
     try:
         model, wide, allowed = _wide(subject, batch, training=True)
-        state = torch.get_rng_state()
-        gram = _measured(subject, model, wide)
-        torch.set_rng_state(state)
-        columns = path_columns(
-            copy.deepcopy(model), subject.loss, wide, _as(larger, wide), _as(first, wide), size
-        ).double()
+        twin = copy.deepcopy(model)  # before a forward: some models then hold what can't be copied
+        with same_draws():
+            gram = _measured(subject, model, wide)
+        parts = wide, _as(larger, wide), _as(first, wide)
+        columns = path_columns(twin, subject.loss, *parts, size).double()
     except Exception as error:  # noqa: BLE001  (as above)
         return _unmade(way, size, error)
     columns = columns * (size if subject.reduction == "mean" else 1)
@@ -116,13 +118,19 @@ def _wide(subject: Subject, batch: Any, training: bool) -> tuple[nn.Module, Any,
 
 
 def _measured(subject: Subject, model: nn.Module, batch: Any) -> Tensor:
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    with record_gram(model, **subject.options) as record:
+    with same_buffers(model), record_gram(model, **subject.options) as record:
         subject.loss(model, batch).backward()
-    for name, buffer in model.named_buffers():
-        buffer.data.copy_(buffers[name])
     model.zero_grad()
     return record.gram
+
+
+def _check_draws_nothing(subject: Subject, model: nn.Module, part: Any) -> None:
+    losses = []
+    for seed in (0, 1):
+        with same_draws(seed), same_buffers(model):
+            losses.append(float(subject.loss(model, part)))
+    if len(set(losses)) > 1 and not any(math.isnan(loss) for loss in losses):
+        raise UncheckableError("the model draws random numbers in eval mode too")
 
 
 def _gradient(subject: Subject, model: nn.Module, part: Any) -> Tensor:

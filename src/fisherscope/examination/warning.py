@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fisherscope.eigenvalues import Spectrum
+from fisherscope.examination.repeating import same_draws
 from fisherscope.gram import GramRecord, record_gram
 from fisherscope.tasks import Subject
 
@@ -62,8 +63,7 @@ def neutral(subject: Subject, batch: Any) -> str:
 
 
 def _after(subject: Subject, model: nn.Module, batch: Any, measured: bool) -> list[torch.Tensor]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with same_draws():
         if measured:
             with record_gram(model, **{**subject.options, "strict": False}):
                 subject.loss(model, batch).backward()

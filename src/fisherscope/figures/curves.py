@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fisherscope.analysis import AnalysisError, Settings
 from fisherscope.analysis.settings import RunsLike, settings_of
@@ -70,6 +71,7 @@ def _draw(axes: Axes, rows: pl.DataFrame, column: str, chosen: list[str]) -> Non
             axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
     log_axis(axes, "y", (rows["value"] * scale).to_list())
     axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_ylabel(metric_label(column))
 
 

@@ -32,7 +32,7 @@ def figure_2(
         AnalysisError: No fixed setting has the measures, or none that rate; it says what is there.
     """
     source, rate = one_rate(settings_of(runs, task=task), lr)
-    source = _measured(comparable(source), (COND, ENERGY))
+    source = _measured(source, (COND, ENERGY))
     sizes = sorted(set(source.frame["batch_size"].to_list()))
     colours = dict(zip(sizes, ordered_colours(len(sizes)), strict=True))
     with styled():
@@ -71,7 +71,7 @@ def figure_4(
     source = settings_of(runs, task=task).fixed()
     if sizes is not None:
         source = source.where(pl.col("batch_size").is_in(list(sizes)))
-    source = _measured(comparable(source), (COND, ENERGY))
+    source = _measured(source, (COND, ENERGY))
     with styled():
         figure, axes = panels(2, 1, (8.2, 3.9))
         for panel, name, keys in (
@@ -152,14 +152,15 @@ def _share_epochs(all_axes: tuple[Axes, ...], last: int) -> None:
 
 
 def _measured(source: Settings, names: tuple[str, str]) -> Settings:
-    """The runs, if any has the measures.
+    """The runs that can be compared, if any has the measures.
 
     Raises:
         AnalysisError: None has.
     """
+    everything, source = source, comparable(source)
     if not len(source.frame):
         raise AnalysisError(
-            f"drawing measures of {source.describe()}: no run with a constant batch size has an epoch"
+            f"drawing measures of {everything.describe()}: no run with a constant batch size has an epoch"
         )
     for name in names:
         if not len(over_seeds(source, name, geometric=True)):

@@ -98,8 +98,8 @@ def figure_7(runs: RunsLike, *, task: str | None = None, **options: Any) -> Figu
     if task is None:
         from fisherscope.runs.reading import Runs, load_runs
 
-        runs = runs if isinstance(runs, Runs) else load_runs(runs)
-        names = runs.runs["task"].unique().to_list() if "task" in runs.runs.columns else []
+        loaded = runs if isinstance(runs, Runs) else load_runs(runs)
+        names = loaded.runs["task"].unique().to_list() if "task" in loaded.runs.columns else []
         of_mlp = [name for name in names if str(name).endswith("/mlp")]
         task = of_mlp[0] if len(of_mlp) == 1 < len(names) else None
     return figure_3(runs, task=task, **options)
@@ -298,7 +298,7 @@ def _name_sizes(
     places, sizes = line.select("x", "y").rows(), line["batch_size"].to_list()
     place_labels(
         axes, places, [f"{size}" for size in sizes], lines=lines, texts_before=taken, towards=LEFT,
-        reach=11.0, size=8.5, color=INK, zorder=5,
+        reach=14.0, size=8.5, color=INK, zorder=5,
     )  # fmt: skip
 
 

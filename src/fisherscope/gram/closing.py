@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -38,14 +40,13 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
             raise recorder.failure or GramError(f"Measuring the Gram matrix: {record.status}")
         return
     gram = ledger.gram.cpu()
-    gram = (gram + gram.T) / 2  # products of blocks round differently on either side
     samples = gram.shape[0]
     factor = (samples if settings.reduction == "mean" else 1.0) / settings.loss_scale
-    record.fill(gram * factor**2)
+    # Both halves: products of blocks round differently on either side.
+    record.fill((gram + gram.T).mul_(factor**2 / 2))
     _fill_tallies(recorder, record, gram, factor)
-    diagonal = gram.diagonal()
-    relative = ledger.spread.cpu()[diagonal > 0] / diagonal[diagonal > 0]
-    record.entry_error = float(relative.max()) if len(relative) else 0.0
+    relative = ledger.spread.cpu() / gram.diagonal()
+    record.entry_error = float(relative.nan_to_num_(0.0, 0.0, 0.0).max())  # 0/0 where a sample has none
     record.wall_seconds = recorder.seconds + ledger.seconds
     _judge(recorder, record)
     if recorder.failure is not None:
@@ -56,10 +57,16 @@ def _fill_tallies(recorder: Recorder, record: GramRecord, gram: Tensor, factor: 
     """Each parameter's trace, mean gradient and residual, in one transfer from the device."""
     tallies = recorder.ledger.tallies
     table = torch.stack(
-        [value for t in tallies.values() for value in (t.trace, t.mean_square, t.miss, t.scale, t.reach)]
-    ).view(-1, 5)
-    whole = float(gram.diagonal().sum().clamp_min(0).sqrt())
-    for name, (trace, square, miss, scale, reach) in zip(tallies, table.tolist(), strict=True):
+        [value for t in tallies.values() for value in (t.trace, t.mean_square, t.miss, t.reach)]
+    ).view(-1, 4)
+    whole = max(float(gram.diagonal().sum()), 0.0) ** 0.5
+    for (name, tally), (trace, square, miss, reach) in zip(tallies.items(), table.tolist(), strict=True):
+        # of the gradient, and of its shares
+        scale = (
+            max(trace, square, 0.0) ** 0.5
+            if tally.sizes is None
+            else max(float(tally.sizes), max(trace, 0.0) ** 0.5)
+        )
         scale = max(scale, _NEGLIGIBLE * whole)
         record.traces[name], record.mean_squares[name] = trace * factor**2, square * factor**2
         record.residuals[name] = miss / scale if scale > 0 else (0.0 if miss == 0 else float("inf"))
@@ -73,7 +80,7 @@ def _judge(recorder: Recorder, record: GramRecord) -> None:
     """Diagnoses: what does not add up is reported, not believed."""
     gram, problems = record.gram, recorder.problems
     record.status = "ok"
-    if not bool(torch.isfinite(gram).all()):
+    if not math.isfinite(float(gram.sum())) and not bool(torch.isfinite(gram).all()):
         record.status = "non-finite: the gradients hold NaN or infinity"
         return
     if not bool(gram.diagonal().any()):
@@ -85,7 +92,8 @@ def _judge(recorder: Recorder, record: GramRecord) -> None:
         if recorder.settings.strict:
             raise IncompleteError(
                 f"Measuring the Gram matrix: {record.status} (tolerance {record.tolerances[worst]:.0e}); "
-                "some use of it was not seen. Leave it out with parameters=…, or take semantics='per_loss'."
+                "some use of it was not seen (by a derivative of a derivative, as of a gradient penalty?). "
+                "Leave it out with parameters=…, or take semantics='per_loss'."
             )
     if problems and record.status == "ok":
         record.status = f"partial: {len(problems)} parameters left out"

@@ -40,7 +40,7 @@ class Products:
 
     gram: Tensor  # (n, n) float64
     total: Tensor | None  # (r * q,) the columns' sum, where it came with the products
-    error: Tensor  # (n,) bound of the relative error of gram[i, i]: eps x growth
+    error: float | Tensor  # bound of the relative error of gram[i, i], or (n,) of each: eps x growth
 
 
 def rounding(dtype: torch.dtype, terms: int) -> float:
@@ -101,7 +101,7 @@ class Columns:
             if summed:
                 totals.append(flat.sum(0))
         assert gram is not None, "a parameter has rows"
-        error = torch.full((self.samples,), rounding(dtype, self.shape.numel()), device=self.device)
+        error = rounding(dtype, self.shape.numel())
         if not summed:
             return Products(gram, None, error)
         return Products(gram, totals[0] if len(totals) == 1 else torch.cat(totals), error)
@@ -283,7 +283,7 @@ class Outer(Columns):
         pairs = self.left_pairs(arithmetic) * symmetric_product(self.right.to(dtype).flatten(0, 1))
         error = 2 * rounding(dtype, max(self.size))
         if self.positions == 1:
-            return Products(pairs, None, torch.full((self.samples,), error, device=self.device))
+            return Products(pairs, None, error)
         n, t = self.samples, self.positions
         reach = pairs.diagonal().clamp_min(0).sqrt().reshape(n, t).sum(1)
         pairs = pairs.reshape(n, t, n, t).sum((1, 3))
@@ -316,7 +316,7 @@ class Margin(Columns):
         if self.outer.positions > 1 or not self.outer.pairwise_is_cheaper(arithmetic):
             return super().products(arithmetic)
         dtype = arithmetic.of(self.outer.left)
-        error = torch.full((self.samples,), rounding(dtype, self.shape.numel()), device=self.device)
+        error = rounding(dtype, self.shape.numel())
         return Products(self.outer.left_pairs(arithmetic), self.outer.left[:, 0].to(dtype).sum(0), error)
 
     def nbytes(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -36,6 +36,7 @@ class Entries:
         sample_of: Tensor | None,
     ) -> None:
         self.parameters, self.batch, self.sample_of = parameters, batch, sample_of
+        self._measured = tuple(parameters)
         self.current: Entry | None = None
         self.count = 0
         self.samples: int | None = None
@@ -86,14 +87,18 @@ class Entries:
 
     def _signature(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         """What a plan depends on: the inputs' form and kind, the mode, the parameters; not the sizes."""
-        leaves, tree = pytree.tree_flatten((args, kwargs))
+        form: Any = len(args)
+        leaves: Sequence[Any] = args
+        if kwargs or not all(isinstance(arg, Tensor) for arg in args):
+            leaves, tree = pytree.tree_flatten((args, kwargs))
+            form = str(tree)
         kinds = tuple(
             (leaf.dtype, leaf.dim(), *(min(size, 2) for size in leaf.shape[:2]))
             if isinstance(leaf, Tensor)
             else str(leaf)[:80]
             for leaf in leaves
         )
-        return str(tree), module.training, str(self.batch), tuple(self.parameters), kinds
+        return form, module.training, str(self.batch), self._measured, kinds
 
     def _probed(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Entry, Plan]:
         """Try each dimension that might carry the batch: the one whose calls all follow the samples.

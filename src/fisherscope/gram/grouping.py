@@ -59,7 +59,7 @@ class Grouping:
             real = self.real.to(device=tensor.device, dtype=tensor.dtype)
             return rows * real.reshape(*real.shape, *(1,) * (tensor.dim() - 1))
         if tensor.shape[self.dim] == self.samples:
-            return tensor.movedim(self.dim, 0).unsqueeze(1)
+            return (tensor.movedim(self.dim, 0) if self.dim else tensor).unsqueeze(1)
         factors = self.layout.factors(tensor.shape[self.dim], self.samples)
         assert factors is not None, "a grouping is checked with fits() when its call is recorded"
         outer, inner = factors

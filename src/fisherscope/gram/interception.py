@@ -32,8 +32,20 @@ _BACKWARD = ("self", "gradient", "retain_graph", "create_graph", "inputs")
 _CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
 
+_names: dict[Callable[..., Any], tuple[str, bool]] = {}
+
+
 def call_name(func: Callable[..., Any]) -> tuple[str, bool]:
     """(canonical name, whether the call writes into its first argument)."""
+    known = _names.get(func)
+    if known is None:
+        known = _call_name(func)
+        if isinstance(func, types.BuiltinFunctionType | types.MethodDescriptorType):  # torch's own: they stay
+            _names[func] = known
+    return known
+
+
+def _call_name(func: Callable[..., Any]) -> tuple[str, bool]:
     raw: str = getattr(func, "__name__", type(func).__name__)
     if raw == "__get__":  # a property such as Tensor.T
         raw = getattr(getattr(func, "__self__", None), "__name__", raw)
@@ -113,6 +125,7 @@ class Interceptor(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._concerns, self._handler, self._before_backward = concerns, handler, before_backward
+        self._inside: list[Any] = []  # the composites whose bodies run
 
     def concerned(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Whether a call with these arguments goes to the handler."""
@@ -132,15 +145,22 @@ class Interceptor(TorchFunctionMode):
         if not self._concerns(args, kwargs):
             return func(*args, **kwargs)
         opened = open_composite(func)
-        if opened is not None:
+        if (
+            opened is None or func in self._inside
+        ):  # `meshgrid` hands itself over from inside a function it calls
+            return self._handler(func, args, kwargs)
+        self._inside.append(func)
+        try:
             with self:
                 return opened(*args, **kwargs)
-        return self._handler(func, args, kwargs)
+        finally:
+            self._inside.pop()
 
 
 _lock = threading.Lock()
 _watchers = 0
 _apply: Any = torch.autograd.Function.__dict__["apply"]
+_ATTACHED = "fisherscope.gram.fused"
 
 
 @contextmanager
@@ -163,6 +183,8 @@ def _handed_over(cls: Any, *args: Any, **kwargs: Any) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         return _apply.__func__(cls, *args, **kwargs)
 
+    if cls.__module__ == _ATTACHED:  # the recorder's own
+        return _apply.__func__(cls, *args, **kwargs)
     off = torch._C._is_torch_function_all_disabled() or not torch._C._is_torch_function_enabled()
     active = _get_current_function_mode()
     if off or not isinstance(active, Interceptor) or not active.concerned(args, kwargs):

@@ -61,6 +61,8 @@ def is_whole(geometry: Tensor, leaf: Tensor) -> bool:
 def independent(shares: list[Share], leaf: Tensor, arithmetic: Arithmetic) -> list[Share]:
     """Shares whose products may be added: those on the same elements joined, disjoint ones apart."""
     whole = [_upright(share, leaf) for share in shares]
+    if len(whole) == 1:
+        return whole
     by_place: dict[object, list[Share]] = defaultdict(list)
     for share in whole:
         by_place[_place(share.geometry)].append(share)

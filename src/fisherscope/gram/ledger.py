@@ -23,18 +23,22 @@ class Tally:
     trace: Tensor
     mean_square: Tensor
     miss: Tensor  # |Σ columns - gradient|
-    scale: Tensor  # what the miss is measured against
     reach: Tensor  # what the rounding of the sums is relative to
     gram: Tensor | None = None
+    sizes: Tensor | None = (
+        None  # of several passes' gradients, added up: what their misses are measured against
+    )
 
     def joined(self, more: Tally) -> Tally:
         """Of two backward passes: misses, scales and reaches add, whatever cancels between them."""
+        assert self.sizes is not None, "kept where there are several passes"
+        assert more.sizes is not None, "kept where there are several passes"
         return Tally(
             self.trace,
             self.mean_square,
             self.miss + more.miss,
-            self.scale + more.scale,
             self.reach + more.reach,
+            sizes=self.sizes + more.sizes,
         )
 
 
@@ -117,10 +121,12 @@ class Ledger:
             return
         parts = independent(shares, leaf, self.arithmetic)
         products = [part.multiply(self.arithmetic) for part in parts]
-        gram, spread = products[0].gram, products[0].error * products[0].gram.diagonal()
+        gram, error = products[0].gram, products[0].error
         for more in products[1:]:
-            gram, spread = gram + more.gram, spread + more.error * more.gram.diagonal()
-        self._count(name, gram, spread, parts, miss(parts, gradient, leaf, self.arithmetic))
+            spread = gram.diagonal() * error + more.gram.diagonal() * more.error
+            gram = gram + more.gram
+            error = spread / gram.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
+        self._count(name, gram, error, parts, miss(parts, gradient, leaf, self.arithmetic))
 
     def _pooled(self, name: str, shares: list[Share], gradient: Tensor, leaf: Tensor) -> bool:
         """Whether the parameter is small, and so waits for others to be multiplied together with them."""
@@ -151,9 +157,8 @@ class Ledger:
     def multiply_pool(self, dtype: torch.dtype, device: torch.device) -> None:
         """Settle the small parameters of one kind."""
         found = self.pools.pop((dtype, device)).products()
-        self._add(found.gram, found.spread)
-        scales = torch.maximum(found.mean_squares, found.traces).sqrt()
-        columns = (found.traces, found.mean_squares, found.misses, scales, torch.zeros_like(scales))
+        self._add(found.gram, found.gram.diagonal(), found.error)
+        columns = (found.traces, found.mean_squares, found.misses, torch.zeros_like(found.misses))
         for name, *row in zip(found.names, *(column.unbind() for column in columns), strict=True):
             self.tallies[name] = Tally(*row)
 
@@ -165,22 +170,27 @@ class Ledger:
                 "calls of one backward pass must be on the same samples"
             )
 
-    def _add(self, gram: Tensor, spread: Tensor) -> None:
-        self._check_samples(len(gram))
+    def _add(self, gram: Tensor, diagonal: Tensor, error: float | Tensor) -> None:
         if self.gram is None or self.spread is None:
-            self.gram, self.spread = gram.clone(), spread.double()
+            self.gram, self.spread = gram.clone(), diagonal * error
             return
-        self.gram += gram.to(self.gram.device)
-        self.spread += spread.to(self.spread.device)
+        if gram.shape != self.gram.shape:
+            self._check_samples(len(gram))
+        device = self.gram.device
+        self.gram += gram.to(device)
+        if isinstance(error, float):
+            self.spread.add_(diagonal.to(device), alpha=error)
+        else:
+            self.spread += (diagonal * error).to(device)
 
-    def _count(self, name: str, gram: Tensor, spread: Tensor, parts: list[Share], missed: Tensor) -> None:
-        self._add(gram, spread)
-        trace, mean_square = gram.diagonal().sum(), gram.sum()
-        scale = torch.maximum(mean_square, trace).clamp_min(0).sqrt()  # of the gradient, and of its shares
-        kept = gram if self.keep_layers else None
-        self.tallies[name] = Tally(
-            trace, mean_square, missed, scale, reach(parts, missed, scale, self.parameters[name]), kept
-        )
+    def _count(
+        self, name: str, gram: Tensor, error: float | Tensor, parts: list[Share], missed: Tensor
+    ) -> None:
+        diagonal = gram.diagonal()
+        self._add(gram, diagonal, error)
+        trace, mean_square = diagonal.sum(), gram.sum()
+        reached = reach(parts, missed, (mean_square, trace), self.parameters[name])
+        self.tallies[name] = Tally(trace, mean_square, missed, reached, gram if self.keep_layers else None)
 
     # Several backward passes in one step -------------------------------------------------------
 
@@ -200,7 +210,7 @@ class Ledger:
             )
         self.stored[name][pass_number] = columns if before is None else joined([before, columns])
         size, zero = gradient.double().norm(), torch.zeros((), dtype=torch.float64)
-        new = Tally(zero, zero, missed, size, reach(parts, missed, size, leaf))
+        new = Tally(zero, zero, missed, reach(parts, missed, (size.square(),), leaf), sizes=size)
         old = self.tallies.get(name)
         self.tallies[name] = new if old is None else old.joined(new)
 
@@ -230,7 +240,8 @@ class Ledger:
             self.gram += gram
             self.spread += spread
             old = self.tallies[name]
-            scale = torch.maximum(old.scale.cpu(), gram.diagonal().sum().clamp_min(0).sqrt())
-            kept = gram if self.keep_layers else None
-            trace, mean_square = gram.diagonal().sum(), gram.sum()
-            self.tallies[name] = Tally(trace, mean_square, old.miss.cpu(), scale, old.reach.cpu(), kept)
+            assert old.sizes is not None, "kept where there are several passes"
+            self.tallies[name] = Tally(
+                gram.diagonal().sum(), gram.sum(), old.miss.cpu(), old.reach.cpu(),
+                gram if self.keep_layers else None, old.sizes.cpu(),
+            )  # fmt: skip

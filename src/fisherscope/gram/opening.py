@@ -96,8 +96,9 @@ def record_gram(
         loss_scale,
         layers,
     )
-    record = GramRecord(semantics, notes=circumstances(model, inner))
-    return Measuring(Recorder(inner, settings), record)
+    recorder = Recorder(inner, settings)
+    record = GramRecord(semantics, notes=circumstances(model, inner, recorder.modules))
+    return Measuring(recorder, record)
 
 
 class Measuring:

@@ -21,7 +21,7 @@ class Pooled:
 
     names: list[str]
     gram: Tensor  # (n, n) float64
-    spread: Tensor  # (n,)
+    error: float  # bound of the relative error of its diagonal
     traces: Tensor  # (k,) float64, as the others
     mean_squares: Tensor
     misses: Tensor
@@ -62,5 +62,5 @@ class Pool:
         place = torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(terms.device)
         sums = torch.zeros(3, len(sizes), dtype=torch.float64, device=terms.device)
         sums.index_add_(1, place, terms.double())
-        spread = gram.diagonal() * rounding(together.dtype, self.width)
-        return Pooled(self.names, gram, spread, sums[0], sums[1], sums[2].sqrt())
+        error = rounding(together.dtype, self.width)
+        return Pooled(self.names, gram, error, sums[0], sums[1], sums[2].sqrt())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections import Counter
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -100,9 +100,10 @@ def entry_of(
     The first tensor that has the dimension sets the number of samples; a tensor that has that many
     along `dim`, or else along dimension 0, carries them too.
     """
-    leaves, _ = _flat((args, kwargs))
     if isinstance(dim, Mapping):
         return _entry_by_name(module, args, kwargs, dim)
+    plain = not kwargs and all(isinstance(arg, Tensor) for arg in args)
+    leaves = args if plain else _flat((args, kwargs))[0]
     samples = next((size for leaf in leaves if (size := _size(leaf, dim)) is not None), None)
     if samples is None:
         return None
@@ -329,6 +330,9 @@ class _Watcher:
         values = bound(signature, args, kwargs)
         args, kwargs = _without_dropout(name, args, kwargs)
         found = self._sources.among(values)
+        if name.startswith("Function ") and not found:  # the recorder looks inside, too
+            with self.mode:
+                return self._followed(func(*args, **kwargs), values)
         depends = any(id(t) in self._alive for _, t in tensors_in(values) if self._sources.get(t) is None)
         before = {
             key: tensor.detach().clone() if inplace and self._keep else tensor.detach()
@@ -345,6 +349,12 @@ class _Watcher:
                 self._alive[id(args[0])] = args[0]
         if found and any(t.requires_grad for t in results):
             self._record(name, found, results, before, depends, func, args, kwargs)
+        return out
+
+    def _followed(self, out: Any, values: dict[str, Any]) -> Any:
+        """What a function of the user's own gave: of the batch where one of its arguments is."""
+        if any(id(tensor) in self._alive for _, tensor in tensors_in(values)):
+            self._alive.update((id(t), t) for _, t in tensors_in({"": out}))
         return out
 
     def _undropped(self, name: str, func: Any, args: Any, kwargs: Any, inplace: bool) -> Any:
@@ -416,7 +426,10 @@ def _host_state() -> tuple[Any, ...]:
 
 @contextmanager
 def _untouched(module: nn.Module, leaves: list[Any]) -> Iterator[None]:
-    """Random state forked; buffers replaced by copies; Python's and NumPy's generators put back."""
+    """Random state forked; buffers replaced by copies; Python's and NumPy's generators put back.
+
+    What modules hold as plain attributes (counters, a cache of the last input) is put back too.
+    """
     devices = {leaf.device for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_cuda}
     devices |= {p.device for p in module.parameters() if p.is_cuda}
     numpy = sys.modules.get("numpy")
@@ -427,6 +440,7 @@ def _untouched(module: nn.Module, leaves: list[Any]) -> Iterator[None]:
         for name, buffer in owner._buffers.items()
         if buffer is not None
     ]
+    attributes = [_Attributes(owner) for owner in module.modules()]
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[d.index or 0 for d in devices]))
         for owner, name, buffer in originals:
@@ -434,12 +448,36 @@ def _untouched(module: nn.Module, leaves: list[Any]) -> Iterator[None]:
         try:
             yield
         finally:
+            for held in attributes:
+                held.put_back()
             for owner, name, buffer in originals:
                 owner._buffers[name] = buffer
             random.setstate(python_state)
             if numpy and numpy_state is not None:
                 numpy.random.set_state(numpy_state)
 
+
+class _Attributes:
+    """A module's own attributes, and what its plain lists, dicts and sets hold, as they are now."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._own = module.__dict__
+        self._held = dict(self._own)
+        self._inside = [
+            (value, value.copy())
+            for name, value in self._held.items()
+            if type(value) in (list, dict, set, OrderedDict, defaultdict, deque) and name not in _TORCHS_OWN
+        ]
+
+    def put_back(self) -> None:
+        self._own.clear()
+        self._own.update(self._held)
+        for value, before in self._inside:
+            value.clear()
+            value.extend(before) if isinstance(value, list | deque) else value.update(before)
+
+
+_TORCHS_OWN = frozenset(nn.Module().__dict__) - {"_parameters", "_modules"}
 
 DROPOUT = frozenset(
     [

@@ -68,7 +68,7 @@ class Recorder:
     """
 
     def __init__(self, model: nn.Module, settings: Settings) -> None:
-        self.model, self.settings = model, settings
+        self.model, self.settings, self.modules = model, settings, list(model.modules())
         self.trainable = trainable(model)
         self.parameters = selected(self.trainable, settings.parameters)
         dtype = torch.float64 if settings.precision == "float64" else None
@@ -104,7 +104,7 @@ class Recorder:
             self._handles.append(handle)
         if self.settings.semantics == "per_loss":
             return
-        unseen = scripted(self.model)
+        unseen = scripted(self.model, self.modules)
         for name, parameter in self.parameters.items():
             if id(parameter) in unseen:
                 self._problem(
@@ -113,7 +113,7 @@ class Recorder:
                     "module it was made of",
                     NotSplittableError,
                 )
-        for module in self.model.modules():
+        for module in self.modules:
             if not is_wrapper(module) and not isinstance(module, torch.jit.ScriptModule):
                 self._handles.append(module.register_forward_pre_hook(self.enter, with_kwargs=True))
 
@@ -406,5 +406,11 @@ def _leaves(found: dict[str, Source]) -> list[str]:
 
 def _why_unseen(hidden: bool) -> str:
     if hidden:
-        return " (its calls ran where gradients were off: reentrant checkpointing? say use_reentrant=False)"
-    return " (inside an autograd.Function or a traced module, or made before the recorder was opened)"
+        return (
+            " (its calls ran where gradients were off: reentrant checkpointing? say use_reentrant=False; "
+            "a reversible network can't be seen)"
+        )
+    return (
+        " (inside an autograd.Function or a traced module, made before the recorder was opened, or by a "
+        "derivative of a derivative, as of a gradient penalty)"
+    )

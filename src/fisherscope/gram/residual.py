@@ -39,6 +39,8 @@ def miss(shares: list[Share], gradient: Tensor, leaf: Tensor, arithmetic: Arithm
         only.total.data_ptr() == gradient.data_ptr() and only.total.shape == gradient.shape
     ):  # fused: one and the same
         return torch.zeros((), dtype=torch.float64, device=gradient.device)
+    if len(shares) == 1 and is_whole(only.geometry, leaf):
+        return _length(gradient - only.total.reshape(leaf.shape))
     rest = torch.empty_strided(
         leaf.shape,
         leaf.stride(),
@@ -51,19 +53,31 @@ def miss(shares: list[Share], gradient: Tensor, leaf: Tensor, arithmetic: Arithm
         g = share.geometry
         view = rest.as_strided(g.shape, g.stride(), g.storage_offset())
         view -= share.total.reshape(g.shape)
-    size: Tensor = rest.norm()
+    return _length(rest)
+
+
+def _length(difference: Tensor) -> Tensor:
+    size: Tensor = torch.linalg.vector_norm(difference)
     return size.double()
 
 
-def reach(shares: list[Share], missed: Tensor, scale: Tensor, leaf: Tensor) -> Tensor:
+def reach(shares: list[Share], missed: Tensor, squares: tuple[Tensor, ...], leaf: Tensor) -> Tensor:
     """What the rounding of the sums themselves is relative to, a scalar; looked up where it may be needed.
+
+    Args:
+        shares: The columns.
+        missed: By how much their sum misses the gradient.
+        squares: What may stand for the gradient's squared length: any of them that explains the miss will do.
+        leaf: The parameter.
 
     A kernel that adds n·t products one after another is off by up to about eps·sqrt(n·t)·Σ|terms|: gradients
     of a convolution over images with an even background were seen 3e-4 away from exact ones in float32.
     """
     eps = torch.finfo(leaf.dtype).eps
-    if not missed.is_cuda and float(missed) <= TOLERATED_ROUNDINGS * eps * float(scale):
-        return torch.zeros_like(missed)
+    if not missed.is_cuda:
+        wrong = float(missed) / (TOLERATED_ROUNDINGS * eps)
+        if wrong == 0 or any(wrong**2 <= float(square) for square in squares):
+            return torch.zeros_like(missed)
     found = [size for share in shares if (size := share.columns.reach()) is not None]
     return torch.stack(found).sum() if found else torch.zeros_like(missed)
 
@@ -73,8 +87,7 @@ def _estimated(columns: Outer | Tied, gradient: Tensor, arithmetic: Arithmetic) 
     dtype = arithmetic.of(torch.empty(0, dtype=columns.dtype))
     matrix = gradient.reshape(columns.size).to(dtype)
     missed = matrix @ signs.to(dtype) - columns.sketch(signs, arithmetic)
-    size: Tensor = missed.norm().double()
-    return size.div(_DIRECTIONS**0.5)
+    return _length(missed).div(_DIRECTIONS**0.5)
 
 
 @cache

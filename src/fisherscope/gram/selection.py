@@ -68,9 +68,9 @@ def selected(parameters: Mapping[str, Tensor], chosen: Chosen) -> dict[str, Tens
     return kept
 
 
-def scripted(model: nn.Module) -> dict[int, str]:
-    """Parameters inside scripted or traced modules, whose calls can't be seen: id → the module's path."""
-    if not any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+def scripted(model: nn.Module, modules: Sequence[nn.Module]) -> dict[int, str]:
+    """Parameters of scripted or traced modules, whose calls can't be seen: id → the module's path."""
+    if not any(isinstance(module, torch.jit.ScriptModule) for module in modules):
         return {}
     return {
         id(parameter): path or type(model).__name__
@@ -80,10 +80,9 @@ def scripted(model: nn.Module) -> dict[int, str]:
     }
 
 
-def circumstances(model: nn.Module, inner: nn.Module) -> list[str]:
-    """What a reader of the result should know about the model it came from."""
+def circumstances(model: nn.Module, inner: nn.Module, modules: Sequence[nn.Module]) -> list[str]:
+    """What a reader of the result should know about the model it came from, and its `modules`."""
     notes = []
-    modules = list(model.modules())
     compiled = model is not inner or any(m._compiled_call_impl is not None for m in modules)
     if compiled:
         notes.append("the model is compiled; this step ran eagerly, so that its calls could be seen")

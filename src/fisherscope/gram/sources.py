@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -117,8 +118,13 @@ class Sources:
 
 
 def leaf_geometry(parameter: Tensor) -> Tensor:
-    """A meta tensor with the parameter's shape and strides."""
-    return torch.empty_strided(parameter.shape, parameter.stride(), device="meta")
+    """A meta tensor with the parameter's shape and strides; it has no values, so one serves all."""
+    return _geometry(parameter.shape, parameter.stride())
+
+
+@lru_cache(maxsize=4096)
+def _geometry(shape: torch.Size, stride: tuple[int, ...]) -> Tensor:
+    return torch.empty_strided(shape, stride, device="meta")
 
 
 def _followed(out: Tensor, source: Source, args: Any, kwargs: Any, func: Any) -> Tensor | None:

@@ -40,7 +40,10 @@ def write_report(
     Cost: some ten seconds for 200 runs, most of it the tests of the claims.
     """
     path = Path(out)
-    path.write_text(page(load_runs(directory), str(directory), task, x, y, metric), encoding="utf-8")
+    runs = load_runs(directory)
+    if not len(runs):
+        settings_of(directory)  # says what is there in place of runs
+    path.write_text(page(runs, str(directory), task, x, y, metric), encoding="utf-8")
     return path
 
 

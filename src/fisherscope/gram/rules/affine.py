@@ -14,7 +14,7 @@ def positions(call: Call, tensor: Tensor) -> Tensor:
     if call.grouping.dim >= tensor.dim() - 1:
         raise UnsuitedError("the samples lie along the features")
     split = call.split(tensor)
-    return split.reshape(split.shape[0], -1, tensor.shape[-1])
+    return split if split.dim() == 3 else split.reshape(split.shape[0], -1, tensor.shape[-1])
 
 
 def linear(call: Call, gradient: Tensor) -> dict[str, Columns]:
