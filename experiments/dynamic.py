@@ -166,7 +166,7 @@ def picture(written: dict[str, Any], task: str) -> None:
             row["policy"] if fixed else NAMES.get(row["family"], row["family"]),
             row["seconds"],
             row["test"],
-            row["test_std"],
+            row["test_std"] or 0.0,
             fixed,
         )
         for row in rows
