@@ -166,7 +166,7 @@ def picture(written: dict[str, Any], task: str) -> None:
             row["policy"] if fixed else NAMES.get(row["family"], row["family"]),
             row["seconds"],
             row["test"],
-            row["test_std"],
+            row["test_std"] or 0.0,
             fixed,
         )
         for row in rows
@@ -175,6 +175,14 @@ def picture(written: dict[str, Any], task: str) -> None:
     ]
     if not points:
         return
+    there = {row["policy"] for row in rows}
+    points += [
+        Reached(
+            f"{arm['policy']} (seeds that chose)", arm["seconds"], arm["test"], arm["test_std"] or 0.0, True
+        )
+        for arm in written["choice"]["families"]
+        if arm["family"] == "fixed front" and arm["policy"] not in there and not arm["diverged"]
+    ]
     counts = sorted({row["n"] for row in rows})
     seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     with styled():

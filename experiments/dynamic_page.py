@@ -48,7 +48,8 @@ def _row(row: dict[str, Any]) -> list[str]:
     told = [NAMED.get(row["family"], row["family"]), f"`{policy}`, {row['lr']:g}", str(row["n"])]
     told.append(f"{100 * row['test']:.2f}" + (f" ± {100 * row['test_std']:.2f}" if row["test_std"] else ""))
     if "difference" in row:
-        told.append(f"{100 * row['difference']:+.2f} (≤ {100 * row['upper']:+.2f})")
+        bound = f" (≤ {100 * row['upper']:+.2f})" if row["upper"] is not None else ""
+        told.append(f"{100 * row['difference']:+.2f}{bound}")
         told.append(f"≤ {100 * row['paired_upper']:+.2f}" if row["paired_upper"] is not None else "")
     else:
         told += ["", ""]

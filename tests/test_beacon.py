@@ -223,7 +223,7 @@ def vars_of(beacons: Beacons) -> dict[str, Any]:
         (f"beacon:{FILE}+constant", 0.03, 40, "region is that of one budget"),
         (f"beacon:{FILE}", 5.0, 40, "batch sizes have beacons at that rate"),
         (f"beacon:{FILE}+bounds:max=64", 0.03, 40, "plans with sizes 128.*--sizes"),
-        ("becon:x", 0.03, 40, "beacon:FILE.json"),
+        ("becon:x", 0.03, 40, r"did you mean beacon:FILE\.json\?"),
     ],
 )
 def test_wrong_names_are_told(name: str, lr: float, epochs: int, words: str) -> None:

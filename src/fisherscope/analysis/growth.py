@@ -150,7 +150,11 @@ def _curve(source: Settings, axis: str, row: Mapping[str, object]) -> Iterator[_
     column = stem if "/" in stem else f"fisher/{stem}"
     steps = source.steps.filter(pl.col("run_id") == row["run_id"], pl.col("batch_size") == row["batch_size"])
     if column not in steps.columns:
-        raise AnalysisError(f"making beacons of {source.describe()}: no column {column!r} for axis={axis!r}")
+        there = ", ".join(name for name in sorted(steps.columns) if name.startswith("fisher/"))
+        raise AnalysisError(
+            f"making beacons of {source.describe()}: no column {column!r} for axis={axis!r}; there are "
+            f"{there}"
+        )
     density = pl.col("fisher/energy") * pl.col("batch_size").sqrt() / pl.col("lr")  # sqrt(Tr F̃/|B|)
     steps = steps.filter(pl.col(column) > 0, pl.col("fisher/energy") > 0)
     if not len(steps):

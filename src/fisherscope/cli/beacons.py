@@ -36,11 +36,12 @@ def beacons(
     from fisherscope.analysis import beacons_of
     from fisherscope.runs import load_runs
 
+    wanted, toured = _listed("--sizes", sizes), _listed("--tour", tour)
     loaded = load_runs(runs)
     cost = _read(seconds) if seconds else _measured(loaded, task, meant_for, data_dir)
     made = beacons_of(
         loaded, cost, axis=axis, metric=metric, task=task, meant_for=meant_for, samples=samples,
-        across=across, sizes=_listed("--sizes", sizes), tour=_listed("--tour", tour),
+        across=across, sizes=wanted, tour=toured,
     )  # fmt: skip
     out.write_text(made.to_json(), encoding="utf-8")
     inside = [place.setting for place in made.region if place.inside]
@@ -64,7 +65,7 @@ def _read(path: Path) -> dict[int, float]:
     try:
         held = json.loads(path.read_text())
         return {int(size): float(value) for size, value in held.items()}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f'reading the cost model {path}: {error}; expected JSON such as {{"8": 0.004, "32": 0.006}}'
         ) from error

@@ -97,8 +97,9 @@ def _head(doing: str, head: str, rate: Rate, options: str) -> Policy:
         return parse_beacon(doing, options, rate)
     match = _HEAD.fullmatch(head)
     if match is None:
+        near = "did you mean beacon:FILE.json? " if get_close_matches(head, ["beacon"]) else ""
         raise ValueError(
-            f"{doing}: expected a form such as s32, s32-to-128-MS, s32-norm-test or beacon:FILE.json"
+            f"{doing}: {near}expected a form such as s32, s32-to-128-MS, s32-norm-test or beacon:FILE.json"
         )
     first, family = int(match["first"]), match["family"] or ""
     policy: Policy

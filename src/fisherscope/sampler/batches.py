@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fisherscope.policy import Decision, Observation, Policy, State
+from fisherscope.sampler.checking import length_of, refuse_sizes_beyond
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -69,7 +70,7 @@ class DynamicBatchSampler:
         *,
         shuffle: bool = True,
     ) -> None:
-        self.length = _length(data)
+        self.length = length_of(data)
         if not isinstance(policy, Policy):
             raise TypeError(
                 f"building a DynamicBatchSampler: {policy!r} is not a policy; "
@@ -86,7 +87,7 @@ class DynamicBatchSampler:
             )
         self.policy, self.seed, self.lag, self.shuffle = policy, seed, lag, shuffle
         self.rank, self.world_size = rank, world_size
-        _refuse_sizes_beyond(policy, self.length)
+        refuse_sizes_beyond(policy, self.length)
         self._state: State = policy.init()
         self._steps = 0  # batches the loop has finished
         self._planned = 0  # batches planned since the run began
@@ -279,41 +280,3 @@ class DynamicBatchSampler:
             else:
                 group["lr"] = decision.lr * ratio
         return decision
-
-
-def _refuse_sizes_beyond(policy: Policy, length: int) -> None:
-    """Say now, not in a late stage, that a schedule asks for more than the data.
-
-    Raises:
-        ValueError: It does at one of a hundred places of the run.
-    """
-    if policy.closed_loop:
-        return
-    state, whole = policy.init(), policy.rate.epochs * length
-    for hundredth in range(100):
-        epoch, start = divmod(hundredth * whole // 100, length)
-        state, decision = policy.update(state, Observation(epoch, start, length))
-        if decision.batch_size > length:
-            raise ValueError(
-                f"building a DynamicBatchSampler: {policy.name!r} asks for {decision.batch_size} samples a "
-                f"batch in epoch {epoch}, the data have {length}; choose other sizes, or add "
-                f"+bounds:max={length} to the name"
-            )
-
-
-def _length(data: Sized | int) -> int:
-    """Samples in `data`, or `data` if it is their number."""
-    if hasattr(data, "batch_sampler"):
-        raise TypeError(
-            "building a DynamicBatchSampler: received a DataLoader; give its dataset (loader.dataset)"
-        )
-    try:
-        length = data if isinstance(data, int) else len(data)
-    except TypeError as error:
-        raise TypeError(
-            f"building a DynamicBatchSampler: {type(data).__name__} has no length; give a map-style dataset "
-            "or the number of samples"
-        ) from error
-    if length < 1:
-        raise ValueError("building a DynamicBatchSampler: the dataset is empty")
-    return length

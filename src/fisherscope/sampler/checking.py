@@ -1,0 +1,48 @@
+"""What is refused before the first batch: data that cannot be counted, schedules larger than the data."""
+
+from collections.abc import Sized
+
+from fisherscope.policy import Observation, Policy
+
+
+def refuse_sizes_beyond(policy: Policy, length: int) -> None:
+    """Say now, not in a late stage, that a schedule asks for more than the data.
+
+    Raises:
+        ValueError: It does at one of a hundred places of the run.
+    """
+    if policy.closed_loop:
+        return
+    state, whole = policy.init(), policy.rate.epochs * length
+    for hundredth in range(100):
+        epoch, start = divmod(hundredth * whole // 100, length)
+        state, decision = policy.update(state, Observation(epoch, start, length))
+        if decision.batch_size > length:
+            raise ValueError(
+                f"building a DynamicBatchSampler: {policy.name!r} asks for {decision.batch_size} samples a "
+                f"batch in epoch {epoch}, the data have {length}; choose other sizes, or add "
+                f"+bounds:max={length} to the name"
+            )
+
+
+def length_of(data: Sized | int) -> int:
+    """Samples in `data`, or `data` if it is their number.
+
+    Raises:
+        TypeError: It has no length, or is a DataLoader.
+        ValueError: It is empty.
+    """
+    if hasattr(data, "batch_sampler"):
+        raise TypeError(
+            "building a DynamicBatchSampler: received a DataLoader; give its dataset (loader.dataset)"
+        )
+    try:
+        length = data if isinstance(data, int) else len(data)
+    except TypeError as error:
+        raise TypeError(
+            f"building a DynamicBatchSampler: {type(data).__name__} has no length; give a map-style dataset "
+            "or the number of samples"
+        ) from error
+    if length < 1:
+        raise ValueError("building a DynamicBatchSampler: the dataset is empty")
+    return length
