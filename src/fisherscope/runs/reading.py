@@ -40,8 +40,8 @@ def load_runs(root: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -
         FileNotFoundError: There is no such directory or file.
         RunError: A file is no export.
 
-    Cost: heads at once; steps and epochs when they are first asked for (200 runs of 10 000 measured steps, 35
-    columns: seconds, 0.6 GB).
+    Cost: heads at once; steps and epochs when they are first asked for (200 runs of 10 000 measured steps, 48
+    columns: 8 s and 1.5 GB at the peak on two processors, benchmarks/results/reading.json).
     """
     roots = [Path(r) for r in ([root] if isinstance(root, str | os.PathLike) else root)]
     for path in roots:
