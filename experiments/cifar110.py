@@ -1,6 +1,6 @@
-"""ResNet-110 on real CIFAR-10 for some hundred steps: does the loss fall, and how long does a step take?
+"""A deep network on real CIFAR-10 for some hundred steps: does the loss fall, and how long does a step take?
 
-python experiments/cifar_resnet110.py --data-dir DIR [--steps 240] > experiments/results/cifar-resnet110.json
+python experiments/cifar110.py resnet110 --data-dir DIR [--steps 240] > FILE.json
 """
 
 import argparse
@@ -22,11 +22,11 @@ EVERY = 20
 """Steps whose mean loss is one figure."""
 
 
-def losses(steps: int, data_dir: Path) -> dict[str, Any]:
+def losses(network: str, steps: int, data_dir: Path) -> dict[str, Any]:
     """Mean training loss of each `EVERY` steps, and processor seconds a step."""
     config = {
-        "task": "cifar10/resnet110", "batch_size": 32, "lr": 0.1, "epochs": 1, "every": EVERY, "stride": True,
-        "limit_train": 32 * steps, "threads": 1,
+        "task": f"cifar10/{network}", "batch_size": 32, "lr": 0.1, "epochs": 1, "every": EVERY,
+        "stride": True, "limit_train": 32 * steps, "threads": 1,
     }  # fmt: skip
     sums, seconds, conds = [0.0], [], []
     began = time.process_time()
@@ -62,15 +62,16 @@ def losses(steps: int, data_dir: Path) -> dict[str, Any]:
 def main() -> None:
     """Train, and print what came out."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("network", choices=("resnet110", "densenet110"))
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=240)
     told = parser.parse_args()
     found = {
-        "what": "cifar10/resnet110, s32-lr0.1, real images, on one CPU thread",
-        "command": f"python experiments/cifar_resnet110.py --steps {told.steps} --data-dir DIR",
+        "what": f"cifar10/{told.network}, s32-lr0.1, real images, on one CPU thread",
+        "command": f"python experiments/cifar110.py {told.network} --steps {told.steps} --data-dir DIR",
         "fisherscope": fs.__version__,
         "torch": torch.__version__,
-        **losses(told.steps, told.data_dir),
+        **losses(told.network, told.steps, told.data_dir),
     }
     print(json.dumps(found, indent=1))
 
