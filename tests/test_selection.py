@@ -76,6 +76,16 @@ def test_the_fastest_of_the_set(root: Path) -> None:
     assert found.indistinguishable[0] == found.recommended
 
 
+@pytest.mark.parametrize(("times", "told"), [(1.05, False), (1.5, True)])
+def test_only_what_trains_clearly_faster_is_called_so(root: Path, times: float, told: bool) -> None:
+    found = select(root)
+    other = found.indistinguishable[1]
+    seconds = pl.when(pl.col("setting") == other).then(10.0).otherwise(10.0 * times).alias("seconds")
+    timed = dataclasses.replace(found, fastest=other, candidates=found.candidates.with_columns(seconds))
+    assert (f"{other} trains 1.5 times faster" in str(timed)) is told
+    assert ("faster" in str(timed)) is told
+
+
 def test_intervals_cover(tmp_path: Path) -> None:
     """80 % intervals from six random beacons cover the true errors of most of the ten others (six sweeps)."""
     inside = total = 0

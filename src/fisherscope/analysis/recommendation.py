@@ -6,6 +6,8 @@ import polars as pl
 
 RATES = ("error", "accuracy")
 """Metrics that are a share of the samples, and are shown in per cent."""
+WORTH_TELLING = 1.1
+"""How many times faster a setting has to be."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,9 @@ class Selection:
         else:
             text = "Every other setting is worse, as far as this evidence goes."
         if self.fastest is not None:
-            seconds = [self.row(name)["seconds"] for name in (self.recommended, self.fastest)]
-            if isinstance(seconds[0], float) and isinstance(seconds[1], float):
-                text += f" {self.fastest} trains {seconds[0] / seconds[1]:.1f} times faster."
+            slow, fast = (self.row(name)["seconds"] for name in (self.recommended, self.fastest))
+            if isinstance(slow, float) and isinstance(fast, float) and slow >= WORTH_TELLING * fast:
+                text += f" {self.fastest} trains {slow / fast:.1f} times faster."
         return text
 
     def _next_told(self) -> str:
