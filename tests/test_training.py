@@ -162,6 +162,37 @@ def test_an_interrupt_saves_and_says_so(tmp_path: Path) -> None:
     assert "SIGINT" in head["reason"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_does_not_cut_a_runs_end_in_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    came: list[int] = []
+    finish = fs.runs.Run.finish
+
+    def late(run: fs.runs.Run, *told: Any) -> None:
+        signal.raise_signal(number)
+        finish(run, *told)
+
+    monkeypatch.setattr(fs.runs.Run, "finish", late)
+    before = signal.signal(number, lambda *_: came.append(number))
+    try:
+        assert train(SMALL, tmp_path).status == "finished"
+        assert came == []
+        signal.raise_signal(number)
+        assert came == [number]  # whoever listened before does so again
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        ended = train(SMALL, tmp_path, progress=lambda *_: signal.raise_signal(signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ended.status == "finished"
+
+
 def test_a_terminal_shows_what_holds_now_and_an_interrupt_how_to_go_on(tmp_path: Path) -> None:
     command = ["train", "digits/mlp", "--batch-size", "2", "--epochs", "400", "--out", str(tmp_path)]
     outer, inner = pty.openpty()

@@ -65,7 +65,7 @@ def train(
     path = Path(root) / config.id
     known = (path / "run.json").exists()
     session = None if known else _session(config, data_dir)  # a mistake is told before anything is written
-    with fs.open_run(path, config.identity()) as run:
+    with _interrupts() as interrupted, fs.open_run(path, config.identity()) as run:
         state = run.load_checkpoint()
         if run.status in ("finished", "diverged"):
             done = config.epochs if run.status == "finished" else 0
@@ -78,7 +78,7 @@ def train(
             for note in session.task.notes:
                 run.log_text(note)
         last = min(until or config.epochs, config.epochs)
-        status, reason = _run(session, run, last, progress, checkpoint_seconds)
+        status, reason = _run(session, run, last, progress, checkpoint_seconds, interrupted)
         run.finish(status, reason)
     return Result(run.path, run.id, status, reason, session.sampler.epoch)
 
@@ -100,33 +100,35 @@ def task_of(config: Configuration, data_dir: str | os.PathLike[str] | None = Non
 
 
 def _run(
-    session: Session, run: Any, until: int, progress: Progress | None, checkpoint_seconds: float
+    session: Session,
+    run: Any,
+    until: int,
+    progress: Progress | None,
+    checkpoint_seconds: float,
+    interrupted: list[str],
 ) -> tuple[Any, str]:
     """Epochs up to `until`: (status, reason)."""
     saved = time.monotonic()
-    with _interrupts() as interrupted:
-        while session.sampler.epoch < until:
-            for indices in session.sampler:
-                loss = session.step(indices)
-                if session.diverged():
-                    return "diverged", _divergence(session, float(loss))
-                row = None
-                if (
-                    session.sampler.current.start == 0
-                ):  # before the state is saved: an epoch ends with its row
-                    row = session.epoch_row()
-                    run.log_epoch(row)
-                if progress is not None:
-                    progress(session, row)
-                if interrupted:
-                    run.save_checkpoint(session.state_dict())
-                    return "interrupted", f"by {interrupted[0]} in epoch {session.sampler.epoch}; resumable"
-                if time.monotonic() - saved > checkpoint_seconds:
-                    run.save_checkpoint(session.state_dict())
-                    saved = time.monotonic()
-        if session.sampler.epoch == session.config.epochs:
-            run.log_outcomes(**session.outcomes())
-        run.save_checkpoint(session.state_dict())
+    while session.sampler.epoch < until:
+        for indices in session.sampler:
+            loss = session.step(indices)
+            if session.diverged():
+                return "diverged", _divergence(session, float(loss))
+            row = None
+            if session.sampler.current.start == 0:  # before the state is saved: an epoch ends with its row
+                row = session.epoch_row()
+                run.log_epoch(row)
+            if progress is not None:
+                progress(session, row)
+            if interrupted:
+                run.save_checkpoint(session.state_dict())
+                return "interrupted", f"by {interrupted[0]} in epoch {session.sampler.epoch}; resumable"
+            if time.monotonic() - saved > checkpoint_seconds:
+                run.save_checkpoint(session.state_dict())
+                saved = time.monotonic()
+    if session.sampler.epoch == session.config.epochs:
+        run.log_outcomes(**session.outcomes())
+    run.save_checkpoint(session.state_dict())
     if session.sampler.epoch < session.config.epochs:
         return "interrupted", f"stopped after {session.sampler.epoch} epochs, as asked; resumable"
     return "finished", ""
@@ -140,7 +142,8 @@ def _divergence(session: Session, loss: float) -> str:
 def _interrupts() -> Iterator[list[str]]:
     """The names of SIGINT and SIGTERM as they come, in place of an exception in the middle of a step.
 
-    A second one is not held back. Outside the main thread Python delivers none, and nothing is changed.
+    It spans the run's opening and end, so that neither is cut in two. A second signal is not held back, and
+    what is ignored already stays so. Outside the main thread Python delivers none, and nothing is changed.
     """
     seen: list[str] = []
     if threading.current_thread() is not threading.main_thread():
@@ -151,9 +154,12 @@ def _interrupts() -> Iterator[list[str]]:
         seen.append(signal.Signals(number).name)
         signal.signal(number, before[signal.Signals(number)])
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    held = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in held:
+        signal.signal(number, note)
     try:
         yield seen
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in held:
+            signal.signal(number, before[number])
