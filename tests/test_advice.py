@@ -384,10 +384,30 @@ def test_what_the_command_says_to_mistakes(
 
 
 def test_the_template_is_python() -> None:
-    from fisherscope.cli.advise import TEMPLATE
+    from fisherscope.tasks import TEMPLATE
 
     compile(TEMPLATE, "template", "exec")
-    assert len(TEMPLATE.splitlines()) <= 5
+    factory = TEMPLATE[TEMPLATE.index("def factory") :]
+    assert len(factory.splitlines()) <= 5
+
+
+def test_the_template_runs_with_a_project_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fisherscope.tasks import TEMPLATE, subject
+
+    project = """
+class MyModel(nn.Linear):
+    def __init__(self):
+        super().__init__(3, 2)
+my_dataset = (x, (x[:, 0] > 0).long())
+"""
+    (tmp_path / "my_project.py").write_text(MINE + project)
+    (tmp_path / "templated.py").write_text(TEMPLATE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = subject("templated.py:factory")
+    assert found.loss(found.make(), found.batch(4)).shape == ()
 
 
 # Notebooks ------------------------------------------------------------------------------------------------

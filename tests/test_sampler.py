@@ -433,6 +433,20 @@ def test_a_loader_with_its_own_sampler_is_refused():
         DataLoader(DATA, batch_sampler=built("s8"), shuffle=True)
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"batch_size": 4}, {"batch_size": 4, "drop_last": True}, {"num_workers": 1}]
+)
+def test_a_batch_sampler_given_as_a_sampler_is_told(options):
+    with pytest.raises(TypeError, match="batch_sampler=sampler"):
+        next(iter(DataLoader(DATA, sampler=built("s8"), **options)))
+
+
+def test_a_sampler_without_automatic_batches_draws_whole_ones():
+    drawn = next(iter(DataLoader(DATA, sampler=built("s8"), batch_size=None)))
+    (expected,) = [next(iter(DataLoader(DATA, batch_sampler=built("s8"))))]
+    assert torch.equal(torch.as_tensor(drawn[0]), torch.as_tensor(expected[0]))
+
+
 # Micro-batches
 
 

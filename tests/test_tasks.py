@@ -267,6 +267,8 @@ def test_draws_are_even() -> None:
 
 OWN = """
 import torch
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, default_collate
 def made():
     x = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
     return {{"model": lambda: torch.nn.Linear(5, 2), "train": (x, (x[:, 0] > 0).long()){more}}}
@@ -276,8 +278,22 @@ def no_data():
     return {{"model": lambda: torch.nn.Linear(5, 2)}}
 def misspelt():
     return {{"model": lambda: torch.nn.Linear(5, 2), "train": (torch.zeros(4, 5),), "tset": 1}}
-def ready():
-    return {{"model": torch.nn.Linear(5, 2), "train": (torch.zeros(4, 5),)}}
+def advised():
+    data = [{{"x": torch.randn(5), "y": k % 2}} for k in range(40)]
+    loss = lambda model, batch: F.cross_entropy(model(batch["x"]), batch["y"])
+    return {{"model": torch.nn.Linear(5, 2), "loss": loss, "data": DataLoader(data, 4, collate_fn=lists)}}
+def compared():
+    def scores(model, batch):
+        output = model(batch["x"])
+        loss = F.cross_entropy(output, batch["y"], reduction="none")
+        return {{"loss": loss, "error": (output.argmax(1) != batch["y"]).float()}}
+    return {{**advised(), "scores": scores}}
+def lists(samples):
+    batch = default_collate(samples)
+    return {{**batch, "collated": True}}
+def torch_s():
+    data = torch.zeros(4, 5), torch.ones(4).long()
+    return {{"model": torch.nn.Linear(5, 2), "loss": F.cross_entropy, "data": data}}
 """
 
 
@@ -299,13 +315,41 @@ def test_a_user_s_task_trains_like_ours(own: str, tmp_path: Path) -> None:
     assert result.status == "finished"
 
 
+def test_one_factory_is_advised_on_and_trained(own: str, tmp_path: Path) -> None:
+    from fisherscope.training import train
+
+    name = f"{own}:compared"
+    assert tasks.subject(name).dataset_size == 40
+    task = fs.tasks.get(name)
+    assert (len(task.train), len(task.validation)) == (36, 4)
+    assert task.batch("train", [0, 1])["collated"]  # as its loader does
+    torch.manual_seed(0)
+    first, second = task.model(), task.model()  # made anew, though the factory hands over one
+    assert not torch.equal(next(first.parameters()), next(second.parameters()))
+    result = train({"task": name, "batch_size": 6, "lr": 0.1, "epochs": 1}, tmp_path / "runs")
+    assert result.status == "finished"
+
+
+def test_a_loss_of_torch_is_called_with_the_model_s_output(own: str) -> None:
+    task = fs.tasks.get(f"{own}:torch_s")
+    loss = task.loss(task.model(), task.batch("train", [0, 1, 2]))
+    assert loss.shape == ()
+    weighted = foreign.called(torch.nn.CrossEntropyLoss(label_smoothing=0.1))
+    assert weighted(torch.nn.Identity(), (torch.zeros(3, 2), torch.zeros(3).long())) > 0
+
+
+def test_a_model_made_already_and_not_to_be_made_again_is_refused() -> None:
+    with pytest.raises(TaskError, match="makes a new model"):
+        foreign.task_of("mine", {"model": torch.nn.Linear(5, 2), "train": (torch.zeros(4, 5),)})
+
+
 @pytest.mark.parametrize(
     ("function", "words"),
     [
         ("nonsense", "returned int"),
         ("no_data", "no 'train'"),
         ("misspelt", "'test' is near"),
-        ("ready", "makes a new model"),
+        ("advised", r"(?s)has its own loss and no 'scores'.*def scores\(model, batch\)"),
         ("mad", "near: made"),
     ],
 )

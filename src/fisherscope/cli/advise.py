@@ -9,14 +9,6 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TEMPLATE = """\
-def factory():
-    model = MyModel()
-    loss = lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])  # one number: the batch's mean
-    return {"model": model, "loss": loss, "data": my_dataset}
-"""
-"""What a user copies into a file that imports their model and data."""
-
 
 def advise(
     subject: Annotated[
@@ -35,16 +27,17 @@ def advise(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Noise scale, seconds and memory at each batch size, and what follows; the model is left as it was."""
+    from fisherscope import tasks
+
     if template:
-        print(TEMPLATE, end="")
+        print(tasks.TEMPLATE, end="")
         return
     if not subject:
         raise ValueError(
             "fisherscope advise needs MODULE:FACTORY, or a built-in task such as digits/resnet8; write a "
-            f"file mine.py that imports your model and data, with\n\n{TEMPLATE}\nand call  fisherscope "
+            f"file mine.py such as\n\n{tasks.TEMPLATE}\nand call  fisherscope "
             "advise mine.py:factory"
         )
-    from fisherscope import tasks
     from fisherscope.advising import Plan, advice_on
 
     asked = None if sizes is None else _sizes(sizes)

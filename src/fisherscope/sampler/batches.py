@@ -1,5 +1,6 @@
 """DynamicBatchSampler: batches whose size a policy chooses, and the one place that applies its decisions."""
 
+import sys
 import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sized
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fisherscope.policy import Decision, Observation, Policy, State
-from fisherscope.sampler.checking import length_of, refuse_sizes_beyond
+from fisherscope.sampler.checking import length_of, refuse_as_sampler, refuse_sizes_beyond
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -54,7 +55,7 @@ class DynamicBatchSampler:
         shuffle: Whether epochs are shuffled; otherwise samples come in the dataset's order.
 
     Raises:
-        TypeError: `data` has no length, or is a DataLoader.
+        TypeError: `data` has no length, or is a DataLoader; while iterating: it was given as `sampler=`.
         ValueError: An argument is outside its range.
         RuntimeError: While iterating: `step` is not called, or `lag` is shorter than the prefetching.
     """
@@ -102,6 +103,7 @@ class DynamicBatchSampler:
     # What the DataLoader calls
 
     def __iter__(self) -> Iterator[list[int]]:
+        refuse_as_sampler(self, sys._getframe(1))
         batch = self._plan(self._steps)
         if self._exhausted == batch.epoch and batch.start == 0:
             raise RuntimeError(

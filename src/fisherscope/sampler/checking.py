@@ -1,6 +1,7 @@
-"""What is refused before the first batch: data that cannot be counted, schedules larger than the data."""
+"""What is refused: data that cannot be counted, schedules larger than the data, a place not its own."""
 
 from collections.abc import Sized
+from types import FrameType
 
 from fisherscope.policy import Observation, Policy
 
@@ -46,3 +47,25 @@ def length_of(data: Sized | int) -> int:
     if length < 1:
         raise ValueError("building a DynamicBatchSampler: the dataset is empty")
     return length
+
+
+def refuse_as_sampler(sampler: object, drawing: FrameType | None) -> None:
+    """Say that a batch sampler was handed to a DataLoader as `sampler=`, whose batch size would be on top.
+
+    DataLoader does not tell a sampler its place; who draws from it does. `sampler=` with `batch_size=None`
+    draws whole batches and is fine.
+
+    Args:
+        sampler: The batch sampler.
+        drawing: The frame that asks it for a batch.
+
+    Raises:
+        TypeError: torch's BatchSampler does, to make batches of batches.
+    """
+    asking = None if drawing is None else drawing.f_locals.get("self")
+    if getattr(asking, "sampler", None) is sampler and hasattr(asking, "drop_last"):
+        raise TypeError(
+            "drawing from a DynamicBatchSampler: it was given to DataLoader as sampler=, where it would make "
+            "batches of batches; write  DataLoader(data, batch_sampler=sampler)  without batch_size, shuffle "
+            "and drop_last"
+        )

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset, default_collate
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from fisherscope.tasks.errors import TaskError
 from fisherscope.tasks.images import draws
@@ -26,6 +27,13 @@ from fisherscope.tasks.task import Split, Task, classification, cross_entropy, h
 
 KEYS = ("model", "train", "validation", "test", "loss", "scores", "metric", "direction")
 VALIDATION_SHARE = 0.1
+SCORES = """\
+    def scores(model, batch):  # a number a sample; "metric" names the one to go by, "error" by default
+        output, label = model(batch[0]), batch[1]
+        loss = F.cross_entropy(output, label, reduction="none")
+        return {"loss": loss, "error": (output.argmax(1) != label).float()}
+"""
+"""What a factory with a loss of its own adds, for training to be compared."""
 
 
 def own(name: str) -> Task:
@@ -34,7 +42,7 @@ def own(name: str) -> Task:
     Raises:
         TaskError: No such module or function, or it returns something else than a task.
     """
-    return task_of(name, made(name))
+    return task_of(name, made(name), lambda: made(name))
 
 
 def made(name: str) -> Any:
@@ -84,8 +92,13 @@ def _told(name: str, what: str, call: Callable[[], Any]) -> Any:
         ) from error
 
 
-def task_of(name: str, made: Any) -> Task:
+def task_of(name: str, made: Any, again: Callable[[], Any] | None = None) -> Task:
     """The task that a factory returned, or the one its mapping describes.
+
+    Args:
+        name: As it was asked for.
+        made: What the factory returned; `data` in a mapping are the training data.
+        again: Calls it once more, which makes a new model where it returns one made already.
 
     Raises:
         TaskError: It is neither.
@@ -98,6 +111,10 @@ def task_of(name: str, made: Any) -> Task:
             "fisherscope.tasks.Task, or a "
             f"mapping with model, train and optionally {', '.join(KEYS[2:])}"
         )
+    if "data" in made and "train" not in made:  # as advise and doctor call it
+        made = {"train" if key == "data" else key: value for key, value in made.items()}
+    if isinstance(made.get("model"), nn.Module) and again is not None:
+        made = {**made, "model": lambda: again()["model"]}
     unknown = sorted(set(made) - set(KEYS))
     if unknown:
         near = difflib.get_close_matches(unknown[0], KEYS, 1)
@@ -120,27 +137,37 @@ def task_of(name: str, made: Any) -> Task:
     else:
         validation = split(made["validation"], f"task {name!r}: validation")
     test = validation if made.get("test") is None else split(made["test"], f"task {name!r}: test")
+    if made.get("loss") is F.cross_entropy:  # what a task has anyway
+        made = {key: value for key, value in made.items() if key != "loss"}
     if "loss" in made and "scores" not in made:
         raise TaskError(
-            f"task {name!r}: it has its own loss and no 'scores': (model, batch) -> "
-            f"{{'loss': (n,), metric: (n,)}}; say "
-            "what each sample's loss and metric are"
+            f"task {name!r}: it has its own loss and no 'scores'; training is compared by what each sample's "
+            f'loss and metric are. Write in the factory\n\n{SCORES}\nand return  "scores": scores  too'
         )
     return Task(
         name, made["model"], train, validation, test,
-        made.get("loss", cross_entropy), made.get("scores", classification),
+        called(made.get("loss", cross_entropy)), made.get("scores", classification),
         made.get("metric", "error"), made.get("direction", "min"),
     )  # fmt: skip
 
 
+def called(loss: Callable[..., Tensor]) -> Callable[[nn.Module, Any], Tensor]:
+    """A loss as (model, batch) → scalar; torch's own are called with model(batch[0]) and batch[1]."""
+    if isinstance(loss, nn.modules.loss._Loss) or getattr(loss, "__module__", "") == "torch.nn.functional":
+        return lambda model, batch: loss(model(batch[0]), batch[1])
+    return loss
+
+
 def split(data: Any, place: str) -> Split:
-    """Data of a user as a split: one already, tensors in a tuple or mapping, or a map-style dataset.
+    """Data of a user as a split: one already, tensors in a tuple or mapping, a map-style dataset, its loader.
 
     Raises:
         TaskError: None of these, or empty.
     """
     if hasattr(data, "batch") and hasattr(data, "__len__"):
         found: Any = data
+    elif isinstance(data, DataLoader) and hasattr(data.dataset, "__getitem__"):
+        found = Mapped(data.dataset, data.collate_fn or default_collate)
     elif isinstance(data, Mapping | tuple | list) and _tensors(data):
         found = Columns(data)
     elif type(data) is TensorDataset:
@@ -150,8 +177,7 @@ def split(data: Any, place: str) -> Split:
     else:
         raise TaskError(
             f"{place}: received {type(data).__name__}; expected a tuple or dict of tensors (samples "
-            "first), or a "
-            "dataset with a length"
+            "first), a dataset with a length, or a DataLoader of one"
         )
     if len(found) < 1:
         raise TaskError(f"{place}: it is empty")
@@ -192,8 +218,8 @@ class Columns:
 class Mapped:
     """A map-style dataset, collated as a DataLoader does."""
 
-    def __init__(self, data: Any) -> None:
-        self.data = data
+    def __init__(self, data: Any, collate: Callable[[list[Any]], Any] = default_collate) -> None:
+        self.data, self.collate = data, collate
 
     def __len__(self) -> int:
         return len(self.data)
@@ -202,7 +228,7 @@ class Mapped:
         """The samples. What one draws at random (torch, numpy, random) follows from seed, epoch and index."""
         seeds = draws(indices, -1 if epoch is None else epoch, seed).tolist()
         with _forked():
-            return default_collate(
+            return self.collate(
                 [self._sample(k, drawn) for k, drawn in zip(indices.tolist(), seeds, strict=True)]
             )
 

@@ -7,7 +7,8 @@ gives a `Subject`. A factory returns one of
 - a mapping with `model`, `loss`, and `batch` (one batch) or `data` (a data set, a DataLoader, or tensors with
   samples first); optionally `reduction` ("mean" or "sum") and `record`, a mapping of further arguments of
   `record_gram`, such as `{"batch": 1}` for sequence-first inputs;
-- what `fs.tasks.get` takes: a `Task`, or a mapping with `model` and `train`.
+- what `fs.tasks.get` takes: a `Task`, or a mapping with `model` and `train`. With `data`
+  and `scores` a mapping is that too, so that one factory does for every verb.
 
 `loss` is `(model, batch) -> scalar`; or a loss of torch (`F.cross_entropy`, `nn.MSELoss()`), which is then
 called with `model(batch[0])` and `batch[1]`; or left out, for a model whose output has a `loss` when it is
@@ -27,19 +28,25 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from fisherscope.tasks.errors import TaskError
-from fisherscope.tasks.foreign import made, task_of
+from fisherscope.tasks.foreign import called, made, task_of
 from fisherscope.tasks.samples import Source, Stream, of_batch, of_data, of_split
 from fisherscope.tasks.task import Task
 
 KEYS = ("name", "model", "loss", "batch", "data", "reduction", "record")
+OF_TASKS = ("scores", "validation", "test", "metric", "direction")
+"""Keys that training needs; not looked at here, so that one factory does for both."""
 TEMPLATE = """\
+from torch.nn import functional as F
+
+from my_project import MyModel, my_dataset  # yours
+
+
 def factory():
-    model, batch = MyModel(), next(iter(my_loader))
-    loss = lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])
-    return model, loss, batch
-    # or {"model": model, "loss": loss, "data": my_dataset, "record": {"batch": 0}}
+    model = MyModel()
+    loss = lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])  # one number: the batch's mean
+    return {"model": model, "loss": loss, "data": my_dataset}
 """
-"""What a user copies to make a factory."""
+"""What a user copies into a file beside their project."""
 
 Loss = Callable[[nn.Module, Any], Tensor]
 
@@ -111,7 +118,7 @@ def subject(name: str, data_dir: str | os.PathLike[str] | None = None) -> Subjec
     if isinstance(found, Subject):
         return found
     if isinstance(found, Task) or (isinstance(found, Mapping) and "train" in found):
-        return of_task(task_of(name, found))
+        return of_task(task_of(name, found, lambda: made(name)))
     if isinstance(found, tuple | list) and len(found) == 3:
         return subject_of(found[0], found[1], batch=found[2], name=name)
     if not isinstance(found, Mapping):
@@ -119,7 +126,7 @@ def subject(name: str, data_dir: str | os.PathLike[str] | None = None) -> Subjec
             f"{name!r}: its factory returned {_described(found)}; expected (model, loss, batch) or a mapping"
             f", such as\n\n{TEMPLATE}"
         )
-    unknown = sorted(set(found) - set(KEYS))
+    unknown = sorted(set(found) - {*KEYS, *OF_TASKS})
     if unknown:
         near = difflib.get_close_matches(str(unknown[0]), KEYS, 1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; expected some of {', '.join(KEYS)}"
@@ -181,16 +188,12 @@ def _first(name: str, model: Any) -> nn.Module:
 def _loss(name: str, loss: Any) -> Loss:
     if loss is None:
         return _own_loss
-    if isinstance(loss, nn.modules.loss._Loss) or getattr(loss, "__module__", "") == "torch.nn.functional":
-        criterion: Callable[[Any, Any], Tensor] = loss
-        return lambda model, batch: criterion(model(batch[0]), batch[1])
     if not callable(loss):
         raise TaskError(
             f"{name!r}: 'loss' is {_described(loss)}; expected a function, such as "
             "lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])"
         )
-    asked: Loss = loss
-    return asked
+    return called(loss)
 
 
 def _own_loss(model: nn.Module, batch: Any) -> Tensor:
