@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import fisherscope as fs
-from fisherscope.advising import AdviceError
+from fisherscope.advising import AdviceError, doubting
+from fisherscope.advising.doubting import doubts, waited_seconds
 from fisherscope.advising.sampling import Blocks
 from fisherscope.advising.timing import is_out_of_memory
 from fisherscope.analysis import AnalysisError
@@ -408,6 +409,42 @@ my_dataset = (x, (x[:, 0] > 0).long())
     monkeypatch.syspath_prepend(str(tmp_path))
     found = subject("templated.py:factory")
     assert found.loss(found.make(), found.batch(4)).shape == ()
+
+
+# What makes seconds doubtful --------------------------------------------------------------------------------
+
+
+def test_seconds_that_contradict_each_other_are_said() -> None:
+    steps = [
+        StepTime(4, 0.011),
+        StepTime(8, 0.0027),
+        StepTime(16, 0.0026),
+        StepTime(32, why="no", fits=False),
+    ]
+    (note,) = doubts(steps, timed=10.0, waited=0.1)
+    assert "a step of 4 took longer (0.011 s) than one of 8 (0.0027 s)" in note
+    assert doubts(steps[1:], timed=10.0, waited=0.1) == []
+
+
+def test_threads_that_waited_for_a_core_are_said_first() -> None:
+    (note,) = doubts([StepTime(4, 0.011), StepTime(8, 0.0027)], timed=10.0, waited=6.0)
+    assert "waited 6.0 s for a core while 10.0 s were timed" in note
+    assert "OMP_NUM_THREADS=1" in note
+
+
+def test_what_threads_waited_is_read_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert waited_seconds() >= 0.0  # here, whatever the system
+    for thread, text in {
+        "1": "900 1500000000 7",
+        "2": "900 250000000 7",
+        "3": "",
+    }.items():  # the last one ended
+        (tmp_path / thread).mkdir()
+        (tmp_path / thread / "schedstat").write_text(text)
+    monkeypatch.setattr(doubting, "_TASKS", tmp_path)
+    assert waited_seconds() == 1.75
+    monkeypatch.setattr(doubting, "_TASKS", tmp_path / "elsewhere")
+    assert waited_seconds() == 0.0
 
 
 # Notebooks ------------------------------------------------------------------------------------------------

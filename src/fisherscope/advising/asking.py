@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from fisherscope.advising.doubting import doubts
 from fisherscope.advising.keeping import kept
 from fisherscope.advising.sampling import Sampled, coupled, sampled
 from fisherscope.advising.stepping import AdviceError, Stepper, described, warmed
@@ -153,7 +154,7 @@ def _asked(stepper: Stepper, plan: Plan, began: float, samples: int | None) -> A
     steps = step_times(stepper, sizes, left, plan.memory_limit)
     grouped = coupled(stepper.model)
     ends = _ends(losses)
-    notes = _notes(stepper, plan, losses, ends, noise, grouped)
+    notes = _doubts(stepper, steps) + _notes(stepper, plan, losses, ends, noise, grouped)
     if (warmed_at, measured_at) != (warm_size, size):
         notes.append(
             f"memory ran out: warmed up with batches of {warmed_at}, the noise scale from {measured_at}"
@@ -188,6 +189,17 @@ def _every(noise: Sampled, steps: list[StepTime], size: int) -> int | None:
     return max(1, round((noise.seconds - plain[0]) / plain[0] / OVERHEAD))
 
 
+def _doubts(stepper: Stepper, steps: list[StepTime]) -> list[str]:
+    if not stepper.alone:
+        return doubts(steps, stepper.wall_seconds, stepper.waited_seconds)
+    if stepper.slowdown <= BUSY:
+        return []
+    return [
+        f"the machine was busy: the clock ran {stepper.slowdown:.1f} times as long as this process worked; "
+        "seconds are its own, and fewer batches and sizes fitted in the time"
+    ]
+
+
 def _notes(
     stepper: Stepper, plan: Plan, losses: list[float], ends: tuple[float, float] | None, noise: Sampled,
     grouped: bool,
@@ -218,11 +230,6 @@ def _notes(
         notes.append(
             f"no per-sample gradients, the noise scale is from batches alone: {noise.problem} (arguments of "
             'record_gram go in record=, in a factory "record": {"batch": 0})'
-        )
-    if stepper.slowdown > BUSY:
-        notes.append(
-            f"the machine was busy: the clock ran {stepper.slowdown:.1f} times as long as this process "
-            "worked; seconds are its own, and fewer batches and sizes fitted in the time"
         )
     notes.append(f"the step timed is {optimizer.partition('(')[0]}'s; nothing of the model was changed")
     return notes

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
+from fisherscope.advising.doubting import waited_seconds
 from fisherscope.tasks import Subject, TaskError
 
 
@@ -32,7 +33,7 @@ class Stepper:
         self.subject, self.model, self.optimizer = subject, model, optimizer
         first = next(iter(model.parameters()), None)
         self.device = torch.device("cpu") if first is None else first.device
-        self.own_seconds = self.wall_seconds = 0.0  # of what was timed
+        self.own_seconds = self.wall_seconds = self.waited_seconds = 0.0  # of what was timed
 
     def moved(self, batch: Any) -> Any:
         """The batch on the model's device; whatever its structure."""
@@ -81,11 +82,13 @@ class Stepper:
         `slowdown` then says how much longer one has to wait.
         """
         self.finish()
+        waited = waited_seconds()
         own, wall = time.process_time(), time.perf_counter()
         found = call()
         self.finish()
         own, wall = time.process_time() - own, time.perf_counter() - wall
         self.own_seconds, self.wall_seconds = self.own_seconds + own, self.wall_seconds + wall
+        self.waited_seconds += max(0.0, waited_seconds() - waited)  # less where a thread has ended
         return found, own if self.alone else wall
 
     @property
