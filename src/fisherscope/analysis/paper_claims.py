@@ -11,7 +11,7 @@ from fisherscope.analysis.axes import COND, ENERGY, at_epoch
 from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.grid import Grid, diverged
 from fisherscope.analysis.own_place import own_place
-from fisherscope.analysis.settings import RunsLike, Settings, settings_of
+from fisherscope.analysis.settings import RunsLike, Settings, counted, settings_of
 from fisherscope.analysis.verdicts import Claim, Claims, judged
 
 TEXT_8 = "The best region depends little on the number of classes: a setting transfers"
@@ -47,7 +47,8 @@ def claims(
     uneven = ended.frame.filter(pl.col("reached") < last)
     if len(uneven):
         notes.append(
-            f"{len(uneven)} finished runs end before epoch {last}; measures are compared at each end."
+            f"{counted(len(uneven), 'finished run')} ended before epoch {last}; measures are compared at "
+            "each end."
         )
     tests: list[tuple[int, str, Callable[[], Claim]]] = [
         (1, "Every (|B|, α) has its own (C̄_K, L_K)", lambda: own_place(grid)),
