@@ -28,6 +28,7 @@ body { font: 13px sans-serif; margin: 16px; color: #1c1f26; background: white }
 pre { background: #f3f4f6; border: 1px solid #d8dbe0; border-radius: 3px; padding: 6px 10px; margin: 8px 0 }
 pre { font-size: 13px }
 div.out { margin-left: 60px }
+td, th { padding: 2px 8px }
 """
 
 
@@ -51,8 +52,8 @@ def cells() -> dict[str, Any]:
         "monitor": monitor,
         "fs.spectrum(record.gram)": fs.spectrum(record.gram, record.entry_error),
         "record": record,
-        "fs.advise(model, F.cross_entropy, data, optimizer=optimizer, warmup=0)": fs.advise(
-            model, F.cross_entropy, data, optimizer=optimizer, warmup=0
+        "fs.advise(model, F.cross_entropy, data, optimizer=optimizer)": fs.advise(
+            model, F.cross_entropy, data, optimizer=optimizer
         ),
     }
 
@@ -74,9 +75,16 @@ def drawn(html: str) -> Image.Image:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "page.html")
         path.write_text(html)
-        flags = "--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={WIDTH},{HEIGHT}"
+        flags = (
+            "--headless",
+            "--no-sandbox",
+            "--hide-scrollbars",
+            "--log-level=3",
+            f"--window-size={WIDTH},{HEIGHT}",
+        )
         shot = Path(folder, "page.png")
-        subprocess.run([browser, *flags, f"--screenshot={shot}", path.as_uri()], check=True)
+        called = [browser, *flags, f"--screenshot={shot}", path.as_uri()]
+        subprocess.run(called, check=True, stderr=subprocess.DEVNULL)
         picture = Image.open(io.BytesIO(shot.read_bytes())).convert("RGB")
     inked = ImageChops.difference(picture, Image.new("RGB", picture.size, "white")).getbbox()
     return picture if inked is None else picture.crop((0, 0, WIDTH, min(HEIGHT, inked[3] + MARGIN)))

@@ -25,6 +25,8 @@ FACTORIES = """
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader
 def cross_entropy(model, batch):
     return F.cross_entropy(model(batch[0]), batch[1])
 def mlp():
@@ -41,6 +43,23 @@ class Routed(nn.Module):
         return out + self.gate(x).sum(1, keepdim=True)
 def routed():
     return Routed(), cross_entropy, (torch.randn(12, 4), torch.randint(0, 3, (12,)))
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words, self.places = nn.Embedding(20, 4, padding_idx=0), nn.Parameter(torch.randn(9, 4))
+        self.norm, self.mix, self.head = nn.LayerNorm(4), nn.Linear(4, 4), nn.Linear(4, 3)
+    def forward(self, tokens, padding):
+        h = self.norm(self.words(tokens) + self.places[: tokens.shape[1]]).tanh()
+        h = self.mix(h.flatten(0, 1)).view_as(h)  # rows are samples times places
+        keep = ~padding[..., None]
+        return self.head((h * keep).sum(1) / keep.sum(1))
+def padded():
+    rows = [(torch.randint(1, 20, (3 + (5 * k) % 7,)), k % 3) for k in range(11)]
+    def collate(some):
+        tokens = pad_sequence([t for t, _ in some], batch_first=True)
+        return tokens, tokens == 0, torch.tensor([label for _, label in some])
+    loss = lambda model, batch: F.cross_entropy(model(*batch[:2]), batch[2])
+    return {"model": Words(), "loss": loss, "data": DataLoader(rows, collate_fn=collate)}
 def ambiguous():
     return nn.Linear(4, 4), lambda model, batch: model(batch).square().mean(), torch.randn(5, 5, 4)
 """
@@ -74,6 +93,13 @@ def test_doctor_proves_a_model_and_says_so_by_its_exit_code(mine: str) -> None:
     assert "BatchNorm in training mode couples the samples" in done.stdout
     assert "dropout is on, which is fine" in done.stdout
     assert done.stdout.count("✓") == 4  # two ways, at its own size and at another dimension's
+
+
+def test_sequences_padded_to_the_longest_are_proven_both_ways(mine: str) -> None:
+    found = fs.examine(fs.tasks.subject(f"{mine}:padded"), seconds=0)
+    assert [proof.note for proof in found.proofs] == [""] * len(found.proofs)
+    assert len(found.proofs) == 4
+    assert found.exact
 
 
 def test_doctor_names_what_cannot_be_split_and_fails(mine: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from fisherscope.examination.proof import Proof, alone, in_training
 from fisherscope.examination.warning import neutral, remarks_of, warnings_of
 from fisherscope.gram import Coverage, GramRecord, record_gram
 from fisherscope.tasks import Subject, subject_of
+from fisherscope.tasks.samples import of_batch
 
 LOOPED = 32
 """Samples that the loops are made over at most: they take a backward pass each."""
@@ -132,7 +133,23 @@ def _sizes(subject: Subject, batch: Any, size: int) -> list[int]:
 
 
 def _parts(subject: Subject, size: int) -> tuple[Any, Any, list[Any]]:
-    """A batch, one with a sample more, and its samples one by one."""
+    """A batch, one with a sample more, and its samples one by one; padded alike."""
     numbers = torch.arange(size + 1) % subject.source.samples
     take = subject.source.take
-    return take(numbers[:size]), take(numbers), [take(numbers[k : k + 1]) for k in range(size)]
+    larger = take(numbers)
+    parts = take(numbers[:size]), larger, [take(numbers[k : k + 1]) for k in range(size)]
+    given = subject.options.get("batch")
+    dim = given if isinstance(given, int) else 0
+    if len({_form(part, dim) for part in (*parts[:2], *parts[2])}) == 1:
+        return parts
+    cut = of_batch(subject.make(), larger, dim)  # a collation that pads to the longest: rows of one batch
+    if cut.samples != size + 1:
+        return parts
+    every = torch.arange(size)
+    return cut.take(every), larger, [cut.take(every[k : k + 1]) for k in range(size)]
+
+
+def _form(batch: Any, dim: int) -> tuple[tuple[int, ...], ...]:
+    """Shapes of a batch's tensors but for the number of samples."""
+    shapes = [list(t.shape) for t in pytree.tree_leaves(batch) if isinstance(t, Tensor)]
+    return tuple(tuple(s[:at] + s[at + 1 :]) for s in shapes for at in [dim if len(s) > dim else 0])
