@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,34 @@ def test_the_planted_best_is_chosen_and_its_like_is_named(tmp_path: Path) -> Non
     kept = choosing.compared(made, made.standing.rounds[0])
     assert "Epoch 1: 16 settings compared, 5 kept." in kept
     assert len(re.findall(r"^  s\d", kept, re.MULTILINE)) == 5
+
+
+def test_a_choice_that_got_worse_after_it_was_made_is_told(tmp_path: Path) -> None:
+    made = looked(tmp_path, TRUTH)
+    assert made.worsened is None
+    assert "Do not rely" not in choosing.told(made)
+    chosen = made.standing.chosen
+    assert chosen is not None
+    values = made.values.copy()
+    values[chosen, 1:] = [0.22, 0.22, 0.22, *[0.46] * 6]
+    fell = replace(made, values=values)
+    assert fell.worsened == (1, 0.22)
+    assert "it was better at epoch 1 (22.00 %)" in choosing.told(fell)
+    assert "smaller rates, the --optimizer you train with" in choosing.told(fell)
+    assert fell.answer()["better_at"] == {"epoch": 1, "value": 0.22}
+    assert replace(fell, samples=None).worsened is None
+
+
+def test_the_optimizer_is_the_user_s_and_goes_into_what_comes_next(tmp_path: Path) -> None:
+    words = ["digits/mlp", "--batch-sizes", 32, "--lrs", 0.001, "--epochs", 1, "--limit-train", 64]
+    words += ["--budget", "100%", "--jobs", 1]
+    said = ran(choose, *words, "--optimizer", "AdamW", "--out", tmp_path)
+    assert "--optimizer AdamW" in said.output, said.output
+    (folder,) = tmp_path.iterdir()
+    assert json.loads((folder / "run.json").read_text())["config"]["optimizer"] == "AdamW"
+    with pytest.raises(ValueError, match="AdamW"):
+        raise ran(choose, *words, "--optimizer", "AdanW", "--out", tmp_path / "none").exception
+    assert not (tmp_path / "none").exists()
 
 
 def test_an_edge_is_told_with_the_command_that_goes_beyond(tmp_path: Path) -> None:

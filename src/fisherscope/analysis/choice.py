@@ -115,6 +115,22 @@ class Choice:
         return (self.candidates[best], float(times)) if times >= 1.1 else None
 
     @property
+    def worsened(self) -> tuple[int, float] | None:
+        """The comparison at which the chosen one was better than at its end, beyond noise: epoch and value.
+
+        It was chosen for what it did then. None also where the metric's noise is not known.
+        """
+        chosen, samples = self.standing.chosen, self.samples
+        if chosen is None or samples is None or not self.standing.rounds:
+            return None
+        values = self.values[chosen, [made.epoch for made in self.standing.rounds]]
+        k = int(np.argmin(values if self.smaller else -values))
+        end, best = float(self.values[chosen, self.plan.epochs]), float(values[k])
+        reach = Z80 * math.hypot(*(share_deviation(value, samples) for value in (end, best)))
+        fell = (end - best) * (1 if self.smaller else -1) > reach
+        return (self.standing.rounds[k].epoch, best) if fell else None
+
+    @property
     def edges(self) -> list[tuple[str, float, float]]:
         """Where the chosen one lies at the end of an axis: which, its value, and what to try beyond."""
         if self.standing.chosen is None:
@@ -133,6 +149,9 @@ class Choice:
             else float(self.values[self.standing.chosen, self.plan.epochs]),
             "interval": self.interval,
             "not_distinguishable": [{"setting": c.name, "at_epoch": e} for c, e in self.rivals],
+            "better_at": None
+            if self.worsened is None
+            else dict(zip(("epoch", "value"), self.worsened, strict=True)),
             "fastest": None if self.fastest is None else self.fastest[0].name,
             "edges": [{"axis": a, "value": v, "try": t} for a, v, t in self.edges],
             "comparisons": [

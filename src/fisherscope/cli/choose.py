@@ -22,6 +22,9 @@ def choose(
     budget: Annotated[str, typer.Option(help="Share of the grid's epochs, such as 20%.")] = "20%",
     batch_sizes: Annotated[str, typer.Option(help="Such as 8,16,32.")] = "8,16,32,64,128",
     lrs: Annotated[str, typer.Option(help="Such as 0.05,0.1,0.2.")] = "0.0125,0.05,0.2,0.8",
+    optimizer: Annotated[
+        str, typer.Option(help="Of torch.optim, as you train with; give lrs for it.")
+    ] = "SGD",
     epochs: Annotated[int, typer.Option(help="Length of the schedule.")] = 40,
     seed: Annotated[int, typer.Option(help="Of every run.")] = 0,
     per_epoch: Annotated[int, typer.Option(help="Measurements an epoch; they are shown, no more.")] = 4,
@@ -40,14 +43,18 @@ def choose(
     from fisherscope.cli.sweep import numbers
     from fisherscope.sweep import Grid
     from fisherscope.training.loop import task_of
+    from fisherscope.training.optimizer import optimizer as made_of
 
     sizes, rates = numbers(batch_sizes, int) or [], numbers(lrs, float) or []
-    settings = {"epochs": epochs, "per_epoch": per_epoch, "limit_train": limit_train}
+    settings = {
+        "optimizer": optimizer, "epochs": epochs, "per_epoch": per_epoch, "limit_train": limit_train
+    }  # fmt: skip
     grid = Grid(task, tuple(sizes), tuple(rates), (seed,), settings=settings)
     configurations = sorted(grid.configurations(), key=lambda c: (c.batch_size, c.lr))
     whole = len(configurations) * epochs
     plan = ladder(len(configurations), epochs, share(budget) * whole)
     trained = task_of(configurations[0], data_dir)
+    made_of(configurations[0], trained.model())  # refuses an optimizer that is none before anything trains
     told = sys.stderr if as_json else sys.stdout
     print(choosing.planned(task, budget, plan), file=told, flush=True)
     made = _halved(trained, configurations, plan, out, jobs, data_dir, told)
@@ -56,6 +63,7 @@ def choose(
         raise SystemExit(1)
     print(json.dumps(made.answer(), ensure_ascii=False, indent=1) if as_json else choosing.told(made))
     common: dict[str, object] = {
+        "optimizer": None if optimizer == "SGD" else optimizer,
         "epochs": epochs, "per-epoch": per_epoch, "limit-train": limit_train, "data-dir": data_dir, "out": out
     }  # fmt: skip
     print(choosing.following(made, task, budget, seed, common), file=told)

@@ -71,6 +71,7 @@ def told(made: Choice) -> str:
     lines = [
         f"Use batch {best.batch_size}, rate {best.lr:.6g} ({best.name}): "
         f"measured {_named(made.metric)} {value} ({sure}).",
+        _worsened(made),
         _rivals(made),
         _spent(made),
         *(edge_note(*edge) for edge in made.edges),
@@ -113,6 +114,17 @@ def _axes(sizes: set[int], rates: set[float]) -> dict[str, object]:
 def _command(verb: str, task: str, options: dict[str, object]) -> str:
     words = [f"--{name} {shlex.quote(str(value))}" for name, value in options.items() if value is not None]
     return f"fisherscope {verb} {task} {' '.join(words)}"
+
+
+def _worsened(made: Choice) -> str:
+    if made.worsened is None:
+        return ""
+    epoch, value = made.worsened
+    return (
+        f"Do not rely on it: it was better at epoch {epoch} ({_value(made, value)}), where it was chosen "
+        "over others. Try smaller rates, the --optimizer you train with, or a larger --budget, which compares "
+        "later."
+    )
 
 
 def _rivals(made: Choice) -> str:

@@ -18,6 +18,7 @@ def sweep(
     lrs: Annotated[str | None, typer.Option(help="Such as 0.05,0.1,0.2.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Such as 0,1,2.")] = None,
     policies: Annotated[str | None, typer.Option(help="Such as s32-to-128-MS,s16-norm-test.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="Of torch.optim, by name.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Length of the schedule.")] = None,
     until: Annotated[int | None, typer.Option(help="Train so many of them, resumable.")] = None,
     every: Annotated[int | None, typer.Option(help="Steps from one measurement to the next.")] = None,
@@ -38,7 +39,8 @@ def sweep(
     told = {
         "task": task, "batch_sizes": numbers(batch_sizes, int), "lrs": numbers(lrs, float),
         "seeds": numbers(seeds, int), "policies": _names(policies),
-        "epochs": epochs, "every": every, "per_epoch": per_epoch, "limit_train": limit_train,
+        "optimizer": optimizer, "epochs": epochs, "every": every, "per_epoch": per_epoch,
+        "limit_train": limit_train,
     }  # fmt: skip
     given |= {key: value for key, value in told.items() if value is not None}
     from fisherscope.cli.standing import shown
