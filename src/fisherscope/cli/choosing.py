@@ -122,8 +122,8 @@ def _worsened(made: Choice) -> str:
     epoch, value = made.worsened
     return (
         f"Do not rely on it: it was better at epoch {epoch} ({_value(made, value)}), where it was chosen "
-        "over others. Try smaller rates, the --optimizer you train with, or a larger --budget, which compares "
-        "later."
+        "over others. Try smaller rates, the --optimizer you train with, or a larger --budget, which "
+        "compares later."
     )
 
 
