@@ -14,13 +14,13 @@ from fisherscope.gram.calls import formed, kept, pulled_back
 from fisherscope.gram.columns import Arithmetic, Columns
 from fisherscope.gram.entries import Entries
 from fisherscope.gram.errors import GramError, IncompleteError, NotSplittableError
+from fisherscope.gram.finding import Finding
 from fisherscope.gram.fused import attachable, attached, detached_call
 from fisherscope.gram.grouping import packed_rows, rows_grouping
 from fisherscope.gram.interception import Interceptor, bound, call_name, results
 from fisherscope.gram.joining import Share, share_of
 from fisherscope.gram.ledger import Ledger
 from fisherscope.gram.listening import Quiet, listen, listen_to_all
-from fisherscope.gram.probe import Finding
 from fisherscope.gram.rules import Call, Rule, rule_of
 from fisherscope.gram.rules.recurrent import is_packed
 from fisherscope.gram.rules.replay import gradients_of
