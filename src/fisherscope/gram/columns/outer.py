@@ -68,7 +68,7 @@ class Outer(Columns):
         return n * n * t * t * (r + q) < n * t * r * q + n * n * r * q // 2
 
     def products(self, arithmetic: Arithmetic) -> Products:
-        """As the contract; for few positions from the factors: (L Lᵀ) ∘ (R Rᵀ), n²·t²·(r + q), no sum."""
+        """As the contract; of few positions by the factors: (L Lᵀ) ∘ (R Rᵀ), n²·t²·(r + q), no sum."""
         if not self.pairwise_is_cheaper(arithmetic):
             return super().products(arithmetic)
         dtype = arithmetic.of(self.left)
