@@ -489,8 +489,8 @@ def test_epochs_are_counted_by_samples_until_their_ends_are_said():
         said.run(1)
         assert said.monitor.measurement["epoch"] == pytest.approx(epoch + 1 + 1 / 6)
         said.run(4)
-        said.monitor._account.counters.end_epoch()
-        said.monitor._account.counters.epoch -= 1
+        said.monitor._journal.account.counters.end_epoch()
+        said.monitor._journal.account.counters.epoch -= 1
 
 
 # --- state
@@ -559,7 +559,7 @@ def test_a_run_gets_rows_and_whole_spectra():
     run = MemoryRun()
     monitor = Loop(run=run, every=2, stride=True).run(4)
     assert [row["step"] for row in run.rows] == [0, 2]
-    assert run.rows[-1] is monitor._rows[-1]
+    assert run.rows[-1] is monitor._journal.rows[-1]
     for row, eigenvalues in zip(run.rows, run.spectra, strict=True):
         assert eigenvalues.shape == (16,)
         floor = eigenvalues[0] / row["fisher/cond_limit"] ** 2
