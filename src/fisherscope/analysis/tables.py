@@ -10,23 +10,19 @@ from typing import Literal
 
 import polars as pl
 
-from fisherscope.analysis.axes import at_epoch
 from fisherscope.analysis.errors import AnalysisError
+from fisherscope.analysis.kinds import COLUMNS, KINDS, best_of_kinds
 from fisherscope.analysis.plane import margin
-from fisherscope.analysis.settings import RunsLike, Settings, settings_of
+from fisherscope.analysis.settings import RunsLike, settings_of
 from fisherscope.analysis.statistics import Difference, Sample, holm, student, welch
 from fisherscope.analysis.typesetting import aligned, latex, markdown
 from fisherscope.runs.reading import Runs, load_runs
-
-KINDS = ("s#", "-∅", "-MS", "other")
-"""Fixed sizes, stages over the whole training, stages within each learning-rate level, any other policy."""
 
 Test = Literal["welch", "student"]
 Format = Literal["text", "markdown", "latex", "csv"]
 NUMBERS = (
     "difference", "low", "high", "p_welch", "p_student", "p_holm", "hedges_g", "margin", "p_equivalent",
 )  # fmt: skip
-COLUMNS = ("task", "kind", "setting", "mean", "std", "n", "hours")
 
 
 @dataclass(frozen=True)
@@ -143,7 +139,7 @@ def table(
     names: tuple[str, str] = ("", "")
     for task in tasks:
         source = settings_of(loaded if len(loaded) else runs, task=task)
-        picked, names = _picked(source, lr, metric, paper)
+        picked, names = best_of_kinds(source, lr, metric, paper)
         rows += picked
         notes += [f"{task}: {note}" if task else note for note in source.notes]
     if not rows:
@@ -217,45 +213,6 @@ def _compared(a: dict[str, object], b: dict[str, object], metric: str, test: Tes
         "hedges_g": found.hedges_g if math.isfinite(found.hedges_g) else None,
         "p_equivalent": found.p_equivalent(margin(one.mean, metric)),
     }
-
-
-def _picked(
-    source: Settings, lr: float | None, metric: str | None, paper: bool
-) -> tuple[list[dict[str, object]], tuple[str, str]]:
-    """The best setting of each kind, and the metrics that picked and that are shown."""
-    picks, smaller = source.metric(metric)
-    shown = f"test/{picks.rpartition('/')[2]}"
-    shown = shown if shown in source.epochs.columns else picks
-    picks = shown if paper else picks
-    frame = source.frame.filter(pl.col("status") == "finished")
-    if lr is not None:
-        frame = frame.filter((pl.col("lr") - lr).abs() <= 1e-9 * lr)
-    for column, name in (("picks", picks), ("shown", shown)):
-        frame = frame.join(at_epoch(source, name).rename({"value": column}), on="run_id", how="inner")
-    timed = [c for c in ("time/train_s",) if c in source.epochs.columns]
-    hours = source.epochs.group_by("run_id").agg((pl.col(c).sum() / 3600).alias("hours") for c in timed)
-    frame = frame.join(hours, on="run_id", how="left") if timed else frame.with_columns(hours=None)
-    groups = frame.group_by("setting", "fixed", maintain_order=True).agg(
-        pl.col("picks").mean(),
-        pl.col("shown").mean().alias("mean"),
-        pl.col("shown").std().alias("std"),
-        pl.col("shown").count().alias("n"),
-        pl.col("hours").mean(),
-    )
-    rows: dict[str, dict[str, object]] = {}
-    for row in groups.sort("picks", descending=not smaller, maintain_order=True).iter_rows(named=True):
-        kind = kind_of(row["setting"], row["fixed"])
-        rows.setdefault(kind, {"task": source.task, "kind": kind} | {c: row[c] for c in COLUMNS[2:]})
-    return list(rows.values()), (picks, shown)
-
-
-def kind_of(setting: str, fixed: bool) -> str:
-    """Of `KINDS`, by the setting's name."""
-    if fixed:
-        return "s#"
-    if "-to-" in setting:
-        return "-MS" if "-MS" in setting else "-∅"
-    return "other"
 
 
 def _tasks(runs: Runs) -> list[str | None]:

@@ -4,11 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from fisherscope.gram.errors import GramError
+from fisherscope.gram.selection import Chosen
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `record_gram` was asked for; its docstring explains each."""
+
+    semantics: Literal["path", "per_loss"]
+    reduction: Literal["mean", "sum"]
+    batch: int | Mapping[str, int | None] | None
+    sample_of: Tensor | None
+    parameters: Chosen
+    fused: bool
+    precision: Literal["default", "float64"]
+    strict: bool
+    accumulate: bool
+    memory_budget: int
+    loss_scale: float
+    layers: bool
 
 
 def check_model(model: object) -> None:

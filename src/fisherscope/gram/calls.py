@@ -76,7 +76,7 @@ def pulled_back(
             for (name, leaf), gradient in zip(leaves.items(), rows, strict=True)
             if gradient is not None
         }
-    jacobian = columns.dense(arithmetic).gradients
+    jacobian = columns.whole(arithmetic)
     jacobian = jacobian.reshape(columns.samples, *source.tensor.shape).to(source.tensor.dtype)
     grads: tuple[Tensor | None, ...]
     with without_hooks(leaves.values()):

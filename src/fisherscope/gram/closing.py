@@ -32,12 +32,12 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
     record.coverage = [_coverage(recorder, name, p) for name, p in recorder.trainable.items()]
     record.notes += _changes(recorder)
     record.probe_seconds = recorder.probe_seconds
-    if recorder.loss is not None:
-        record.loss = float(recorder.loss) / settings.loss_scale
+    if recorder.gradients.loss is not None:
+        record.loss = float(recorder.gradients.loss) / settings.loss_scale
     if ledger.gram is None or ledger.spread is None:
         record.status = _nothing(recorder)
         if settings.strict:
-            raise recorder.failure or GramError(f"Measuring the Gram matrix: {record.status}")
+            raise recorder.problems.failure or GramError(f"Measuring the Gram matrix: {record.status}")
         return
     gram = ledger.gram.cpu()
     samples = gram.shape[0]
@@ -47,10 +47,10 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
     _fill_tallies(recorder, record, gram, factor)
     relative = ledger.spread.cpu() / gram.diagonal()
     record.entry_error = float(relative.nan_to_num_(0.0, 0.0, 0.0).max())  # 0/0 where a sample has none
-    record.wall_seconds = recorder.seconds + ledger.seconds
+    record.wall_seconds = recorder.gradients.seconds + ledger.seconds
     _judge(recorder, record)
-    if recorder.failure is not None:
-        raise recorder.failure
+    if recorder.problems.failure is not None:
+        raise recorder.problems.failure
 
 
 def _fill_tallies(recorder: Recorder, record: GramRecord, gram: Tensor, factor: float) -> None:
@@ -78,7 +78,7 @@ def _fill_tallies(recorder: Recorder, record: GramRecord, gram: Tensor, factor: 
 
 def _judge(recorder: Recorder, record: GramRecord) -> None:
     """Diagnoses: what does not add up is reported, not believed."""
-    gram, problems = record.gram, recorder.problems
+    gram, problems = record.gram, recorder.problems.by_parameter
     record.status = "ok"
     if not math.isfinite(float(gram.sum())) and not bool(torch.isfinite(gram).all()):
         record.status = "non-finite: the gradients hold NaN or infinity"
@@ -101,9 +101,13 @@ def _judge(recorder: Recorder, record: GramRecord) -> None:
 
 
 def _nothing(recorder: Recorder) -> str:
-    if recorder.backwards == 0 and not recorder.ledger.tallies and not recorder.problems:
+    if (
+        recorder.gradients.backwards == 0
+        and not recorder.ledger.tallies
+        and not recorder.problems.by_parameter
+    ):
         return "nothing measured: no backward pass ran inside the `with` block; call loss.backward() there"
-    reasons = "; ".join(f"{name}: {text}" for name, text in list(recorder.problems.items())[:3])
+    reasons = "; ".join(f"{name}: {text}" for name, text in list(recorder.problems.by_parameter.items())[:3])
     why = reasons or "none received one"
     return f"nothing measured: no parameter's gradient could be split by sample ({why})"
 
@@ -125,10 +129,10 @@ def _changes(recorder: Recorder) -> list[str]:
 
 
 def _coverage(recorder: Recorder, name: str, parameter: Tensor) -> Coverage:
-    measured = name in recorder.ledger.tallies and name not in recorder.problems
+    measured = name in recorder.ledger.tallies and name not in recorder.problems.by_parameter
     if name not in recorder.parameters:
         rule = "not selected"
-    elif name in recorder.problems:
+    elif name in recorder.problems.by_parameter:
         rule = "left out"
     elif not measured:
         rule = "no gradient"

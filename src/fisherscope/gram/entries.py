@@ -11,9 +11,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
+from fisherscope.gram.chance import DROPOUT
+from fisherscope.gram.entry import Entry, entry_of
 from fisherscope.gram.errors import AmbiguousBatchError, NotSplittableError
+from fisherscope.gram.finding import Finding, is_penalty
 from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_grouping
-from fisherscope.gram.probe import DROPOUT, Entry, Finding, Keys, Plan, entry_of, is_penalty, probe
+from fisherscope.gram.keys import Keys
+from fisherscope.gram.probe import Plan, probe
 from fisherscope.gram.rules import signature_of
 from fisherscope.gram.sources import Source, Sources, tensors_in
 

@@ -40,7 +40,7 @@ def share_of(columns: Columns, geometry: Tensor, entry: int, arithmetic: Arithme
     """A use's columns; complex ones as pairs of real numbers."""
     if not columns.dtype.is_complex:
         return Share(columns, geometry, entry)
-    gradients = columns.gradients if isinstance(columns, Dense) else columns.dense(arithmetic).gradients
+    gradients = columns.gradients if isinstance(columns, Dense) else columns.whole(arithmetic)
     shape, strides = tuple(geometry.shape), geometry.stride()
     pairs = torch.view_as_real(gradients.resolve_conj()).flatten(1)
     place = geometry.new_empty(0).as_strided(
@@ -109,7 +109,7 @@ def on_leaf(shares: list[Share], leaf: Tensor, arithmetic: Arithmetic) -> Share:
     """All shares added up in the leaf's own storage order, held whole: n·p values."""
     total: Tensor | None = None
     for share in shares:
-        dense = share.columns.dense(arithmetic).gradients
+        dense = share.columns.whole(arithmetic)
         wide = dense.new_zeros(dense.shape[0], _extent(leaf))
         g = share.geometry
         view = wide.as_strided((len(wide), *g.shape), (_extent(leaf), *g.stride()), g.storage_offset())

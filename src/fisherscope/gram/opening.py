@@ -12,13 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fisherscope.gram.asking import check_choice, check_model, check_numbers, check_samples
+from fisherscope.gram.asking import Settings, check_choice, check_model, check_numbers, check_samples
 from fisherscope.gram.closing import finish
 from fisherscope.gram.errors import GramError
 from fisherscope.gram.interception import custom_functions_seen
 from fisherscope.gram.per_loss import per_loss_backward
 from fisherscope.gram.record import GramRecord
-from fisherscope.gram.recorder import Recorder, Settings
+from fisherscope.gram.recorder import Recorder
 from fisherscope.gram.selection import Chosen, circumstances, unwrapped
 
 _open = threading.local()

@@ -46,8 +46,8 @@ def per_loss_backward(recorder: Recorder) -> Callable[[Tensor], None]:
             columns = Dense(torch.stack(row) * factor, ledger.parameters[name].shape)
             ledger.add(name, Share(columns, leaf_geometry(ledger.parameters[name])))
         ledger.seconds += time.perf_counter() - started
-        recorder.loss = (losses.mean() if reduction == "mean" else losses.sum()).detach()
-        recorder.backwards += 1
+        recorder.gradients.loss = (losses.mean() if reduction == "mean" else losses.sum()).detach()
+        recorder.gradients.backwards += 1
         (losses.mean() if reduction == "mean" else losses.sum()).backward()
 
     return backward

@@ -1,5 +1,6 @@
 """Monitor: the recorder, the measures, the optimizer and a run meet in one `with` block a step."""
 
-from fisherscope.monitor.monitor import Monitor, Step
+from fisherscope.monitor.monitor import Monitor
+from fisherscope.monitor.step import Step
 
 __all__ = ["Monitor", "Step"]

@@ -92,6 +92,24 @@ class Account:
         part = self.counters.epoch_samples / dataset_size if dataset_size else 0.0
         return self.counters.epoch + min(part, 1.0)
 
+    def axes(self, rates: Sequence[float], since: int, dataset_size: int | None) -> dict[str, Any]:
+        """Where the run stands after the step that was counted last, `since` after the last measured."""
+        count = self.counters
+        axes: dict[str, Any] = {
+            "step": count.steps - 1,
+            "epoch": self.epoch(dataset_size),
+            "samples": count.samples,
+            "lr_sum": count.lr_sum,
+            "lr": rates[0],
+            "batch_size": count.batch_size,
+            "steps_since": since,
+            "step_scale_sum": count.scale_sums[0],
+        }
+        for number, rate in enumerate(rates[1:], start=1):
+            axes[f"lr_group{number}"] = rate
+            axes[f"step_scale_sum_group{number}"] = count.scale_sums[number]
+        return axes
+
     def totals(self) -> dict[str, Any]:
         """The running measures as of now, the steps since the last measurement counted in L_K."""
         cond, energy, count = self.cond, self.energy, self.counters

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from fisherscope.gram.probe import Entry, entry_of
+from fisherscope.gram.entry import Entry, entry_of
 from fisherscope.tasks.errors import TaskError
 from fisherscope.tasks.foreign import split
 from fisherscope.tasks.task import Split, seeded_order

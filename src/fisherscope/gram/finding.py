@@ -1,0 +1,162 @@
+"""How a call treats the samples: which dimensions carry them, in which order, or why that can't be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fisherscope.gram.grouping import Layout
+from fisherscope.gram.watching import Sight
+
+ORDER = (1, 2, 0)
+"""How three samples change places: none keeps its own."""
+_MATCH = 0.05  # of the spread between samples: by how much a run in that order may miss
+_CONSTANT = 1e-6  # of the norm: samples that differ by less can't be told apart
+
+Verdict = Literal["confirmed", "differs", "unknown"]
+
+
+@dataclass
+class Finding:
+    """How a call treats the samples: layouts by argument name, "out" for the output."""
+
+    layouts: dict[str, Layout] = field(default_factory=dict)
+    derived: bool = False
+    packed: bool = False
+    shared: bool = False  # a number of parameters alone, added to the loss
+    problem: str | None = None
+
+
+def is_penalty(name: str, out: torch.Size) -> bool:
+    """Whether a call that does not keep the samples apart adds a number made of parameters to one of samples.
+
+    Its value is the same whatever the samples are, so that each has an equal share.
+    """
+    return name in ("add", "sub") and len(out) == 0
+
+
+def finding_of(
+    small: Sight | None, large: Sight, turned: Sight | None, samples: int, drew: bool, function: str
+) -> Finding:
+    """The layouts of one call from its three sights.
+
+    Args:
+        small: Of two samples.
+        large: Of three.
+        turned: Of the three in `ORDER`.
+        samples: How many of them are different ones.
+        drew: Whether the host drew random numbers, which stay with their rows.
+        function: Its name.
+    """
+    if small is None:
+        return Finding(
+            problem="it was called for three samples and not for two: the calls depend on the data"
+        )
+    if turned is None:
+        return Finding(problem="the order of the samples changes which calls are made")
+    finding, rest = _grown(small, large)
+    if finding.problem is not None:
+        return finding
+    if "out" not in finding.layouts and not finding.packed:
+        return _without_samples(finding, large, function)
+    _confirm(finding, rest, large, turned, samples, drew)
+    return finding
+
+
+def _grown(small: Sight, large: Sight) -> tuple[Finding, dict[str, int]]:
+    """Layouts as they show in shapes alone, and how many rows of each tensor are one sample's."""
+    finding, rest = Finding(), dict[str, int]()
+    for name, shape in large.shapes.items():
+        before = small.shapes.get(name)
+        if before is None or len(before) != len(shape):
+            finding.problem = f"its {name} changes form with the number of samples"
+            return finding, rest
+        grown = [d for d, (a, b) in enumerate(zip(before, shape, strict=True)) if a != b]
+        if len(grown) > 1 and name == "out":
+            finding.problem = f"its output grows in {len(grown)} dimensions with the number of samples"
+        if len(grown) != 1:
+            continue
+        (dim,) = grown
+        if before[dim] * 3 != shape[dim] * 2:
+            finding.packed = finding.packed or name == "out"
+            continue
+        finding.layouts[name], rest[name] = Layout(dim), shape[dim] // 3
+    return finding, rest
+
+
+def _without_samples(finding: Finding, large: Sight, function: str) -> Finding:
+    """Of a call whose output is the same size for any number of samples."""
+    if large.depends and is_penalty(function, large.shapes["out"]):
+        finding.shared = True
+    elif large.depends:
+        finding.problem = "it mixes the samples: its input carries them and its output does not"
+    else:
+        finding.derived = True
+    return finding
+
+
+def _confirm(
+    finding: Finding, rest: dict[str, int], large: Sight, turned: Sight, samples: int, drew: bool
+) -> None:
+    """Orders the rows of each layout by the values, and drops layouts along which they don't move."""
+    verdicts: dict[str, Verdict] = {}
+    for name, layout in list(finding.layouts.items()):
+        different = 1 if drew and rest[name] == 1 else samples
+        values = large.values.get(name), turned.values.get(name)
+        finding.layouts[name], verdicts[name] = _order(layout, rest[name], *values, different)
+        if verdicts[name] == "differs":
+            del finding.layouts[name]
+    if verdicts.get("out") == "differs":
+        finding.problem = "its output does not move with the samples when they change places"
+    if verdicts.get("out") == "unknown":
+        _order_from_inputs(finding, rest, verdicts)
+
+
+def _order(
+    layout: Layout, rest: int, large: Tensor | None, turned: Tensor | None, samples: int
+) -> tuple[Layout, Verdict]:
+    """The layout with its order, where the values show it."""
+    if samples == 1:  # all rows are its own, in whichever order
+        return layout, "confirmed"
+    if large is None or turned is None:
+        return layout, "confirmed" if rest == 1 else "unknown"
+    fitting = _fitting(layout.dim, rest, _numbers(large), _numbers(turned))
+    if len(fitting) != 1:
+        return layout, "unknown" if fitting else "differs"
+    (outer,) = fitting
+    if outer == 1:
+        return Layout(layout.dim), "confirmed"
+    return Layout(layout.dim, *((None,) if outer == rest else (outer, rest // outer))), "confirmed"
+
+
+def _fitting(dim: int, rest: int, large: Tensor, turned: Tensor) -> list[int]:
+    """The outer factors by which the rows, read as (outer, samples, inner), move with the samples."""
+    floor = _CONSTANT * float(large.norm())
+    fitting = []
+    for outer in (d for d in range(1, rest + 1) if rest % d == 0):
+        split = large.unflatten(dim, (outer, 3, rest // outer))
+        expected = split.index_select(dim + 1, torch.tensor(ORDER, device=large.device))
+        expected = expected.reshape(large.shape)
+        spread, miss = float((expected - large).norm()), float((turned - expected).norm())
+        if miss <= max(_MATCH * spread, floor):
+            fitting.append(outer)
+    return fitting
+
+
+def _numbers(values: Tensor) -> Tensor:
+    if not (values.is_floating_point() or values.is_complex()):
+        values = values.double()
+    return torch.nan_to_num(values, 0, 0, 0)
+
+
+def _order_from_inputs(finding: Finding, rest: dict[str, int], verdicts: dict[str, Verdict]) -> None:
+    """Where an output is the same for all samples, its order is that of an input as long."""
+    for name, verdict in verdicts.items():
+        if name != "out" and verdict == "confirmed" and rest[name] == rest["out"]:
+            other = finding.layouts[name]
+            finding.layouts["out"] = Layout(finding.layouts["out"].dim, other.outer, other.inner)
+            return
+    finding.problem = "several rows belong to a sample, and their values do not show in which order they lie"

@@ -1,0 +1,207 @@
+"""The gradients of a step as they arrive: at a recorded call's output, then whole at each parameter."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from torch import Tensor
+
+from fisherscope.gram.calls import formed, pulled_back
+from fisherscope.gram.columns import Columns
+from fisherscope.gram.errors import GramError, IncompleteError, NotSplittableError
+from fisherscope.gram.joining import Share, share_of
+from fisherscope.gram.ledger import Ledger
+from fisherscope.gram.listening import Quiet, listen, listen_to_all
+from fisherscope.gram.problems import Problems
+from fisherscope.gram.rules import Call, Rule
+from fisherscope.gram.rules.replay import gradients_of
+from fisherscope.gram.sources import Source, Sources, leaf_geometry, tensors_in
+from fisherscope.gram.uses import Usage
+
+
+class Gradients:
+    """Brings each gradient of a backward pass to the ledger, as columns or as what columns must add up to.
+
+    Args:
+        ledger: Of the parameters that are measured.
+        sources: What is known to be made of them.
+        usage: What was seen of their calls.
+        problems: Where to say what can't be measured: nothing that goes wrong here stops the step.
+        semantics: As `record_gram` was asked for.
+    """
+
+    def __init__(
+        self, ledger: Ledger, sources: Sources, usage: dict[str, Usage], problems: Problems, semantics: str
+    ) -> None:
+        self._ledger, self._sources, self._usage = ledger, sources, usage
+        self._problems, self._semantics = problems, semantics
+        self.backwards = 0
+        self.loss: Tensor | None = None
+        self.seconds = 0.0
+        self._handles: list[Any] = []
+        self._closed = False
+        self._releases = False  # whether the running backward frees its graph
+
+    def attach(self) -> None:
+        """Hear what arrives at the parameters."""
+        for name, parameter in self._ledger.parameters.items():
+            handle = parameter.register_hook(lambda gradient, name=name: self.arrived(name, gradient))
+            hooks: Any = parameter._backward_hooks
+            hooks.move_to_end(handle.id, last=False)  # before hooks that rescale the gradient
+            self._handles.append(handle)
+
+    def detach(self) -> None:
+        """Hear nothing more."""
+        self._closed = True
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def before_backward(self, loss: Tensor, gradient: Tensor | None, keeps_graph: bool) -> None:
+        """`loss.backward()` is about to run.
+
+        Raises:
+            GramError: It is no scalar, and no gradient was given.
+        """
+        if loss.numel() != 1 and gradient is None:
+            raise GramError(
+                f"Measuring the Gram matrix: backward() of a tensor of shape {tuple(loss.shape)}; "
+                "expected one number, the "
+                "batch's loss. Take its mean, or its sum with record_gram(model, reduction='sum')."
+            )
+        if loss.numel() == 1:  # the losses of a step's backward passes add up, as their gradients do
+            self.loss = loss.detach() if self.loss is None else self.loss + loss.detach()
+        self.backwards += 1
+        self._releases = not keeps_graph
+        self._ledger.passes.begin()
+
+    def listen_to(self, rule: Rule, call: Call, found: dict[str, Source], outputs: list[Tensor]) -> None:
+        """Have the gradient of the call's output reported."""
+        versions = [(value, value._version) for _, value in tensors_in(call.values)]
+
+        def report(gradient: Any) -> None:
+            self.reported(rule, call, found, gradient, versions)
+
+        if rule.name == "recurrent" or (rule.name == "replay" and len(outputs) > 1):
+            self._handles.append(listen_to_all(outputs, report))
+        else:
+            self._handles.append(
+                listen(outputs, report, lambda tensor: self._sources.get(tensor) is not None)
+            )
+
+    def reported(
+        self,
+        rule: Rule,
+        call: Call,
+        found: dict[str, Source],
+        gradient: Any,
+        versions: list[tuple[Tensor, int]],
+    ) -> None:
+        """A recorded call's output has its gradient: form the columns of its parameters."""
+        if self._closed:
+            return
+        started = time.perf_counter()
+        with Quiet(gradient):
+            try:
+                if call.released:
+                    raise NotSplittableError("a second backward pass came over it; say accumulate=True")
+                if any(value._version != version for value, version in versions):
+                    raise NotSplittableError("an input of the call was overwritten before its gradient came")
+                for name, columns in formed(rule, call, gradient).items():
+                    self._contribute(found[name], columns, call.entry)
+            except NotSplittableError as error:
+                self._problems.refuse(call.name, found.values(), str(error))
+            except Exception as error:  # noqa: BLE001  (as in `handle`)
+                self._problems.refuse(call.name, found.values(), f"{type(error).__name__}: {error}")
+        if self._releases:
+            versions.clear()
+            call.release()
+        self.seconds += time.perf_counter() - started
+
+    def _contribute(self, source: Source, columns: Columns, entry: int) -> None:
+        if source.geometry is not None:
+            self._ledger.add(
+                source.leaves[0], share_of(columns, source.geometry, entry, self._ledger.arithmetic)
+            )
+            return
+        leaves = {name: self._ledger.parameters[name] for name in source.leaves}
+        for leaf, pulled in pulled_back(source, leaves, columns, self._ledger.arithmetic).items():
+            place = leaf_geometry(self._ledger.parameters[leaf])
+            self._ledger.add(leaf, share_of(pulled, place, entry, self._ledger.arithmetic))
+
+    def fused_totals(
+        self, rule: Rule, call: Call, found: dict[str, Source], gradient: Tensor
+    ) -> list[Tensor | None]:
+        """Columns of a fused call now, and their sums: the gradients of its parameters.
+
+        Raises:
+            GramError: A second backward pass came over a call whose inputs are released.
+        """
+        if call.released:
+            raise GramError(
+                f"Measuring the Gram matrix, fused: a second backward pass came over `{call.name}` "
+                "after one that did not "
+                "retain the graph. Say accumulate=True, or fused=False."
+            )
+        started = time.perf_counter()
+        with Quiet(gradient):
+            try:
+                totals = self._fused_shares(rule, call, found, gradient)
+            except Exception as error:  # noqa: BLE001  (as in `handle`; the gradient has to come all the same)
+                self._problems.refuse(call.name, found.values(), f"{type(error).__name__}: {error}")
+                totals = gradients_of(call, gradient)
+        if self._releases:
+            call.release()
+        self.seconds += time.perf_counter() - started
+        return totals
+
+    def _fused_shares(
+        self, rule: Rule, call: Call, found: dict[str, Source], gradient: Tensor
+    ) -> list[Tensor | None]:
+        totals: list[Tensor | None] = []
+        columns = formed(rule, call, gradient)
+        for name, source in found.items():
+            leaf = source.leaves[0]
+            assert source.geometry is not None, "only plain leaves are attached"
+            share = Share(columns[name], source.geometry)
+            share.form_total(
+                self._ledger.arithmetic, multiply=self._usage[leaf].calls == 1 and not self._closed
+            )
+            assert share.total is not None, "formed in the line before"
+            share.total = share.total.reshape(source.tensor.shape).to(source.tensor.dtype)
+            totals.append(share.total)
+            if not self._closed:
+                self._ledger.add(leaf, share)
+        return totals
+
+    def arrived(self, name: str, gradient: Tensor) -> None:
+        """The whole gradient of a backward pass has reached a parameter."""
+        if self._closed or name in self._problems.by_parameter:
+            return
+        started = time.perf_counter()
+        try:
+            with Quiet(gradient):
+                self._ledger.settle(name, gradient)
+        except GramError as error:
+            text = str(error)
+            if "did not see" in text:
+                text += _why_unseen(self._usage[name].hidden, self._semantics)
+            self._problems.add(name, text, IncompleteError)
+        except Exception as error:  # noqa: BLE001  (as in `handle`)
+            self._problems.add(name, f"{type(error).__name__}: {error}", GramError)
+        self.seconds += time.perf_counter() - started
+
+
+def _why_unseen(hidden: bool, semantics: str) -> str:
+    if semantics == "per_loss":
+        return " (with semantics='per_loss' call record.backward(losses) in place of loss.backward())"
+    if hidden:
+        return (
+            " (its calls ran where gradients were off: reentrant checkpointing? say use_reentrant=False; "
+            "a reversible network can't be seen)"
+        )
+    return (
+        " (inside an autograd.Function or a traced module, made before the recorder was opened, or by a "
+        "derivative of a derivative, as of a gradient penalty)"
+    )

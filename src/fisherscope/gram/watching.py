@@ -1,0 +1,152 @@
+"""What one forward of a few samples shows of every call that receives a parameter: shapes, and values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from fisherscope.gram.chance import DRAWS, DROPOUT, drawn_constant, without_dropout
+from fisherscope.gram.entry import Entry, flat
+from fisherscope.gram.interception import Interceptor, bound, call_name, custom_functions_seen, results
+from fisherscope.gram.keys import Key, Keys
+from fisherscope.gram.sources import Source, Sources, tensors_in
+from fisherscope.gram.untouched import host_state, untouched
+
+
+@dataclass
+class Sight:
+    """What one probe run saw of one call: shapes, and values where they are to be compared."""
+
+    shapes: dict[str, torch.Size]
+    values: dict[str, Tensor]
+    depends: bool  # whether any other argument came from the batch
+
+
+@dataclass
+class Watched:
+    """One forward of a few samples.
+
+    `drew` says whether NumPy or Python drew numbers: such draws (masks made on the host) stay with the rows
+    when the samples change places.
+    """
+
+    sights: dict[Key, Sight]
+    shapes: list[torch.Size]  # of the model's outputs
+    drew: bool
+
+
+def watched(
+    entry: Entry, chosen: list[int], parameters: Any, signatures: Any, entering: set[Key], keep: bool
+) -> Watched:
+    """A forward of some samples.
+
+    Args:
+        entry: The model's call.
+        chosen: Which of its samples.
+        parameters: Those measured, by name.
+        signatures: Argument names of a function, or None.
+        entering: Calls of parameters alone at which a size of the batch enters.
+        keep: Keep values too.
+    """
+    args, kwargs = entry.subset(chosen)
+    leaves, _ = pytree.tree_flatten((args, kwargs))
+    inputs = [
+        leaf
+        for given, dim in zip(flat((args, kwargs))[0], entry.dims, strict=True)
+        if dim is not None
+        for leaf in pytree.tree_leaves(given)
+        if isinstance(leaf, Tensor)
+    ]
+    watcher = _Watcher(Sources(parameters), inputs, signatures, entering, keep)
+    with untouched(entry.module, leaves), torch.enable_grad(), custom_functions_seen(), watcher.mode:
+        before = host_state()
+        out = entry.module(*args, **kwargs)
+        drew = host_state() != before
+    shapes = [leaf.shape for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
+    return Watched(watcher.sights, shapes, drew)
+
+
+class _Watcher:
+    """Follows one forward: which tensors depend on the batch (`_alive`), which on parameters alone."""
+
+    def __init__(
+        self, sources: Sources, inputs: list[Tensor], signatures: Any, entering: set[Key], keep: bool
+    ) -> None:
+        self._sources, self._signatures, self._entering, self._keep = sources, signatures, entering, keep
+        self._alive: dict[int, Tensor] = {id(tensor): tensor for tensor in inputs}
+        self._keys = Keys()
+        self.sights: dict[Key, Sight] = {}
+        self.mode = Interceptor(lambda args, kwargs: True, self.handle)
+
+    def handle(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """One call of the forward, whatever it receives."""
+        name, inplace = call_name(func)
+        if name in DRAWS:
+            return drawn_constant(func, name, args, kwargs)
+        if name in DROPOUT:
+            inplace = inplace or bool(kwargs.get("inplace"))
+            return self._undropped(name, func, args or (kwargs["input"],), kwargs, inplace)
+        values = bound(self._signatures(name), args, kwargs)
+        args, kwargs = without_dropout(name, args, kwargs)
+        found = self._sources.among(values)
+        if name.startswith("Function ") and not found:  # the recorder looks inside, too
+            with self.mode:
+                return self._followed(func(*args, **kwargs), values)
+        depends = any(id(t) in self._alive for _, t in tensors_in(values) if self._sources.get(t) is None)
+        before = {
+            key: tensor.detach().clone() if inplace and self._keep else tensor.detach()
+            for key, tensor in tensors_in(values)
+            if key not in found
+        }
+        out = func(*args, **kwargs)
+        given = results(name, out, args)
+        if depends:
+            self._alive.update((id(t), t) for t in given)
+            if inplace and args and isinstance(args[0], Tensor):
+                self._alive[id(args[0])] = args[0]
+        if any(t.requires_grad for t in given) and self._see(name, found, given, before, depends):
+            for result in given:
+                self._sources.derive(name, result, found.values(), args, kwargs, func)
+        return out
+
+    def _followed(self, out: Any, values: dict[str, Any]) -> Any:
+        """What a function of the user's own gave: of the batch where one of its arguments is."""
+        if any(id(tensor) in self._alive for _, tensor in tensors_in(values)):
+            self._alive.update((id(t), t) for _, t in tensors_in({"": out}))
+        return out
+
+    def _undropped(self, name: str, func: Any, args: Any, kwargs: Any, inplace: bool) -> Any:
+        """The input as it is; of a value made of parameters, still one."""
+        out = args[0] if inplace else args[0].clone()
+        source = self._sources.get(args[0])
+        if source is not None and not inplace:
+            self._sources.derive(name, out, [source], args, kwargs, func)
+        elif id(args[0]) in self._alive:
+            self._alive[id(out)] = out
+        return out
+
+    def _see(
+        self,
+        name: str,
+        found: dict[str, Source],
+        given: list[Tensor],
+        before: dict[str, Tensor],
+        depends: bool,
+    ) -> bool:
+        """Notes a call that receives something made of parameters; whether what it gave is, too."""
+        if not found or all(self._sources.get(t) is not None for t in given):
+            return False
+        key = self._keys.next(name, found)
+        named = {"out": given[0].detach(), **{f"out.{i}": t.detach() for i, t in enumerate(given[1:], 1)}}
+        sight = Sight({k: t.shape for k, t in {**before, **named}.items()}, {}, depends)
+        if self._keep:
+            sight.values = {k: t.clone() for k, t in named.items()} | before
+        self.sights[key] = sight
+        if depends or key in self._entering:
+            self._alive.update((id(t), t) for t in given)
+            return False
+        return True
