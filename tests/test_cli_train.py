@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from fisherscope.cli import main
+from fisherscope.cli.progress import now
+from fisherscope.training import Configuration, Session, task_of
 
 QUICK = ("digits/mlp", "--epochs", "1", "--threads", "1")
 
@@ -81,6 +85,30 @@ def test_a_printed_configuration_is_the_same_run(run, tmp_path: Path) -> None:  
     again = run("train", "--config", "printed.yaml")
     assert first.splitlines()[-2:] == again.splitlines()
     assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_what_goes_on_with_a_run_is_said(run) -> None:  # type: ignore[no-untyped-def]
+    words = ("train", "digits/mlp", "--epochs", "2", "--threads", "1")
+    stopped = run(*words, "--until", "1")
+    assert (
+        "Without --until, or with a later one, it goes on with it." in stopped
+    )  # the same command would not
+    assert "finished" in run(*words)
+
+
+def test_a_narrow_terminal_shows_fewer_values_and_each_whole() -> None:
+    session = Session(config := Configuration.of({"task": "digits/mlp"}), task_of(config))
+    session.step(next(iter(session.sampler)))
+    shown = {}
+    for width in (20, 40, 120):
+        console = Console(width=width, file=(out := io.StringIO()))
+        console.print(now(session, {"val/error": 0.25, "val/loss": 1.0}, width))
+        shown[width] = out.getvalue().split("\n")[0].split()
+        assert "…" not in out.getvalue()
+    assert shown[20][:2] == ["epoch", "loss"]
+    assert shown[120] == ["epoch", "loss", "val", "error", "C̄", "L", "|B|", "lr", "measuring"]
+    assert shown[40] == shown[120][: len(shown[40])]
+    assert len(shown[20]) < len(shown[40]) < len(shown[120])
 
 
 def test_a_run_is_not_done_twice(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

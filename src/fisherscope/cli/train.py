@@ -67,7 +67,9 @@ def train(
         return
     print(f"{result.id}: {result.status}{f' ({result.reason})' if result.reason else ''}\n{result.path}")
     if result.status == "interrupted":
-        print("The same command goes on with it.")
+        as_asked = until is not None and result.epochs >= until
+        what = "Without --until, or with a later one, it" if as_asked else "The same command"
+        print(f"{what} goes on with it.")
 
 
 def over(held: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
