@@ -268,6 +268,8 @@ def test_live_data_come_once_and_to_this_machine_alone(live: tuple[Path, str]) -
 def test_watching_says_what_is_wrong(tmp_path: Path, live: tuple[Path, str]) -> None:
     with pytest.raises(FileNotFoundError, match="not a directory"):
         server(tmp_path / "absent")
+    with pytest.raises(ValueError, match="port 65536: expected 0"):
+        server(tmp_path, 1 << 16)
     taken = int(live[1].rstrip("/").rpartition(":")[2])
     with pytest.raises(OSError, match=f"port {taken} is taken"):
         server(tmp_path, taken)

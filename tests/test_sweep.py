@@ -138,6 +138,12 @@ def test_a_setting_that_cannot_run_leaves_the_others_alone(tmp_path: Path) -> No
     assert "301" in ends[-1][1]
 
 
+def test_a_sweep_into_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="it is a file; expected a directory"):
+        fs.run_sweep(GRID, tmp_path / "file")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
