@@ -58,7 +58,7 @@ def made(name: str) -> Any:
         near = difflib.get_close_matches(function_name, dir(module), 3)
         hint = f"; near: {', '.join(near)}" if near else ""
         raise TaskError(f"task {name!r}: {module_name} has no function {function_name!r}{hint}")
-    with told(f"task {name!r}: calling {function_name}()", "mend it, or give a function without arguments"):
+    with told(f"task {name!r}: calling {function_name}()", "mend it, or give one that needs no arguments"):
         return factory()
 
 
