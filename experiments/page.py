@@ -153,6 +153,29 @@ def semantics_table(found: dict[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def fitted_table(found: dict[str, Any]) -> str:
+    """How c, c of the cosines and the spread of lengths go with the batch size."""
+    rows = [
+        [
+            r["task"], r["lr"], f"{r['sizes'][0]} to {r['sizes'][-1]}",
+            *(f"{r[key][0]:.2f} to {r[key][-1]:.2f} ({r['tau_' + key]:+.2f})" for key in FITTED),
+        ]
+        for r in found["fitted"]
+    ]  # fmt: skip
+    head = [
+        "task",
+        "α",
+        "\\|B\\|",
+        "log10 c (τ)",
+        "log10 of longest over shortest (τ)",
+        "log10 c of the cosines (τ)",
+    ]
+    return markdown(head, rows)
+
+
+FITTED = ("log_cond", "log_lengths", "log_cond_cosines")
+
+
 def transfer_table(found: dict[str, Any]) -> str:
     """What is within the margin of a sweep's best, and the median regret, by what is carried over to it."""
     head = ["carried over", "pairs of sweeps", "within the margin", "median regret (points)"]
@@ -205,6 +228,7 @@ BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "interval": interval_table,
     "semantics": semantics_table,
     "transfer": transfer_table,
+    "fitted": fitted_table,
 }
 
 

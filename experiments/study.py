@@ -52,6 +52,7 @@ def main() -> None:
         if stored("digits-every-step").exists()
         else [],
         "semantics": semantics(),
+        "fitted": json.loads((RESULTS / "fitted.json").read_text())["trends"],
         "transfer": list(transfers({name: fixed(runs) for name, runs in sweeps.items()})),
     }
     tested = analysis.backtest({name: fixed(runs) for name, runs in sweeps.items()})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from tests.planted_sweep import Truth, write
 
@@ -98,6 +100,11 @@ def test_an_easy_sweep_says_so(tmp_path: Path) -> None:
     found = backtest(write(tmp_path, easy), budgets=(0.5,))
     assert not found.sweeps["testable"][0]
     assert "cannot test selection" in str(found)
+
+
+def test_gains_of_which_none_is_known_are_no_wins(found: Backtest) -> None:
+    nothing = pl.lit(None)  # as with six settings, too few to predict one by the others
+    assert replace(found, gains=found.gains.with_columns(gain=nothing, low=nothing)).wins() == (0, 0, 0)
 
 
 def test_one_seed_and_unusable_sweeps(tmp_path: Path) -> None:

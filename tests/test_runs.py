@@ -535,7 +535,9 @@ def test_killed_at_every_write_and_resumed_it_ends_the_same(tmp_path):
 def test_killed_at_random_moments_again_and_again_it_ends_the_same(tmp_path):
     toy_loop(tmp_path / "whole")
     expected, rng, kills = contents(tmp_path / "whole"), random.Random(0), 0
-    for trial in range(10):
+    for trial in itertools.count():
+        if trial >= 10 and kills > 10:  # on a quick machine more of them end before they are killed
+            break
         path = tmp_path / str(trial)
         for attempt in itertools.count(1):
             child = fork.Process(target=toy_loop, args=(path,))
@@ -547,7 +549,6 @@ def test_killed_at_random_moments_again_and_again_it_ends_the_same(tmp_path):
                 break
             kills += 1
         assert contents(path) == expected
-    assert kills > 10
 
 
 # --- reading while writing
@@ -557,14 +558,14 @@ def test_reading_a_run_that_is_being_written(tmp_path, writer):
     lengths = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        while not lengths or lengths[-1] < 5000:
+        while len(set(lengths)) < 4 or lengths[-1] < 5000:  # it writes for as long as it is read
             runs = fs.load_runs(tmp_path)
             steps = runs.steps["step"].to_list()
             assert steps == list(range(len(steps)))
             for step, values in zip(steps, runs.spectra("busy"), strict=True):
                 assert values[1] == step
             lengths.append(len(steps))
-    assert len(set(lengths)) > 3
+    assert lengths == sorted(lengths)
 
 
 # --- trouble with the disk

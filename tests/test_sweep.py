@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import multiprocessing
 import os
 import re
 import signal
@@ -61,32 +60,74 @@ def test_started_again_there_is_nothing_to_do(swept: Path) -> None:
     assert (again.done_before, again.ends) == (8, {})
 
 
+HELD = """
+import sys, time
+import fisherscope as fs
+
+def event(kind, run_id, what):
+    if kind == "epoch":
+        seen.add(run_id)
+    if len(seen) == 2:
+        print("two train", flush=True)
+        time.sleep(600)
+
+seen = set()
+if __name__ == "__main__":
+    fs.run_sweep({grid!r}, sys.argv[1], jobs=2, event=event)
+"""
+"""A sweep whose own process stops to hand out runs when two have trained an epoch."""
+
+
 def test_killed_whole_and_started_again_it_ends_the_same(swept: Path, tmp_path: Path) -> None:
-    call = f"fs.run_sweep({GRID!r}, {str(tmp_path)!r}, jobs=2)"
-    code = f"import fisherscope as fs\nif __name__ == '__main__':\n    {call}\n"
-    script = tmp_path.parent / f"{tmp_path.name}.py"
-    script.write_text(code)
-    process = subprocess.Popen([sys.executable, str(script)], start_new_session=True)
-    while process.poll() is None and len(list(tmp_path.glob("*/epochs.jsonl"))) < 2:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    script = tmp_path / "sweep.py"
+    script.write_text(HELD.format(grid=GRID))
+    command = [sys.executable, str(script), str(tmp_path / "runs")]
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"two train\n"
+        os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    assert fs.run_sweep(GRID, tmp_path, jobs=2).complete
-    assert final(tmp_path) == final(swept)
+    assert fs.run_sweep(GRID, tmp_path / "runs", jobs=2).complete
+    assert final(tmp_path / "runs") == final(swept)
+
+
+DEADLY = """
+import os, signal
+import dataclasses
+from pathlib import Path
+import fisherscope as fs
+
+class Deadly:
+    def __init__(self, whole):
+        self.whole = whole
+
+    def __len__(self):
+        return len(self.whole)
+
+    def batch(self, indices, epoch=None, seed=0):
+        if epoch == 2 and not (mark := Path(__file__).with_name("died")).exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.whole.batch(indices, epoch, seed)
+
+def made():
+    task = fs.tasks.get("digits/mlp")
+    return dataclasses.replace(task, train=Deadly(task.train))
+"""
 
 
 def test_a_killed_worker_costs_one_retry(tmp_path: Path) -> None:
     seen: list[tuple[str, str]] = []
-
-    def event(kind: str, run_id: str, what: Any) -> None:
-        if kind == "epoch" and not any(kind == "epoch" for kind, _ in seen):
-            (worker,) = multiprocessing.active_children()
-            worker.kill()
-        seen.append((kind, what[0] if kind == "end" else ""))
-
-    result = fs.run_sweep(GRID | {"epochs": 30, "seeds": [0]}, tmp_path, jobs=1, event=event)
-    assert ("end", "died") in seen
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    grid = GRID | {"task": f"{tmp_path}/deadly.py:made", "seeds": [0], "epochs": 3}
+    result = fs.run_sweep(
+        grid,
+        tmp_path / "runs",
+        jobs=1,
+        event=lambda kind, _, what: seen.append((kind, what[0] if kind == "end" else "")),
+    )
+    assert seen.count(("end", "died")) == 1
+    assert seen.count(("end", "finished")) == 4
     assert result.complete
 
 
@@ -95,6 +136,12 @@ def test_a_setting_that_cannot_run_leaves_the_others_alone(tmp_path: Path) -> No
     ends = sorted(result.ends.values())
     assert [status for status, _ in ends] == ["finished", "finished", "refused", "refused"]
     assert "301" in ends[-1][1]
+
+
+def test_a_sweep_into_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="it is a file; expected a directory"):
+        fs.run_sweep(GRID, tmp_path / "file")
 
 
 @pytest.mark.parametrize(
@@ -134,12 +181,12 @@ def test_a_dry_run_says_how_long_from_steps_and_from_runs(
     sweep(settings=settings, out=tmp_path / "runs", dry_run=True, jobs=2)
     told = capsys.readouterr().out
     assert "8 runs, 0 done before" in told
-    assert re.search(r"8 runs, about \d+ s with 2 at a time \(from some steps measured now\)", told)
+    assert re.search(r"8 runs, about \d+ (s|min) with 2 at a time \(from some steps measured now\)", told)
     assert not (tmp_path / "runs").exists()
     sweep(settings=settings, seeds="0,1,2", out=swept, dry_run=True, jobs=1)
     told = capsys.readouterr().out
     assert "12 runs, 8 done before" in told
-    assert re.search(r"4 runs, about \d+ s with 1 at a time \(from 8 recorded runs\)", told)
+    assert re.search(r"4 runs, about \d+ (s|min) with 1 at a time \(from 8 recorded runs\)", told)
 
 
 def test_seconds_of_sizes_that_were_not_run_lie_between(swept: Path, tmp_path: Path) -> None:
@@ -152,33 +199,26 @@ def test_seconds_of_sizes_that_were_not_run_lie_between(swept: Path, tmp_path: P
     assert seconds_left([], swept) == ({}, "nothing is left")
 
 
-def test_interrupted_by_a_real_signal_it_goes_on_to_the_same_end(swept: Path, tmp_path: Path) -> None:
-    settings = tmp_path / "grid.yaml"
-    settings.write_text(json.dumps(GRID))
-    out = tmp_path / "runs"
-    command = [
-        sys.executable,
-        "-m",
-        "fisherscope",
-        "sweep",
-        "--config",
-        settings,
-        "--jobs",
-        "2",
-        "--out",
-        out,
-    ]
+def test_interrupted_by_a_real_signal_it_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    """The runs would take minutes; where they were interrupted is where both are then compared."""
+    grid = GRID | {"batch_sizes": [64], "lrs": [0.1], "epochs": 5000}
+    settings, out = tmp_path / "grid.yaml", tmp_path / "runs"
+    settings.write_text(json.dumps(grid))
+    words = ["sweep", "--config", settings, "--jobs", "2", "--out", out]
+    command = [sys.executable, "-m", "fisherscope", *words]
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, text=True)
     while process.poll() is None and len(list(out.glob("*/epochs.jsonl"))) < 2:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     told, _ = process.communicate(timeout=120)
     assert process.returncode == 0
-    assert "the same command goes on with them" in told
-    statuses = {json.loads(path.read_text())["status"] for path in out.glob("*/run.json")}
-    assert statuses <= {"interrupted", "finished"}
-    assert fs.run_sweep(GRID, out, jobs=2).complete
-    assert final(out) == final(swept)
+    assert "2 runs are left; the same command goes on with them" in told
+    heads = [json.loads(path.read_text()) for path in out.glob("*/run.json")]
+    assert [head["status"] for head in heads] == ["interrupted"] * 2
+    until = 1 + max(path.read_text().count("\n") for path in out.glob("*/epochs.jsonl"))
+    for place in (out, tmp_path / "alone"):
+        fs.run_sweep(grid, place, jobs=2, until=until)
+    assert final(out) == final(tmp_path / "alone")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

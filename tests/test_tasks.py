@@ -6,7 +6,9 @@ import gzip
 import lzma
 import os
 import random
+import re
 import struct
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -93,7 +95,8 @@ def records(count: int, labels: int, seed: int = 0) -> bytes:
 
 
 def test_mnist_is_padded_and_normalised(tmp_path: Path) -> None:
-    train, test = mnist(mnist_files(tmp_path))
+    train, test, notes = mnist(mnist_files(tmp_path))
+    assert notes == ("20 training and 10 test images; 60000 and 10000 are published",)
     assert train.pixels.shape == (20, 1, 32, 32)
     assert not train.pixels[:, :, :2].any()
     assert len(test) == 10
@@ -110,12 +113,42 @@ def test_mnist_is_padded_and_normalised(tmp_path: Path) -> None:
         (lambda data: gzip.compress(data[:-1]), "expected 15696"),
         (lambda data: gzip.compress(b"\x00\x00\x09\x03" + data[4:]), "begins with 00 00 08 03"),
         (lambda data: b"<html>not found</html>", "damaged or cut short"),
+        (lambda data: b"", "0 bytes that begin with nothing"),
+        (lambda data: gzip.compress(idx(np.zeros((20, 20, 20), np.uint8))), r"shape \(20, 20, 20\)"),
+        (lambda data: gzip.compress(idx(np.zeros((19, 28, 28), np.uint8))), "20 labels; expected"),
+        (lambda data: gzip.compress(idx(np.zeros(20, np.uint8))), "begins with 00 00 08 03"),
     ],
 )
 def test_tampered_mnist_is_told(spoil: Any, words: str, tmp_path: Path) -> None:
     path = mnist_files(tmp_path) / "mnist" / "train-images-idx3-ubyte.gz"
     path.write_bytes(spoil(gzip.decompress(path.read_bytes())))
     with pytest.raises(DataError, match=words):
+        mnist(tmp_path)
+
+
+def test_a_file_that_cannot_be_one_is_named(tmp_path: Path) -> None:
+    labels = mnist_files(tmp_path) / "mnist" / "train-labels-idx1-ubyte.gz"
+    labels.write_bytes(gzip.compress(idx(np.full(20, 77, np.uint8))))
+    with pytest.raises(DataError, match=re.escape(f"reading {labels}: label 77; expected 0 to 9")):
+        mnist(tmp_path)
+    labels.unlink()
+    labels.mkdir()
+    with pytest.raises(DataError, match=re.escape(f"reading {labels}: it is a directory")):
+        mnist(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="file is a file; expected a directory"):
+        cifar10(tmp_path / "file")
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Path, *_: object) -> Any:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    mnist_files(tmp_path)
+    monkeypatch.setattr(Path, "read_bytes", refused)  # a superuser may read everything
+    with pytest.raises(DataError, match=r"ubyte\.gz: Permission denied; see that it may be read"):
         mnist(tmp_path)
 
 
@@ -167,6 +200,25 @@ def test_svhn_counts_zero_as_ten(tmp_path: Path) -> None:
     assert notes == ("without the extra set",)
     (tmp_path / "svhn" / "test_32x32.mat").write_bytes(b"no matlab")
     with pytest.raises(DataError, match="no SVHN file"):
+        svhn(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "labels", "words"),
+    [
+        (np.zeros((32, 32, 3, 4)), np.ones((4, 1)), "of float64"),
+        (np.zeros((28, 32, 3, 4), np.uint8), np.ones((4, 1)), r"X \(28, 32, 3, 4\)"),
+        (np.zeros((32, 32, 3, 4), np.uint8), np.ones((3, 1)), r"y \(3, 1\)"),
+        (np.zeros((32, 32, 3, 4), np.uint8), np.ones((4, 2)), r"y \(4, 2\)"),
+        (np.zeros((32, 32, 3, 4), np.uint8), np.full((4, 1), 30), "label 29; expected 0 to 9"),
+        (np.zeros((32, 32, 3, 4), np.uint8), np.full((4, 1), -1), "label -2"),
+    ],
+)
+def test_wrong_svhn_is_told(pixels: Any, labels: Any, words: str, tmp_path: Path) -> None:
+    (tmp_path / "svhn").mkdir()
+    for name in ("train_32x32.mat", "test_32x32.mat"):
+        scipy.io.savemat(tmp_path / "svhn" / name, {"X": pixels, "y": labels})
+    with pytest.raises(DataError, match=rf"train_32x32\.mat.*{words}"):
         svhn(tmp_path)
 
 
@@ -356,6 +408,129 @@ def test_a_model_made_already_and_not_to_be_made_again_is_refused() -> None:
 def test_a_factory_s_nonsense_is_told(own: str, function: str, words: str) -> None:
     with pytest.raises(TaskError, match=words):
         tasks.get(f"{own}:{function}")
+
+
+NONSENSE = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+x, y = torch.randn(40, 5, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
+only = nn.Linear(5, 2)
+each = lambda m, b: {"loss": F.cross_entropy(m(b[0]), b[1], reduction="none"), "error": b[1].float()}
+mean = lambda m, b: F.cross_entropy(m(b[0]), b[1])
+
+def frozen():
+    return nn.Linear(5, 2).requires_grad_(False)
+
+def normed():
+    return nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+class Holed(torch.utils.data.Dataset):
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        if index == 39:
+            raise KeyError("no such sample")
+        return x[index], y[index]
+
+CASES = {
+    "ends": SystemExit(3),
+    "needs": {"model": lambda width: nn.Linear(width, 2)},
+    "none": {"model": lambda: None},
+    "frozen": {"model": frozen},
+    "shared": {"model": lambda: only},
+    "narrow": {"model": lambda: nn.Linear(6, 2)},
+    "lengths": {"train": (x, y[:-1])},
+    "arrays": {"train": (x.numpy(), y.numpy())},
+    "mixed": {"train": {"x": x, "y": 3}},
+    "vector": {"loss": lambda m, b: F.cross_entropy(m(b[0]), b[1], reduction="none")},
+    "one": {"loss": lambda m, b: mean(m, b)[None]},
+    "number": {"loss": lambda m, b: mean(m, b).item()},
+    "detached": {"loss": lambda m, b: mean(m, b).detach()},
+    "raises": {"loss": lambda m, b: 1 / 0},
+    "text": {"loss": "cross_entropy"},
+    "nothing": {"scores": lambda m, b: None},
+    "lossless": {"scores": lambda m, b: {"error": b[1].float()}},
+    "means": {"scores": lambda m, b: {"loss": mean(m, b), "error": b[1].float()}},
+    "metric": {"metric": "accuracy"},
+    "direction": {"direction": "up"},
+    "five": {5: 6},
+    "holed": {"train": Holed(), "validation": (x, y)},
+    "alone": {"model": normed, "train": (x[:37], y[:37]), "validation": (x, y)},
+}
+
+def made(case):
+    def factory():
+        if isinstance(CASES[case], BaseException):
+            raise CASES[case]
+        good = {"model": lambda: nn.Linear(5, 2), "train": (x, y), "loss": mean, "scores": each}
+        return {**good, **CASES[case]}
+    return factory
+
+for case in CASES:
+    globals()[case] = made(case)
+ready = 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("ends", "raised SystemExit: 3 (nonsense.py:"),
+        ("needs", "missing 1 required positional argument: 'width'"),
+        ("none", "'model' returned NoneType; expected a torch.nn.Module"),
+        ("frozen", "none of its parameters is to be trained"),
+        ("shared", "gave the same model twice"),
+        ("narrow", "raised RuntimeError: mat1 and mat2 shapes"),
+        ("lengths", "its tensors have 40, 39 samples"),
+        ("arrays", "torch.from_numpy"),
+        ("mixed", "received a dict of 'x': Tensor, 'y': int"),
+        ("vector", "has shape (8,); expected one number"),
+        ("one", "has shape (1,); expected one number"),
+        ("number", "is float; expected a tensor"),
+        ("detached", "does not depend on the model's parameters"),
+        ("raises", "raised ZeroDivisionError: division by zero (nonsense.py:"),
+        ("text", "'loss' is str; expected a function"),
+        ("nothing", "are NoneType; expected {'loss'"),
+        ("lossless", "have no 'loss' among error"),
+        ("means", "'loss' is of shape (); expected a tensor of shape (2,)"),
+        ("metric", "have no 'accuracy' among loss, error"),
+        ("direction", "expected 'min' or 'max'"),
+        ("five", "returned the key '5'"),
+        ("holed", "raised KeyError: 'no such sample' (nonsense.py:"),
+        ("alone", "choose another batch size"),
+        ("ready", "ready is int; expected a function"),
+    ],
+)
+def test_a_factory_s_mistake_is_told_with_its_line(
+    case: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but one before anything is written; the sample that is not there shows when it is drawn."""
+    from fisherscope.training import train
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "nonsense", raising=False)
+    (tmp_path / "nonsense.py").write_text(NONSENSE)
+    config = {"task": "nonsense.py:" + case, "batch_size": 4 if case == "alone" else 8, "epochs": 1}
+    with pytest.raises(TaskError) as told:
+        train(config, tmp_path / "runs")
+    assert words in str(told.value).replace(f"{tmp_path}/", "")
+    assert (tmp_path / "runs").exists() == (case == "holed")
+
+
+def test_a_task_that_is_tried_trains_as_one_that_is_not(own: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trial leaves no trace in the generators, the model or the data."""
+    from fisherscope.training import Configuration, Session
+
+    config = Configuration.of({"task": f"{own}:made", "batch_size": 6})
+    tried = Session(config, fs.tasks.get(config.task))
+    monkeypatch.setattr(Session, "_tried", lambda *_: None)
+    plain = Session(config, fs.tasks.get(config.task))
+    for indices, same in zip(tried.sampler, plain.sampler, strict=True):
+        assert indices == same
+        assert torch.equal(tried.step(indices), plain.step(same))
 
 
 @pytest.mark.skipif("FISHERSCOPE_DATA" not in os.environ, reason="needs the published files")

@@ -113,17 +113,20 @@ def test_measuring_changes_nothing(whole: Path, tmp_path: Path) -> None:
 
 
 CODE = """
-import sys
+import sys, time
 from fisherscope.training import train
 
 def begun(session, row):
     if not begun.told:
         begun.told = True
         print("begun", flush=True)
+    if row is not None and row["epoch"] == session.config.epochs - 1:
+        time.sleep(600)
 
 begun.told = False
 train({config!r}, sys.argv[1], checkpoint_seconds=0.05, progress=begun)
 """
+"""A run that waits before its last epoch, so that the signal finds it training on any machine."""
 
 
 def killed_at(root: Path, config: dict[str, Any], moment: float, number: int = signal.SIGKILL) -> bool:
@@ -155,7 +158,7 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(
 
 
 def test_an_interrupt_saves_and_says_so(tmp_path: Path) -> None:
-    config = SMALL | {"batch_size": 4, "epochs": 40}
+    config = SMALL | {"batch_size": 4, "epochs": 20_000}  # an hour: it is training when the signal comes
     assert killed_at(tmp_path, config, 0.1, signal.SIGINT)
     head = json.loads(next(tmp_path.glob("*/run.json")).read_text())
     assert head["status"] == "interrupted"
@@ -203,7 +206,8 @@ def test_a_terminal_shows_what_holds_now_and_an_interrupt_how_to_go_on(tmp_path:
     )
     os.close(inner)
     seen = read_until(outer, "\n2/400 ")  # the table in the second epoch, the first one's error in it
-    *_, bar, head, _ = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen).split("\r\n")
+    before = seen[: seen.index("\n2/400 ")]  # more frames may have come with it
+    *_, bar, head = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", before).rstrip("\r").split("\r\n")
     assert head.split() == ["epoch", "loss", "val", "error", "C̄", "L", "|B|", "lr", "measuring"]
     assert "digits/mlp s2 " in bar
     assert bar.rstrip().endswith("left")
@@ -241,6 +245,14 @@ def test_a_diverging_run_keeps_what_it_measured(tmp_path: Path) -> None:
         ({"device": "cuda:99"}, "cuda"),
         ({"limit_train": 301}, "has 300"),
         ({"task": "digits/resnet9"}, "digits/resnet8"),
+        ({"lr": True}, "lr: expected a number, received True"),
+        ({"batch_size": True}, "batch_size: expected a number"),
+        ({"seed": 2**63}, "less than 9223372036854775808"),
+        ({"threads": 100_000}, "less than or equal to 4096"),
+        ({"policy": ""}, "expected a form such as s32"),
+        ({"policy": "s8"}, "batch_size 32 and the policy s8, which begins with 8, contradict each other"),
+        ({"batch-size": 8}, "did you mean 'batch_size'"),
+        ({"device": "meta"}, "expected cpu, or cuda"),
     ],
 )
 def test_mistakes_are_told_and_write_nothing(given: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -256,3 +268,40 @@ def test_a_configuration_is_one_whatever_way_it_is_said() -> None:
     assert said.id == named.id
     with pytest.raises(ConfigurationError, match="task"):
         Configuration.of({"lr": 0.1})
+    with pytest.raises(ConfigurationError, match="received str; expected a mapping"):
+        Configuration.of("digits/mlp")  # type: ignore[arg-type]
+
+
+def test_more_measurements_than_samples_is_every_step(tmp_path: Path) -> None:
+    path = train(SMALL | {"per_epoch": 10**9, "epochs": 1}, tmp_path).path
+    assert len(rows(path, "steps.jsonl")) == 10
+
+
+def test_a_run_is_not_put_into_another(whole: Path) -> None:
+    with pytest.raises(fs.runs.RunError, match="is a run itself; give the directory above it"):
+        train(SMALL, whole)
+    assert not [path for path in whole.iterdir() if path.is_dir()]
+
+
+@pytest.mark.parametrize("place", ["a file", "below/a file", "x" * 300])
+def test_a_place_that_can_hold_no_runs_is_told(place: str, tmp_path: Path) -> None:
+    (tmp_path / "a file").touch()
+    place = place.replace("below/a file", "a file/below")
+    with pytest.raises(fs.runs.RunError, match="give another directory"):
+        train(SMALL, tmp_path / place)
+
+
+def spoilt(state: dict[str, Any], how: str) -> dict[str, Any]:
+    if how == "a part is missing":
+        return {key: value for key, value in state.items() if key != "sampler"}
+    return state | {"model": {name: value[:3] for name, value in state["model"].items()}}
+
+
+@pytest.mark.parametrize("how", ["a part is missing", "another model"])
+def test_a_checkpoint_that_does_not_fit_is_told(how: str, tmp_path: Path) -> None:
+    path = train(SMALL, tmp_path, until=1).path
+    held = torch.load(path / "checkpoint.pt", weights_only=True)
+    torch.save(held | {"state": spoilt(held["state"], how)}, path / "checkpoint.pt")
+    with pytest.raises(fs.runs.RunError, match=r"does not fit what digits/mlp makes now .*delete"):
+        train(SMALL, tmp_path)
+    assert len(rows(path, "epochs.jsonl")) == 1

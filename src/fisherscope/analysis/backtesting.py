@@ -66,9 +66,10 @@ class Backtest:
     def wins(self, pair: tuple[str, str] = GAINS[0]) -> tuple[int, int, int]:
         """Sweeps with a gain above zero, with its interval above zero, and all of them."""
         rows = self.gains.filter((pl.col("with") == pair[0]) & pl.col("gain").is_not_null())
+        gain, low = (rows[name].cast(pl.Float64) for name in ("gain", "low"))  # of no row, of no type
         return (
-            int((rows["gain"] > 0).sum()),
-            int((rows["low"].fill_null(-1) > 0).sum()),
+            int((gain > 0).sum()),
+            int((low.fill_null(-1) > 0).sum()),
             len(rows),
         )
 

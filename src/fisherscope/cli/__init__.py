@@ -80,7 +80,14 @@ def _call(verb: str, arguments: list[str]) -> None:
     except Exception as error:
         if os.environ.get("FISHERSCOPE_DEBUG") or not _users(error):
             raise
-        _fail(f"{error}")
+        _fail(_text(verb, error))
+
+
+def _text(verb: str, error: Exception) -> str:
+    """The error's own text; of one of the system that nobody has explained, what it is about in words."""
+    if isinstance(error, OSError) and error.filename is not None and str(error).startswith("[Errno"):
+        return f"{verb}: {error.filename}: {error.strerror}; see that it is there and may be read and written"
+    return str(error)
 
 
 def _warned(message: Warning | str, *_: object, **__: object) -> None:

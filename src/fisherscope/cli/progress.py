@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[Any, "dict[str, Any] | None"], None]
 REFRESH_SECONDS = 0.25
+GAP = 2
+"""Columns between two values."""
 
 
 @contextmanager
@@ -85,17 +87,18 @@ def _live(config: "Configuration") -> Iterator[Progress]:
                     f"{config.task} {config.policy}", total=float(config.epochs), completed=done
                 )
             bar.update(whole, completed=done)
-            live.update(Group(bar, now(session, latest)), refresh=True)
+            live.update(Group(bar, now(session, latest, live.console.width)), refresh=True)
 
         yield progress
 
 
-def now(session: Any, row: dict[str, Any]) -> Any:
+def now(session: Any, row: dict[str, Any], width: int) -> Any:
     """A table of one line: what holds at this step, and the error after the last epoch.
 
     Args:
         session: The run's; on a GPU, reading its loss waits for the step.
         row: Of the last epoch, empty before.
+        width: Of the terminal; the last columns are left out where it is too narrow for them.
     """
     from rich.table import Table
 
@@ -112,8 +115,11 @@ def now(session: Any, row: dict[str, Any]) -> Any:
         "lr": batch.decision.lr,
         "measuring": None if share is None else f"{share:.1f} %",
     }
+    texts = {name: f"{v:.4g}" if isinstance(v, float) else v or "–" for name, v in values.items()}
+    while len(texts) > 1 and sum(max(len(n), len(v)) + GAP for n, v in texts.items()) - GAP > width:
+        texts.popitem()
     table = Table(box=None, pad_edge=False)
-    for name in values:
+    for name in texts:
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_row(*(f"{v:.4g}" if isinstance(v, float) else v or "–" for v in values.values()))
+    table.add_row(*texts.values())
     return table

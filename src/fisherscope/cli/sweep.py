@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fisherscope.cli import FAILED
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fisherscope.training import Configuration
+
+
+LOST = ("failed", "refused")
 
 
 def sweep(
@@ -43,6 +48,8 @@ def sweep(
         "limit_train": limit_train,
     }  # fmt: skip
     given |= {key: value for key, value in told.items() if value is not None}
+    if (jobs is not None and jobs < 1) or (until is not None and until < 1):
+        raise ValueError(f"sweeping with jobs={jobs}, until={until}: expected at least 1 of each")
     from fisherscope.cli.standing import shown
     from fisherscope.sweep import Grid, pending, run_sweep
 
@@ -55,11 +62,20 @@ def sweep(
         return
     with shown(todo, until) as event:
         result = run_sweep(grid, out, jobs=jobs, until=until, data_dir=data_dir, event=event)
+    lost = [
+        name
+        for name, (status, reason) in result.ends.items()
+        if status in LOST and not reason.startswith("RunLockedError")
+    ]
     for run_id, (status, reason) in sorted(result.ends.items()):
         if status not in ("finished", "diverged") and not (until and status == "interrupted"):
             print(f"{run_id}: {status}: {reason}")
-    if result.interrupted or (until is None and not result.complete):
-        print(f"{result.left} runs are left; the same command goes on with them.")
+    left = result.left - len(lost)
+    if left and (result.interrupted or until is None):
+        print(f"{left} runs are left; the same command goes on with them.")
+    if lost:
+        print(f"{len(lost)} of the runs cannot go on, as said above; mend that, then the same command does.")
+        raise SystemExit(FAILED)
 
 
 def _planned(

@@ -32,23 +32,24 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train one run and record it; asked for again, it goes on where it stopped."""
-    given: dict[str, Any] = from_file(settings) if settings else {}
-    told = {
+    from_flags = {
         "task": task, "batch_size": batch_size, "lr": lr, "policy": policy, "epochs": epochs, "seed": seed,
         "optimizer": optimizer, "every": every, "limit_train": limit_train, "device": device,
         "threads": threads,
     }  # fmt: skip
-    given |= {key: value for key, value in told.items() if value is not None}
-    given |= _pairs(option or [])
+    given = over(
+        from_file(settings) if settings else {},
+        {key: value for key, value in from_flags.items() if value is not None} | _pairs(option or []),
+    )
     if paper:
         given["validation"] = False
     if "task" not in given:
         raise ValueError("training: which task? Such as: fisherscope train digits/resnet8")
-    if not resume and not print_config:
-        raise ValueError("training: a run is never done twice; delete its directory to begin it anew")
     from fisherscope.training import Configuration
 
     config = Configuration.of(given)
+    if not resume and not print_config:
+        raise ValueError(f"training: a run is never done twice; delete {out / config.id} to begin it anew")
     if print_config:
         import yaml
 
@@ -66,19 +67,44 @@ def train(
         return
     print(f"{result.id}: {result.status}{f' ({result.reason})' if result.reason else ''}\n{result.path}")
     if result.status == "interrupted":
-        print("The same command goes on with it.")
+        as_asked = until is not None and result.epochs >= until
+        what = "Without --until, or with a later one, it" if as_asked else "The same command"
+        print(f"{what} goes on with it.")
+
+
+def over(held: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a file with those of the command line in their place.
+
+    Batch size and policy say the same: either of the command line takes the place of both.
+    """
+    sizes = {"batch_size", "policy"}
+    replaced = sizes if sizes & told.keys() else set()
+    return {key: value for key, value in held.items() if key not in replaced} | told
 
 
 def from_file(path: Path) -> dict[str, Any]:
-    """The key: value lines of a YAML file."""
+    """The key: value lines of a YAML file.
+
+    Raises:
+        ValueError: It cannot be read, is something else, or has a key twice.
+    """
     import yaml
 
     try:
-        held = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        text = path.read_text(encoding="utf-8")
+        held, tree = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
+    except OSError as error:
+        raise ValueError(
+            f"reading {path}: {error.strerror}; --config takes a YAML file of settings"
+        ) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"reading {path}: not YAML: {error}") from error
-    if not isinstance(held, dict):
+    if not isinstance(held, dict) or not isinstance(tree, yaml.MappingNode):
         raise ValueError(f"reading {path}: expected key: value lines, such as task: digits/resnet8")
+    keys = [str(key.value) for key, _ in tree.value]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ValueError(f"reading {path}: {', '.join(twice)} said twice; say each once")
     return held
 
 
@@ -90,5 +116,8 @@ def _pairs(texts: list[str]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not equals:
             raise ValueError(f"--set {text}: expected key=value, such as --set momentum=0.8")
-        pairs[key.replace("-", "_")] = yaml.safe_load(value)
+        try:
+            pairs[key.replace("-", "_")] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--set {text}: {value} is no value as YAML writes one ({error})") from error
     return pairs

@@ -223,5 +223,5 @@ def schedule(
                 f"choosing the measured steps: per_epoch={per_epoch} needs dataset_size, the "
                 "samples of an epoch"
             )
-        return PerEpoch(per_epoch, seed, dataset_size)
+        return PerEpoch(min(per_epoch, dataset_size), seed, dataset_size)  # so many is every step
     return Stride(every) if stride else Spread(every, seed)

@@ -82,7 +82,10 @@ def server(directory: str | os.PathLike[str], port: int = 0) -> ThreadingHTTPSer
     Raises:
         FileNotFoundError: There is no such directory.
         OSError: The port is taken.
+        ValueError: It is no port.
     """
+    if not 0 <= port < 1 << 16:
+        raise ValueError(f"watching {directory} at port {port}: expected 0 (a free one) to 65535")
     root = Path(directory)
     if not root.is_dir():
         raise FileNotFoundError(

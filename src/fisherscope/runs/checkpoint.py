@@ -50,13 +50,14 @@ def read(path: Path, config: Mapping[str, Any]) -> tuple[Any, dict[str, int]]:
         raise RunError(f"reading {path}: {error.strerror or error}; see that it may be read") from error
     except Exception as error:  # whatever the bytes make torch raise
         raise DamagedRunError(
-            f"reading {path}: damaged or not a fisherscope checkpoint ({error}, "
-            f"{os.stat(path).st_size} bytes); restore it from a copy, or begin the run anew with restart=True"
+            f"reading {path}: damaged or not a fisherscope checkpoint ({_first_sentence(error)}, "
+            f"{os.stat(path).st_size} bytes); restore it from a copy, or delete the run's "
+            "directory to begin it anew"
         ) from error
     if version != FORMAT:
         raise RunError(
             f"reading {path}: it has checkpoint format {version!r}, this version of fisherscope reads "
-            f"{FORMAT}; use the version that wrote it, or begin the run anew with restart=True"
+            f"{FORMAT}; use the version that wrote it, or delete the run's directory to begin it anew"
         )
     if differing := differences(config, theirs):
         raise RunError(
@@ -64,6 +65,11 @@ def read(path: Path, config: Mapping[str, Any]) -> tuple[Any, dict[str, int]]:
             "go on with that one, or give another directory"
         )
     return state, marks
+
+
+def _first_sentence(error: Exception) -> str:
+    """Without the rest, which with torch is advice to load what strangers may have put there."""
+    return (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
 
 
 def check(state: Any, place: str = "state") -> None:

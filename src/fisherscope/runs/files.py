@@ -20,6 +20,12 @@ def failure(doing: str, path: Path, error: OSError) -> RunError:
         122: "raise the quota or make room, and go on from the last checkpoint",  # EDQUOT
         30: "the file system is read-only: give another directory",  # EROFS
         13: "give a directory that may be written to",  # EACCES
+        1: "give a directory that may be written to",  # EPERM
+        2: "give a directory that can be made",  # ENOENT
+        17: "a file is in its place: give another directory",  # EEXIST
+        20: "a part of that path is a file: give another directory",  # ENOTDIR
+        21: "a directory is in a file's place: remove it, or give another directory",  # EISDIR
+        36: "the name is too long: give another directory",  # ENAMETOOLONG
     }.get(error.errno or 0, "see that the disk works, and go on from the last checkpoint")
     return RunError(
         f"{doing} {path.name} in {path.parent}: {error.strerror or error}; what was there before is intact; "
@@ -70,7 +76,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise RunError(f"reading {path}: {error.strerror or error}; see that it may be read") from error
     except ValueError as error:
         raise DamagedRunError(
-            f"reading {path}: damaged, it is not JSON ({error}); restore it from a copy"
+            f"reading {path}: damaged, it is not JSON ({error}); restore it from a copy, or delete the run's "
+            "directory to begin it anew"
         ) from error
     if not isinstance(value, dict):
         raise DamagedRunError(
@@ -138,7 +145,7 @@ class Log:
         if size > self.size:
             raise DamagedRunError(
                 f"going back to byte {size} of {self.path}: it has {self.size}, so rows are lost; "
-                "restore it from a copy, or begin the run anew with restart=True"
+                "restore it from a copy, or delete the run's directory to begin it anew"
             )
         if size == self.size:
             return
@@ -202,5 +209,8 @@ def last_line(path: Path) -> dict[str, Any] | None:
     try:
         row = json.loads(rows[-1])
     except ValueError as error:
-        raise DamagedRunError(f"reading the last row of {path}: damaged ({error})") from error
+        raise DamagedRunError(
+            f"reading the last row of {path}: damaged ({error}); restore the file "
+            "from a copy, or delete the run's directory to begin it anew"
+        ) from error
     return row if isinstance(row, dict) else None

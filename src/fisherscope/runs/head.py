@@ -41,7 +41,7 @@ class Head:
         if differing := differences(self.config, self._held["config"]):
             raise RunError(
                 f"opening {path}: it holds a run of another configuration: {', '.join(differing)}; "
-                "give another directory, or restart=True to drop that run"
+                "give another directory, or delete that one (restart=True drops the run)"
             )
 
     @property

@@ -48,7 +48,7 @@ def kept(log: Log, wanted: Callable[[dict[str, Any]], bool]) -> tuple[int, int]:
             raise DamagedRunError(
                 f"rewinding by {log.path}: line {number} is damaged or has no step ("
                 f"{type(error).__name__}: {error}); restore the file from a copy, "
-                "or begin the run anew with restart=True"
+                "or delete the run's directory to begin it anew"
             ) from error
         size += len(line)
     return size, spectra

@@ -91,8 +91,8 @@ class Run:
         known = read_run(path) if (path / RUN).exists() and not restart else None
         if known is None and not restart and self._logs:
             raise DamagedRunError(
-                f"opening {path}: it has measurements but no {RUN}; restore that from a copy, or begin anew "
-                "with restart=True"
+                f"opening {path}: it has measurements but no {RUN}; restore that from a copy, or delete the "
+                "directory to begin anew (restart=True drops the run)"
             )
         self._head = Head(path, config, environment, known)
         self.config = self._head.config
@@ -287,6 +287,11 @@ def _check_place(path: Path) -> None:
     """Refuse a directory that holds runs, or a file, in a run's place."""
     if path.exists() and not path.is_dir():
         raise RunError(f"opening {path}: it is a file; expected a directory, or a name for a new one")
+    if (path.parent / RUN).exists():
+        raise RunError(
+            f"opening {path}: {path.parent} is a run itself; give the directory above it, "
+            f"{path.parent.parent}"
+        )
     inner = next(path.glob(f"*/{RUN}"), None)
     if inner is not None and not (path / RUN).exists():
         raise RunError(

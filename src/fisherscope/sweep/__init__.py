@@ -70,13 +70,15 @@ def run_sweep(
         event: Told of every start, epoch and end: (kind, run id, what).
 
     Raises:
-        ConfigurationError: The grid is empty or wrong, or `jobs` is below 1.
+        ConfigurationError: The grid is empty or wrong, `jobs` is below 1, or `root` is a file.
     """
     jobs = (os.cpu_count() or 1) if jobs is None else jobs
     if jobs < 1:
         raise ConfigurationError(f"running a sweep with jobs={jobs}; expected at least 1")
     configurations = list(grid) if isinstance(grid, Sequence) else Grid.of(grid).configurations()
     root = Path(root)
+    if root.exists() and not root.is_dir():
+        raise ConfigurationError(f"sweeping into {root}: it is a file; expected a directory, or a new name")
     todo = pending(configurations, root)
     place = None if data_dir is None else str(data_dir)
     pool = Pool(root, min(jobs, max(len(todo), 1)), until, place, event or (lambda *_: None))

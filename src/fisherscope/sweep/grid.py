@@ -9,9 +9,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import fisherscope as fs
 from fisherscope.training import Configuration, ConfigurationError
 
-AXES = ("batch_sizes", "lrs", "seeds", "policies")
+SINGULAR = {"batch_size": "batch_sizes", "lr": "lrs", "seed": "seeds", "policy": "policies"}
+AXES = tuple(SINGULAR.values())
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,26 @@ class Grid:
         """A grid from a mapping of its axes and of settings.
 
         Raises:
-            ConfigurationError: An unknown key, or no task.
+            ConfigurationError: An unknown key, one number where a grid takes a list, or no task.
+            TaskError: There is no such built-in task.
         """
         if isinstance(given, Grid):
             return given
         known = [*AXES, *Configuration.model_fields]
         unknown = [key for key in given if key not in known]
         if unknown:
-            near = difflib.get_close_matches(unknown[0], known, 1)
+            near = difflib.get_close_matches(str(unknown[0]).replace("-", "_"), known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
             raise ConfigurationError(f"reading a grid: {unknown[0]!r} is unknown; {hint}")
+        single = [name for name in SINGULAR if given.get(name) is not None]
+        if single:
+            name, axis = single[0], SINGULAR[single[0]]
+            raise ConfigurationError(
+                f"reading a grid: {name} is of one run; a grid takes a list, {axis}: [{given[name]}]"
+            )
         if "task" not in given:
             raise ConfigurationError("reading a grid: it names no task, such as task: digits/resnet8")
+        fs.tasks.check_name(str(given["task"]))
         axes = {name: tuple(_listed(given[name])) for name in AXES if name in given}
         rest = {key: value for key, value in given.items() if key not in (*AXES, "task")}
         return cls(str(given["task"]), settings=rest, **axes)

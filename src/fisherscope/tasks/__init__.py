@@ -14,6 +14,7 @@ from fisherscope.tasks.embedded import digits
 from fisherscope.tasks.errors import DataError, TaskError
 from fisherscope.tasks.foreign import own
 from fisherscope.tasks.images import Images
+from fisherscope.tasks.mishaps import told
 from fisherscope.tasks.published import cifar10, cifar100, mnist, svhn
 from fisherscope.tasks.storage import data_dir as _data_dir
 from fisherscope.tasks.subjects import TEMPLATE, Subject, subject, subject_of
@@ -25,6 +26,7 @@ from fisherscope.tasks.task import (
     cross_entropy,
     held_out,
 )
+from fisherscope.tasks.trial import tried
 
 __all__ = [
     "TEMPLATE",
@@ -34,10 +36,13 @@ __all__ = [
     "Subject",
     "Task",
     "TaskError",
+    "check_name",
     "get",
     "names",
     "subject",
     "subject_of",
+    "told",
+    "tried",
 ]
 
 Made = tuple[Split, Split, Split, tuple[str, ...]]
@@ -69,17 +74,27 @@ def get(
         if augment is not None:
             raise TaskError(f"task {name!r}: augment={augment} is for the published images; augment your own")
         return own(name)
+    check_name(name)
     data, _, network = name.partition("/")
-    if data not in _DATA or network not in models.NAMES:
-        near = difflib.get_close_matches(name, names(), 3, 0.4)
-        hint = f"; near: {', '.join(near)}" if near else f"; there are {', '.join(names())}"
-        raise TaskError(f"there is no task {name!r}{hint}, or module:function of your own")
     make, channels, classes, side = _DATA[data]
     train, held, test, notes = make(_data_dir(data_dir), validation, augment)
     return Task(
         name, partial(models.build, network, channels, classes, side), train, held, test, cross_entropy,
         classification, notes=notes,
     )  # fmt: skip
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that no task can have; whether `module:function` is there shows when it is called.
+
+    Raises:
+        TaskError: No such built-in task; the nearest names are said.
+    """
+    if ":" in name or name in names():
+        return
+    near = difflib.get_close_matches(name, names(), 3, 0.4)
+    hint = f"; near: {', '.join(near)}" if near else f"; there are {', '.join(names())}"
+    raise TaskError(f"there is no task {name!r}{hint}, or module:function of your own")
 
 
 def names() -> list[str]:
@@ -108,13 +123,9 @@ def _published(
     return rest, held, test, notes
 
 
-def _mnist(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
-    return (*mnist(folder), ())
-
-
 _DATA: dict[str, tuple[Callable[[Path, bool, bool | None], Made], int, int, int]] = {
     "digits": (_digits, 1, 10, 8),
-    "mnist": (partial(_published, _mnist), 1, 10, 32),
+    "mnist": (partial(_published, mnist), 1, 10, 32),
     "cifar10": (partial(_published, cifar10), 3, 10, 32),
     "cifar100": (partial(_published, cifar100), 3, 100, 32),
     "svhn": (partial(_published, svhn), 3, 10, 32),

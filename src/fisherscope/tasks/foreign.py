@@ -7,7 +7,6 @@ import importlib
 import os
 import random
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,7 +22,8 @@ from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from fisherscope.tasks.errors import TaskError
 from fisherscope.tasks.images import draws
-from fisherscope.tasks.task import Split, Task, classification, cross_entropy, held_out
+from fisherscope.tasks.mishaps import told
+from fisherscope.tasks.task import SPLITS, Split, Task, classification, cross_entropy, held_out
 
 KEYS = ("model", "train", "validation", "test", "loss", "scores", "metric", "direction")
 VALIDATION_SHARE = 0.1
@@ -54,13 +54,26 @@ def made(name: str) -> Any:
     module_name, _, function_name = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    module = _told(name, f"importing {module_name!r}", lambda: _module(module_name))
+    with told(f"task {name!r}: importing {module_name!r}", _importable(module_name)):
+        module = _module(module_name)
     factory = getattr(module, function_name, None)
-    if not callable(factory):
+    if factory is not None and not callable(factory):
+        raise TaskError(
+            f"task {name!r}: {function_name} is {type(factory).__name__}; expected a function "
+            "without arguments"
+        )
+    if factory is None:
         near = difflib.get_close_matches(function_name, dir(module), 3)
         hint = f"; near: {', '.join(near)}" if near else ""
         raise TaskError(f"task {name!r}: {module_name} has no function {function_name!r}{hint}")
-    return _told(name, f"calling {function_name}()", factory)
+    with told(f"task {name!r}: calling {function_name}()", "mend it, or give one that needs no arguments"):
+        return factory()
+
+
+def _importable(name: str) -> str:
+    if "/" in name and not name.endswith(".py"):
+        return f"a file is named with its suffix: {name}.py"
+    return "run where the module can be imported"
 
 
 def _module(name: str) -> ModuleType:
@@ -76,22 +89,6 @@ def _module(name: str) -> ModuleType:
         sys.path.pop(0)
 
 
-def _told(name: str, what: str, call: Callable[[], Any]) -> Any:
-    """The call's result; the user's own error as one that says which of their lines raised it."""
-    try:
-        return call()
-    except TaskError:
-        raise
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        own_lines = [f for f in frames if "importlib" not in f.filename and f.filename != __file__]
-        place = f" ({own_lines[-1].filename}:{own_lines[-1].lineno})" if own_lines else ""
-        raise TaskError(
-            f"task {name!r}: {what} raised {type(error).__name__}: {error}{place}; run where the module can "
-            "be imported, and give a function that needs no arguments"
-        ) from error
-
-
 def task_of(name: str, made: Any, again: Callable[[], Any] | None = None) -> Task:
     """The task that a factory returned, or the one its mapping describes.
 
@@ -104,7 +101,9 @@ def task_of(name: str, made: Any, again: Callable[[], Any] | None = None) -> Tas
         TaskError: It is neither.
     """
     if isinstance(made, Task):
-        return replace(made, name=made.name or name)
+        train, validation, test = (split(getattr(made, key), f"task {name!r}: {key}") for key in SPLITS)
+        task = replace(made, name=made.name or name, train=train, validation=validation, test=test)
+        return _checked(task)
     if not isinstance(made, Mapping):
         raise TaskError(
             f"task {name!r}: its factory returned {type(made).__name__}; expected a "
@@ -115,7 +114,7 @@ def task_of(name: str, made: Any, again: Callable[[], Any] | None = None) -> Tas
         made = {"train" if key == "data" else key: value for key, value in made.items()}
     if isinstance(made.get("model"), nn.Module) and again is not None:
         made = {**made, "model": lambda: again()["model"]}
-    unknown = sorted(set(made) - set(KEYS))
+    unknown = sorted(str(key) for key in set(made) - set(KEYS))
     if unknown:
         near = difflib.get_close_matches(unknown[0], KEYS, 1)
         raise TaskError(
@@ -127,12 +126,10 @@ def task_of(name: str, made: Any, again: Callable[[], Any] | None = None) -> Tas
             raise TaskError(
                 f"task {name!r}: its factory returned no {key!r}; a task needs a model and training data"
             )
-    if isinstance(made["model"], nn.Module) or not callable(made["model"]):
-        raise TaskError(
-            f"task {name!r}: 'model' must be a function that makes a new model; received one made already"
-        )
     train = split(made["train"], f"task {name!r}: train")
     if made.get("validation") is None:
+        if len(train) < 2:
+            raise TaskError(f"task {name!r}: train has 1 sample, and validation is split off; give 2 or more")
         train, validation = held_out(train, max(1, round(VALIDATION_SHARE * len(train))))
     else:
         validation = split(made["validation"], f"task {name!r}: validation")
@@ -144,11 +141,27 @@ def task_of(name: str, made: Any, again: Callable[[], Any] | None = None) -> Tas
             f"task {name!r}: it has its own loss and no 'scores'; training is compared by what each sample's "
             f'loss and metric are. Write in the factory\n\n{SCORES}\nand return  "scores": scores  too'
         )
-    return Task(
+    return _checked(Task(
         name, made["model"], train, validation, test,
         called(made.get("loss", cross_entropy)), made.get("scores", classification),
         made.get("metric", "error"), made.get("direction", "min"),
-    )  # fmt: skip
+    ))  # fmt: skip
+
+
+def _checked(task: Task) -> Task:
+    """The task, what can be seen of it without calling anything being as it has to be."""
+    if isinstance(task.model, nn.Module):
+        raise TaskError(
+            f"task {task.name!r}: 'model' must be a function that makes a new model; received one "
+            "made already"
+        )
+    for key in ("model", "loss", "scores"):
+        value = getattr(task, key)
+        if not callable(value):
+            raise TaskError(f"task {task.name!r}: {key!r} is {type(value).__name__}; expected a function")
+    if task.direction not in ("min", "max"):
+        raise TaskError(f"task {task.name!r}: 'direction' is {task.direction!r}; expected 'min' or 'max'")
+    return task
 
 
 def called(loss: Callable[..., Tensor]) -> Callable[[nn.Module, Any], Tensor]:
@@ -164,6 +177,8 @@ def split(data: Any, place: str) -> Split:
     Raises:
         TaskError: None of these, or empty.
     """
+    if isinstance(data, Mapping | tuple | list):
+        _check_columns(data, place)
     if hasattr(data, "batch") and hasattr(data, "__len__"):
         found: Any = data
     elif isinstance(data, DataLoader) and hasattr(data.dataset, "__getitem__"):
@@ -183,6 +198,21 @@ def split(data: Any, place: str) -> Split:
         raise TaskError(f"{place}: it is empty")
     checked: Split = found
     return checked
+
+
+def _check_columns(data: Any, place: str) -> None:
+    """Refuse what can only be meant as columns of samples, and is none that can be taken."""
+    values = list(data.values()) if isinstance(data, Mapping) else list(data)
+    if any(isinstance(value, np.ndarray) for value in values):
+        raise TaskError(
+            f"{place}: received NumPy arrays; expected tensors: torch.from_numpy makes them of arrays"
+        )
+    if values and all(isinstance(value, Tensor) and value.dim() for value in values) and not _tensors(data):
+        lengths = ", ".join(str(len(value)) for value in values)
+        raise TaskError(f"{place}: its tensors have {lengths} samples; expected the same number in each")
+    if isinstance(data, Mapping) and not _tensors(data):
+        kinds = ", ".join(f"{key!r}: {type(value).__name__}" for key, value in data.items())
+        raise TaskError(f"{place}: received a dict of {kinds or 'nothing'}; expected tensors, samples first")
 
 
 def _tensors(data: Any) -> bool:

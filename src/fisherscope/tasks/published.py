@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 
 from fisherscope.tasks.errors import DataError
 from fisherscope.tasks.images import Images
-from fisherscope.tasks.storage import Published, contents, fetched, member
+from fisherscope.tasks.storage import Contents, Published, contents, fetched, is_file, member, unreadable
 
 MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 CIFAR = "https://www.cs.toronto.edu/~kriz"
@@ -42,23 +43,38 @@ SVHN_FILES = {
 PIXELS = 3 * 32 * 32
 
 
-def mnist(folder: Path) -> tuple[Images, Images]:
-    """(training, test) of 1×32×32: 28×28 padded by 2 zeros, as every model of the paper takes it."""
+def mnist(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
+    """(training, test, notes) of 1×32×32: 28×28 padded by 2 zeros, as every model of the paper takes it."""
     folder = folder / "mnist"
     parts = []
     for prefix in ("train", "t10k"):
-        images = idx(_mnist_file(folder, f"{prefix}-images-idx3-ubyte"), f"{prefix}-images", 3)
-        labels = idx(_mnist_file(folder, f"{prefix}-labels-idx1-ubyte"), f"{prefix}-labels", 1)
-        if len(images) != len(labels):
+        pictures = _mnist_file(folder, f"{prefix}-images-idx3-ubyte")
+        classes = _mnist_file(folder, f"{prefix}-labels-idx1-ubyte")
+        images, labels = idx(pictures.data, pictures.place, 3), idx(classes.data, classes.place, 1).long()
+        if images.shape[1:] != (28, 28) or len(images) != len(labels):
             raise DataError(
-                f"reading MNIST in {folder}: {len(images)} {prefix} images and {len(labels)} labels"
+                f"reading {pictures.place}: shape {tuple(images.shape)}, and {classes.place} has "
+                f"{len(labels)} "
+                "labels; expected (n, 28, 28) and n; get both again"
             )
+        _check_labels(labels, 10, classes.place)
         pixels = F.pad(images.unsqueeze(1), (2, 2, 2, 2))
-        parts.append(Images(pixels, labels.long(), [0.1307 * 255], [0.3081 * 255], mirror=False))
-    return parts[0], parts[1]
+        parts.append(Images(pixels, labels, [0.1307 * 255], [0.3081 * 255], mirror=False))
+    counts = len(parts[0]), len(parts[1])
+    notes = ("{} training and {} test images; 60000 and 10000 are published".format(*counts),)
+    return parts[0], parts[1], () if counts == (60000, 10000) else notes
 
 
-def _mnist_file(folder: Path, name: str) -> bytes:
+def _check_labels(labels: Tensor, classes: int, place: str) -> None:
+    """Refuse no labels at all, and classes that do not exist."""
+    if not len(labels):
+        raise DataError(f"reading {place}: it holds no samples; get it again")
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise DataError(f"reading {place}: label {int(wrong[0])}; expected 0 to {classes - 1}; get it again")
+
+
+def _mnist_file(folder: Path, name: str) -> Contents:
     found = contents(folder, name)
     if found is None:
         fetched(folder, MNIST_FILES[name])
@@ -76,12 +92,12 @@ def idx(data: bytes, name: str, dimensions: int) -> Tensor:
     start = 4 + 4 * dimensions
     if len(data) < start or data[:4] != bytes([0, 0, 8, dimensions]):
         raise DataError(
-            f"reading {name}: the file begins with {data[:4].hex(' ')}; an IDX file of bytes in "
-            f"{dimensions} dimensions "
-            f"begins with 00 00 08 {dimensions:02x}"
+            f"reading {name}: {len(data)} bytes that begin with {data[:4].hex(' ') or 'nothing'}; "
+            "an IDX file "
+            f"of bytes in {dimensions} dimensions begins with 00 00 08 {dimensions:02x}; get the file again"
         )
     shape = struct.unpack(f">{dimensions}I", data[4:start])
-    expected = start + int(np.prod(shape))
+    expected = start + math.prod(shape)
     if len(data) != expected:
         raise DataError(
             f"reading {name}: {len(data)} bytes for shape {shape}; expected {expected}; get the file again"
@@ -96,13 +112,14 @@ def cifar10(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
     found = [contents(folder, name) for name in names]
     test = contents(folder, "test_batch.bin")
     if test is None or not any(found):
-        archive = fetched(folder, CIFAR10)
+        lack = "test_batch.bin" if test is None else names[0]
+        archive = fetched(folder, CIFAR10, f", for there is no {lack} in {folder}" if folder.is_dir() else "")
         found, test = [member(archive, name) for name in names], member(archive, "test_batch.bin")
-    parts = [records(data, name, 1) for data, name in zip(found, names, strict=True) if data is not None]
-    missing = [name for data, name in zip(found, names, strict=True) if data is None]
+    parts = [records(held.data, held.place, 1) for held in found if held is not None]
+    missing = [name for held, name in zip(found, names, strict=True) if held is None]
     notes = (f"without {', '.join(missing)}, which are not in {folder.name}",) if missing else ()
     train = torch.cat([pixels for pixels, _ in parts]), torch.cat([labels for _, labels in parts])
-    return _cifar(*train, augment=True), _cifar(*records(test, "test_batch.bin", 1), augment=False), notes
+    return _cifar(*train, augment=True), _cifar(*records(test.data, test.place, 1), augment=False), notes
 
 
 def cifar100(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
@@ -110,11 +127,11 @@ def cifar100(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
     folder = next(
         (f for f in (folder / "cifar100", folder / "cifar100-sample") if f.is_dir()), folder / "cifar100"
     )
-    found = {name: contents(folder, name) for name in ("train.bin", "test.bin")}
-    if None in found.values():
+    train, test = (contents(folder, name) for name in ("train.bin", "test.bin"))
+    if train is None or test is None:
         archive = fetched(folder, CIFAR100)
-        found = {name: member(archive, name) for name in found}
-    (x, y), (u, v) = (records(data or b"", name, 2) for name, data in found.items())
+        train, test = (member(archive, name) for name in ("train.bin", "test.bin"))
+    (x, y), (u, v) = (records(held.data, held.place, 2) for held in (train, test))
     notes = (f"{len(x)} of the 50000 training images",) if len(x) < 50000 else ()
     return _cifar(x, y, augment=True), _cifar(u, v, augment=False), notes
 
@@ -131,13 +148,9 @@ def records(data: bytes, name: str, labels: int) -> tuple[Tensor, Tensor]:
             f"reading {name}: {len(data)} bytes are no whole number of {length}-byte records; get it again"
         )
     table = np.frombuffer(data, np.uint8).reshape(-1, length)
-    classes = 10 if labels == 1 else 100
-    if int(table[:, labels - 1].max()) >= classes:
-        raise DataError(
-            f"reading {name}: label {int(table[:, labels - 1].max())}; expected 0 to {classes - 1}"
-        )
-    pixels = torch.from_numpy(table[:, labels:].reshape(-1, 3, 32, 32).copy())
-    return pixels, torch.from_numpy(table[:, labels - 1].astype(np.int64))
+    numbers = torch.from_numpy(table[:, labels - 1].astype(np.int64))
+    _check_labels(numbers, 10 if labels == 1 else 100, name)
+    return torch.from_numpy(table[:, labels:].reshape(-1, 3, 32, 32).copy()), numbers
 
 
 def _cifar(pixels: Tensor, labels: Tensor, augment: bool) -> Images:
@@ -150,7 +163,7 @@ def svhn(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
     train, test = (_svhn_file(fetched(folder, SVHN_FILES[part])) for part in ("train", "test"))
     extra = folder / SVHN_FILES["extra"].name
     notes: tuple[str, ...] = ()
-    if extra.is_file():
+    if is_file(extra):
         more = _svhn_file(extra)
         train = torch.cat([train[0], more[0]]), torch.cat([train[1], more[1]])
     else:
@@ -169,15 +182,24 @@ def _svhn_file(path: Path) -> tuple[Tensor, Tensor]:
     from scipy.io import loadmat
 
     try:
-        held = loadmat(path, variable_names=["X", "y"])
+        with path.open("rb") as file:
+            held = loadmat(file, variable_names=["X", "y"])
         pixels, labels = held["X"], held["y"]
+    except PermissionError as error:
+        raise unreadable(path, error) from error
     except Exception as error:
         raise DataError(
-            f"reading {path}: no SVHN file in MATLAB 5 format ({type(error).__name__}: {error})"
+            f"reading {path}: no SVHN file in MATLAB 5 format ({type(error).__name__}: {error}; "
+            f"{path.stat().st_size} "
+            "bytes); delete it and get it again"
         ) from error
-    if pixels.ndim != 4 or pixels.shape[:3] != (32, 32, 3) or len(labels) != pixels.shape[3]:
+    wanted = (32, 32, 3, labels.size), np.uint8, (labels.size, 1)
+    if (pixels.shape, pixels.dtype, labels.shape) != wanted or labels.dtype.kind not in "uif":
         raise DataError(
-            f"reading {path}: X {pixels.shape}, y {labels.shape}; expected (32, 32, 3, n) and (n, 1)"
+            f"reading {path}: X {pixels.shape} of {pixels.dtype}, y {labels.shape} of "
+            f"{labels.dtype}; expected "
+            "(32, 32, 3, n) of uint8 and n numbers (n, 1); delete it and get it again"
         )
-    moved = torch.from_numpy(np.ascontiguousarray(pixels.transpose(3, 2, 0, 1)))
-    return moved, torch.from_numpy(labels.reshape(-1).astype(np.int64) % 10)
+    numbers = torch.from_numpy(labels.reshape(-1).astype(np.int64))
+    _check_labels(numbers - 1, 10, f"{path}, less 1")
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(3, 2, 0, 1))), numbers % 10

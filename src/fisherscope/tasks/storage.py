@@ -6,6 +6,7 @@ import gzip
 import lzma
 import os
 import tarfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,39 +38,70 @@ def data_dir(given: str | os.PathLike[str] | None = None) -> Path:
     return Path(chosen)
 
 
-def contents(folder: Path, name: str) -> bytes | None:
+@dataclass(frozen=True)
+class Contents:
+    """A file's unpacked bytes, and where they are from, for messages."""
+
+    place: str
+    data: bytes
+
+
+def contents(folder: Path, name: str) -> Contents | None:
     """The unpacked bytes of `name` in `folder` or a folder below it, packed by gzip or xz or not at all.
 
     None where there is no such file.
 
     Raises:
-        DataError: It is damaged.
+        DataError: It is damaged, or may not be read.
     """
     for packing in PACKINGS:
-        path = next(
-            (p for p in (folder / (name + packing), *folder.glob(f"*/{name}{packing}")) if p.is_file()), None
-        )
-        if path is not None:
-            return _unpacked(path, packing)
+        for path in (folder / (name + packing), *sorted(folder.glob(f"*/{name}{packing}"))):
+            if is_file(path):
+                return Contents(str(path), _unpacked(path, packing))
     return None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file.
+
+    Raises:
+        DataError: A directory has its name, or one above it may not be looked into.
+    """
+    try:
+        if path.is_dir():
+            raise DataError(f"reading {path}: it is a directory; expected the file itself")
+        return path.is_file()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """What to tell of a file that is there and cannot be read."""
+    return DataError(f"reading {path}: {error.strerror or error}; see that it may be read")
 
 
 def _unpacked(path: Path, packing: str) -> bytes:
     try:
+        packed = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
         if packing == ".gz":
-            return gzip.decompress(path.read_bytes())
-        if packing == ".xz":
-            return lzma.decompress(path.read_bytes())
-        return path.read_bytes()
-    except (OSError, EOFError, lzma.LZMAError) as error:
+            return gzip.decompress(packed)
+        return lzma.decompress(packed) if packing == ".xz" else packed
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(
-            f"reading {path}: damaged or cut short ({error}; {path.stat().st_size} bytes); delete it "
-            "and get it again"
+            f"reading {path}: damaged or cut short ({error}; {len(packed)} bytes); delete it and get it again"
         ) from error
 
 
-def fetched(folder: Path, file: Published) -> Path:
+def fetched(folder: Path, file: Published, lacking: str = "") -> Path:
     """The published file in `folder`, downloaded there where it is not; checked, and whole or not at all.
+
+    Args:
+        folder: Where.
+        file: Which.
+        lacking: What it is needed for, where a part of it is there already.
 
     Raises:
         DataError: It can't be downloaded, or is not what was published.
@@ -77,15 +109,19 @@ def fetched(folder: Path, file: Published) -> Path:
     import pooch
 
     path = folder / file.name
-    if path.is_file():
+    if is_file(path):
         return path
+    above = next(p for p in (folder, *folder.parents) if p.exists())
+    if not above.is_dir():
+        raise DataError(f"looking for {file.name} in {folder}: {above} is a file; expected a directory")
     try:
         pooch.retrieve(
             f"{file.address}/{file.name}", known_hash=f"md5:{file.md5}", fname=file.name, path=folder
         )
     except Exception as error:
         raise DataError(
-            f"getting {file.name} ({file.megabytes} MB) from {file.address}: {type(error).__name__}: "
+            f"getting {file.name} ({file.megabytes} MB) from {file.address}{lacking}: "
+            f"{type(error).__name__}: "
             f"{error}. "
             f"Without a network put the file into {folder}, or name the directory that has it: "
             "--data-dir, or "
@@ -94,7 +130,7 @@ def fetched(folder: Path, file: Published) -> Path:
     return path
 
 
-def member(archive: Path, name: str) -> bytes:
+def member(archive: Path, name: str) -> Contents:
     """The bytes of one file of a tar archive, by its last name; nothing is written.
 
     Raises:
@@ -106,9 +142,13 @@ def member(archive: Path, name: str) -> bytes:
                 if entry.isfile() and Path(entry.name).name == name:
                     file = tar.extractfile(entry)
                     assert file is not None, "a regular file has contents"
-                    return file.read()
-    except (OSError, EOFError, tarfile.TarError) as error:
+                    return Contents(f"{name} of {archive}", file.read())
+    except PermissionError as error:
+        raise unreadable(archive, error) from error
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError) as error:
         raise DataError(
-            f"reading {archive}: damaged or cut short ({error}); delete it and get it again"
+            f"reading {archive}: damaged or cut short ({str(error).splitlines()[0]}; "
+            f"{archive.stat().st_size} "
+            "bytes); delete it and get it again"
         ) from error
     raise DataError(f"reading {archive}: it has no file {name!r}; expected the published archive")

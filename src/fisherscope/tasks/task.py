@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fisherscope.tasks.mishaps import told
+
 SPLITS = ("train", "validation", "test")
 
 
@@ -117,8 +119,9 @@ class Task:
         with _evaluating(model), torch.no_grad():
             for start in range(0, samples, batch_size):
                 chosen = torch.arange(start, min(start + batch_size, samples))
-                batch = self.batch(split, chosen, device=device)
-                for name, values in self.scores(model, batch).items():
+                with told(f"task {self.name!r}: its scores of {split} samples", "mend the data or 'scores'"):
+                    scores = self.scores(model, self.batch(split, chosen, device=device))
+                for name, values in scores.items():
                     parts.setdefault(name, []).append(values.detach().float())
         whole = {name: torch.cat(values).cpu() for name, values in parts.items()}
         means = {name: float(values.double().mean()) for name, values in whole.items()}

@@ -6,9 +6,11 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 import fisherscope as fs
+
+NUMBERS = (int, float, int | None)
 
 
 class ConfigurationError(ValueError):
@@ -28,7 +30,7 @@ class Configuration(BaseModel):
     lr: float = Field(0.1, gt=0)
     policy: str | None = None  # by default the fixed batch size
     epochs: int = Field(40, gt=0)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=1 << 63)  # what torch's and our own generators take
     optimizer: str = "SGD"
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(1e-4, ge=0)
@@ -44,20 +46,35 @@ class Configuration(BaseModel):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     compile: bool = False
     device: str = "cpu"
-    threads: int | None = Field(None, gt=0)
+    threads: int | None = Field(None, gt=0, le=4096)  # more of them end some systems' processes
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in NUMBERS:
+            raise ValueError("expected a number")
+        return value
 
     @classmethod
     def of(cls, given: Configuration | Mapping[str, Any]) -> Configuration:
         """A configuration from a mapping, with the policy's name in full and the size it begins with.
 
         Raises:
-            ConfigurationError: A key is unknown (the nearest is named), or a value is out of its range.
+            ConfigurationError: A key is unknown (the nearest is named), a value is out of its range, or batch
+                size and policy contradict each other.
         """
         if isinstance(given, Configuration):
             return given
+        if not isinstance(given, Mapping):
+            raise ConfigurationError(
+                f"configuring a run: received {type(given).__name__}; expected a mapping of "
+                "settings, such as "
+                '{"task": "digits/resnet8"}'
+            )
         unknown = [key for key in given if key not in cls.model_fields]
         if unknown:
-            near = difflib.get_close_matches(str(unknown[0]), list(cls.model_fields), 1)
+            asked = str(unknown[0]).replace("-", "_")
+            near = difflib.get_close_matches(asked, list(cls.model_fields), 1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(cls.model_fields)}"
             raise ConfigurationError(f"configuring a run: {unknown[0]!r} is unknown; {hint}")
         try:
@@ -65,10 +82,18 @@ class Configuration(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
+            said = first["msg"].removeprefix("Value error, ").lower()
             got = f", received {first['input']!r}" if first["type"] != "missing" else ""
-            raise ConfigurationError(f"configuring a run: {place}: {first['msg'].lower()}{got}") from error
-        policy = made.policy_of(made.policy or f"s{made.batch_size}")
-        return made.model_copy(update={"policy": policy.name, "batch_size": _first_size(policy)})
+            raise ConfigurationError(f"configuring a run: {place}: {said}{got}") from error
+        policy = made.policy_of(f"s{made.batch_size}" if made.policy is None else made.policy)
+        size = _first_size(policy)
+        told_twice = given.get("policy") is not None and given.get("batch_size") is not None
+        if told_twice and size != made.batch_size:
+            raise ConfigurationError(
+                f"configuring a run: batch_size {made.batch_size} and the policy {policy.name}, which begins "
+                f"with {size}, contradict each other; give one of the two"
+            )
+        return made.model_copy(update={"policy": policy.name, "batch_size": size})
 
     def policy_of(self, name: str | None = None) -> Any:
         """The policy by its name.
@@ -76,7 +101,8 @@ class Configuration(BaseModel):
         Raises:
             ValueError: There is none of that name.
         """
-        return fs.policy.parse(name or str(self.policy), lr=self.lr, epochs=self.epochs)
+        text = str(self.policy) if name is None else name
+        return fs.policy.parse(text, lr=self.lr, epochs=self.epochs)
 
     def check_policy(self, policy: Any, samples: int) -> None:
         """Refuse a policy that is not for this run.

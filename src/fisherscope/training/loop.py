@@ -19,6 +19,8 @@ from fisherscope.training.configuration import Configuration
 from fisherscope.training.session import Session
 
 CHECKPOINT_SECONDS = 20.0
+LONGEST_TEXT = 300
+"""Characters of another library's error that are passed on."""
 Progress = Callable[[Session, "dict[str, Any] | None"], None]
 """Called after each step with None, and after each epoch with its row."""
 
@@ -63,7 +65,7 @@ def train(
     if until is not None and until < 1:
         raise ValueError(f"training until epoch {until}: expected at least 1")
     path = Path(root) / config.id
-    known = (path / "run.json").exists()
+    known = os.path.exists(path / "run.json")  # of a place that may not be looked at, opening it tells
     session = None if known else _session(config, data_dir)  # a mistake is told before anything is written
     with _interrupts() as interrupted, fs.open_run(path, config.identity()) as run:
         state = run.load_checkpoint()
@@ -73,7 +75,7 @@ def train(
         session = session or _session(config, data_dir)
         session.monitor.run = run
         if state is not None:
-            session.load_state_dict(state)
+            _restored(session, state, path)
         else:
             for note in session.task.notes:
                 run.log_text(note)
@@ -87,6 +89,23 @@ def _session(config: Configuration, data_dir: str | os.PathLike[str] | None) -> 
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     return Session(config, task_of(config, data_dir))
+
+
+def _restored(session: Session, state: Any, path: Path) -> None:
+    """Put the session to where the checkpoint was taken.
+
+    Raises:
+        RunError: It is of another model, or of another version's session.
+    """
+    try:
+        session.load_state_dict(state)
+    except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        what = " ".join(str(error).split())[:LONGEST_TEXT]
+        raise fs.runs.RunError(
+            f"going on with {path}: its checkpoint does not fit what {session.config.task} makes now "
+            f"({type(error).__name__}: {what}); put the model back as it was, or delete {path} to "
+            "begin it anew"
+        ) from error
 
 
 def task_of(config: Configuration, data_dir: str | os.PathLike[str] | None = None) -> fs.tasks.Task:

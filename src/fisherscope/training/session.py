@@ -18,6 +18,8 @@ from fisherscope.training.optimizer import optimizer
 
 _TRAINING_SCORED = 2000
 """Training samples whose loss and error are taken after an epoch, in eval mode, as validation's are."""
+_TRIED = 32
+"""Training samples at most on which a user's task is tried."""
 _LOOK_EVERY = 50
 """Steps, on a GPU, from one look at the loss to the next."""
 
@@ -45,8 +47,15 @@ class Session:
                 "choose a smaller batch size, or more data (--limit-train)"
             )
         config.check_policy(policy, len(task.train))
+        first = self._tried(task) if ":" in config.task else None
         randomness.seed(config.seed)
         self.model: nn.Module = task.model().to(self.device)
+        if first is not None and first() is self.model:
+            raise fs.tasks.TaskError(
+                f"task {task.name!r}: 'model' gave the same model twice; expected a new one at "
+                "each call, or a "
+                "second run would begin where the first one ended"
+            )
         self.step_model = torch.compile(self.model) if config.compile else self.model
         self.optimizer = optimizer(config, self.model)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
@@ -73,7 +82,10 @@ class Session:
     def step(self, indices: list[int]) -> Tensor:
         """One optimizer step on these training samples; gives the batch's loss, detached."""
         began, config, self.done = time.perf_counter(), self.config, self.sampler.current
-        batch = self.task.batch("train", indices, epoch=self.done.epoch, seed=config.seed, device=self.device)
+        with self._told("taking its training samples"):
+            batch = self.task.batch(
+                "train", indices, epoch=self.done.epoch, seed=config.seed, device=self.device
+            )
         self.optimizer.zero_grad(set_to_none=True)
         if config.measure:
             with self.monitor.observe(batch_size=len(indices)) as seen:
@@ -108,11 +120,25 @@ class Session:
         return torch.stack([self._part(part, share) for part, share in parts]).sum()
 
     def _part(self, batch: Any, share: float) -> Tensor:
-        with self._precision():
+        with self._told("its loss"), self._precision():
             loss: Tensor = self.task.loss(self.step_model, batch)
         loss = loss if share == 1.0 else share * loss
         self.scaler.scale(loss).backward()
         return loss.detach()
+
+    def _told(self, what: str) -> AbstractContextManager[None]:
+        place = f"task {self.task.name!r}: step {self.done.step}: {what}"
+        found: AbstractContextManager[None] = fs.tasks.told(
+            place, "mend that; the same command goes on from the last checkpoint"
+        )
+        return found
+
+    def _tried(self, task: fs.tasks.Task) -> Any:
+        """A user's task, on as many samples as a batch has; on one where each epoch ends with one."""
+        fixed = self.config.policy == f"s{self.config.batch_size}"
+        alone = fixed and len(task.train) % self.config.batch_size == 1
+        samples = 1 if alone else min(self.config.batch_size, _TRIED)
+        return fs.tasks.tried(self.task, samples, self.device, self._precision)
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self.config.precision == "float32":
@@ -192,9 +218,8 @@ class Session:
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigurationError(
-            f"device {name!r}: {str(error).splitlines()[0]}; expected cpu, or cuda with a GPU"
-        ) from error
+        float(torch.zeros((), device=device))
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        what = str(error).splitlines()[0].split(". ")[0]
+        raise ConfigurationError(f"device {name!r}: {what}; expected cpu, or cuda with a GPU") from error
     return device
