@@ -149,9 +149,13 @@ def _order(
 
 
 def _fitting(dim: int, rest: int, large: Tensor, turned: Tensor) -> list[int]:
-    """The outer factors by which the rows, read as (outer, samples, inner), move with the samples."""
+    """The outer factors by which the rows, read as (outer, samples, inner), move with the samples.
+
+    Where several do roughly (attention at its start makes a sample's rows much alike), one that does to the
+    last digits is it.
+    """
     floor = _CONSTANT * float(large.norm())
-    fitting = []
+    fitting, exact = [], []
     for outer in (d for d in range(1, rest + 1) if rest % d == 0):
         split = large.unflatten(dim, (outer, 3, rest // outer))
         expected = split.index_select(dim + 1, torch.tensor(ORDER, device=large.device))
@@ -159,7 +163,9 @@ def _fitting(dim: int, rest: int, large: Tensor, turned: Tensor) -> list[int]:
         spread, miss = float((expected - large).norm()), float((turned - expected).norm())
         if miss <= max(_MATCH * spread, floor):
             fitting.append(outer)
-    return fitting
+        if miss <= floor:
+            exact.append(outer)
+    return exact if len(exact) == 1 else fitting
 
 
 def _numbers(values: Tensor) -> Tensor:
