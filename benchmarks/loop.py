@@ -179,18 +179,21 @@ def main() -> None:
     told = parser.parse_args()
     torch.set_num_threads(told.threads)
     keep_freed_blocks()  # as `fisherscope train` does, for both
-    found = {
+    found: dict[str, Any] = {
         "command": "python benchmarks/loop.py",
         "fisherscope": fs.__version__,
         "torch": torch.__version__,
         "threads": told.threads,
         "optimizer": "SGD, fused in both",
-        "cases": {case: figures(case) for case in told.cases},
+        "cases": {},
     }
-    text = json.dumps(found, indent=1)
-    print(text)
-    if told.out is not None:
-        told.out.write_text(text + "\n")
+    if told.out is not None and told.out.exists():  # cases that were not asked for stay
+        found["cases"] = json.loads(told.out.read_text())["cases"]
+    for case in told.cases:
+        found["cases"][case] = figures(case)
+        print(json.dumps({case: found["cases"][case]}, indent=1), flush=True)
+        if told.out is not None:
+            told.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import math
+import time
 import warnings
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import fisherscope as fs
+from fisherscope.monitor.clock import Clock
 from fisherscope.monitor.schedule import WARM_STEP, Budget, PerEpoch, Position, Spread, Stride
 from fisherscope.monitor.sizes import BatchSize
 
@@ -771,3 +773,28 @@ def test_html_is_small_and_escaped():
     page = loop.run(2)._repr_html_()
     assert page.startswith("<table>")
     assert len(page) < 4000
+
+
+def test_measuring_takes_what_its_step_takes_beyond_a_plain_one() -> None:
+    """Watched, forward and backward are slower too; no clock of the measurement's own sees that."""
+    model = nn.Linear(3, 2)
+    monitor = fs.Monitor(model, torch.optim.SGD(model.parameters(), lr=0.1), 8)
+    seconds = []
+    for _ in range(17):
+        with monitor.observe(batch_size=4) as seen:
+            model(torch.randn(4, 3)).pow(2).mean().backward()
+            time.sleep(0.2 if seen.measured else 0.0)
+        if monitor.measurement is not None:
+            seconds.append(monitor.measurement["time/fisher_s"])
+    assert len(seconds) >= 2
+    assert min(seconds[1:]) > 0.1
+
+
+def test_a_block_is_compared_with_others_of_its_size() -> None:
+    clock, schedule = Clock(), Stride(10)
+    for size in (4, 4, 4, 8, 8):
+        clock.tick(schedule)
+        clock.block_ended(size)
+    time.sleep(0.01)
+    assert clock.beyond(8) == 0.0
+    assert clock.beyond(4) >= 0.01

@@ -86,8 +86,10 @@ class Step:
             return  # the loop's own error: this step did not happen
         size = self._size(None if recording is None else recording.record)
         monitor._journal.account.counters.add(size, monitor._rates)
-        if recording is not None:
-            self._measure(recording)
+        if recording is None:
+            monitor._clock.block_ended(size)
+        else:
+            self._measure(recording, size)
 
     def _size(self, record: GramRecord | None) -> int:
         sizes, count = self.monitor._sizes, self.monitor._journal.account.counters
@@ -104,7 +106,7 @@ class Step:
 
     # A step that was due
 
-    def _measure(self, recording: Recording) -> None:
+    def _measure(self, recording: Recording, size: int) -> None:
         """Its row, whether or not it could be measured."""
         started, record, taken = time.perf_counter(), recording.record, None
         count = self.monitor._journal.account.counters
@@ -117,7 +119,8 @@ class Step:
             except Exception as error:  # noqa: BLE001  (a measurement never kills training)
                 recording.fail(error)
         count.failed += taken is None
-        seconds = time.perf_counter() - started + (record.wall_seconds if record is not None else 0.0)
+        own = time.perf_counter() - started + (record.wall_seconds if record is not None else 0.0)
+        seconds = max(own, self.monitor._clock.beyond(size))
         count.fisher_seconds += seconds
         row = self._row(recording, taken, since, seconds)
         self.monitor._publish(row, None if taken is None else taken.spectrum.eigenvalues)
