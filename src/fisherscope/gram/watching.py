@@ -67,6 +67,7 @@ def watched(
         out = entry.module(*args, **kwargs)
         drew = host_state() != before
     outputs = [leaf.detach() for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
+    del watcher.mode  # it and the watcher hold each other, and all tensors of the forward
     return Watched(watcher.sights, outputs, drew)
 
 
