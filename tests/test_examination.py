@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 import fisherscope as fs
 from fisherscope.cli.doctor import doctor
 from fisherscope.examination.masking import path_columns
+from fisherscope.examination.repeating import same_draws
 from fisherscope.gram.rules import normalization
 
 FACTORIES = """
@@ -178,6 +181,25 @@ def test_masked_shares_are_the_columns_of_explicit_copies() -> None:
     torch.testing.assert_close(found[:, :12], wanted)
 
 
+def test_batch_norm_before_tokens_is_proven_alone_too() -> None:
+    """torch's kernel misreads the gradient of a single image whose strides are those of its tokens."""
+
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(2, 3, 3, 2, 1), nn.BatchNorm2d(3))
+            self.mix, self.head = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            tokens = self.stem(x).flatten(2).transpose(1, 2)
+            return self.head((tokens + self.mix(tokens)).mean(1))  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    images = torch.randn(6, 2, 6, 6), torch.randint(0, 3, (6,))
+    found = fs.examine(Tokens(), cross_entropy, images, seconds=0)
+    assert all(proof.exact for proof in found.proofs), found.proofs
+
+
 class Hosted(nn.Module):
     """A mask drawn by NumPy, as Wav2Vec2 draws its own."""
 
@@ -213,13 +235,33 @@ def test_what_a_forward_moves_on_is_no_false_alarm(make: Any, loss: Any) -> None
     assert found.neutrality.startswith("bit for bit")
 
 
-def test_random_numbers_in_eval_mode_leave_the_proof_to_training_mode() -> None:
+@pytest.mark.parametrize(
+    "draw",
+    [lambda: float(torch.rand(())), np.random.rand, random.random],
+    ids=["torch", "NumPy", "Python"],
+)
+def test_random_numbers_in_eval_mode_leave_the_proof_to_training_mode(draw: Callable[[], float]) -> None:
     class Sampled(nn.Linear):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            out = super().forward(x)
-            return out + torch.randn_like(out)
+            return super().forward(x) * (1 + draw())
 
     torch.manual_seed(0)
     found = fs.examine(Sampled(4, 3), cross_entropy, batch(6), seconds=0)
     assert found.exact
     assert "draws random numbers in eval mode" in found.proofs[0].note
+
+
+@pytest.mark.parametrize("draw", [np.random.rand, random.random], ids=["NumPy", "Python"])
+def test_the_same_draws_twice_whatever_was_drawn_between(draw: Callable[[], float]) -> None:
+    """And the user's own numbers go on as if none had been drawn inside."""
+    inside, outside = [], []
+    for draws in (1, 3):
+        np.random.seed(5)  # noqa: NPY002  (the global one is meant)
+        random.seed(5)
+        draw()
+        with same_draws():
+            numbers = [draw() for _ in range(draws)]
+        inside.append(numbers[0])
+        outside.append(draw())
+    assert inside[0] == inside[1] != outside[0]
+    assert outside[0] == outside[1]

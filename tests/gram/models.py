@@ -267,6 +267,73 @@ def thinned() -> nn.Module:
     )  # fmt: skip
 
 
+def settled(model: nn.Module) -> nn.Module:
+    """In eval mode, with statistics and scales of batch norm as after training."""
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            layer.running_mean, layer.running_var = (
+                torch.randn(layer.num_features),
+                torch.rand(layer.num_features) + 0.5,
+            )
+            layer.weight, layer.bias = (
+                nn.Parameter(layer.running_var * 1.5),
+                nn.Parameter(torch.randn(layer.num_features)),
+            )
+    return model.eval()
+
+
+class Biased(nn.Module):
+    """Attention of LeViT: biases by distance, gathered by an index; batch norm over samples times positions."""
+
+    def __init__(self, width: int, side: int, heads: int = 2) -> None:
+        super().__init__()
+        self.heads = heads
+        self.mix, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
+        self.norm, self.end = nn.BatchNorm1d(3 * width), nn.BatchNorm1d(width)
+        self.biases = nn.Parameter(torch.randn(heads, side * side))
+        row, column = torch.arange(side * side) // side, torch.arange(side * side) % side
+        self.places = (row[:, None] - row).abs() * side + (column[:, None] - column).abs()
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, t, width = x.shape
+        mixed = self.norm(self.mix(x).flatten(0, 1)).view(n, t, self.heads, -1)
+        q, k, v = mixed.transpose(1, 2).chunk(3, dim=3)
+        scores = (q @ k.mT + self.biases[:, self.places]).softmax(3)
+        seen = (scores @ v).transpose(1, 2).reshape(n, t, width)
+        return x + self.end(self.out(F.hardswish(seen)).flatten(0, 1)).reshape_as(x)
+
+
+def biased_attention() -> nn.Module:
+    stem = nn.Sequential(nn.Conv2d(2, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8))
+    model = Lambda(
+        lambda s, x: s.head(s.attention(s.stem(x).flatten(2).mT).mean(1)),
+        stem=stem, attention=Biased(8, 3), head=nn.Linear(8, CLASSES),
+    )  # fmt: skip
+    return settled(model)
+
+
+def unfolded_attention() -> nn.Module:
+    """MobileViT: attention between pixels at the same place of each patch, so that rows are (sample, place)."""
+
+    def forward(s: nn.Module, x: Tensor) -> Tensor:
+        y = s.enter(x)
+        n, c, side, _ = y.shape
+        rows = y.reshape(n * c * side // 2, 2, side // 2, 2).transpose(1, 2).reshape(n, c, -1, 4)
+        rows = s.layer(rows.transpose(1, 3).reshape(n * 4, -1, c))
+        y = rows.view(n, 4, -1, c).transpose(1, 3).reshape(n * c * side // 2, side // 2, 2, 2)
+        y = s.leave(y.transpose(1, 2).reshape(n, c, side, side))
+        return s.head(torch.cat([x, y], 1).mean((2, 3)))
+
+    model = Lambda(
+        forward,
+        enter=nn.Sequential(nn.Conv2d(2, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.SiLU()),
+        layer=nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True, norm_first=True),
+        leave=nn.Sequential(nn.Conv2d(8, 6, 1, bias=False), nn.BatchNorm2d(6)),
+        head=nn.Linear(8, CLASSES),
+    )
+    return settled(model)
+
+
 CASES: dict[str, Case] = {
     "mlp": Case(lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(inplace=True), nn.Linear(6, CLASSES)), lambda n: torch.randn(n, 4)),
     "linear over positions": Case(lambda: Lambda(lambda s, x: s.head(torch.tanh(s.body(x))).mean(1), body=nn.Linear(4, 6), head=nn.Linear(6, CLASSES)), lambda n: torch.randn(n, 3, 4)),
@@ -310,5 +377,7 @@ CASES: dict[str, Case] = {
     "written into": Case(written_into, lambda n: torch.randn(n, 5, 4)),
     "thinned weight": Case(thinned, lambda n: torch.randn(n, 4)),
     "deformed": Case(deformed, images(2, 5, 5)),
+    "biased attention": Case(biased_attention, images(2, 6, 6)),
+    "unfolded attention": Case(unfolded_attention, images(2, 4, 4)),
     "frozen": Case(frozen, lambda n: torch.randn(n, 4)),
 }  # fmt: skip

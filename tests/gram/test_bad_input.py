@@ -142,6 +142,14 @@ def mixing() -> nn.Module:
     )
 
 
+def looping() -> nn.Module:
+    def forward(parts: Any, x: Tensor) -> Tensor:
+        hidden = parts["first"](x).relu()
+        return parts["head"](torch.stack([parts["row"](row) for row in hidden]))  # type: ignore[no-any-return]
+
+    return Called(forward, first=nn.Linear(4, 4), row=nn.Linear(4, 4), head=nn.Linear(4, 3))
+
+
 @pytest.mark.parametrize("strict", [True, False], ids=["strict", "lenient"])
 @pytest.mark.parametrize(
     ("make", "kind", "words", "left"),
@@ -154,8 +162,14 @@ def mixing() -> nn.Module:
             "parts.one.weight",
         ),
         (mixing, NotSplittableError, "it mixes the samples", "parts.b.weight"),
+        (
+            looping,
+            NotSplittableError,
+            r"'parts\.row\.weight' \(4, 4\).*once for each sample, in a loop over the batch; call it once",
+            "parts.row.weight",
+        ),
     ],
-    ids=["reentrant checkpointing", "routed to experts", "mean over samples"],
+    ids=["reentrant checkpointing", "routed to experts", "mean over samples", "loop over samples"],
 )
 def test_what_cannot_be_split(
     make: Callable[[], nn.Module], kind: type[GramError], words: str, left: str, strict: bool
@@ -169,6 +183,65 @@ def test_what_cannot_be_split(
         assert left in {row.parameter for row in record.coverage if row.rule == "left out"}
         assert any(note.startswith(left) for note in record.notes)
         assert 0 < record.share_covered < 1
+
+
+def positions_by_sample(last: str) -> nn.Module:
+    """A loop over the samples of (n, t, i), so that all else looks as if its positions were the samples."""
+
+    def forward(parts: Any, x: Tensor) -> Tensor:
+        rows = torch.stack([parts["row"](x[k]).relu() for k in range(len(x))])
+        return parts["head"](rows.mean(1) if last == "head" else rows)  # type: ignore[no-any-return]
+
+    return Called(forward, row=nn.Linear(4, 4), head=nn.Linear(4, 3))
+
+
+def test_a_loop_over_samples_is_not_taken_for_one_over_positions() -> None:
+    x = torch.randn(5, 6, 4)
+    model = positions_by_sample("head")
+    with pytest.raises(NotSplittableError, match=r"'parts\.row\.weight'.*loop"), fs.record_gram(model):
+        model(x).square().mean().backward()
+    model = positions_by_sample("row")
+    with (
+        pytest.raises(AmbiguousBatchError, match=r"0 and 1 both.*loop over dimension 0"),
+        fs.record_gram(model),
+    ):
+        model(x).square().mean().backward()
+
+
+def test_a_loop_over_positions_is_no_loop_over_samples() -> None:
+    def forward(parts: Any, x: Tensor) -> Tensor:
+        hidden, out = x.new_zeros(x.shape[1], 4), []
+        for row in x:  # time first
+            hidden = parts["cell"](row, hidden)
+            out.append(parts["head"](hidden))
+        return torch.stack(out)
+
+    torch.manual_seed(0)
+    model, x = Called(forward, cell=nn.RNNCell(4, 4), head=nn.Linear(4, 3)), torch.randn(6, 5, 4)
+    with fs.record_gram(model) as record:
+        model(x).square().mean().backward()
+    assert (record.status, record.batch_size) == ("ok", 5)
+
+
+def test_a_path_that_the_probe_did_not_take_is_probed_within_the_forward() -> None:
+    """And the forward goes on: a flattened layer after it is still one of its calls."""
+
+    def forward(parts: Any, x: Tensor) -> Tensor:
+        x = parts["deeper"](x) if deep else x
+        return parts["head"](x.flatten(0, 1)).relu()  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    model = Called(forward, deeper=nn.Linear(4, 4), head=nn.Linear(4, 3)).double()
+    x, grams = torch.randn(5, 6, 4).double(), []
+    for deep, again in (  # noqa: B007  (read by `forward`)
+        (False, model),
+        (True, model),
+        (True, copy.deepcopy(model)),
+    ):
+        with fs.record_gram(again, batch=0) as record:
+            again(x).square().mean().backward()
+        grams.append(record.gram)
+    assert torch.equal(grams[1], grams[2])
 
 
 def test_what_cannot_be_split_has_a_gram_by_losses() -> None:
@@ -330,11 +403,6 @@ def test_a_model_that_changes_meanwhile_is_noted() -> None:
     assert any("replaced" in note for note in record.notes)
 
 
-def test_an_unknown_word_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(GramError, match="expected one of 'mean', 'sum'"):
-        fs.record_gram(mlp(), reduction="average")  # type: ignore[arg-type]
-
-
 def test_a_second_backward_unannounced() -> None:
     x, y = samples()
     model = mlp().eval()
@@ -473,10 +541,17 @@ def test_a_contrastive_loss_couples_samples_in_two_dimensions() -> None:
         (lambda: nn.Sequential(nn.LazyLinear(3)), {}, "'0.weight' has no shape yet"),
         (mlp, {"memory_budget": 0}, "expected bytes, above 0"),
         (mlp, {"loss_scale": 0.0}, "a finite number other than 0"),
+        (mlp, {"loss_scale": float("inf")}, "a finite number other than 0"),
         (mlp, {"batch": "x"}, "expected a dimension such as 0"),
         (mlp, {"sample_of": [0, 1, 2, 3, 4]}, "received list; expected the sample of each row"),
         (mlp, {"sample_of": torch.rand(5)}, r"received a tensor of torch.float32, shape \(5,\)"),
         (mlp, {"sample_of": torch.tensor([-1, 0])}, "whole numbers from 0"),
+        (mlp, {"sample_of": torch.tensor([[0], [1]])}, r"torch.int64, shape \(2, 1\)"),
+        (mlp, {"sample_of": torch.tensor([], dtype=torch.long)}, r"torch.int64, shape \(0,\)"),
+        (mlp, {"sample_of": torch.tensor([True, False])}, r"torch.bool, shape \(2,\)"),
+        (mlp, {"reduction": "average"}, "expected one of 'mean', 'sum'"),
+        (mlp, {"semantics": "loss"}, "expected one of 'path', 'per_loss'"),
+        (mlp, {"precision": "float16"}, "expected one of 'default', 'float64'"),
     ],
     ids=lambda value: str(value)[:20],
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,9 +137,30 @@ def _check_draws_nothing(subject: Subject, model: nn.Module, part: Any) -> None:
 
 def _gradient(subject: Subject, model: nn.Module, part: Any) -> Tensor:
     leaves = [p for p in model.parameters() if p.requires_grad]
-    grads = torch.autograd.grad(subject.loss(model, part), leaves, allow_unused=True)
+    with _contiguous_gradients(model):
+        grads = torch.autograd.grad(subject.loss(model, part), leaves, allow_unused=True)
     flat = [torch.zeros_like(p) if g is None else g.to_dense() for p, g in zip(leaves, grads, strict=True)]
     return torch.cat([(torch.view_as_real(g) if g.is_complex() else g).flatten().double() for g in flat])
+
+
+@contextmanager
+def _contiguous_gradients(model: nn.Module) -> Iterator[None]:
+    """Batch norm receives its gradients in plain layout.
+
+    torch 2.13 on the CPU misreads the gradient of a batch of one whose strides are permuted (tokens made of
+    an image): the parameters' and the input's come out wrong, in eval and in training mode.
+    """
+
+    def straighten(module: nn.Module, inputs: Any, out: Tensor) -> None:
+        out.register_hook(lambda gradient: gradient.contiguous())
+
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    handles = [norm.register_forward_hook(straighten) for norm in norms]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _apart(gram: Tensor, wanted: Tensor) -> float:

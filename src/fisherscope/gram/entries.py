@@ -1,27 +1,24 @@
-"""Entries into the model: which of a forward's inputs carry samples, and so what each call does with them."""
+"""The forward of the model that runs: how each of its calls, in turn, splits by sample."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils import _pytree as pytree
 
 from fisherscope.gram.chance import DROPOUT
-from fisherscope.gram.entry import Entry, entry_of
-from fisherscope.gram.errors import AmbiguousBatchError, NotSplittableError
+from fisherscope.gram.entry import Entry
+from fisherscope.gram.errors import NotSplittableError
 from fisherscope.gram.finding import Finding, is_penalty
 from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_grouping
 from fisherscope.gram.keys import Keys
+from fisherscope.gram.planning import planned
 from fisherscope.gram.probe import Plan, probe
 from fisherscope.gram.rules import signature_of
 from fisherscope.gram.sources import Source, Sources, tensors_in
-
-_plans: WeakKeyDictionary[nn.Module, dict[Any, tuple[Any, Plan]]] = WeakKeyDictionary()
 
 
 class Entries:
@@ -40,7 +37,6 @@ class Entries:
         sample_of: Tensor | None,
     ) -> None:
         self.parameters, self.batch, self.sample_of = parameters, batch, sample_of
-        self._measured = tuple(parameters)
         self.current: Entry | None = None
         self.count = 0
         self.samples: int | None = None
@@ -56,7 +52,10 @@ class Entries:
         Raises:
             AmbiguousBatchError: The batch dimension can't be told.
         """
-        self.current, self._plan = self._planned(module, args, kwargs)
+        if self.sample_of is not None:
+            self.current, self._plan = Entry(module, args, kwargs, (), int(self.sample_of.max()) + 1), {}
+        else:
+            self.current, self._plan = planned(module, args, kwargs, self.parameters, self.batch)
         self.count += 1
         self.samples, self._keys, self._renewed = self.current.samples, Keys(), False
 
@@ -72,69 +71,6 @@ class Entries:
                 self._packings[len(value.data)] = packed_rows(value.batch_sizes, value.sorted_indices)
                 self.packed_order = value.sorted_indices
 
-    # Plans -----------------------------------------------------------------------------------------
-
-    def _planned(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Entry, Plan]:
-        if self.sample_of is not None:
-            return Entry(module, args, kwargs, (), int(self.sample_of.max()) + 1), {}
-        signature = self._signature(module, args, kwargs)
-        cache = _plans.setdefault(module, {})
-        if signature in cache:
-            dim, plan = cache[signature]
-            entry = entry_of(module, args, kwargs, dim)
-            if entry is not None:
-                return entry, plan
-        dim, entry, plan = self._probed(module, args, kwargs)
-        if not any(finding.problem for finding in plan.values()):  # another batch may show more
-            cache[signature] = (dim, plan)
-        return entry, plan
-
-    def _signature(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
-        """What a plan depends on: the inputs' form and kind, the mode, the parameters; not the sizes."""
-        form: Any = len(args)
-        leaves: Sequence[Any] = args
-        if kwargs or not all(isinstance(arg, Tensor) for arg in args):
-            leaves, tree = pytree.tree_flatten((args, kwargs))
-            form = str(tree)
-        kinds = tuple(
-            (leaf.dtype, leaf.dim(), *(min(size, 2) for size in leaf.shape[:2]))
-            if isinstance(leaf, Tensor)
-            else str(leaf)[:80]
-            for leaf in leaves
-        )
-        return form, module.training, str(self.batch), self._measured, kinds
-
-    def _probed(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Entry, Plan]:
-        """Try each dimension that might carry the batch: the one whose calls all follow the samples.
-
-        Where some call follows them along neither (it mixes samples, say), the one with fewer such calls;
-        where all follow along both, the one that the output still carries (a mean over positions leaves the
-        samples). A tie is an error.
-        """
-        tried: list[tuple[tuple[int, bool], Any, Entry, Plan]] = []
-        failed: list[str] = []
-        for dim in (self.batch,) if self.batch is not None else (0, 1):
-            entry = entry_of(module, args, kwargs, dim)
-            if entry is None or (entry.samples < 2 and dim == 1 and self.batch is None):
-                continue
-            try:
-                plan, carries = probe(entry, self.parameters, signature_of)
-            except Exception as error:  # noqa: BLE001  (whatever the user's model raises on part of a batch)
-                failed.append(f"dimension {dim}: the model raised {type(error).__name__}: {str(error)[:200]}")
-                continue
-            problems = [f"{key[0]}: {found.problem}" for key, found in plan.items() if found.problem]
-            failed += [f"dimension {dim}: in {text}" for text in problems[:1]]
-            tried.append(((len(problems), not carries), dim, entry, plan))
-        tried.sort(key=lambda attempt: attempt[0])
-        if len(tried) == 1 or (len(tried) == 2 and tried[0][0] < tried[1][0]):
-            _, dim, entry, plan = tried[0]
-            return dim, entry, plan
-        raise AmbiguousBatchError(
-            _batch_text(module, args, kwargs, [attempt[1] for attempt in tried], failed)
-        )
-
-    # Questions -------------------------------------------------------------------------------------
-
     def finding(
         self, name: str, found: dict[str, Source], values: dict[str, Any], out: Tensor, sources: Sources
     ) -> Finding:
@@ -148,7 +84,7 @@ class Entries:
             return _outside(name, self.samples, values, out, sources)
         if key not in self._plan and not self._renewed and not self._packings:
             self._renewed = True  # the model took another path than when it was probed: look once more
-            self._plan.update(probe(self.current, self.parameters, signature_of)[0])
+            self._plan.update(probe(self.current, self.parameters, signature_of).plan)
         return self._plan.get(key) or Finding(
             problem="the probe on part of the batch did not meet this call: which calls are made "
             "depends on the data"
@@ -220,29 +156,4 @@ def _outside(
         problem=f"it is called outside the model's forward, and its output {tuple(out.shape)} does not "
         "show which "
         f"dimension holds the {samples} samples"
-    )
-
-
-def _batch_text(module: nn.Module, args: Any, kwargs: Any, tried: list[Any], failed: list[str]) -> str:
-    shapes = [tuple(leaf.shape) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-    head = f"Finding the batch dimension of {type(module).__name__}, called with tensors of shape {shapes}: "
-    if tried:
-        dims = " and ".join(str(dim) for dim in tried)
-        why = f" ({'; '.join(failed)})" if failed else ""
-        return (
-            head + f"dimensions {dims} both behave as a batch{why}. Say which: record_gram(model, "
-            f"batch={tried[0]})."
-        )
-    if any(0 in shape[:1] for shape in shapes):
-        return head + "the batch is empty. Measure steps that have samples."
-    if not shapes:
-        return (
-            head + "no tensor among its inputs. Say which sample each row belongs to: record_gram(model, "
-            "sample_of=…)."
-        )
-    failed = failed or ["no input has the dimension that was given"]
-    return (
-        head
-        + "; ".join(failed)
-        + ". Say which dimension holds the samples (batch=0), or sample_of=… for rows."
     )

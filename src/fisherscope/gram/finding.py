@@ -16,6 +16,10 @@ ORDER = (1, 2, 0)
 _MATCH = 0.05  # of the spread between samples: by how much a run in that order may miss
 _CONSTANT = 1e-6  # of the norm: samples that differ by less can't be told apart
 
+LOOPED = (
+    "the model calls it once for each sample, in a loop over the batch; call it once, on all samples together"
+)
+
 Verdict = Literal["confirmed", "differs", "unknown"]
 
 
@@ -27,6 +31,7 @@ class Finding:
     derived: bool = False
     packed: bool = False
     shared: bool = False  # a number of parameters alone, added to the loss
+    looped: bool = False  # one of the calls of a loop over the samples
     problem: str | None = None
 
 
@@ -64,6 +69,17 @@ def finding_of(
         return _without_samples(finding, large, function)
     _confirm(finding, rest, large, turned, samples, drew)
     return finding
+
+
+def carried(small: Tensor, large: Tensor, turned: Tensor) -> bool:
+    """Whether a tensor of two samples, of three and of the three in `ORDER` grows and moves with them."""
+    if small.dim() != large.dim() or large.shape != turned.shape:
+        return True
+    grown = [d for d, (a, b) in enumerate(zip(small.shape, large.shape, strict=True)) if a != b]
+    if len(grown) != 1 or large.shape[grown[0]] % 3:
+        return len(grown) > 0
+    (dim,) = grown
+    return bool(_fitting(dim, large.shape[dim] // 3, _numbers(large), _numbers(turned)))
 
 
 def _grown(small: Sight, large: Sight) -> tuple[Finding, dict[str, int]]:
@@ -133,9 +149,13 @@ def _order(
 
 
 def _fitting(dim: int, rest: int, large: Tensor, turned: Tensor) -> list[int]:
-    """The outer factors by which the rows, read as (outer, samples, inner), move with the samples."""
+    """The outer factors by which the rows, read as (outer, samples, inner), move with the samples.
+
+    Where several do roughly (attention at its start makes a sample's rows much alike), one that does to the
+    last digits is it.
+    """
     floor = _CONSTANT * float(large.norm())
-    fitting = []
+    fitting, exact = [], []
     for outer in (d for d in range(1, rest + 1) if rest % d == 0):
         split = large.unflatten(dim, (outer, 3, rest // outer))
         expected = split.index_select(dim + 1, torch.tensor(ORDER, device=large.device))
@@ -143,7 +163,9 @@ def _fitting(dim: int, rest: int, large: Tensor, turned: Tensor) -> list[int]:
         spread, miss = float((expected - large).norm()), float((turned - expected).norm())
         if miss <= max(_MATCH * spread, floor):
             fitting.append(outer)
-    return fitting
+        if miss <= floor:
+            exact.append(outer)
+    return exact if len(exact) == 1 else fitting
 
 
 def _numbers(values: Tensor) -> Tensor:

@@ -8,22 +8,40 @@ copies, dropout is off and random draws are constant, so the probe leaves no tra
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from fisherscope.gram.entry import Entry
-from fisherscope.gram.finding import ORDER, Finding, finding_of
+from fisherscope.gram.finding import LOOPED, ORDER, Finding, carried, finding_of
 from fisherscope.gram.keys import Key
 from fisherscope.gram.watching import Sight, Watched, watched
 
 Plan = dict[Key, Finding]
 
 
-def probe(
-    entry: Entry, parameters: Mapping[str, Tensor], signatures: Callable[[str], Any]
-) -> tuple[Plan, bool]:
+@dataclass(frozen=True)
+class Probed:
+    """What a probe found.
+
+    Args:
+        plan: How each call that receives a parameter treats the samples.
+        carries: Whether some output of the forward grows and moves with the samples.
+    """
+
+    plan: Plan
+    carries: bool
+
+    @property
+    def looped(self) -> bool:
+        """Whether some call is made once for each sample."""
+        return any(finding.looped for finding in self.plan.values())
+
+
+def probe(entry: Entry, parameters: Mapping[str, Tensor], signatures: Callable[[str], Any]) -> Probed:
     """How every call of the entry's forward that receives a parameter treats the samples.
 
     Args:
@@ -31,9 +49,7 @@ def probe(
         parameters: the trainable parameters by name.
         signatures: argument names of a function, or None.
 
-    Returns:
-        A finding for each call, and whether the forward's output grows with the samples. Cost: about eight
-        samples' forward passes.
+    Cost: about eight samples' forward passes.
 
     Raises:
         Whatever the model raises on part of a batch.
@@ -56,7 +72,9 @@ def probe(
         key: finding_of(small.sights.get(key), sight, turned.sights.get(key), len(some), large.drew, key[0])
         for key, sight in large.sights.items()
     }
-    return plan, small.shapes != large.shapes
+    for key in _once_a_sample(small.sights, large.sights):
+        plan[key] = Finding(problem=LOOPED, looped=True)
+    return Probed(plan, large.drew or _carries(small.outputs, large.outputs, turned.outputs))
 
 
 def _growing(small: dict[Key, Sight], large: dict[Key, Sight]) -> set[Key]:
@@ -66,3 +84,17 @@ def _growing(small: dict[Key, Sight], large: dict[Key, Sight]) -> set[Key]:
         for key in small.keys() & large.keys()
         if not large[key].depends and small[key].shapes["out"] != large[key].shapes["out"]
     }
+
+
+def _once_a_sample(small: dict[Key, Sight], large: dict[Key, Sight]) -> set[Key]:
+    """Calls on data that are made more often the more samples there are, and not with larger data."""
+    few, many = (Counter(key[:2] for key in sights) for sights in (small, large))
+    grown = {key[:2] for key in small.keys() & large.keys() if small[key].shapes != large[key].shapes}
+    looped = {who for who in many if few[who] * 3 == many[who] * 2 and who not in grown}
+    return {key for key, sight in large.items() if key[:2] in looped and sight.depends}
+
+
+def _carries(small: list[Tensor], large: list[Tensor], turned: list[Tensor]) -> bool:
+    if not len(small) == len(large) == len(turned):
+        return True
+    return any(carried(*outputs) for outputs in zip(small, large, turned, strict=True))

@@ -35,7 +35,7 @@ class Watched:
     """
 
     sights: dict[Key, Sight]
-    shapes: list[torch.Size]  # of the model's outputs
+    outputs: list[Tensor]  # of the model
     drew: bool
 
 
@@ -66,8 +66,9 @@ def watched(
         before = host_state()
         out = entry.module(*args, **kwargs)
         drew = host_state() != before
-    shapes = [leaf.shape for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
-    return Watched(watcher.sights, shapes, drew)
+    outputs = [leaf.detach() for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
+    del watcher.mode  # it and the watcher hold each other, and all tensors of the forward
+    return Watched(watcher.sights, outputs, drew)
 
 
 class _Watcher:

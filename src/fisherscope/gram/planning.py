@@ -1,0 +1,142 @@
+"""Which dimension of a model's inputs carries the samples, and so the plan of its calls; probed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from fisherscope.gram.entry import Entry, entry_of
+from fisherscope.gram.errors import AmbiguousBatchError
+from fisherscope.gram.probe import Plan, Probed, probe
+from fisherscope.gram.rules import signature_of
+
+Batch = int | Mapping[str, int | None]
+"""The dimension that carries the samples, or one for each input by name."""
+
+_plans: WeakKeyDictionary[nn.Module, dict[Any, tuple[Batch, Plan]]] = WeakKeyDictionary()
+
+
+def planned(
+    module: nn.Module, args: Any, kwargs: Any, parameters: Mapping[str, Tensor], batch: Batch | None
+) -> tuple[Entry, Plan]:
+    """The call of `module` with its samples, and how each of its inner calls treats them.
+
+    Where `batch` is None it is found out, by a probe the first time that the module is called in this way.
+
+    Raises:
+        AmbiguousBatchError: The batch dimension can't be told.
+    """
+    kind = _kind(module, args, kwargs, batch, tuple(parameters))
+    kept = _plans.setdefault(module, {})
+    if kind in kept:
+        dim, plan = kept[kind]
+        entry = entry_of(module, args, kwargs, dim)
+        if entry is not None:
+            return entry, plan
+    found = _found(module, args, kwargs, parameters, batch)
+    plan = found.probed.plan
+    if not any(finding.problem for finding in plan.values()):  # another batch may show more
+        kept[kind] = (found.dim, plan)
+    return found.entry, plan
+
+
+def _kind(module: nn.Module, args: Any, kwargs: Any, batch: Batch | None, measured: tuple[str, ...]) -> Any:
+    """What a plan depends on: the inputs' form and kind, the mode, the parameters; not the sizes."""
+    form: Any = len(args)
+    leaves: Sequence[Any] = args
+    if kwargs or not all(isinstance(arg, Tensor) for arg in args):
+        leaves, tree = pytree.tree_flatten((args, kwargs))
+        form = str(tree)
+    kinds = tuple(
+        (leaf.dtype, leaf.dim(), *(min(size, 2) for size in leaf.shape[:2]))
+        if isinstance(leaf, Tensor)
+        else str(leaf)[:80]
+        for leaf in leaves
+    )
+    return form, module.training, str(batch), measured, kinds
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One dimension tried as the batch's."""
+
+    dim: Batch
+    entry: Entry
+    probed: Probed
+
+    @property
+    def unlikely(self) -> tuple[int, bool, bool]:
+        """Calls that don't follow the samples; whether no output does; whether a loop runs over them."""
+        return len(self.problems), not self.probed.carries, self.probed.looped
+
+    @property
+    def problems(self) -> list[str]:
+        found = self.probed.plan.items()
+        return [f"{key[0]}: {f.problem}" for key, f in found if f.problem and not f.looped]
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether all speaks for samples along this dimension, but a Python loop takes them one by one."""
+        return self.unlikely == (0, False, True)
+
+
+def _found(
+    module: nn.Module, args: Any, kwargs: Any, parameters: Mapping[str, Tensor], batch: Batch | None
+) -> _Attempt:
+    """Try each dimension that might carry the batch: the one whose calls all follow the samples.
+
+    Where some call follows them along neither (it mixes samples, say), the one with fewer such calls; where
+    all follow along both, the one that the output still carries (a mean over positions leaves the samples).
+    A tie is an error, and so is a loop over the first dimension whose outputs move with it: it may be over
+    samples, or over the positions of a sequence-first input.
+    """
+    tried: list[_Attempt] = []
+    failed: list[str] = []
+    for dim in (batch,) if batch is not None else (0, 1):
+        entry = entry_of(module, args, kwargs, dim)
+        if entry is None or (entry.samples < 2 and dim == 1 and batch is None):
+            continue
+        try:
+            tried.append(_Attempt(dim, entry, probe(entry, parameters, signature_of)))
+        except Exception as error:  # noqa: BLE001  (whatever the user's model raises on part of a batch)
+            failed.append(f"dimension {dim}: the model raised {type(error).__name__}: {str(error)[:200]}")
+            continue
+        failed += [f"dimension {dim}: in {text}" for text in tried[-1].problems[:1]]
+    tried.sort(key=lambda attempt: attempt.unlikely)
+    if len(tried) == 1:
+        return tried[0]
+    if len(tried) == 2 and tried[0].unlikely < tried[1].unlikely:
+        if tried[0].dim == 0 or not tried[1].is_loop:
+            return tried[0]
+        failed.append("in a loop over dimension 0, in one piece along dimension 1")
+    raise AmbiguousBatchError(_text(module, args, kwargs, sorted((a.dim for a in tried), key=str), failed))
+
+
+def _text(module: nn.Module, args: Any, kwargs: Any, tried: list[Any], failed: list[str]) -> str:
+    shapes = [tuple(leaf.shape) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    head = f"Finding the batch dimension of {type(module).__name__}, called with tensors of shape {shapes}: "
+    if tried:
+        dims = " and ".join(str(dim) for dim in tried)
+        why = f" ({'; '.join(failed)})" if failed else ""
+        return (
+            head + f"dimensions {dims} both behave as a batch{why}. Say which: record_gram(model, "
+            f"batch={tried[0]})."
+        )
+    if any(0 in shape[:1] for shape in shapes):
+        return head + "the batch is empty. Measure steps that have samples."
+    if not shapes:
+        return (
+            head + "no tensor among its inputs. Say which sample each row belongs to: record_gram(model, "
+            "sample_of=…)."
+        )
+    failed = failed or ["no input has the dimension that was given"]
+    return (
+        head
+        + "; ".join(failed)
+        + ". Say which dimension holds the samples (batch=0), or sample_of=… for rows."
+    )
