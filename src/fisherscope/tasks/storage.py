@@ -10,6 +10,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from fisherscope.tasks.downloading import resuming
 from fisherscope.tasks.errors import DataError
 
 PACKINGS = ("", ".gz", ".xz")
@@ -98,6 +99,8 @@ def _unpacked(path: Path, packing: str) -> bytes:
 def fetched(folder: Path, file: Published, lacking: str = "") -> Path:
     """The published file in `folder`, downloaded there where it is not; checked, and whole or not at all.
 
+    A download that was interrupted goes on where it stopped (NAME.part).
+
     Args:
         folder: Where.
         file: Which.
@@ -116,7 +119,11 @@ def fetched(folder: Path, file: Published, lacking: str = "") -> Path:
         raise DataError(f"looking for {file.name} in {folder}: {above} is a file; expected a directory")
     try:
         pooch.retrieve(
-            f"{file.address}/{file.name}", known_hash=f"md5:{file.md5}", fname=file.name, path=folder
+            f"{file.address}/{file.name}",
+            known_hash=f"md5:{file.md5}",
+            fname=file.name,
+            path=folder,
+            downloader=resuming,
         )
     except Exception as error:
         raise DataError(
