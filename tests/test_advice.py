@@ -158,6 +158,14 @@ def test_advice_without_an_upper_end_says_so_and_goes_to_json() -> None:
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["noise"]["high"] is None
 
 
+def test_seconds_in_doubt_are_said_in_the_recommendation_itself() -> None:
+    assert "rely" not in advice().sentence
+    found = advice(doubts=("the machine was busy",))
+    assert "do not rely on it yet" in found.sentence
+    assert "In doubt: the machine was busy." in str(found)
+    assert found.to_dict()["doubts"] == ["the machine was busy"]
+
+
 def test_the_picture_shows_sizes_noise_and_memory() -> None:
     from fisherscope.figures.advice import advice_figure
 

@@ -154,7 +154,8 @@ def _asked(stepper: Stepper, plan: Plan, began: float, samples: int | None) -> A
     steps = step_times(stepper, sizes, left, plan.memory_limit)
     grouped = coupled(stepper.model)
     ends = _ends(losses)
-    notes = _doubts(stepper, steps) + _notes(stepper, plan, losses, ends, noise, grouped)
+    notes = _notes(stepper, plan, losses, ends, noise, grouped)
+    doubted = [] if stepper.alone else doubts(steps, stepper.wall_seconds, stepper.waited_seconds)
     if (warmed_at, measured_at) != (warm_size, size):
         notes.append(
             f"memory ran out: warmed up with batches of {warmed_at}, the noise scale from {measured_at}"
@@ -163,7 +164,7 @@ def _asked(stepper: Stepper, plan: Plan, began: float, samples: int | None) -> A
         subject.name, noise.noise, tuple(steps), tuple(size_tests(noise.grams)),
         _every(noise, steps, subject.given_size or measured_at),
         tuple(notes), subject.dataset_size, len(losses), ends,
-        grouped, time.perf_counter() - began, str(stepper.device),
+        grouped, time.perf_counter() - began, str(stepper.device), tuple(doubted),
     )  # fmt: skip
 
 
@@ -189,22 +190,16 @@ def _every(noise: Sampled, steps: list[StepTime], size: int) -> int | None:
     return max(1, round((noise.seconds - plain[0]) / plain[0] / OVERHEAD))
 
 
-def _doubts(stepper: Stepper, steps: list[StepTime]) -> list[str]:
-    if not stepper.alone:
-        return doubts(steps, stepper.wall_seconds, stepper.waited_seconds)
-    if stepper.slowdown <= BUSY:
-        return []
-    return [
-        f"the machine was busy: the clock ran {stepper.slowdown:.1f} times as long as this process worked; "
-        "seconds are its own, and fewer batches and sizes fitted in the time"
-    ]
-
-
 def _notes(
     stepper: Stepper, plan: Plan, losses: list[float], ends: tuple[float, float] | None, noise: Sampled,
     grouped: bool,
 ) -> list[str]:  # fmt: skip
     notes = []
+    if stepper.alone and stepper.slowdown > BUSY:
+        notes.append(
+            f"the machine was busy: the clock ran {stepper.slowdown:.1f} times as long as this process "
+            "worked; seconds are its own, and fewer batches and sizes fitted in the time"
+        )
     optimizer = described(stepper.optimizer)
     if not losses:
         notes.append(

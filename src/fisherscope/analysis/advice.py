@@ -73,6 +73,7 @@ class Advice:
         coupled: Whether BatchNorm couples samples, so that the scale is approximate.
         seconds: What the advice took.
         device: Where.
+        doubts: Signs that the seconds are not a quiet machine's; the sentence then says so.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Advice:
     coupled: bool = False
     seconds: float = 0.0
     device: str = "cpu"
+    doubts: tuple[str, ...] = ()
 
     @property
     def rows(self) -> list[AdviceRow]:
@@ -132,7 +134,7 @@ class Advice:
             text += f" ({near[0]} takes {1 - spent:.0%} fewer samples)" if spent < 0.95 else ""
         if low != high:
             text += f"; over the noise scale's interval the fastest goes from {low} to {high}"
-        return text + "."
+        return text + ("; do not rely on it yet, the seconds are in doubt." if self.doubts else ".")
 
     def _times(self, scale: float) -> dict[int, float]:
         """Time to the same progress, to a factor: with an infinite scale, seconds a sample."""
@@ -159,6 +161,7 @@ class Advice:
         found = [self.sentence, f"Noise scale: {self.scale_text()}, from {self.noise.samples} samples."]
         if self.every is not None:
             found.append(f"Worth measuring: Monitor(every={self.every}) takes 5 % of the time.")
+        found += [f"In doubt: {doubt}." for doubt in self.doubts]
         found += [f"Note: {note}" for note in self.notes]
         return [*found, "It assumes that " + "; ".join(ASSUMPTIONS) + ".", AGAIN]
 
@@ -211,8 +214,8 @@ class Advice:
             ],
             "tests": [asdict(test) for test in self.tests], "every": self.every, "warmup": self.warmup,
             "losses": self.losses, "coupled": self.coupled, "dataset_size": self.dataset_size,
-            "notes": list(self.notes), "assumptions": list(ASSUMPTIONS), "again": AGAIN,
-            "seconds": self.seconds,
+            "notes": list(self.notes), "doubts": list(self.doubts), "assumptions": list(ASSUMPTIONS),
+            "again": AGAIN, "seconds": self.seconds,
         }  # fmt: skip
         plain: dict[str, Any] = _plain(found)
         return plain
