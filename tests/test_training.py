@@ -187,15 +187,6 @@ def test_a_signal_does_not_cut_a_runs_end_in_two(
         signal.signal(number, before)
 
 
-def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        ended = train(SMALL, tmp_path, progress=lambda *_: signal.raise_signal(signal.SIGINT))
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert ended.status == "finished"
-
-
 def test_a_terminal_shows_what_holds_now_and_an_interrupt_how_to_go_on(tmp_path: Path) -> None:
     command = ["train", "digits/mlp", "--batch-size", "2", "--epochs", "400", "--out", str(tmp_path)]
     outer, inner = pty.openpty()

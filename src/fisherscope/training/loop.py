@@ -161,8 +161,8 @@ def _divergence(session: Session, loss: float) -> str:
 def _interrupts() -> Iterator[list[str]]:
     """The names of SIGINT and SIGTERM as they come, in place of an exception in the middle of a step.
 
-    It spans the run's opening and end, so that neither is cut in two. A second signal is not held back, and
-    what is ignored already stays so. Outside the main thread Python delivers none, and nothing is changed.
+    It spans the run's opening and end, so that neither is cut in two. A second one is not held back. Outside
+    the main thread Python delivers none, and nothing is changed.
     """
     seen: list[str] = []
     if threading.current_thread() is not threading.main_thread():
@@ -173,12 +173,9 @@ def _interrupts() -> Iterator[list[str]]:
         seen.append(signal.Signals(number).name)
         signal.signal(number, before[signal.Signals(number)])
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    held = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
-    for number in held:
-        signal.signal(number, note)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield seen
     finally:
-        for number in held:
-            signal.signal(number, before[number])
+        for number, handler in before.items():
+            signal.signal(number, handler)
