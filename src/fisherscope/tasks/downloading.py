@@ -44,9 +44,9 @@ def _mine(file: IO[bytes]) -> bool:
         return False
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))  # not renamed meanwhile
     except OSError:
         return False
-    return True
 
 
 def _append(url: str, file: IO[bytes]) -> None:

@@ -18,7 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset, default_collate
+from torch.utils.data import (
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+    default_collate,
+)
 
 from fisherscope.tasks.errors import TaskError
 from fisherscope.tasks.images import draws
@@ -179,9 +186,11 @@ def split(data: Any, place: str) -> Split:
     """
     if isinstance(data, Mapping | tuple | list):
         _check_columns(data, place)
+    if isinstance(data, DataLoader):
+        _check_loader(data, place)
     if hasattr(data, "batch") and hasattr(data, "__len__"):
         found: Any = data
-    elif isinstance(data, DataLoader) and hasattr(data.dataset, "__getitem__"):
+    elif isinstance(data, DataLoader):
         found = Mapped(data.dataset, data.collate_fn or default_collate)
     elif isinstance(data, Mapping | tuple | list) and _tensors(data):
         found = Columns(data)
@@ -198,6 +207,17 @@ def split(data: Any, place: str) -> Split:
         raise TaskError(f"{place}: it is empty")
     checked: Split = found
     return checked
+
+
+def _check_loader(loader: DataLoader[Any], place: str) -> None:
+    """Refuse what has no samples by number, and a choice of samples that would be lost."""
+    if isinstance(loader.dataset, IterableDataset):
+        raise TaskError(f"{place}: received a loader of a stream; expected a dataset with samples by number")
+    if loader.batch_size is None or not isinstance(loader.sampler, SequentialSampler | RandomSampler):
+        raise TaskError(
+            f"{place}: received a loader that draws by its own {type(loader.sampler).__name__}, which training "
+            "would not follow; give the samples themselves, such as torch.utils.data.Subset(dataset, indices)"
+        )
 
 
 def _check_columns(data: Any, place: str) -> None:

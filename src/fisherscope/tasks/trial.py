@@ -24,7 +24,7 @@ def tried(
     samples: int,
     device: torch.device,
     precision: Callable[[], AbstractContextManager[Any]],
-) -> weakref.ref[nn.Module]:
+) -> weakref.WeakSet[nn.Module]:
     """Make a model, and take the loss of some training samples and the scores of some validation samples.
 
     The global random generators move on; seed them afterwards.
@@ -36,7 +36,7 @@ def tried(
         precision: Makes the context in which the loss is taken.
 
     Returns:
-        A reference to the model, by which a task that gives the same one again is found out.
+        The model's modules, weakly, by which a task that gives one of them again is found out.
 
     Raises:
         TaskError: Something raised, or is not what it has to be.
@@ -51,7 +51,7 @@ def tried(
         loss = task.loss(model, batch)
     _check_loss(where, loss)
     _check_scores(task, model.eval(), device)
-    return weakref.ref(model)
+    return weakref.WeakSet(model.modules())
 
 
 def _model(task: Task, device: torch.device) -> nn.Module:

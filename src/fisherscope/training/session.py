@@ -18,8 +18,6 @@ from fisherscope.training.optimizer import optimizer
 
 _TRAINING_SCORED = 2000
 """Training samples whose loss and error are taken after an epoch, in eval mode, as validation's are."""
-_TRIED = 32
-"""Training samples at most on which a user's task is tried."""
 _LOOK_EVERY = 50
 """Steps, on a GPU, from one look at the loss to the next."""
 
@@ -47,14 +45,13 @@ class Session:
                 "choose a smaller batch size, or more data (--limit-train)"
             )
         config.check_policy(policy, len(task.train))
-        first = self._tried(task) if ":" in config.task else None
+        tried = self._tried(task) if ":" in config.task else None
         randomness.seed(config.seed)
         self.model: nn.Module = task.model().to(self.device)
-        if first is not None and first() is self.model:
+        if tried is not None and any(part in tried for part in self.model.modules()):
             raise fs.tasks.TaskError(
-                f"task {task.name!r}: 'model' gave the same model twice; expected a new one at "
-                "each call, or a "
-                "second run would begin where the first one ended"
+                f"task {task.name!r}: 'model' gave the same model twice, or a part of it; expected a new one "
+                "at each call, or a second run would begin where the first one ended"
             )
         self.step_model = torch.compile(self.model) if config.compile else self.model
         self.optimizer = optimizer(config, self.model)
@@ -137,7 +134,7 @@ class Session:
         """A user's task, on as many samples as a batch has; on one where each epoch ends with one."""
         fixed = self.config.policy == f"s{self.config.batch_size}"
         alone = fixed and len(task.train) % self.config.batch_size == 1
-        samples = 1 if alone else min(self.config.batch_size, _TRIED)
+        samples = 1 if alone else min(self.config.batch_size, self.config.micro_batch or len(task.train))
         return fs.tasks.tried(self.task, samples, self.device, self._precision)
 
     def _precision(self) -> AbstractContextManager[Any]:
