@@ -435,6 +435,7 @@ def test_seconds_that_contradict_each_other_are_said() -> None:
 
 
 def test_threads_that_waited_for_a_core_are_said_first() -> None:
+    assert doubts([StepTime(4, 0.0011), StepTime(8, 0.0027)], timed=10.0, waited=2.4) == []
     (note,) = doubts([StepTime(4, 0.011), StepTime(8, 0.0027)], timed=10.0, waited=6.0)
     assert "waited 6.0 s for a core while 10.0 s were timed" in note
     assert "OMP_NUM_THREADS=1" in note

@@ -198,6 +198,9 @@ def test_batch_norm_before_tokens_is_proven_alone_too() -> None:
     images = torch.randn(6, 2, 6, 6), torch.randint(0, 3, (6,))
     found = fs.examine(Tokens(), cross_entropy, images, seconds=0)
     assert all(proof.exact for proof in found.proofs), found.proofs
+    frozen = nn.Sequential(nn.BatchNorm1d(4, affine=False), nn.Linear(4, 3))  # its output needs no gradient
+    found = fs.examine(frozen, cross_entropy, batch(6), seconds=0)
+    assert all(proof.exact and not proof.note for proof in found.proofs), found.proofs
 
 
 class Hosted(nn.Module):

@@ -535,7 +535,7 @@ def test_killed_at_every_write_and_resumed_it_ends_the_same(tmp_path):
 def test_killed_at_random_moments_again_and_again_it_ends_the_same(tmp_path):
     toy_loop(tmp_path / "whole")
     expected, rng, kills = contents(tmp_path / "whole"), random.Random(0), 0
-    for trial in itertools.count():
+    for trial in range(100):
         if trial >= 10 and kills > 10:  # on a quick machine more of them end before they are killed
             break
         path = tmp_path / str(trial)
@@ -549,6 +549,7 @@ def test_killed_at_random_moments_again_and_again_it_ends_the_same(tmp_path):
                 break
             kills += 1
         assert contents(path) == expected
+    assert kills > 10
 
 
 # --- reading while writing
@@ -559,6 +560,7 @@ def test_reading_a_run_that_is_being_written(tmp_path, writer):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         while len(set(lengths)) < 4 or lengths[-1] < 5000:  # it writes for as long as it is read
+            assert writer.poll() is None, "the writer has died"
             runs = fs.load_runs(tmp_path)
             steps = runs.steps["step"].to_list()
             assert steps == list(range(len(steps)))

@@ -84,8 +84,10 @@ def test_killed_whole_and_started_again_it_ends_the_same(swept: Path, tmp_path: 
     command = [sys.executable, str(script), str(tmp_path / "runs")]
     with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"two train\n"
-        os.killpg(process.pid, signal.SIGKILL)
+        try:
+            assert process.stdout.readline() == b"two train\n"
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert fs.run_sweep(GRID, tmp_path / "runs", jobs=2).complete
     assert final(tmp_path / "runs") == final(swept)

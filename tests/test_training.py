@@ -138,6 +138,10 @@ def killed_at(root: Path, config: dict[str, Any], moment: float, number: int = s
         time.sleep(moment)
         alive = process.poll() is None
         process.send_signal(number)
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
     return alive
 
 

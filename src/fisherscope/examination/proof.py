@@ -152,7 +152,8 @@ def _contiguous_gradients(model: nn.Module) -> Iterator[None]:
     """
 
     def straighten(module: nn.Module, inputs: Any, out: Tensor) -> None:
-        out.register_hook(lambda gradient: gradient.contiguous())
+        if out.requires_grad:
+            out.register_hook(torch.Tensor.contiguous)
 
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     handles = [norm.register_forward_hook(straighten) for norm in norms]
