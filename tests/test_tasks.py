@@ -421,6 +421,7 @@ from torch.nn import functional as F
 
 x, y = torch.randn(40, 5, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
 only = nn.Linear(5, 2)
+backbone = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4))
 each = lambda m, b: {"loss": F.cross_entropy(m(b[0]), b[1], reduction="none"), "error": b[1].float()}
 mean = lambda m, b: F.cross_entropy(m(b[0]), b[1])
 
@@ -429,6 +430,12 @@ def frozen():
 
 def normed():
     return nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter(zip(x, y))
+
+some = torch.utils.data.SubsetRandomSampler(range(30))
 
 class Holed(torch.utils.data.Dataset):
     def __len__(self):
@@ -445,6 +452,9 @@ CASES = {
     "none": {"model": lambda: None},
     "frozen": {"model": frozen},
     "shared": {"model": lambda: only},
+    "part": {"model": lambda: nn.Sequential(backbone, nn.Linear(4, 2))},
+    "sampled": {"train": torch.utils.data.DataLoader(Holed(), 4, sampler=some)},
+    "stream": {"train": torch.utils.data.DataLoader(Stream(), 4)},
     "narrow": {"model": lambda: nn.Linear(6, 2)},
     "lengths": {"train": (x, y[:-1])},
     "arrays": {"train": (x.numpy(), y.numpy())},
@@ -487,6 +497,9 @@ ready = 3
         ("none", "'model' returned NoneType; expected a torch.nn.Module"),
         ("frozen", "none of its parameters is to be trained"),
         ("shared", "gave the same model twice"),
+        ("part", "gave the same model twice, or a part of it"),
+        ("sampled", "draws by its own SubsetRandomSampler"),
+        ("stream", "received a loader of a stream"),
         ("narrow", "raised RuntimeError: mat1 and mat2 shapes"),
         ("lengths", "its tensors have 40, 39 samples"),
         ("arrays", "torch.from_numpy"),

@@ -215,8 +215,9 @@ def _check_loader(loader: DataLoader[Any], place: str) -> None:
         raise TaskError(f"{place}: received a loader of a stream; expected a dataset with samples by number")
     if loader.batch_size is None or not isinstance(loader.sampler, SequentialSampler | RandomSampler):
         raise TaskError(
-            f"{place}: received a loader that draws by its own {type(loader.sampler).__name__}, which training "
-            "would not follow; give the samples themselves, such as torch.utils.data.Subset(dataset, indices)"
+            f"{place}: received a loader that draws by its own {type(loader.sampler).__name__}, which "
+            "training would not follow; give the samples themselves, such as "
+            "torch.utils.data.Subset(dataset, indices)"
         )
 
 
