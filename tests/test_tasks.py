@@ -24,7 +24,7 @@ import torch
 
 import fisherscope as fs
 from fisherscope import tasks
-from fisherscope.tasks import DataError, TaskError, foreign, models
+from fisherscope.tasks import DataError, TaskError, foreign, given, models
 from fisherscope.tasks.images import Images, draws
 from fisherscope.tasks.published import cifar10, cifar100, mnist, svhn
 from fisherscope.tasks.storage import Published, fetched
@@ -293,7 +293,7 @@ def test_a_data_set_s_own_randomness_follows_from_seed_epoch_and_index() -> None
         def __getitem__(self, index: int) -> torch.Tensor:
             return torch.tensor([index, torch.rand(()).item(), np.random.rand(), random.random()])  # noqa: NPY002
 
-    data = foreign.split(Noisy(), "noisy")
+    data = given.split(Noisy(), "noisy")
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
     whole = data.batch(torch.arange(20), epoch=1, seed=3)
     parts = torch.cat([data.batch(torch.arange(k, k + 5), epoch=1, seed=3) for k in range(0, 20, 5)])
@@ -454,6 +454,7 @@ CASES = {
     "shared": {"model": lambda: only},
     "part": {"model": lambda: nn.Sequential(backbone, nn.Linear(4, 2))},
     "sampled": {"train": torch.utils.data.DataLoader(Holed(), 4, sampler=some)},
+    "sum": {"reduction": "sum"},
     "stream": {"train": torch.utils.data.DataLoader(Stream(), 4)},
     "narrow": {"model": lambda: nn.Linear(6, 2)},
     "lengths": {"train": (x, y[:-1])},
@@ -499,6 +500,7 @@ ready = 3
         ("shared", "gave the same model twice"),
         ("part", "gave the same model twice, or a part of it"),
         ("sampled", "draws by its own SubsetRandomSampler"),
+        ("sum", "returned reduction='sum'; training takes the loss as a batch's mean"),
         ("stream", "received a loader of a stream"),
         ("narrow", "raised RuntimeError: mat1 and mat2 shapes"),
         ("lengths", "its tensors have 40, 39 samples"),
@@ -606,3 +608,15 @@ def test_a_part_that_is_not_the_files_is_not_taken(tmp_path: Path) -> None:
             fetched(tmp_path, file)
         assert fetched(tmp_path, file).read_bytes() == Cutting.data  # begun anew
         server.shutdown()
+
+
+def test_a_factory_of_advise_is_a_task_too() -> None:
+    x, y = torch.zeros(20, 5), torch.arange(20) % 2
+    made = {"name": "mine", "record": {"batch": 0}, "model": lambda: torch.nn.Linear(5, 2), "data": (x, y)}
+    assert len(foreign.task_of("mine", made).train) == 18
+
+
+def test_a_list_is_samples_one_by_one() -> None:
+    found = given.split([np.full(5, k, np.float32) for k in range(6)], "train")
+    assert len(found) == 6
+    assert found.batch(torch.tensor([2, 4])).tolist() == [[2.0] * 5, [4.0] * 5]

@@ -153,10 +153,12 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(
     alone = train(config, tmp_path / "alone").path
     draw, hits, saving = random.Random(0), 0, 0
     for _ in range(KILLS):
-        hits += killed_at(tmp_path / "killed", config, draw.uniform(0.0, 0.15))
+        assert killed_at(tmp_path / "killed", config, draw.uniform(0.0, 0.15))
+        done = sum(log.read_text().count("\n") for log in (tmp_path / "killed").glob("*/epochs.jsonl"))
+        hits += done < config["epochs"] - 1  # not waiting before the last epoch
         saving += any((tmp_path / "killed").glob("*/.checkpoint.pt.*"))
     record_testsuite_property(task, f"{hits} while training, {saving} of them while saving")
-    assert hits == KILLS
+    assert hits > 0
     assert train(config, tmp_path / "killed").status == "finished"
     assert_same_run(next((tmp_path / "killed").iterdir()), alone)
 

@@ -155,7 +155,8 @@ def _asked(stepper: Stepper, plan: Plan, began: float, samples: int | None) -> A
     grouped = coupled(stepper.model)
     ends = _ends(losses)
     notes = _notes(stepper, plan, losses, ends, noise, grouped)
-    doubted = [] if stepper.alone else doubts(steps, stepper.wall_seconds, stepper.waited_seconds)
+    waited = stepper.waited_seconds / torch.get_num_threads()
+    doubted = [] if stepper.alone else doubts(steps, stepper.wall_seconds, waited)
     if (warmed_at, measured_at) != (warm_size, size):
         notes.append(
             f"memory ran out: warmed up with batches of {warmed_at}, the noise scale from {measured_at}"

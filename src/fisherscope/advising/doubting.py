@@ -9,7 +9,7 @@ from pathlib import Path
 from fisherscope.analysis.advice import StepTime
 
 WAITED = 0.25
-"""Of the seconds timed, what threads may have waited for a core."""
+"""Of the seconds timed, what a thread may have waited for a core."""
 LONGER = 1.5
 """A smaller batch may take so many times a larger one's seconds: the least of several rounds varies."""
 _TASKS = Path("/proc/self/task")
@@ -36,11 +36,11 @@ def doubts(steps: Sequence[StepTime], timed: float, waited: float) -> list[str]:
     Args:
         steps: What was measured, by size.
         timed: Seconds on the clock while it was.
-        waited: Seconds that threads waited for a core meanwhile.
+        waited: Seconds that a thread waited for a core meanwhile, the mean of those that computed.
     """
     if timed and waited > WAITED * timed:
         return [
-            f"the machine was busy: this process waited {waited:.1f} s for a core while {timed:.1f} s were "
+            f"the machine was busy: each thread waited {waited:.1f} s for a core while {timed:.1f} s were "
             "timed, so seconds a step and the size named may be far off. Ask again while nothing else runs, "
             "or with one thread (OMP_NUM_THREADS=1), whose own seconds are counted"
         ]

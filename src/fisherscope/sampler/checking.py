@@ -62,8 +62,10 @@ def refuse_as_sampler(sampler: object, drawing: FrameType | None) -> None:
     Raises:
         TypeError: torch's BatchSampler does, to make batches of batches.
     """
+    from torch.utils.data import BatchSampler
+
     asking = None if drawing is None else drawing.f_locals.get("self")
-    if getattr(asking, "sampler", None) is sampler and hasattr(asking, "drop_last"):
+    if isinstance(asking, BatchSampler) and asking.sampler is sampler:
         raise TypeError(
             "drawing from a DynamicBatchSampler: it was given to DataLoader as sampler=, where it would make "
             "batches of batches; write  DataLoader(data, batch_sampler=sampler)  without batch_size, shuffle "

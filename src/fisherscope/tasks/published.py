@@ -54,8 +54,7 @@ def mnist(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
         if images.shape[1:] != (28, 28) or len(images) != len(labels):
             raise DataError(
                 f"reading {pictures.place}: shape {tuple(images.shape)}, and {classes.place} has "
-                f"{len(labels)} "
-                "labels; expected (n, 28, 28) and n; get both again"
+                f"{len(labels)} labels; expected (n, 28, 28) and n; get both again"
             )
         _check_labels(labels, 10, classes.place)
         pixels = F.pad(images.unsqueeze(1), (2, 2, 2, 2))
@@ -93,8 +92,8 @@ def idx(data: bytes, name: str, dimensions: int) -> Tensor:
     if len(data) < start or data[:4] != bytes([0, 0, 8, dimensions]):
         raise DataError(
             f"reading {name}: {len(data)} bytes that begin with {data[:4].hex(' ') or 'nothing'}; "
-            "an IDX file "
-            f"of bytes in {dimensions} dimensions begins with 00 00 08 {dimensions:02x}; get the file again"
+            f"an IDX file of bytes in {dimensions} dimensions begins with 00 00 08 {dimensions:02x}; get the "
+            "file again"
         )
     shape = struct.unpack(f">{dimensions}I", data[4:start])
     expected = start + math.prod(shape)
@@ -190,15 +189,14 @@ def _svhn_file(path: Path) -> tuple[Tensor, Tensor]:
     except Exception as error:
         raise DataError(
             f"reading {path}: no SVHN file in MATLAB 5 format ({type(error).__name__}: {error}; "
-            f"{path.stat().st_size} "
-            "bytes); delete it and get it again"
+            f"{path.stat().st_size} bytes); delete it and get it again"
         ) from error
     wanted = (32, 32, 3, labels.size), np.uint8, (labels.size, 1)
     if (pixels.shape, pixels.dtype, labels.shape) != wanted or labels.dtype.kind not in "uif":
         raise DataError(
             f"reading {path}: X {pixels.shape} of {pixels.dtype}, y {labels.shape} of "
-            f"{labels.dtype}; expected "
-            "(32, 32, 3, n) of uint8 and n numbers (n, 1); delete it and get it again"
+            f"{labels.dtype}; expected (32, 32, 3, n) of uint8 and n numbers (n, 1); delete it and get it "
+            "again"
         )
     numbers = torch.from_numpy(labels.reshape(-1).astype(np.int64))
     _check_labels(numbers - 1, 10, f"{path}, less 1")

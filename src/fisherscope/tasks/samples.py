@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from fisherscope.gram.entry import Entry, entry_of
 from fisherscope.tasks.errors import TaskError
-from fisherscope.tasks.foreign import split
+from fisherscope.tasks.given import split
 from fisherscope.tasks.task import Split, seeded_order
 
 

@@ -128,11 +128,8 @@ def fetched(folder: Path, file: Published, lacking: str = "") -> Path:
     except Exception as error:
         raise DataError(
             f"getting {file.name} ({file.megabytes} MB) from {file.address}{lacking}: "
-            f"{type(error).__name__}: "
-            f"{error}. "
-            f"Without a network put the file into {folder}, or name the directory that has it: "
-            "--data-dir, or "
-            "FISHERSCOPE_DATA"
+            f"{type(error).__name__}: {error}. Without a network put the file into {folder}, or name the "
+            "directory that has it: --data-dir, or FISHERSCOPE_DATA"
         ) from error
     return path
 
@@ -155,7 +152,6 @@ def member(archive: Path, name: str) -> Contents:
     except (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError) as error:
         raise DataError(
             f"reading {archive}: damaged or cut short ({str(error).splitlines()[0]}; "
-            f"{archive.stat().st_size} "
-            "bytes); delete it and get it again"
+            f"{archive.stat().st_size} bytes); delete it and get it again"
         ) from error
     raise DataError(f"reading {archive}: it has no file {name!r}; expected the published archive")

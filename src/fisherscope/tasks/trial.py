@@ -77,8 +77,7 @@ def _check_loss(where: str, loss: Any) -> None:
     if not loss.requires_grad:
         raise TaskError(
             f"{where} does not depend on the model's parameters; make it of the model's output, "
-            "without item(), "
-            "detach() or no_grad()"
+            "without item(), detach() or no_grad()"
         )
 
 

@@ -67,9 +67,8 @@ class Configuration(BaseModel):
             return given
         if not isinstance(given, Mapping):
             raise ConfigurationError(
-                f"configuring a run: received {type(given).__name__}; expected a mapping of "
-                "settings, such as "
-                '{"task": "digits/resnet8"}'
+                f"configuring a run: received {type(given).__name__}; expected a mapping of settings, "
+                'such as {"task": "digits/resnet8"}'
             )
         unknown = [key for key in given if key not in cls.model_fields]
         if unknown:

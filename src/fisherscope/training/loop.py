@@ -103,8 +103,8 @@ def _restored(session: Session, state: Any, path: Path) -> None:
         what = " ".join(str(error).split())[:LONGEST_TEXT]
         raise fs.runs.RunError(
             f"going on with {path}: its checkpoint does not fit what {session.config.task} makes now "
-            f"({type(error).__name__}: {what}); put the model back as it was, or delete {path} to "
-            "begin it anew"
+            f"({type(error).__name__}: {what}); put the model back as it was, or delete {path} "
+            "to begin it anew"
         ) from error
 
 

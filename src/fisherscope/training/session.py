@@ -124,6 +124,9 @@ class Session:
         return loss.detach()
 
     def _told(self, what: str) -> AbstractContextManager[None]:
+        """Around what a user wrote; the built-in tasks are spared the cost."""
+        if ":" not in self.config.task:
+            return nullcontext()
         place = f"task {self.task.name!r}: step {self.done.step}: {what}"
         found: AbstractContextManager[None] = fs.tasks.told(
             place, "mend that; the same command goes on from the last checkpoint"
