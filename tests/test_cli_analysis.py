@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from fisherscope.analysis import AnalysisError
 from fisherscope.cli import main
 from fisherscope.cli.claims import claims
+from fisherscope.cli.figure import figure
 from fisherscope.cli.select import select
 from fisherscope.cli.table import table
 
@@ -91,6 +92,12 @@ def test_one_run_is_not_better_than_others(tmp_path: Path) -> None:
     assert "how sure that is cannot be told" in text
     assert "It is the only setting." in text
     assert "p Welch" not in ran(table, tmp_path).output  # there is nothing to compare
+
+
+@pytest.mark.parametrize("rate", ["nan", "0", "-0.1"])
+def test_a_figure_of_an_impossible_rate_is_refused(root: Path, rate: str) -> None:
+    with pytest.raises(ValueError, match="expected a learning rate of the runs"):
+        raise ran(figure, "1d", root, "--lr", rate).exception or AssertionError("it drew")
 
 
 @pytest.mark.parametrize("words", [["runs"], ["report"], ["figure", "7"], ["figure", "2"]])

@@ -98,6 +98,26 @@ def test_doctor_proves_a_model_and_says_so_by_its_exit_code(mine: str) -> None:
     assert done.stdout.count("✓") == 4  # two ways, at its own size and at another dimension's
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--seconds", "nan"], "seconds=nan for the cost of a step"),
+        (["--seconds", "-1"], "expected 0 or more"),
+        (["--batch-size", "0"], "0 samples; expected 1 or more"),
+    ],
+)
+def test_doctor_refuses_what_is_no_number_of_anything(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fisherscope.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["fisherscope", "doctor", "digits/mlp", *words])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_sequences_padded_to_the_longest_are_proven_both_ways(mine: str) -> None:
     found = fs.examine(fs.tasks.subject(f"{mine}:padded"), seconds=0)
     assert [proof.note for proof in found.proofs] == [""] * len(found.proofs)

@@ -193,6 +193,23 @@ def test_a_signal_does_not_cut_a_runs_end_in_two(
         signal.signal(number, before)
 
 
+def test_a_reader_of_the_progress_that_goes_away_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
+    words = ["train", "digits/mlp", "--batch-size", "64", "--epochs", "20000", "--out", str(tmp_path)]
+    process = subprocess.Popen([sys.executable, "-m", "fisherscope", *words], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith(b"epoch 1 ")
+    process.stdout.close()  # as `| head -1` does; the run would take an hour
+    assert process.wait(timeout=60) == 1
+    (path,) = tmp_path.iterdir()
+    head = json.loads((path / "run.json").read_text())
+    assert head["status"] == "interrupted"
+    assert "whoever read its progress" in head["reason"]
+    done = len(rows(path, "epochs.jsonl"))
+    config = {"task": "digits/mlp", "batch_size": 64, "epochs": 20000}
+    assert train(config, tmp_path, until=done + 1).epochs == done + 1
+    assert len(rows(path, "epochs.jsonl")) == done + 1
+
+
 def test_a_terminal_shows_what_holds_now_and_an_interrupt_how_to_go_on(tmp_path: Path) -> None:
     command = ["train", "digits/mlp", "--batch-size", "2", "--epochs", "400", "--out", str(tmp_path)]
     outer, inner = pty.openpty()

@@ -1,6 +1,7 @@
 """`fisherscope figure NUMBER DIR -o FILE`: a figure of the paper from one's own runs."""
 
 import difflib
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,8 @@ def figure(
         near = difflib.get_close_matches(number, FIGURES, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FIGURES)}"
         raise ValueError(f"drawing figure {number!r}: there is none; {hint}")
+    if lr is not None and not 0 < lr < math.inf:
+        raise ValueError(f"drawing figure {number}: --lr {lr}; expected a learning rate of the runs, above 0")
     told: dict[str, Any] = {
         "x": x, "y": y, "metric": metric, "lr": lr, "epochs": epochs, "task": task,
         "settings": tuple(settings.split(",")) if settings else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,10 +84,15 @@ def examine(
     Raises:
         GramError: Nothing can be measured: which dimension holds the samples can't be told, say.
         TaskError: The arguments are no model, loss and batch.
+        ValueError: `seconds` is below 0 or no number.
 
     Cost: a few backward passes for each of 32 samples at most, in float64, and `seconds`. Everything runs on
     copies: the model that was given stays as it is.
     """
+    if not 0 <= seconds < math.inf:
+        raise ValueError(
+            f"examining a model: seconds={seconds} for the cost of a step; expected 0 or more"
+        )
     if not isinstance(subject, Subject):
         subject = subject_of(subject, loss, batch=batch, record=record)
     with torch.random.fork_rng(devices=[]):

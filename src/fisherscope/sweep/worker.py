@@ -33,15 +33,13 @@ def work(pipe: Connection, root: str, until: int | None, data_dir: str | None) -
         try:
             result = train(config, root, until=until, data_dir=data_dir, progress=_reporter(pipe, config.id))
             end = result.status, result.reason
-        except (EOFError, BrokenPipeError):
-            return  # whoever asked has gone; the run is left as interrupted
         except ValueError as error:
             end = "refused", str(error)
         except Exception as error:  # noqa: BLE001  (a run that fails must not take the others with it)
             end = "failed", f"{type(error).__name__}: {error}"
         try:
             pipe.send(("end", config.id, *end))
-        except BrokenPipeError:
+        except BrokenPipeError:  # whoever asked has gone; the run is left as interrupted
             return
 
 

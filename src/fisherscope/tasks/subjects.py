@@ -88,7 +88,7 @@ class Subject:
         """
         if size is None and self.given_size is not None:
             return self.source.whole()
-        return next(self.batches(size or min(32, self.dataset_size or 32), seed))
+        return next(self.batches(min(32, self.dataset_size or 32) if size is None else size, seed))
 
     def batches(self, size: int, seed: int = 0) -> Iterator[Any]:
         """Batches of exactly `size` samples without end: seeded epochs, each sample once in one.

@@ -51,12 +51,13 @@ def train(
         config: What makes the run; a mapping is checked.
         root: Directory of the experiment; the run gets a directory of its own name in it.
         until: Stop, resumable, when so many epochs are complete; the schedule stays that of `config.epochs`.
-        progress: Told of every step and epoch.
+        progress: Told of every step and epoch; a BrokenPipeError from it interrupts the run, as a signal does.
         data_dir: Where the data files lie.
         checkpoint_seconds: How often the state is saved, besides at the end of the call.
 
     Returns:
-        How it stands: finished, diverged, or interrupted (by `until`, SIGINT or SIGTERM: then resumable).
+        How it stands: finished, diverged, or interrupted (by `until`, SIGINT, SIGTERM or `progress`: then
+        resumable).
 
     Raises:
         ConfigurationError, TaskError, DataError, RunError: What the user can mend; nothing recorded is lost.
@@ -138,7 +139,10 @@ def _run(
                 row = session.epoch_row()
                 run.log_epoch(row)
             if progress is not None:
-                progress(session, row)
+                try:
+                    progress(session, row)
+                except BrokenPipeError:  # as in `train … | head`
+                    interrupted.append("the end of whoever read its progress,")
             if interrupted:
                 run.save_checkpoint(session.state_dict())
                 return "interrupted", f"by {interrupted[0]} in epoch {session.sampler.epoch}; resumable"

@@ -69,7 +69,8 @@ class Session:
             grad_scaler=self.scaler if self.scaler.is_enabled() else None,
             **({"accumulate": True} if config.micro_batch else {}),
         )
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._taking, self._losing = self._told("taking its training samples"), self._told("its loss")
+        self.loss_sum: float | Tensor = 0.0  # a tensor on a GPU, where a number would have to be waited for
         self.samples = 0
         self.seconds = {"train": 0.0, "fisher": 0.0}
         self.done = self.sampler.current  # the batch that was stepped last
@@ -79,7 +80,7 @@ class Session:
     def step(self, indices: list[int]) -> Tensor:
         """One optimizer step on these training samples; gives the batch's loss, detached."""
         began, config, self.done = time.perf_counter(), self.config, self.sampler.current
-        with self._told("taking its training samples"):
+        with self._taking:
             batch = self.task.batch(
                 "train", indices, epoch=self.done.epoch, seed=config.seed, device=self.device
             )
@@ -93,7 +94,7 @@ class Session:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self._note(self.sampler.step(self.monitor.measurement))
-        self.loss_sum.add_(loss, alpha=len(indices))
+        self.loss_sum += len(indices) * (loss.item() if self.device.type == "cpu" else loss.double())
         self.samples += len(indices)
         self.seconds["train"] += time.perf_counter() - began
         if self.monitor.measurement is not None:
@@ -117,21 +118,20 @@ class Session:
         return torch.stack([self._part(part, share) for part, share in parts]).sum()
 
     def _part(self, batch: Any, share: float) -> Tensor:
-        with self._told("its loss"), self._precision():
+        with self._losing, self._precision():
             loss: Tensor = self.task.loss(self.step_model, batch)
         loss = loss if share == 1.0 else share * loss
         self.scaler.scale(loss).backward()
         return loss.detach()
 
     def _told(self, what: str) -> AbstractContextManager[None]:
-        """Around what a user wrote; the built-in tasks are spared the cost."""
+        """Around what a user wrote; of a built-in task errors are this package's own."""
         if ":" not in self.config.task:
             return nullcontext()
-        place = f"task {self.task.name!r}: step {self.done.step}: {what}"
-        found: AbstractContextManager[None] = fs.tasks.told(
-            place, "mend that; the same command goes on from the last checkpoint"
+        return fs.tasks.told(
+            lambda: f"task {self.task.name!r}: step {self.done.step}: {what}",
+            "mend that; the same command goes on from the last checkpoint",
         )
-        return found
 
     def _tried(self, task: fs.tasks.Task) -> Any:
         """A user's task, on as many samples as a batch has; on one where each epoch ends with one."""
@@ -174,8 +174,7 @@ class Session:
             row |= {f"{prefix}/loss": found.loss, **{f"{prefix}/{k}": v for k, v in found.metrics.items()}}
         row |= {f"time/{name}_s": seconds for name, seconds in self.seconds.items()}
         row["time/eval_s"] = time.perf_counter() - began
-        self.loss_sum.zero_()
-        self.samples, self.seconds = 0, dict.fromkeys(self.seconds, 0.0)
+        self.loss_sum, self.samples, self.seconds = 0.0, 0, dict.fromkeys(self.seconds, 0.0)
         return row
 
     def outcomes(self) -> dict[str, Any]:
@@ -194,7 +193,7 @@ class Session:
             "scaler": self.scaler.state_dict(),
             "sampler": self.sampler.state_dict(),
             "monitor": self.monitor.state_dict() if self.config.measure else None,
-            "loss_sum": self.loss_sum,
+            "loss_sum": float(self.loss_sum),
             "samples": self.samples,
             "seconds": dict(self.seconds),
             "decisions": list(self.decisions),
@@ -209,7 +208,7 @@ class Session:
         self.sampler.load_state_dict(state["sampler"])
         if state["monitor"] is not None:
             self.monitor.load_state_dict(state["monitor"])
-        self.loss_sum.copy_(state["loss_sum"])
+        self.loss_sum = float(state["loss_sum"])
         self.samples, self.seconds = state["samples"], dict(state["seconds"])
         self.decisions = list(state["decisions"])
         randomness.restore(state["random"], self.device)
