@@ -1,4 +1,4 @@
-"""The README's table of costs from benchmarks/results/gram-cpu.json: `python benchmarks/readme.py`."""
+"""The documents' tables of costs from benchmarks/results: `python benchmarks/readme.py`."""
 
 import json
 import re
@@ -32,17 +32,38 @@ def monitored(modes: dict[str, Any]) -> str:
     return f"{share:.1f} %" if share > 0 else f"nothing that shows through the noise ({share:.1f} %)"
 
 
+LOOPS = {"mlp-8": "MLP, 8 samples", "mlp-32": "MLP, 32", "resnet8-128": "ResNet-8, 128"}
+LOOP_HEAD = """| | ms a step | to the bare loop | measuring 1 in 50, to the bare loop | making the batch |
+|---|---|---|---|---|"""
+
+
+def loop_row(name: str, case: dict[str, Any]) -> str:
+    """A network's line of the loop's table, ratios with their quartiles over turns."""
+    ratios = (
+        f"{mode['to_bare']:.2f} ({' to '.join(f'{q:.2f}' for q in mode['to_bare_quartiles'])})"
+        for mode in (case["loop"], case["measuring_every_50"])
+    )
+    share = f"{100 * case['data_share_of_a_step']:.1f} %"
+    return f"| {name} | {case['loop']['step_ms']:.2f} | {' | '.join(ratios)} | {share} |"
+
+
+def put(page: Path, mark: str, block: str) -> None:
+    """Put a block between a page's marks."""
+    pattern = rf"(<!-- begin: {mark} -->\n).*?(\n<!-- end -->)"
+    page.write_text(re.sub(pattern, lambda m: f"{m[1]}\n{block}\n{m[2]}", page.read_text(), flags=re.S))
+
+
 def main() -> None:
-    """Write the table between its marks."""
+    """Write the tables between their marks."""
     cases = json.loads((ROOT / "benchmarks/results/gram-cpu.json").read_text())["cases"]
     modes = {name: case["modes"] for name, case in cases.items()}
     rows = [row(title, modes[name]) for name, title in NAMES.items()]
     mlp, resnet = (monitored(modes[f"monitored-{name}"]) for name in ("mlp-128", "resnet8-128"))
     told = f"Measuring one step in fifty costs, of the time, {mlp} on the MLP and {resnet} on ResNet-8, at 128 samples."
-    block = "\n".join([HEAD, *rows, "", told])
-    page = ROOT / "README.md"
-    pattern = r"(<!-- begin: cost -->\n).*?(\n<!-- end -->)"
-    page.write_text(re.sub(pattern, lambda m: f"{m[1]}\n{block}\n{m[2]}", page.read_text(), flags=re.S))
+    put(ROOT / "README.md", "cost", "\n".join([HEAD, *rows, "", told]))
+    loops = json.loads((ROOT / "benchmarks/results/loop.json").read_text())["cases"]
+    table = [LOOP_HEAD, *(loop_row(title, loops[name]) for name, title in LOOPS.items())]
+    put(ROOT / "docs/cost.md", "loop", "\n".join(table))
 
 
 if __name__ == "__main__":

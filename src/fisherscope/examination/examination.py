@@ -90,9 +90,7 @@ def examine(
     copies: the model that was given stays as it is.
     """
     if not 0 <= seconds < math.inf:
-        raise ValueError(
-            f"examining a model: seconds={seconds} for the cost of a step; expected 0 or more"
-        )
+        raise ValueError(f"examining a model: seconds={seconds} for the cost of a step; expected 0 or more")
     if not isinstance(subject, Subject):
         subject = subject_of(subject, loss, batch=batch, record=record)
     with torch.random.fork_rng(devices=[]):

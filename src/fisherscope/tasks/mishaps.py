@@ -13,7 +13,7 @@ from fisherscope.tasks.errors import TaskError
 _NOT_THEIRS = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), "<frozen importlib")
 
 
-class told:  # noqa: N801  (read as `with told(…)`)
+class told:
     """Around calls of a user's code: what they raise becomes an error that says which call, and where.
 
     It may be entered again and again, at a training step's cost of well below a microsecond.

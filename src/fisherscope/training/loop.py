@@ -51,7 +51,7 @@ def train(
         config: What makes the run; a mapping is checked.
         root: Directory of the experiment; the run gets a directory of its own name in it.
         until: Stop, resumable, when so many epochs are complete; the schedule stays that of `config.epochs`.
-        progress: Told of every step and epoch; a BrokenPipeError from it interrupts the run, as a signal does.
+        progress: Told of every step and epoch; a BrokenPipeError of it interrupts, as a signal does.
         data_dir: Where the data files lie.
         checkpoint_seconds: How often the state is saved, besides at the end of the call.
 

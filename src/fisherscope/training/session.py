@@ -128,10 +128,11 @@ class Session:
         """Around what a user wrote; of a built-in task errors are this package's own."""
         if ":" not in self.config.task:
             return nullcontext()
-        return fs.tasks.told(
+        guard: AbstractContextManager[None] = fs.tasks.told(
             lambda: f"task {self.task.name!r}: step {self.done.step}: {what}",
             "mend that; the same command goes on from the last checkpoint",
         )
+        return guard
 
     def _tried(self, task: fs.tasks.Task) -> Any:
         """A user's task, on as many samples as a batch has; on one where each epoch ends with one."""
