@@ -281,6 +281,8 @@ def test_beacons_of_an_exported_sweep_aim_at_the_five_best() -> None:
     assert inside == set(plane.best["setting"]) | set(plane.region["setting"])
     assert len(inside) == 5
     assert len(made.beacons) >= 30
+    with pytest.raises(AnalysisError, match="an export keeps c and the energy of each step alone"):
+        beacons_of(SWEEP, {4: 0.1, 128: 0.2}, axis="effective_rank_mean")
 
 
 def test_beacons_of_real_runs(tmp_path: Path) -> None:

@@ -69,6 +69,11 @@ def beacons_of(
     _related(source.task, target, across)
     rate, own = _schedule(source), _samples(source)
     curves = [curve for row in source.frame.iter_rows(named=True) for curve in _curve(source, axis, row)]
+    if not curves:
+        raise AnalysisError(
+            f"making beacons of {source.describe()}: no measured step of theirs has axis={axis!r}; an export "
+            "keeps c and the energy of each step alone: give the directory of runs, or axis='cond_geomean'"
+        )
     made = _beacons(curves)
     spreads = [_spread(curves, k, TRANSFERRED if target != source.task else 1.0) for k in (0, 1)]
     sizes = _sizes(source, {b.batch_size for b in made}, sizes, samples or own)

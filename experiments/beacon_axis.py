@@ -1,0 +1,94 @@
+"""BeaconPolicy by the effective rank in place of c. Exploratory: looked at after the comparison was read.
+
+    python -m experiments.beacon_axis --fixed runs/mnist-mlp --out runs/beacon-axis --data DIR
+
+Everything else is that of PREREGISTERED-dynamic.md for mnist/mlp: beacons, rate, seeds, cost model. The fixed
+runs are whole directories (`make study-mnist`): an exported sweep keeps no effective rank of each step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from experiments.dynamic_designs import DESIGNS
+from experiments.dynamic_tables import table_of
+
+from fisherscope.analysis import beacons_of, settings_of
+from fisherscope.analysis.axes import at_epoch
+from fisherscope.policy import Beacons, read_beacons
+from fisherscope.policy.region import region_of
+from fisherscope.runs import Runs, load_runs
+from fisherscope.sweep import run_sweep
+
+TASK, AXIS, RATE = "mnist/mlp", "effective_rank_mean", 0.05
+RESULTS = Path(__file__).parent / "results"
+SENTENCE = re.compile(rf"{AXIS} ([\d.e+]+) ± \d+ %, L ([\d.e+-]+) ±")
+
+
+def main() -> None:
+    """Make the beacons, train five seeds by them, write where each was said to end and ended."""
+    told = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    told.add_argument("--fixed", type=Path, required=True, help="whole runs of the sweep mnist-mlp")
+    told.add_argument("--out", type=Path, required=True)
+    told.add_argument("--data", type=Path, default=None, help="where the data files lie")
+    args = told.parse_args()
+    design, plain = DESIGNS[TASK], json.loads((RESULTS / "dynamic-mnist-mlp.json").read_text())
+    file = args.out / "beacons.json"
+    if not file.exists():
+        args.out.mkdir(parents=True, exist_ok=True)
+        fixed = load_runs(args.fixed).filter(pl.col("seed").is_in(design.seeds))
+        seconds = {int(size): value for size, value in plain["cost_model"]["seconds"].items()}
+        made = beacons_of(fixed, seconds, axis=AXIS, task=TASK, sizes=design.sizes)
+        file.write_text(made.to_json(), encoding="utf-8")
+    grid = {"policies": [f"beacon:{file}"], "lrs": [RATE], "seeds": list(design.confirm)}
+    run_sweep({"task": TASK, **design.settings, **grid}, args.out / "runs", jobs=1, data_dir=args.data)
+    rows = ends(load_runs(args.out / "runs"), read_beacons(file), plain["cost_model"])
+    written = {
+        "what": "BeaconPolicy by effective rank and L; exploratory",
+        "command": "python -m experiments.beacon_axis --fixed runs/mnist-mlp --out runs/beacon-axis",
+        "axis": AXIS, "rate": RATE, "errors": errors(rows),
+        "inside": sum(row["inside"] for row in rows), "rows": rows,
+    }  # fmt: skip
+    (RESULTS / "beacon-axis.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(json.dumps(written, indent=1) + "\n")
+
+
+def ends(runs: Runs, beacons: Beacons, cost: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row a run: its error and modelled time, the place foretold (first; last before half) and reached."""
+    region = region_of(beacons.region)
+    across = dict(at_epoch(settings_of(runs), AXIS).iter_rows())
+    rows = []
+    for row in table_of(runs, cost, DESIGNS[TASK]).sort("seed").iter_rows(named=True):
+        reached = across[row["run_id"]], row["energy"]
+        epochs = runs.epochs.filter(pl.col("run_id") == row["run_id"]).sort("epoch")
+        half = epochs.filter(pl.col("epoch") <= pl.col("epoch").max() / 2)
+        told = SENTENCE.findall(" ".join(t for t in half["policy/decisions"].to_list() if t))
+        rows.append({
+            "seed": row["seed"], "test": row["test"], "seconds": row["seconds"],
+            "final_size": row["final_size"], "reached": reached,
+            "at_the_start": [float(v) for v in told[0]], "before_half": [float(v) for v in told[-1]],
+            "inside": region.holds(*map(math.log, reached)),
+        })  # fmt: skip
+    return rows
+
+
+def errors(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Root mean square of log(reached / foretold), of the rank and of L."""
+    return {
+        moment: [
+            math.sqrt(sum(math.log(row["reached"][k] / row[moment][k]) ** 2 for row in rows) / len(rows))
+            for k in (0, 1)
+        ]
+        for moment in ("at_the_start", "before_half")
+    }
+
+
+if __name__ == "__main__":
+    main()
