@@ -70,9 +70,10 @@ def beacons_of(
     rate, own = _schedule(source), _samples(source)
     curves = [curve for row in source.frame.iter_rows(named=True) for curve in _curve(source, axis, row)]
     if not curves:
+        there = ", ".join(name for name in sorted(source.steps.columns) if name.startswith("fisher/"))
         raise AnalysisError(
-            f"making beacons of {source.describe()}: no measured step of theirs has axis={axis!r}; an export "
-            "keeps c and the energy of each step alone: give the directory of runs, or axis='cond_geomean'"
+            f"making beacons of {source.describe()}: no measured step of theirs has axis={axis!r}; they have "
+            f"{there or 'nothing'} (an export keeps c and the energy alone: give the directory of runs)"
         )
     made = _beacons(curves)
     spreads = [_spread(curves, k, TRANSFERRED if target != source.task else 1.0) for k in (0, 1)]
@@ -155,11 +156,7 @@ def _curve(source: Settings, axis: str, row: Mapping[str, object]) -> Iterator[_
     column = stem if "/" in stem else f"fisher/{stem}"
     steps = source.steps.filter(pl.col("run_id") == row["run_id"], pl.col("batch_size") == row["batch_size"])
     if column not in steps.columns:
-        there = ", ".join(name for name in sorted(steps.columns) if name.startswith("fisher/"))
-        raise AnalysisError(
-            f"making beacons of {source.describe()}: no column {column!r} for axis={axis!r}; there are "
-            f"{there}"
-        )
+        return
     density = pl.col("fisher/energy") * pl.col("batch_size").sqrt() / pl.col("lr")  # sqrt(Tr F̃/|B|)
     steps = steps.filter(pl.col(column) > 0, pl.col("fisher/energy") > 0)
     if not len(steps):
