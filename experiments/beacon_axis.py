@@ -1,9 +1,10 @@
 """BeaconPolicy by the effective rank in place of c. Exploratory: looked at after the comparison was read.
 
-    python -m experiments.beacon_axis --fixed runs/mnist-mlp --out runs/beacon-axis --data DIR
+    python -m experiments.beacon_axis mnist/mlp --fixed runs/mnist-mlp --out runs/beacon-axis --data DIR
 
-Everything else is that of PREREGISTERED-dynamic.md for mnist/mlp: beacons, rate, seeds, cost model. The fixed
-runs are whole directories (`make study-mnist`): an exported sweep keeps no effective rank of each step.
+Everything else is that of PREREGISTERED-dynamic.md for the task: beacons, rates, seeds, cost model. The fixed
+runs are whole directories (`make study-mnist`, or those of experiments.dynamic): an exported sweep keeps no
+effective rank of each step.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from experiments.dynamic_designs import DESIGNS
+from experiments.dynamic_designs import DESIGNS, Design
 from experiments.dynamic_tables import table_of
 
 from fisherscope.analysis import beacons_of, settings_of
@@ -27,51 +28,58 @@ from fisherscope.policy.region import region_of
 from fisherscope.runs import Runs, load_runs
 from fisherscope.sweep import run_sweep
 
-TASK, AXIS, RATE = "mnist/mlp", "effective_rank_mean", 0.05
+AXIS = "effective_rank_mean"
+WHAT = (
+    "where BeaconPolicy by effective rank and L said that runs would end, and where they ended; exploratory"
+)
 RESULTS = Path(__file__).parent / "results"
+RESULT = RESULTS / "beacon-axis.json"
 SENTENCE = re.compile(rf"{AXIS} ([\d.e+]+) ± \d+ %, L ([\d.e+-]+) ±")
 
 
 def main() -> None:
     """Make the beacons, train five seeds by them, write where each was said to end and ended."""
     told = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    told.add_argument("--fixed", type=Path, required=True, help="whole runs of the sweep mnist-mlp")
+    told.add_argument("task", choices=DESIGNS)
+    told.add_argument("--fixed", type=Path, required=True, help="whole runs of the fixed sizes")
     told.add_argument("--out", type=Path, required=True)
     told.add_argument("--data", type=Path, default=None, help="where the data files lie")
     args = told.parse_args()
-    design, plain = DESIGNS[TASK], json.loads((RESULTS / "dynamic-mnist-mlp.json").read_text())
-    file = args.out / "beacons.json"
+    design, root = DESIGNS[args.task], args.out / args.task.replace("/", "-")
+    plain = json.loads((RESULTS / f"dynamic-{args.task.replace('/', '-')}.json").read_text())
+    cost = plain["cost_model"]
+    file = root / "beacons.json"
     if not file.exists():
-        args.out.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True)
         fixed = load_runs(args.fixed).filter(pl.col("seed").is_in(design.seeds))
-        seconds = {int(size): value for size, value in plain["cost_model"]["seconds"].items()}
-        made = beacons_of(fixed, seconds, axis=AXIS, task=TASK, sizes=design.sizes)
+        seconds = {int(size): value for size, value in cost["seconds"].items()}
+        made = beacons_of(fixed, seconds, axis=AXIS, task=args.task, sizes=design.sizes)
         file.write_text(made.to_json(), encoding="utf-8")
-    grid = {"policies": [f"beacon:{file}"], "lrs": [RATE], "seeds": list(design.confirm)}
-    run_sweep({"task": TASK, **design.settings, **grid}, args.out / "runs", jobs=1, data_dir=args.data)
-    rows = ends(load_runs(args.out / "runs"), read_beacons(file), plain["cost_model"])
-    written = {
-        "what": "BeaconPolicy by effective rank and L; exploratory",
-        "command": "python -m experiments.beacon_axis --fixed runs/mnist-mlp --out runs/beacon-axis",
-        "axis": AXIS, "rate": RATE, "errors": errors(rows),
-        "inside": sum(row["inside"] for row in rows), "rows": rows,
+    grid = {"policies": [f"beacon:{file}"], "lrs": list(design.rates), "seeds": list(design.confirm)}
+    run_sweep({"task": args.task, **design.settings, **grid}, root / "runs", jobs=1, data_dir=args.data)
+    rows = ends(load_runs(root / "runs"), read_beacons(file), cost, design)
+    held = json.loads(RESULT.read_text()) if RESULT.exists() else {"what": WHAT, "axis": AXIS, "tasks": {}}
+    held["tasks"][args.task] = {
+        "command": f"python -m experiments.beacon_axis {args.task} --fixed RUNS --out DIR",
+        "against_c": plain["prediction_of_beacon_runs"],
+        "errors": errors(rows), "inside": sum(row["inside"] for row in rows), "rows": rows,
     }  # fmt: skip
-    (RESULTS / "beacon-axis.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
-    sys.stdout.write(json.dumps(written, indent=1) + "\n")
+    RESULT.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(json.dumps(held["tasks"][args.task], indent=1) + "\n")
 
 
-def ends(runs: Runs, beacons: Beacons, cost: dict[str, Any]) -> list[dict[str, Any]]:
+def ends(runs: Runs, beacons: Beacons, cost: dict[str, Any], design: Design) -> list[dict[str, Any]]:
     """A row a run: its error and modelled time, the place foretold (first; last before half) and reached."""
     region = region_of(beacons.region)
     across = dict(at_epoch(settings_of(runs), AXIS).iter_rows())
     rows = []
-    for row in table_of(runs, cost, DESIGNS[TASK]).sort("seed").iter_rows(named=True):
+    for row in table_of(runs, cost, design).sort("lr", "seed").iter_rows(named=True):
         reached = across[row["run_id"]], row["energy"]
         epochs = runs.epochs.filter(pl.col("run_id") == row["run_id"]).sort("epoch")
         half = epochs.filter(pl.col("epoch") <= pl.col("epoch").max() / 2)
         told = SENTENCE.findall(" ".join(t for t in half["policy/decisions"].to_list() if t))
         rows.append({
-            "seed": row["seed"], "test": row["test"], "seconds": row["seconds"],
+            "lr": row["lr"], "seed": row["seed"], "test": row["test"], "seconds": row["seconds"],
             "final_size": row["final_size"], "reached": reached,
             "at_the_start": [float(v) for v in told[0]], "before_half": [float(v) for v in told[-1]],
             "inside": region.holds(*map(math.log, reached)),

@@ -90,7 +90,10 @@ def plays(name: str, runs: Runs, budget: float) -> Iterator[dict[str, float]]:
             continue
         mine = frame.filter(pl.col("seed") == seed)
         candidates = [Candidate(*row) for row in mine.select("run_id", "batch_size", "lr").iter_rows()]
-        plan = ladder(len(candidates), epochs, budget * len(candidates) * epochs)
+        try:
+            plan = ladder(len(candidates), epochs, budget * len(candidates) * epochs)
+        except analysis.AnalysisError:  # the budget does not pay for an epoch of each
+            return
         samples = VALIDATION[name.partition("-")[0].rstrip("0123456789")]
         made = choice(runs, candidates, plan, metric="val/error", samples=samples)
         if made.recommended is None or made.interval is None:

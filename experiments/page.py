@@ -165,7 +165,7 @@ def fitted_table(found: dict[str, Any]) -> str:
     head = [
         "task",
         "α",
-        "\\|B\\|",
+        "|B|",
         "log10 c (τ)",
         "log10 of longest over shortest (τ)",
         "log10 c of the cosines (τ)",

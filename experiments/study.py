@@ -18,6 +18,7 @@ from experiments.candidates import compared
 from experiments.intervals import interval_rows
 from experiments.page import BLOCKS, headline, rewrite
 from experiments.pictures import draw
+from experiments.prose import renew
 from experiments.transfer import transfers
 
 import fisherscope as fs
@@ -61,6 +62,7 @@ def main() -> None:
     }
     (RESULTS / "study.json").write_text(json.dumps(plain(found), indent=1, allow_nan=False) + "\n")
     rewrite(DOCS / "study.md", {name: block(found) for name, block in BLOCKS.items()})
+    renew(DOCS / "study.md", found)
     rewrite(HERE.parent / "README.md", {"headline": headline(found)})
     draw(found, {name: studied(runs) for name, runs in sweeps.items()}, DOCS / "images" / "study")
 
