@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.test_training import assert_same_run, killed_at
 
-from fisherscope.analysis import AnalysisError, beacons_of, landscape
+from fisherscope.analysis import AnalysisError, beacons_of, export_runs, landscape
 from fisherscope.policy import (
     Beacon,
     BeaconPolicy,
@@ -282,7 +282,7 @@ def test_beacons_of_an_exported_sweep_aim_at_the_five_best() -> None:
     assert len(inside) == 5
     assert len(made.beacons) >= 30
     with pytest.raises(
-        AnalysisError, match=r"has axis='effective_rank_mean'; they have fisher/cond, .* export"
+        AnalysisError, match=r"has axis='effective_rank_mean'; they have fisher/cond, .* directory"
     ):
         beacons_of(SWEEP, {4: 0.1, 128: 0.2}, axis="effective_rank_mean")
 
@@ -299,6 +299,10 @@ def test_beacons_of_real_runs(tmp_path: Path) -> None:
     made = beacons_of(tmp_path, {16: 0.1, 64: 0.2})
     assert (made.sizes, made.seconds, made.samples, made.epochs) == ((16, 64), (0.1, 0.2), 300, 2)
     assert made.beacons[0].cond[0] < made.beacons[1].cond[0]
+    export_runs(tmp_path, tmp_path / "all.zip")
+    for axis in ("cond_geomean", "effective_rank_mean"):
+        one, other = (beacons_of(p, {16: 0.1}, axis=axis).beacons for p in (tmp_path, tmp_path / "all.zip"))
+        assert other[1].cond == pytest.approx(one[1].cond, rel=1e-6)
     with pytest.raises(AnalysisError, match=r"no runs of batch sizes \[32\]; there are \[16, 64\]"):
         beacons_of(tmp_path, {16: 0.1}, sizes=(16, 32))
     with pytest.raises(AnalysisError, match=r"another architecture.*DenseNet-8.*--across"):

@@ -24,7 +24,7 @@ MEASURES = (
 
 STEPS = (
     "run_id", "step", "epoch", "lr", "batch_size", "steps_since", "step_scale_sum", "fisher/cond",
-    "fisher/cond_mean", "fisher/energy", "fisher/energy_sum", RATIO,
+    "fisher/cond_mean", "fisher/energy", "fisher/energy_sum", "fisher/effective_rank", RATIO,
 )  # fmt: skip
 """Columns of the measured steps that are kept."""
 
@@ -48,9 +48,10 @@ def export_runs(
 ) -> Export:
     """Write runs to one small file that `load_runs` reads, and so every analysis.
 
-    Kept: configurations, statuses, versions; every epoch's row; of each measured step c_k, l_k, C̄ and L so
-    far, and σ_min/σ_max; `measures` of each epoch. Not kept: spectra, checkpoints, per-example outcomes,
-    command lines. Losses and metrics stay as they are, other floats are rounded to 32 bits (relative 6e-8).
+    Kept: configurations, statuses, versions; every epoch's row; of each measured step c_k, l_k, effective
+    rank, C̄ and L so far, and σ_min/σ_max; `measures` of each epoch. Not kept: spectra, checkpoints,
+    per-example outcomes, command lines. Losses and metrics stay as they are, other floats are rounded to 32
+    bits (relative 6e-8).
 
     Args:
         runs: From `load_runs`, or a directory; several tasks may be in it.

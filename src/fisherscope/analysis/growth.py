@@ -73,7 +73,7 @@ def beacons_of(
         there = ", ".join(name for name in sorted(source.steps.columns) if name.startswith("fisher/"))
         raise AnalysisError(
             f"making beacons of {source.describe()}: no measured step of theirs has axis={axis!r}; they have "
-            f"{there or 'nothing'} (an export keeps c and the energy alone: give the directory of runs)"
+            f"{there or 'nothing'} (an export keeps few measures: give the directory of runs)"
         )
     made = _beacons(curves)
     spreads = [_spread(curves, k, TRANSFERRED if target != source.task else 1.0) for k in (0, 1)]
