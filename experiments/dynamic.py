@@ -129,7 +129,7 @@ class Study:
         if not file.exists():
             mine = self.runs().filter(pl.col("seed").is_in(self.design.seeds), pl.col("task") == self.task)
             seconds = {int(size): value for size, value in self.cost()["seconds"].items()}
-            made = beacons_of(mine, seconds, task=self.task, sizes=self.design.sizes)
+            made = beacons_of(mine, seconds, axis="cond_geomean", task=self.task, sizes=self.design.sizes)
             file.write_text(made.to_json(), encoding="utf-8")
         return file
 

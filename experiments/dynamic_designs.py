@@ -7,17 +7,6 @@ from pathlib import Path
 from typing import Any
 
 SWEEPS = Path(__file__).parent / "results" / "sweeps"
-CLOSED = (
-    "norm test",
-    "inner product",
-    "Big Batch",
-    "CABS",
-    "noise scale",
-    "diversity",
-    "norm test, coupled",
-    "beacon",
-)
-"""Families that pay for their measurements."""
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
+from experiments.beacon_axis import errors
 from experiments.dynamic_designs import DESIGNS
 from experiments.dynamic_tables import Rows
 from experiments.page import markdown, rewrite
 
 RESULTS = Path(__file__).parent / "results"
+AXIS = RESULTS / "beacon-axis.json"
 PAGE = Path(__file__).parents[1] / "docs" / "policies.md"
 HEAD = [
     "family", "setting, rate", "n", "test error %", "minus the reference's", "paired", "seconds", "ratio",
@@ -31,6 +34,8 @@ def main() -> None:
     blocks["forecasts"] = forecasts(found)
     blocks["arrival"] = arrival({task: held for task, held in found.items() if held["confirmation"]})
     blocks["pairs"] = pairs(found)
+    if AXIS.exists():
+        blocks["by rank"] = by_rank(json.loads(AXIS.read_text())["tasks"])
     rewrite(PAGE, blocks)
 
 
@@ -99,6 +104,23 @@ def arrival(found: dict[str, Any]) -> str:
         for family in families
     ]
     return markdown(["family", *found], rows)
+
+
+def by_rank(tasks: dict[str, Any]) -> str:
+    """What `BeaconPolicy` by effective rank foretold and reached, a row a task and rate."""
+    head = ["task, rate", "runs", "rms of log rank, of log L, foretold at the start", "before half"]
+    rows = []
+    for task, held in tasks.items():
+        for rate in dict.fromkeys(row["lr"] for row in held["rows"]):
+            mine = [row for row in held["rows"] if row["lr"] == rate]
+            tests = [100 * row["test"] for row in mine]
+            told = (errors(mine)[when] for when in ("at_the_start", "before_half"))
+            rows.append([
+                f"{task}, {rate:g}", len(mine), *(f"{rank:.2g}, {energy:.2g}" for rank, energy in told),
+                f"{sum(row['inside'] for row in mine)} of {len(mine)}",
+                f"{mean(tests):.2f} ± {stdev(tests):.2f}", f"{mean(row['seconds'] for row in mine):.3g}",
+            ])  # fmt: skip
+    return markdown([*head, "inside", "test error %", "seconds"], rows)
 
 
 def _share(row: dict[str, Any] | None) -> str:

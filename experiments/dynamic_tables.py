@@ -7,11 +7,12 @@ from itertools import pairwise
 from typing import Any
 
 import polars as pl
-from experiments.dynamic_designs import CLOSED, Design
+from experiments.dynamic_designs import Design
 
 from fisherscope.analysis import settings_of
 from fisherscope.analysis.plane import margin
 from fisherscope.analysis.statistics import Sample, paired, welch
+from fisherscope.policy import parse
 from fisherscope.runs import Runs
 
 FASTER = 0.8
@@ -44,11 +45,16 @@ def table_of(runs: Runs, cost: dict[str, Any], design: Design) -> pl.DataFrame:
             "diverged": not ended,
             "val": final["val/error"] if ended else LOST, "test": final["test/error"] if ended else LOST,
             "samples": final.get("samples"), "steps": float(steps[-1] if steps else 0),
-            "seconds": _seconds(steps, cost, design, family in CLOSED),
+            "seconds": _seconds(steps, cost, design, _measures(name)),
             "cond": final.get("fisher/cond_geomean"), "cond_mean": final.get("fisher/cond_mean"),
             "energy": final.get("fisher/energy_sum"), "final_size": sizes.get(row["run_id"]),
         })  # fmt: skip
     return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _measures(name: str) -> bool:
+    """Whether a policy reads measurements, and so has to pay for them."""
+    return name == "beacon" or parse(name, lr=1.0, epochs=1).closed_loop
 
 
 def _family(name: str, fixed: bool, design: Design) -> str:

@@ -58,6 +58,11 @@ def chosen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
     return out, json.loads(again.stdout), again.stderr
 
 
+def test_the_default_rates_are_sgd_s_alone() -> None:
+    with pytest.raises(ValueError, match=r"choosing with adamw: --lrs is not given"):
+        raise ran(choose, "digits/mlp", "--optimizer", "adamw").exception or AssertionError("it went on")
+
+
 def test_killed_and_started_again_it_chooses_what_the_back_test_plays(
     chosen: tuple[Path, dict[str, Any], str], tmp_path: Path
 ) -> None:

@@ -86,6 +86,20 @@ def test_a_back_test_of_nothing_says_what_there_is(tmp_path: Path, truth: Truth,
         raise ran(select, write(tmp_path, truth), "--backtest").exception or AssertionError("it went on")
 
 
+def test_what_has_not_ended_is_not_called_worse(tmp_path: Path) -> None:
+    cut = {f"s{b}-lr0.1": 2 for b in (16, 32, 64)}
+    text = ran(select, write(tmp_path, Truth(seeds=1, epochs=4, lrs=(0.1,), unfinished=cut))).output
+    assert "No other setting has ended, so there is nothing to compare it with." in text
+    assert "worse" not in text
+
+
+def test_runs_of_other_lengths_are_not_mixed_in_silence(tmp_path: Path) -> None:
+    write(tmp_path / "long", Truth(seeds=1, epochs=4, lrs=(0.1,)))
+    assert "They mix" not in ran(select, tmp_path).output
+    write(tmp_path / "short", Truth(seeds=1, epochs=3, lrs=(0.2,)))
+    assert "They mix schedules of 3 and 4 epochs" in ran(select, tmp_path).output
+
+
 def test_one_run_is_not_better_than_others(tmp_path: Path) -> None:
     write(tmp_path, Truth(seeds=1, epochs=2, lrs=(0.1,), batch_sizes=(8,)))
     text = ran(select, tmp_path).output

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+import fisherscope as fs
 from fisherscope.cli import main
 from fisherscope.cli.progress import now
 from fisherscope.training import Configuration, Session, task_of
@@ -94,6 +95,27 @@ def test_what_goes_on_with_a_run_is_said(run) -> None:  # type: ignore[no-untype
         "Without --until, or with a later one, it goes on with it." in stopped
     )  # the same command would not
     assert "finished" in run(*words)
+
+
+def test_a_rate_in_the_policy_s_name_is_the_run_s(run) -> None:  # type: ignore[no-untyped-def]
+    assert yaml.safe_load(run("train", *QUICK, "--policy", "s32-lr0.03", "--print-config"))["lr"] == 0.03
+    told = run("train", *QUICK, "--policy", "s32-lr0.03", "--lr", "0.1", "--print-config")
+    assert "it says lr=0.03, but lr=0.1 was given" in told
+
+
+def test_a_policy_that_reads_measurements_is_refused_where_there_are_none(run) -> None:  # type: ignore[no-untyped-def]
+    told = run("train", *QUICK, "--policy", "s32-norm-test", "--set", "measure=false")
+    assert "reads measurements, and measure=false takes none" in told
+    assert told.endswith("[2]")
+
+
+def test_a_long_reason_leaves_the_other_columns(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    with fs.open_run(tmp_path / "runs" / "mine", {"task": "mine"}) as made:
+        made.log_epoch(epoch=1, step=1, val_error=0.25)
+        made.finish("failed", "a reason that goes on and on " * 20)
+    told = run("runs", "runs")
+    assert "failed" in told
+    assert "0.25" in told
 
 
 def test_a_narrow_terminal_shows_fewer_values_and_each_whole() -> None:

@@ -570,11 +570,28 @@ def test_spellings(name, same):
         ("s32-to-64:x=1", "a staged schedule has no options"),
         ("s32+hysteresis:ratio=1", "ratio=1.0 must be above 1"),
         ("s32-cabs:least=64,most=32", "expected 2 <= least=64 <= most=32"),
+        ("s32+growth-limit:epochs=inf", "epochs=inf must be above 1e-06 and finite"),
+        ("s32+growth-limit:epochs=1e-9", "epochs=1e-09 must be above 1e-06"),
+        ("s32+growth-limit:factor=inf", "factor=inf must be above 1 and finite"),
+        ("s32-growth:factor=inf", "factor=inf must be above 1 and finite"),
+        ("s32+decay:at=./.,by=0.1", "expected decay:at=0.5/0.75,by=0.1"),
+        ("s" + "9" * 5000, "expected a form such as s32"),
     ],
 )
 def test_wrong_names_say_what_to_do(name, message):
     with pytest.raises(ValueError, match=message.replace("+", r"\+")):
         parsed(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["s32-growth:factor=1e308", "s32-growth:factor=99+growth-limit:factor=1e308"]
+)
+def test_factors_beyond_all_numbers_stop_at_the_data(name):
+    policy = parsed(name)
+    state, _ = policy.update(policy.init(), Observation(0, 0, 1000))
+    for start in (32, 64):
+        state, decision = policy.update(state, Observation(0, start, 1000))
+    assert decision.batch_size == 1000
 
 
 def test_wrong_rates_say_what_to_do():

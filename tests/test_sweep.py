@@ -223,6 +223,24 @@ def test_interrupted_by_a_real_signal_it_goes_on_to_the_same_end(tmp_path: Path)
     assert final(out) == final(tmp_path / "alone")
 
 
+def test_an_interrupt_while_workers_start_shows_no_traceback(tmp_path: Path) -> None:
+    """As a terminal sends it, to all of them, the moment there is a child; each would be importing still."""
+    words = ["sweep", "digits/mlp", "--batch-sizes", "16,32", "--epochs", "5000", "--jobs", "2"]
+    command = [sys.executable, "-m", "fisherscope", *words, "--out", tmp_path]
+    process = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while process.poll() is None and len(children.read_text().split()) < 2:  # one tracks semaphores
+        time.sleep(0.01)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    told, errors = process.communicate(timeout=120)
+    assert "Traceback" not in errors
+    assert process.returncode == 0
+    assert "2 runs are left; the same command goes on with them" in told
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_its_own_process_alone_has_the_workers_save_and_stop(
     tmp_path: Path, number: signal.Signals

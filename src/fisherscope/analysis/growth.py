@@ -30,7 +30,7 @@ def beacons_of(
     runs: RunsLike,
     seconds: Mapping[int, float],
     *,
-    axis: str = "cond_geomean",
+    axis: str = "effective_rank_mean",
     metric: str | None = None,
     task: str | None = None,
     meant_for: str | None = None,
@@ -45,7 +45,7 @@ def beacons_of(
     Args:
         runs: From `load_runs`, or a directory.
         seconds: Of a step, by batch size; sizes between are interpolated.
-        axis: Mean of a key of the monitor's rows: `cond_geomean`, `cond_mean`, `effective_rank_mean`, …
+        axis: Mean of a key of the monitor's rows: `effective_rank_mean`, `cond_geomean`, `cond_mean`, …
         metric: What the region is the best of; by default the validation metric.
         task: Whose runs, where there are several.
         meant_for: The task to be steered, if it is another one.
@@ -73,7 +73,8 @@ def beacons_of(
         there = ", ".join(name for name in sorted(source.steps.columns) if name.startswith("fisher/"))
         raise AnalysisError(
             f"making beacons of {source.describe()}: no measured step of theirs has axis={axis!r}; they have "
-            f"{there or 'nothing'} (an export keeps few measures: give the directory of runs)"
+            f"{there or 'nothing'}; where this is an export give the directory of runs, or "
+            "axis='cond_geomean' (--axis)"
         )
     made = _beacons(curves)
     spreads = [_spread(curves, k, TRANSFERRED if target != source.task else 1.0) for k in (0, 1)]

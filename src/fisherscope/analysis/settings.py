@@ -231,6 +231,12 @@ def _notes(frame: pl.DataFrame, unnamed: int, runs: Runs) -> Iterable[str]:
         yield f"{len(unfinished)} of {len(frame)} runs are not finished."
     if not len(runs.epochs):
         yield "No run has logged an epoch."
+    for key, what in (("epochs", "schedules of {} epochs"), ("limit_train", "{} training samples")):
+        values = set(runs.runs[key].to_list()) if key in runs.runs.columns else set()
+        if len(values) > 1:
+            told = " and ".join(str(v) for v in sorted(values, key=str))
+            mixed = what.format(told.replace("None", "all"))
+            yield f"They mix {mixed}: their errors do not compare; analyse them apart."
     seeds = frame.group_by("setting").agg(pl.col("seed").n_unique())["seed"]
     if (seeds == 1).all():
         yield "One seed a setting: there is no spread to compare differences with."

@@ -14,8 +14,8 @@ def beacons(
     runs: Annotated[Path, typer.Argument(help="Directory of finished runs of fixed batch sizes.")],
     out: Annotated[Path, typer.Option(help="The file to write.")] = OUT,
     axis: Annotated[
-        str, typer.Option(help="cond_geomean, cond_mean, effective_rank_mean, …")
-    ] = "cond_geomean",
+        str, typer.Option(help="effective_rank_mean, cond_geomean, cond_mean, …")
+    ] = "effective_rank_mean",
     task: Annotated[str | None, typer.Option(help="Whose runs, where there are several.")] = None,
     meant_for: Annotated[
         str | None, typer.Option("--for", help="A related task that is to be steered.")

@@ -17,11 +17,16 @@ if TYPE_CHECKING:
     from fisherscope.training import Configuration
 
 
+SGD_RATES = "0.0125,0.05,0.2,0.8"
+
+
 def choose(
     task: Annotated[str, typer.Argument(help="digits/resnet8, … or module:function.")],
     budget: Annotated[str, typer.Option(help="Share of the grid's epochs, such as 20%.")] = "20%",
     batch_sizes: Annotated[str, typer.Option(help="Such as 8,16,32.")] = "8,16,32,64,128",
-    lrs: Annotated[str, typer.Option(help="Such as 0.05,0.1,0.2.")] = "0.0125,0.05,0.2,0.8",
+    lrs: Annotated[
+        str | None, typer.Option(help="Such as 0.05,0.1,0.2; by default 0.0125,0.05,0.2,0.8 for SGD.")
+    ] = None,
     optimizer: Annotated[
         str, typer.Option(help="Of torch.optim, as you train with; give lrs for it.")
     ] = "SGD",
@@ -45,7 +50,12 @@ def choose(
     from fisherscope.training.loop import task_of
     from fisherscope.training.optimizer import optimizer as made_of
 
-    sizes, rates = numbers(batch_sizes, int) or [], numbers(lrs, float) or []
+    if lrs is None and optimizer.lower() != "sgd":
+        raise ValueError(
+            f"choosing with {optimizer}: --lrs is not given, and the default {SGD_RATES} are for SGD; "
+            "give rates around the one you train with, such as --lrs 0.0003,0.001,0.003"
+        )
+    sizes, rates = numbers(batch_sizes, int) or [], numbers(SGD_RATES if lrs is None else lrs, float) or []
     settings = {
         "optimizer": optimizer, "epochs": epochs, "per_epoch": per_epoch, "limit_train": limit_train
     }  # fmt: skip

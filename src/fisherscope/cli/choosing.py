@@ -34,7 +34,9 @@ def planned(task: str, budget: str, plan: Ladder) -> str:
         f"Choosing among {first.settings} settings of {task} within {budget} of {whole} epochs, "
         f"{_whole(plan)}, by successive halving:\n"
         f"  all to epoch {first.epoch}{'; ' + rungs if rungs else ''}. That takes {plan.cost}.\n"
-        "Settings are compared by the validation metric. C̄ and L are shown and decide nothing: on\n"
+        f"Every run has the schedule of {plan.epochs} epochs, its rate divided by ten at 50 % and 75 %.\n"
+        "Settings are compared by the validation metric at equal epochs, not at equal time.\n"
+        "C̄ and L are shown and decide nothing: on\n"
         f"recorded sweeps forecasts from them chose no better (docs/analysis.md, Choose).{caution}"
     )
 

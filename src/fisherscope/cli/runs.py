@@ -47,7 +47,7 @@ def _print(columns: list[str], rows: list[tuple[object, ...]]) -> None:
 
     table = Table(box=None, pad_edge=False)
     for name in columns:
-        table.add_column(name.removeprefix("fisher/"), no_wrap=True)
+        table.add_column(name.removeprefix("fisher/"), no_wrap=name != "reason")  # which may be long
     for row in rows:
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value or "") for value in row))
     console = Console()

@@ -10,7 +10,10 @@ from fisherscope.examination.examination import Examination
 
 def report(found: Examination) -> str:
     """The report that `fisherscope doctor` prints."""
-    verdict = "exact" if found.exact else "NOT PROVEN EXACT"
+    whole = all(proof.error is not None for proof in found.proofs)
+    verdict = (
+        "NOT PROVEN EXACT" if not found.exact else "exact" if whole else "exact as far as it could be checked"
+    )
     lines = [f"{found.name}: the Gram of {found.batch_size} samples is {verdict}", ""]
     lines += ["Coverage", *_coverage(found), "", "Exactness, in float64"]
     for proof in found.proofs:

@@ -13,7 +13,7 @@ from fisherscope.policy.growth import Growth
 from fisherscope.policy.increase import Increase
 from fisherscope.policy.inner_product import InnerProduct
 from fisherscope.policy.limits import Bounds, GrowthLimit, Hysteresis, Multiple
-from fisherscope.policy.names import FAMILIES, WRAPPERS, parse
+from fisherscope.policy.names import FAMILIES, WRAPPERS, parse, rate_in
 from fisherscope.policy.noise_scale import NoiseScale
 from fisherscope.policy.norm_test import NormTest
 from fisherscope.policy.rate import Rate
@@ -50,6 +50,7 @@ __all__ = [
     "Staged",
     "State",
     "parse",
+    "rate_in",
     "read_beacons",
     "stage_sizes",
 ]

@@ -60,7 +60,8 @@ def checked_size(doing: str, size: int, least: int = 1) -> int:
 
 
 def checked(doing: str, name: str, value: float, low: float, high: float = math.inf) -> float:
-    """`value`, if low < value <= high; ValueError otherwise."""
-    if not low < value <= high:
-        raise ValueError(f"{doing}: {name}={value!r} must be above {low:g} and at most {high:g}")
+    """`value`, if it is finite and low < value <= high; ValueError otherwise."""
+    if not (low < value <= high and math.isfinite(value)):
+        most = f" and at most {high:g}" if math.isfinite(high) else " and finite"
+        raise ValueError(f"{doing}: {name}={value!r} must be above {low:g}{most}")
     return value

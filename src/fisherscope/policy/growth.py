@@ -29,6 +29,6 @@ class Growth(Fixed):
 
     def update(self, state: State, observation: Observation) -> tuple[State, Decision]:
         state, decision = super().update(state, observation)
-        grown = int(self.batch_size + (self.factor - 1) * observation.samples)
-        size = max(self.batch_size, min(grown, observation.epoch_samples))
+        grown = self.batch_size + (self.factor - 1) * observation.samples
+        size = max(self.batch_size, int(min(grown, observation.epoch_samples)))
         return state, Decision(size, decision.lr, decision.reason)

@@ -129,7 +129,7 @@ class GrowthLimit(Wrapper):
 
     def __post_init__(self) -> None:
         checked("building a growth limit", "factor", self.factor, 1)
-        checked("building a growth limit", "epochs", self.epochs, 0)
+        checked("building a growth limit", "epochs", self.epochs, 1e-6)
 
     def change(self, state: State, decision: Decision, observation: Observation) -> tuple[State, Decision]:
         wanted = decision.batch_size
@@ -137,7 +137,10 @@ class GrowthLimit(Wrapper):
         anchor = state.get("anchor", wanted)
         if interval != state.get("interval", interval):
             anchor = state["size"]
-        low, high = max(1, -int(-anchor // self.factor)), max(int(anchor * self.factor), anchor + 1)
+        low, high = (
+            max(1, -int(-anchor // self.factor)),
+            max(int(min(anchor * self.factor, observation.epoch_samples)), anchor + 1),
+        )
         size = min(max(wanted, low), high)
         new = {**state, "anchor": anchor, "interval": interval, "size": size}
         return new, self.resized(decision, size)

@@ -36,7 +36,7 @@ WRAPPERS: Mapping[str, type[Any]] = {
 """What may follow a `+`; each class takes (policy, options)."""
 
 _STAGED = {"": False, "∅": False, "0": False, "MS": True}
-_HEAD = re.compile(r"s(?P<first>\d+)(?:-to-(?P<last>\d+))?(?:-(?P<family>.+))?")
+_HEAD = re.compile(r"s(?P<first>\d{1,18})(?:-to-(?P<last>\d{1,18}))?(?:-(?P<family>.+))?")
 _LR = re.compile(r"-lr(?P<lr>\d+(?:\.\d+)?(?:e-?\d+)?)$")
 
 
@@ -78,6 +78,12 @@ def parse(name: str, *, lr: float | None = None, epochs: int) -> Policy:
     return policy
 
 
+def rate_in(name: str) -> float | None:
+    """The learning rate that a name ends its family in, such as 0.05 of `s32-lr0.05+linear`; None if none."""
+    named = _LR.search(name.split("+")[0].partition(":")[0])
+    return None if named is None else float(named["lr"])
+
+
 def _rate(doing: str, lr: float, epochs: int, segments: list[str]) -> tuple[Rate, list[str]]:
     """The learning-rate levels, and the segments that are not about them."""
     if not segments or segments[0].partition(":")[0] not in ("constant", "decay"):
@@ -88,8 +94,11 @@ def _rate(doing: str, lr: float, epochs: int, segments: list[str]) -> tuple[Rate
     match = re.fullmatch(r"at=([0-9./e-]+),by=([0-9.e-]+)", text)
     if match is None:
         raise ValueError(f"{doing}: {segments[0]!r} is no decay; expected decay:at=0.5/0.75,by=0.1")
-    milestones = tuple(float(part) for part in match[1].split("/"))
-    return Rate(lr, epochs, milestones, float(match[2])), segments[1:]
+    try:
+        milestones, factor = tuple(float(part) for part in match[1].split("/")), float(match[2])
+    except ValueError as error:
+        raise ValueError(f"{doing}: {segments[0]!r}: {error}; expected decay:at=0.5/0.75,by=0.1") from error
+    return Rate(lr, epochs, milestones, factor), segments[1:]
 
 
 def _head(doing: str, head: str, rate: Rate, options: str) -> Policy:

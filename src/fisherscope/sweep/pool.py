@@ -89,7 +89,8 @@ class Pool:
         process = context.Process(
             target=work, args=(theirs, str(self.root), self.until, self.data_dir), daemon=True
         )
-        process.start()
+        with _held_back(signal.SIGINT):  # a terminal sends it to all; a child that imports would die of it
+            process.start()
         theirs.close()
         self._workers.append(Worker(process, ours))
         return self._workers[-1]
@@ -188,3 +189,16 @@ def _interrupted() -> Iterator[list[int]]:
     finally:
         for which, handler in before.items():
             signal.signal(which, handler)
+
+
+@contextmanager
+def _held_back(number: signal.Signals) -> Iterator[None]:
+    """A signal waits until the block has ended; processes started in it never get it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -22,6 +22,9 @@ from fisherscope.tasks.task import SPLITS, Task, classification, cross_entropy, 
 
 OF_MEASURING = ("name", "record")
 """Keys that `advise` and `doctor` read; training has no need of them."""
+NO_TEST = (
+    "The task has no test data: what is called test is its validation data, which settings were chosen by."
+)
 KEYS = ("model", "train", "validation", "test", "loss", "scores", "metric", "direction")
 VALIDATION_SHARE = 0.1
 SCORES = """\
@@ -146,6 +149,7 @@ def task_of(name: str, made: Any, again: Callable[[], Any] | None = None) -> Tas
         name, made["model"], train, validation, test,
         called(made.get("loss", cross_entropy)), made.get("scores", classification),
         made.get("metric", "error"), made.get("direction", "min"),
+        () if made.get("test") is not None else (NO_TEST,),
     ))  # fmt: skip
 
 

@@ -84,7 +84,15 @@ class Configuration(BaseModel):
             said = first["msg"].removeprefix("Value error, ").lower()
             got = f", received {first['input']!r}" if first["type"] != "missing" else ""
             raise ConfigurationError(f"configuring a run: {place}: {said}{got}") from error
+        named = None if made.policy is None else fs.policy.rate_in(made.policy)
+        if named is not None and given.get("lr") is None:
+            made = made.model_copy(update={"lr": named})
         policy = made.policy_of(f"s{made.batch_size}" if made.policy is None else made.policy)
+        if policy.closed_loop and not made.measure:
+            raise ConfigurationError(
+                f"configuring a run: the policy {policy.name} reads measurements, and measure=false takes "
+                "none; leave one of the two out"
+            )
         size = _first_size(policy)
         told_twice = given.get("policy") is not None and given.get("batch_size") is not None
         if told_twice and size != made.batch_size:

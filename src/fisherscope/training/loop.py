@@ -153,7 +153,7 @@ def _run(
         run.log_outcomes(**session.outcomes())
     run.save_checkpoint(session.state_dict())
     if session.sampler.epoch < session.config.epochs:
-        return "interrupted", f"stopped after {session.sampler.epoch} epochs, as asked; resumable"
+        return "interrupted", f"stopped after epoch {session.sampler.epoch}, as asked; resumable"
     return "finished", ""
 
 
