@@ -9,6 +9,7 @@ the quartiles are of turns. Once without measurements, once with the default int
 
 import argparse
 import json
+import platform
 import statistics
 import tempfile
 import time
@@ -180,9 +181,11 @@ def main() -> None:
     torch.set_num_threads(told.threads)
     keep_freed_blocks()  # as `fisherscope train` does, for both
     found: dict[str, Any] = {
-        "command": "python benchmarks/loop.py",
+        "command": "python benchmarks/loop.py --out FILE.json",
         "fisherscope": fs.__version__,
         "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": f"CPU, {platform.machine()}",
         "threads": told.threads,
         "optimizer": "SGD, fused in both",
         "cases": {},

@@ -3,8 +3,8 @@
     python -m experiments.beacon_axis mnist/mlp --fixed runs/mnist-mlp --out runs/beacon-axis --data DIR
 
 Everything else is that of PREREGISTERED-dynamic.md for the task: beacons, rates, seeds, cost model. The fixed
-runs are whole directories (`make study-mnist`, or those of experiments.dynamic): an exported sweep keeps no
-effective rank of each step.
+runs are whole directories (`make study-mnist`, or those of experiments.dynamic): the sweeps in results/sweeps
+were exported without the effective rank of each step.
 """
 
 from __future__ import annotations

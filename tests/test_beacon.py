@@ -282,7 +282,8 @@ def test_beacons_of_an_exported_sweep_aim_at_the_five_best() -> None:
     assert len(inside) == 5
     assert len(made.beacons) >= 30
     with pytest.raises(
-        AnalysisError, match=r"has axis='effective_rank_mean'; they have fisher/cond, .* export give"
+        AnalysisError,
+        match=r"what axis='effective_rank_mean' is the mean of; they have fisher/cond, .* export give",
     ):
         beacons_of(SWEEP, {4: 0.1, 128: 0.2})
 

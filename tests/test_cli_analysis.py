@@ -93,6 +93,12 @@ def test_what_has_not_ended_is_not_called_worse(tmp_path: Path) -> None:
     assert "worse" not in text
 
 
+def test_what_is_not_known_is_not_called_worse(tmp_path: Path) -> None:
+    cut = {f"s{b}-lr0.1": 1 for b in (32, 64)}
+    truth = Truth(seeds=3, epochs=4, lrs=(0.1,), bowl=0.1, error_noise=1e-5, unfinished=cut)
+    assert "of 2 nothing is known yet" in ran(select, write(tmp_path, truth)).output
+
+
 def test_runs_of_other_lengths_are_not_mixed_in_silence(tmp_path: Path) -> None:
     write(tmp_path / "long", Truth(seeds=1, epochs=4, lrs=(0.1,)))
     assert "They mix" not in ran(select, tmp_path).output

@@ -223,6 +223,28 @@ def test_interrupted_by_a_real_signal_it_goes_on_to_the_same_end(tmp_path: Path)
     assert final(out) == final(tmp_path / "alone")
 
 
+def test_processes_start_with_the_interrupt_held_back(tmp_path: Path) -> None:
+    """In a new interpreter: the first process that is ever started brings another one with it."""
+    (tmp_path / "held.py").write_text(
+        "import multiprocessing, signal\n"
+        "from fisherscope.sweep.pool import _held_back\n"
+        "def blocked(pipe):\n"
+        "    pipe.send(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set()))\n"
+        "if __name__ == '__main__':\n"
+        "    context = multiprocessing.get_context('spawn')\n"
+        "    for _ in range(2):\n"
+        "        ours, theirs = context.Pipe()\n"
+        "        process = context.Process(target=blocked, args=(theirs,))\n"
+        "        with _held_back(signal.SIGINT):\n"
+        "            process.start()\n"
+        "        print(ours.recv())\n"
+        "        process.join()\n"
+        "    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set()))\n"
+    )
+    done = subprocess.run([sys.executable, tmp_path / "held.py"], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True", "False"]
+
+
 def test_an_interrupt_while_workers_start_shows_no_traceback(tmp_path: Path) -> None:
     """As a terminal sends it, to all of them, the moment there is a child; each would be importing still."""
     words = ["sweep", "digits/mlp", "--batch-sizes", "16,32", "--epochs", "5000", "--jobs", "2"]

@@ -72,8 +72,8 @@ def beacons_of(
     if not curves:
         there = ", ".join(name for name in sorted(source.steps.columns) if name.startswith("fisher/"))
         raise AnalysisError(
-            f"making beacons of {source.describe()}: no measured step of theirs has axis={axis!r}; they have "
-            f"{there or 'nothing'}; where this is an export give the directory of runs, or "
+            f"making beacons of {source.describe()}: no measured step has what axis={axis!r} is the mean of; "
+            f"they have {there or 'nothing'}; where this is an export give the directory of runs, or "
             "axis='cond_geomean' (--axis)"
         )
     made = _beacons(curves)

@@ -86,8 +86,10 @@ class Selection:
             text = f"Not distinguishable: {', '.join(others[:8])}{more}."
         elif len(self.candidates) == 1:
             text = "It is the only setting."
-        elif self.candidates["state"].is_in(["finished", "diverged"]).sum() == 1:
+        elif (unknown := (self.candidates["state"] == "unknown").sum()) == len(self.candidates) - 1:
             text = "No other setting has ended, so there is nothing to compare it with."
+        elif unknown:
+            text = f"Every setting it can be compared with is worse; of {unknown} nothing is known yet."
         else:
             text = "Every other setting is worse, as far as this evidence goes."
         if self.fastest is not None:

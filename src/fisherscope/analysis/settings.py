@@ -231,15 +231,21 @@ def _notes(frame: pl.DataFrame, unnamed: int, runs: Runs) -> Iterable[str]:
         yield f"{len(unfinished)} of {len(frame)} runs are not finished."
     if not len(runs.epochs):
         yield "No run has logged an epoch."
-    for key, what in (("epochs", "schedules of {} epochs"), ("limit_train", "{} training samples")):
-        values = set(runs.runs[key].to_list()) if key in runs.runs.columns else set()
-        if len(values) > 1:
-            told = " and ".join(str(v) for v in sorted(values, key=str))
-            mixed = what.format(told.replace("None", "all"))
-            yield f"They mix {mixed}: their errors do not compare; analyse them apart."
+    yield from _mixed(runs.runs.filter(pl.col("run_id").is_in(frame["run_id"].to_list())))
     seeds = frame.group_by("setting").agg(pl.col("seed").n_unique())["seed"]
     if (seeds == 1).all():
         yield "One seed a setting: there is no spread to compare differences with."
+
+
+def _mixed(runs: pl.DataFrame) -> Iterable[str]:
+    """What differs between runs that their errors depend on."""
+    for key, what, absent in (("epochs", "schedules of {} epochs", ""), ("limit_train", "{} samples", "all")):
+        values = set(runs[key].to_list()) if key in runs.columns else set()
+        told = [str(value) for value in sorted(values - {None})]
+        told += [absent] if absent and None in values else []
+        if len(told) > 1:
+            listed = what.format(" and ".join(told))
+            yield f"They mix {listed}: their errors do not compare; analyse them apart."
 
 
 def _few(names: list[str]) -> str:

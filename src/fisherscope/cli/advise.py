@@ -20,7 +20,7 @@ def advise(
     lr: Annotated[float | None, typer.Option(help="Its learning rate; by default 0.001.")] = None,
     sizes: Annotated[str | None, typer.Option(help="Batch sizes to time, such as 8,32,128.")] = None,
     memory: Annotated[float | None, typer.Option(help="MiB that a step may take.")] = None,
-    seed: Annotated[int, typer.Option(help="Of model and batches.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of model and batches.", min=0)] = 0,
     data_dir: Annotated[Path | None, typer.Option(help="Where the data files lie.")] = None,
     picture: Annotated[Path | None, typer.Option("-o", "--picture", help="Draw it: png, pdf or svg.")] = None,
     template: Annotated[bool, typer.Option("--template", help="Print a factory to copy.")] = False,

@@ -25,7 +25,7 @@ def choose(
     budget: Annotated[str, typer.Option(help="Share of the grid's epochs, such as 20%.")] = "20%",
     batch_sizes: Annotated[str, typer.Option(help="Such as 8,16,32.")] = "8,16,32,64,128",
     lrs: Annotated[
-        str | None, typer.Option(help="Such as 0.05,0.1,0.2; by default 0.0125,0.05,0.2,0.8 for SGD.")
+        str | None, typer.Option(help=f"Such as 0.05,0.1,0.2; by default {SGD_RATES} for SGD.")
     ] = None,
     optimizer: Annotated[
         str, typer.Option(help="Of torch.optim, as you train with; give lrs for it.")
@@ -50,11 +50,6 @@ def choose(
     from fisherscope.training.loop import task_of
     from fisherscope.training.optimizer import optimizer as made_of
 
-    if lrs is None and optimizer.lower() != "sgd":
-        raise ValueError(
-            f"choosing with {optimizer}: --lrs is not given, and the default {SGD_RATES} are for SGD; "
-            "give rates around the one you train with, such as --lrs 0.0003,0.001,0.003"
-        )
     sizes, rates = numbers(batch_sizes, int) or [], numbers(SGD_RATES if lrs is None else lrs, float) or []
     settings = {
         "optimizer": optimizer, "epochs": epochs, "per_epoch": per_epoch, "limit_train": limit_train
@@ -65,6 +60,11 @@ def choose(
     plan = ladder(len(configurations), epochs, share(budget) * whole)
     trained = task_of(configurations[0], data_dir)
     made_of(configurations[0], trained.model())  # refuses an optimizer that is none before anything trains
+    if lrs is None and optimizer.lower() != "sgd":
+        raise ValueError(
+            f"choosing with {optimizer}: --lrs is not given, and the default {SGD_RATES} are for SGD; "
+            "give rates around the one you train with, such as --lrs 0.0003,0.001,0.003"
+        )
     told = sys.stderr if as_json else sys.stdout
     print(choosing.planned(task, budget, plan), file=told, flush=True)
     made = _halved(trained, configurations, plan, out, jobs, data_dir, told)

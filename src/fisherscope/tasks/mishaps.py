@@ -43,5 +43,4 @@ class told:
 def _place(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [f for f in frames if not f.filename.startswith(_NOT_THEIRS) and "importlib" not in f.filename]
-    theirs = [f for f in theirs if Path(f.filename).name != "contextlib.py"]
     return f" ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else ""

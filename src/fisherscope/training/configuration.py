@@ -57,11 +57,11 @@ class Configuration(BaseModel):
 
     @classmethod
     def of(cls, given: Configuration | Mapping[str, Any]) -> Configuration:
-        """A configuration from a mapping, with the policy's name in full and the size it begins with.
+        """A configuration from a mapping, the policy's name in full, its first size and rate.
 
         Raises:
             ConfigurationError: A key is unknown (the nearest is named), a value is out of its range, or batch
-                size and policy contradict each other.
+                size, rate or `measure` contradict the policy.
         """
         if isinstance(given, Configuration):
             return given
