@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from experiments.dynamic import environment
 from experiments.dynamic_designs import DESIGNS, Design
 from experiments.dynamic_tables import table_of
 
@@ -61,6 +62,7 @@ def main() -> None:
     held = json.loads(RESULT.read_text()) if RESULT.exists() else {"what": WHAT, "axis": AXIS, "tasks": {}}
     held["tasks"][args.task] = {
         "command": f"python -m experiments.beacon_axis {args.task} --fixed RUNS --out DIR",
+        "environment": environment(load_runs(root / "runs")),
         "against_c": plain["prediction_of_beacon_runs"],
         "errors": errors(rows), "inside": sum(row["inside"] for row in rows), "rows": rows,
     }  # fmt: skip

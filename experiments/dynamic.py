@@ -79,7 +79,7 @@ class Study:
             "what": "dynamic sampling against fixed sizes; design in experiments/PREREGISTERED-dynamic.md",
             "command": f"python -m experiments.dynamic {self.task}",
             "design": design.told(),
-            "environment": _environment(runs),
+            "environment": environment(runs),
             "cost_model": cost,
             "choice": {"reference": reference, "families": chosen},
             "selection": summary(table, seeds=design.seeds),
@@ -148,7 +148,7 @@ class Study:
         run_sweep({"task": self.task, **self.design.settings, **grid}, self.root, jobs=1, data_dir=self.data)
 
 
-def _environment(runs: Runs) -> dict[str, Any]:
+def environment(runs: Runs) -> dict[str, Any]:
     """Versions and machine of a run of this experiment."""
     told = runs.head(next(iter(runs.paths)))["environment"]
     return {key: told[key] for key in ("fisherscope", "python", "torch", "numpy", "machine") if key in told}

@@ -371,6 +371,25 @@ def test_the_command_from_file_to_picture(
     assert (tmp_path / "it.png").stat().st_size > 5000
 
 
+def test_the_seed_is_also_that_of_a_model_made_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fisherscope.cli import main
+
+    drawn = MINE.replace("def factory():", "def factory():\n    print(torch.rand(()).item())")
+    (tmp_path / "own_seeded.py").write_text(drawn)
+    monkeypatch.chdir(tmp_path)
+    first = []
+    for seed in ("0", "0", "1"):
+        monkeypatch.delitem(sys.modules, "own_seeded", raising=False)
+        words = f"fisherscope advise own_seeded.py:factory --warmup 1 --sizes 4 --json --seed {seed}"
+        monkeypatch.setattr(sys, "argv", words.split())
+        with pytest.raises(SystemExit):
+            main()
+        first.append(capsys.readouterr().out.splitlines()[0])
+    assert first[0] == first[1] != first[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

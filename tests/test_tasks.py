@@ -366,6 +366,7 @@ def test_a_user_s_task_trains_like_ours(own: str, tmp_path: Path) -> None:
     from fisherscope.training import train
 
     task = fs.tasks.get(f"{own}:made")
+    assert "no test data" in task.notes[0]
     assert (len(task.train), len(task.validation)) == (36, 4)
     result = train({"task": f"{own}:made", "batch_size": 6, "lr": 0.1, "epochs": 2}, tmp_path / "runs")
     assert result.status == "finished"
