@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 import fisherscope as fs
 from fisherscope.monitor.clock import Clock
-from fisherscope.monitor.schedule import WARM_STEP, Budget, PerEpoch, Position, Spread, Stride
+from fisherscope.monitor.schedule import WARM_STEP, Budget, FixedInterval, PerEpoch, Position, RandomInterval
 from fisherscope.monitor.sizes import BatchSize
 
 AXES = {"step", "epoch", "samples", "lr_sum", "lr", "batch_size", "steps_since", "step_scale_sum"}
@@ -406,15 +406,15 @@ def positions(steps, size=16, epoch_samples=160):
 
 
 def test_the_first_step_then_one_random_step_in_each_interval():
-    due = [p.step for p in positions(1001) if Spread(50, 3).due(p)]
+    due = [p.step for p in positions(1001) if RandomInterval(50, 3).due(p)]
     assert due[0] == 0
     assert [(step - 1) // 50 for step in due[1:]] == list(range(20))
     assert len({(step - 1) % 50 for step in due[1:]}) > 8
-    assert due != [p.step for p in positions(1001) if Spread(50, 4).due(p)]
+    assert due != [p.step for p in positions(1001) if RandomInterval(50, 4).due(p)]
 
 
 def test_a_stride_begins_anew_with_each_epoch():
-    assert [p.step for p in positions(25) if Stride(4).due(p)] == [0, 4, 8, 10, 14, 18, 20, 24]
+    assert [p.step for p in positions(25) if FixedInterval(4).due(p)] == [0, 4, 8, 10, 14, 18, 20, 24]
 
 
 @pytest.mark.parametrize("size", [1, 8, 16, 40, 33])
@@ -791,7 +791,7 @@ def test_measuring_takes_what_its_step_takes_beyond_a_plain_one() -> None:
 
 
 def test_a_block_is_compared_with_others_of_its_size() -> None:
-    clock, schedule = Clock(), Stride(10)
+    clock, schedule = Clock(), FixedInterval(10)
     for size in (4, 4, 4, 8, 8):
         clock.tick(schedule)
         clock.block_ended(size)

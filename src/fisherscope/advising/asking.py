@@ -12,12 +12,12 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fisherscope.advising.doubting import doubts
-from fisherscope.advising.keeping import kept
 from fisherscope.advising.sampling import Sampled, coupled, sampled
 from fisherscope.advising.stepping import AdviceError, Stepper, described, warmed
 from fisherscope.advising.timing import fitting, step_times
 from fisherscope.analysis.advice import Advice, StepTime
 from fisherscope.analysis.noise import FEWEST, size_tests
+from fisherscope.model_state.snapshot import kept
 from fisherscope.tasks import Subject, subject_of
 
 WARMUP_SIZE, NOISE_SIZE, LARGEST = 32, 64, 4096

@@ -39,12 +39,12 @@ def advise(
             "advise mine.py:factory"
         )
     from fisherscope.advising import Plan, advice_on
-    from fisherscope.training import randomness
+    from fisherscope.model_state import rng
 
     asked = None if sizes is None else _sizes(sizes)
     limit = None if memory is None else int(memory * 2**20)
     plan = Plan(warmup, asked, seconds, seed, memory_limit=limit)
-    randomness.seed(seed)  # a factory makes its model at once
+    rng.seed(seed)  # a factory makes its model at once
     found = advice_on(tasks.subject(subject, data_dir), plan, optimizer=_optimizer(optimizer, lr))
     if picture is not None:
         from fisherscope.figures.advice import advice_figure

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from fisherscope.examination.repeating import same_buffers, same_draws
 from fisherscope.gram.interception import Interceptor, call_name
+from fisherscope.model_state.reproducible import same_buffers, same_draws
 
 
 class UncheckableError(RuntimeError):

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from fisherscope.examination.masking import UncheckableError, path_columns
-from fisherscope.examination.repeating import same_buffers, same_draws
 from fisherscope.gram import NotSplittableError, record_gram
+from fisherscope.model_state.reproducible import same_buffers, same_draws
 from fisherscope.tasks import Subject
 
 EXACT = 1e-9

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from fisherscope.eigenvalues import Spectrum
-from fisherscope.examination.repeating import same_draws
 from fisherscope.gram import GramRecord, record_gram
+from fisherscope.model_state.reproducible import same_draws
 from fisherscope.tasks import Subject
 
 _DROPOUT = (nn.Dropout, nn.modules.dropout._DropoutNd)

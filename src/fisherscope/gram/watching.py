@@ -14,7 +14,7 @@ from fisherscope.gram.entry import Entry, flat
 from fisherscope.gram.interception import Interceptor, bound, call_name, custom_functions_seen, results
 from fisherscope.gram.keys import Key, Keys
 from fisherscope.gram.sources import Source, Sources, tensors_in
-from fisherscope.gram.untouched import host_state, untouched
+from fisherscope.model_state.probe_state import host_state, untouched
 
 
 @dataclass

@@ -63,7 +63,7 @@ class _Stateless:
 
 
 @dataclass
-class Spread(_Stateless):
+class RandomInterval(_Stateless):
     """The first step, then one seeded random step in each `every` steps: unlike a stride it cannot fall in
     with the epoch."""
 
@@ -84,7 +84,7 @@ class Spread(_Stateless):
 
 
 @dataclass
-class Stride(_Stateless):
+class FixedInterval(_Stateless):
     """Every `every`-th step of an epoch, beginning with its first (PAPER.md 2)."""
 
     every: int
@@ -147,7 +147,9 @@ WARM_STEP = 8
 
 @dataclass
 class Budget:
-    """`Spread` at the interval at which measuring takes `share` of the time, found once from the first steps.
+    """`RandomInterval` at the interval at which measuring takes `share` of the time.
+
+    The interval is computed once, from the first steps.
 
     Steps 0 and `WARM_STEP` are measured; what the latter takes longer than the median of the others, over
     `share` of that median, is the interval. It is part of the state: a resumed run keeps it.
@@ -157,16 +159,16 @@ class Budget:
     seed: int
     every: int | None = None
     _plain: list[float] = field(default_factory=list)
-    _spread: Spread | None = None
+    _spread: RandomInterval | None = None
 
     def due(self, position: Position) -> bool:
-        """The two steps it is found from, then as `Spread`."""
+        """The two steps it is found from, then as `RandomInterval`."""
         if self.every is None:
             return position.step in (0, WARM_STEP)
         if position.step <= WARM_STEP:
             return False
         if self._spread is None:
-            self._spread = Spread(self.every, self.seed)
+            self._spread = RandomInterval(self.every, self.seed)
         return self._spread.due(position)
 
     def timed(self, seconds: float, measured: bool) -> None:
@@ -224,4 +226,4 @@ def schedule(
                 "samples of an epoch"
             )
         return PerEpoch(min(per_epoch, dataset_size), seed, dataset_size)  # so many is every step
-    return Stride(every) if stride else Spread(every, seed)
+    return FixedInterval(every) if stride else RandomInterval(every, seed)

@@ -10,7 +10,7 @@ from typing import Any
 
 from fisherscope.sweep.estimate import duration, seconds_left
 from fisherscope.sweep.grid import Grid, cost, pending
-from fisherscope.sweep.pool import Event, Pool
+from fisherscope.sweep.pool import Event, WorkerPool
 from fisherscope.sweep.seconds import Seconds, seconds_a_step
 from fisherscope.training import Configuration, ConfigurationError
 
@@ -81,7 +81,7 @@ def run_sweep(
         raise ConfigurationError(f"sweeping into {root}: it is a file; expected a directory, or a new name")
     todo = pending(configurations, root)
     place = None if data_dir is None else str(data_dir)
-    pool = Pool(root, min(jobs, max(len(todo), 1)), until, place, event or (lambda *_: None))
+    pool = WorkerPool(root, min(jobs, max(len(todo), 1)), until, place, event or (lambda *_: None))
     ends = pool.run(todo)
     left = len(pending(configurations, root))
     return SweepResult(root, ends, len(configurations) - len(todo), left, pool.stopped)

@@ -32,7 +32,7 @@ class Worker:
 
 
 @dataclass
-class Pool:
+class WorkerPool:
     """Trains configurations in `jobs` processes.
 
     Args:

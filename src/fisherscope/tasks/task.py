@@ -138,11 +138,11 @@ class Task:
                 f"limiting {self.name} to {samples} training samples: it has {len(self.train)}; "
                 "expected 1 to that many"
             )
-        return replace(self, train=Part(self.train, seeded_order(len(self.train))[:samples]))
+        return replace(self, train=Subset(self.train, seeded_order(len(self.train))[:samples]))
 
 
 @dataclass(frozen=True)
-class Part:
+class Subset:
     """Some samples of another split, renumbered."""
 
     whole: Split
@@ -151,9 +151,9 @@ class Part:
     def __len__(self) -> int:
         return len(self.chosen)
 
-    def to(self, device: torch.device | str) -> Part:
+    def to(self, device: torch.device | str) -> Subset:
         """The same part of the other split on `device`."""
-        return Part(_on(self.whole, device), self.chosen.to(device))
+        return Subset(_on(self.whole, device), self.chosen.to(device))
 
     def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> Any:
         """The contract's."""
@@ -174,7 +174,7 @@ def seeded_order(samples: int, seed: int = 0) -> Tensor:
 def held_out(split: Split, samples: int) -> tuple[Split, Split]:
     """(training rest, validation): `samples` of a seeded permutation become the validation split."""
     order = seeded_order(len(split), seed=1)
-    return Part(split, order[samples:].sort().values), Part(split, order[:samples].sort().values)
+    return Subset(split, order[samples:].sort().values), Subset(split, order[:samples].sort().values)
 
 
 def cross_entropy(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:

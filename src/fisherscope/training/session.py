@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import fisherscope as fs
+from fisherscope.model_state import rng
 from fisherscope.sampler import micro_batches
-from fisherscope.training import randomness
 from fisherscope.training.configuration import Configuration, ConfigurationError
 from fisherscope.training.optimizer import optimizer
 
@@ -46,7 +46,7 @@ class Session:
             )
         config.check_policy(policy, len(task.train))
         tried = self._tried(task) if ":" in config.task else None
-        randomness.seed(config.seed)
+        rng.seed(config.seed)
         self.model: nn.Module = task.model().to(self.device)
         if tried is not None and any(part in tried for part in self.model.modules()):
             raise fs.tasks.TaskError(
@@ -198,7 +198,7 @@ class Session:
             "samples": self.samples,
             "seconds": dict(self.seconds),
             "decisions": list(self.decisions),
-            "random": randomness.state(self.device),
+            "random": rng.state(self.device),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -212,7 +212,7 @@ class Session:
         self.loss_sum = float(state["loss_sum"])
         self.samples, self.seconds = state["samples"], dict(state["seconds"])
         self.decisions = list(state["decisions"])
-        randomness.restore(state["random"], self.device)
+        rng.restore(state["random"], self.device)
 
 
 def _device(name: str) -> torch.device:

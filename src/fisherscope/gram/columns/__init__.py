@@ -9,17 +9,17 @@ from fisherscope.gram.columns.computed import Computed
 from fisherscope.gram.columns.contract import Arithmetic, Columns, Products
 from fisherscope.gram.columns.dense import Dense, Equal
 from fisherscope.gram.columns.multiplying import rounding, symmetric_product
-from fisherscope.gram.columns.outer import Margin, Outer
+from fisherscope.gram.columns.outer import BiasColumns, Outer
 from fisherscope.gram.columns.rows import Rows
 from fisherscope.gram.columns.sums import Sum, Tied, joined
 
 __all__ = [
     "Arithmetic",
+    "BiasColumns",
     "Columns",
     "Computed",
     "Dense",
     "Equal",
-    "Margin",
     "Outer",
     "Products",
     "Rows",

@@ -92,7 +92,7 @@ class Outer(Columns):
         return super().cross(other, arithmetic)
 
 
-class Margin(Columns):
+class BiasColumns(Columns):
     """What adds one to every product of an outer one: gradient i = Σ_t left[i, t], a bias; (n, r)."""
 
     def __init__(self, outer: Outer, shape: Sequence[int]) -> None:

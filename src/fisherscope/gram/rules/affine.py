@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns import Columns, Dense, Margin, Outer
+from fisherscope.gram.columns import BiasColumns, Columns, Dense, Outer
 from fisherscope.gram.rules import Call, Rule, UnsuitedError, register
 
 
@@ -30,7 +30,7 @@ def linear(call: Call, gradient: Tensor) -> dict[str, Columns]:
 
 
 def _bias(weight: Columns | None, d: Tensor, shape: torch.Size) -> Columns:
-    return Margin(weight, shape) if isinstance(weight, Outer) else Dense(d.sum(1), shape)
+    return BiasColumns(weight, shape) if isinstance(weight, Outer) else Dense(d.sum(1), shape)
 
 
 def addmm(call: Call, gradient: Tensor) -> dict[str, Columns]:

@@ -24,7 +24,7 @@ _TOLERANCE = 1e3  # roundings by which the recurrence, run again, may miss what 
 
 
 @dataclass
-class Run:
+class DirectionRun:
     """One direction of one layer, run again: what its weights met, and the zeros added to its gates."""
 
     weights: list[str]  # argument names: w_ih, w_hh, then biases, then the projection
@@ -37,7 +37,7 @@ class Run:
 
 
 @dataclass
-class Form:
+class RecurrentArgs:
     """A recurrent call's arguments, whatever its form (padded, packed, a single cell's)."""
 
     kind: str
@@ -53,7 +53,7 @@ class Form:
     batch_first: bool
     cell: bool = False
     chained: bool = False  # the new cell state is itself an output, so its gradient holds h's share of it
-    runs: list[Run] = field(default_factory=list)
+    runs: list[DirectionRun] = field(default_factory=list)
 
 
 def recurrent(call: Call, gradient: Any) -> dict[str, Columns]:
@@ -84,7 +84,7 @@ def recurrent(call: Call, gradient: Any) -> dict[str, Columns]:
 
 
 def _columns(
-    call: Call, form: Form, run: Run, grads: dict[int, Tensor], grouping: Grouping
+    call: Call, form: RecurrentArgs, run: DirectionRun, grads: dict[int, Tensor], grouping: Grouping
 ) -> dict[str, Columns]:
     def rows(tensor: Tensor) -> Tensor:  # (t, b, f) → (n, positions, f)
         split = grouping.samples_first(tensor)
@@ -106,15 +106,30 @@ def _columns(
     return {name: value for name, value in columns.items() if name in call.parameters}
 
 
-def _form(call: Call) -> Form:
+def _form(call: Call) -> RecurrentArgs:
     kind = call.name.removesuffix("_cell")
     values = call.values
     if call.name.endswith("_cell"):
         initial = values["1"] if isinstance(values["1"], list | tuple) else [values["1"]]
         weights = {name: _weight(call, name) for name in ("2", "3", "4", "5") if values.get(name) is not None}
         biased = "4" in weights
-        return Form(kind, values["0"].detach().unsqueeze(0), None, None, [h.unsqueeze(0) for h in initial],
-                    weights, biased, 1, 0.0, 1, False, cell=True, chained=call.chained_outputs)  # fmt: skip
+        state = [h.unsqueeze(0) for h in initial]
+        x = values["0"].detach().unsqueeze(0)
+        return RecurrentArgs(
+            kind,
+            x,
+            None,
+            None,
+            state,
+            weights,
+            biased,
+            1,
+            0.0,
+            1,
+            False,
+            cell=True,
+            chained=call.chained_outputs,
+        )
     packed = is_packed(values)
     shift = 1 if packed else 0
     hx, flat = values[str(1 + shift)], values[str(2 + shift)]
@@ -128,7 +143,7 @@ def _form(call: Call) -> Form:
     elif batch_first:
         inputs = inputs.transpose(0, 1)
     initial = list(hx) if isinstance(hx, list | tuple) else [hx]
-    return Form(
+    return RecurrentArgs(
         kind, inputs, lengths, batch_sizes, [h.detach() for h in initial],
         {name: _weight(call, name) for name in names}, bool(biased), int(layers),
         float(dropout) if training else 0.0, 2 if both else 1, batch_first,
@@ -162,7 +177,7 @@ def _occupied(batch_sizes: Tensor) -> Tensor:
     return batch_sizes.unsqueeze(1) > torch.arange(int(batch_sizes[0]))
 
 
-def _time_major(call: Call, form: Form) -> Grouping:
+def _time_major(call: Call, form: RecurrentArgs) -> Grouping:
     """How samples lie along dimension 1 of (t, b, …)."""
     if form.batch_sizes is None:
         if form.inputs.shape[1] == call.samples:
@@ -175,7 +190,7 @@ def _time_major(call: Call, form: Form) -> Grouping:
     return Grouping(b, Layout(1), rows.unsqueeze(1), torch.ones(b, 1))
 
 
-def _run(form: Form, state: Tensor | None) -> list[Tensor]:
+def _run(form: RecurrentArgs, state: Tensor | None) -> list[Tensor]:
     """The outputs as the call gives them, from the recurrence run step by step."""
     x, hidden, cell = form.inputs, [], []
     names, per = list(form.weights), 2 + 2 * form.biased
@@ -206,7 +221,7 @@ def _run(form: Form, state: Tensor | None) -> list[Tensor]:
     return [out, torch.stack(hidden), *([torch.stack(cell)] if form.kind == "lstm" else [])]
 
 
-def _dropped(form: Form, x: Tensor) -> Tensor:
+def _dropped(form: RecurrentArgs, x: Tensor) -> Tensor:
     """Dropout between layers as the backend draws it: over the rows in the order they lie."""
     if form.batch_sizes is None:
         return torch.dropout(x, form.dropout, True)
@@ -216,7 +231,7 @@ def _dropped(form: Form, x: Tensor) -> Tensor:
 
 
 def _direction(
-    form: Form, x: Tensor, place: int, names: Sequence[str], projected: bool, backwards: bool
+    form: RecurrentArgs, x: Tensor, place: int, names: Sequence[str], projected: bool, backwards: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One direction of one layer: outputs (t, b, o), last hidden and cell state."""
     w = [form.weights[name] for name in names]
@@ -240,7 +255,7 @@ def _direction(
             new_h, new_c = torch.where(alive, new_h, h), torch.where(alive, new_c, c)
         h, c = new_h, new_c
         outs[t] = h
-    run = Run(list(names), x, torch.stack(states), at_input, at_state)
+    run = DirectionRun(list(names), x, torch.stack(states), at_input, at_state)
     if projected:
         run.cells, run.at_projection = torch.stack(cells), at_projection
     form.runs.append(run)

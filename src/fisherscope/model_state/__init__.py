@@ -1,0 +1,1 @@
+"""Save and restore what a model, an optimizer and random generators hold."""
