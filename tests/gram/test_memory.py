@@ -48,8 +48,8 @@ def test_a_recorder_leaves_the_allocator_as_it_is() -> None:
     """`keep_freed_blocks` is a setting of the whole process that stays: only programs ask for it."""
     code = STEP.replace("fs.record_gram", "watched").replace(
         "import fisherscope as fs",
-        "import ctypes\nimport fisherscope as fs\nfrom fisherscope.gram import allocation\n"
+        "import ctypes\nimport fisherscope as fs\nfrom fisherscope.gram import malloc\n"
         "def refuse(*_): raise AssertionError('mallopt')\n"
-        "allocation.ctypes.CDLL = refuse\nwatched = fs.record_gram",
+        "malloc.ctypes.CDLL = refuse\nwatched = fs.record_gram",
     )
     subprocess.run([sys.executable, "-c", code, str(1 << 24)], check=True, capture_output=True, timeout=120)

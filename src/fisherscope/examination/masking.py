@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from fisherscope.gram.interception import Interceptor, call_name
+from fisherscope.gram.interception.torch_function import Interceptor, call_name
 from fisherscope.model_state.reproducible import same_buffers, same_draws
 
 

@@ -1,8 +1,8 @@
 """The Gram engine: the exact inner products of per-sample gradients, from one backward pass."""
 
-from fisherscope.gram.allocation import keep_freed_blocks
+from fisherscope.gram.api import record_gram
 from fisherscope.gram.errors import AmbiguousBatchError, GramError, IncompleteError, NotSplittableError
-from fisherscope.gram.opening import record_gram
+from fisherscope.gram.malloc import keep_freed_blocks
 from fisherscope.gram.record import Coverage, GramRecord
 
 __all__ = [

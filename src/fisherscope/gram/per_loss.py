@@ -8,11 +8,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from fisherscope.gram.accumulation.parameter_uses import ParameterUse
 from fisherscope.gram.columns import Dense
 from fisherscope.gram.errors import GramError
-from fisherscope.gram.joining import Share
+from fisherscope.gram.interception.provenance import leaf_geometry, without_hooks
 from fisherscope.gram.recorder import Recorder
-from fisherscope.gram.sources import leaf_geometry, without_hooks
 
 
 def per_loss_backward(recorder: Recorder) -> Callable[[Tensor], None]:
@@ -44,7 +44,7 @@ def per_loss_backward(recorder: Recorder) -> Callable[[Tensor], None]:
         factor = 1 / len(losses) if reduction == "mean" else 1.0
         for name, row in zip(ledger.parameters, rows, strict=True):
             columns = Dense(torch.stack(row) * factor, ledger.parameters[name].shape)
-            ledger.add(name, Share(columns, leaf_geometry(ledger.parameters[name])))
+            ledger.add(name, ParameterUse(columns, leaf_geometry(ledger.parameters[name])))
         ledger.seconds += time.perf_counter() - started
         recorder.gradients.loss = (losses.mean() if reduction == "mean" else losses.sum()).detach()
         recorder.gradients.backwards += 1

@@ -9,23 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fisherscope.gram.asking import Settings
-from fisherscope.gram.calls import kept
-from fisherscope.gram.columns import Arithmetic
-from fisherscope.gram.entries import Entries
+from fisherscope.gram.accumulation.accumulator import GramAccumulator
+from fisherscope.gram.accumulation.backward_listener import BackwardListener
+from fisherscope.gram.accumulation.call_columns import kept
+from fisherscope.gram.accumulation.coverage import SkippedParameters, leaves_of, note_use, usage_of
+from fisherscope.gram.batch_axis.inference import CallLayout
+from fisherscope.gram.batch_axis.tracker import ForwardTracker
+from fisherscope.gram.columns import ProductOptions
 from fisherscope.gram.errors import GramError, NotSplittableError
-from fisherscope.gram.finding import Finding
-from fisherscope.gram.fused import attachable, attached, detached_call
-from fisherscope.gram.gradients import Gradients
 from fisherscope.gram.grouping import packed_rows, rows_grouping
-from fisherscope.gram.interception import Interceptor, bound, call_name, results
-from fisherscope.gram.ledger import Ledger
-from fisherscope.gram.problems import Problems, leaves_of
+from fisherscope.gram.interception.fused import attachable, attached, detached_call
+from fisherscope.gram.interception.parameter_selection import is_wrapper, scripted, selected, trainable
+from fisherscope.gram.interception.provenance import ParameterSource, ParameterSources
+from fisherscope.gram.interception.torch_function import Interceptor, bound, call_name, results
+from fisherscope.gram.options import GramOptions
 from fisherscope.gram.rules import Call, Rule, rule_of
 from fisherscope.gram.rules.recurrent import is_packed
-from fisherscope.gram.selection import is_wrapper, scripted, selected, trainable
-from fisherscope.gram.sources import Source, Sources
-from fisherscope.gram.uses import note_use, usage_of
 
 
 class Recorder:
@@ -39,19 +38,21 @@ class Recorder:
         GramError: Nothing to measure, or a module whose calls can't be seen.
     """
 
-    def __init__(self, model: nn.Module, settings: Settings) -> None:
+    def __init__(self, model: nn.Module, settings: GramOptions) -> None:
         self.model, self.settings, self.modules = model, settings, list(model.modules())
         self.trainable = trainable(model)
         self.began = {name: (p.shape, p.dtype, p.device) for name, p in self.trainable.items()}
         self.parameters = selected(self.trainable, settings.parameters)
         dtype = torch.float64 if settings.precision == "float64" else None
-        arithmetic = Arithmetic(dtype, settings.memory_budget)
-        self.ledger = Ledger(self.parameters, arithmetic, settings.layers, settings.accumulate)
-        self.problems = Problems(self.parameters, settings.strict)
+        arithmetic = ProductOptions(dtype, settings.memory_budget)
+        self.ledger = GramAccumulator(self.parameters, arithmetic, settings.layers, settings.accumulate)
+        self.problems = SkippedParameters(self.parameters, settings.strict)
         self.usage = usage_of(self.parameters)
-        self.entries = Entries(self.parameters, settings.batch, settings.sample_of)
-        self.sources = Sources(self.parameters)
-        self.gradients = Gradients(self.ledger, self.sources, self.usage, self.problems, settings.semantics)
+        self.entries = ForwardTracker(self.parameters, settings.batch, settings.sample_of)
+        self.sources = ParameterSources(self.parameters)
+        self.gradients = BackwardListener(
+            self.ledger, self.sources, self.usage, self.problems, settings.semantics
+        )
         self.mode = Interceptor(self.concerns, self.handle, self.gradients.before_backward)
         self.probe_seconds = 0.0
         self._handles: list[Any] = []
@@ -171,7 +172,9 @@ class Recorder:
         self.gradients.listen_to(rule, call, found, outputs)
         return out
 
-    def _finding(self, name: str, found: dict[str, Source], values: dict[str, Any], out: Tensor) -> Finding:
+    def _finding(
+        self, name: str, found: dict[str, ParameterSource], values: dict[str, Any], out: Tensor
+    ) -> CallLayout:
         self._idle = True  # a call that the plan lacks is looked for by another probe
         try:
             return self.entries.finding(name, found, values, out, self.sources)
@@ -179,8 +182,8 @@ class Recorder:
             self._idle = False
 
     def _call(
-        self, name: str, func: Any, rule: Rule, finding: Finding, inputs: dict[str, Any],
-        found: dict[str, Source], outputs: list[Tensor], positional: int, state: Tensor | None,
+        self, name: str, func: Any, rule: Rule, finding: CallLayout, inputs: dict[str, Any],
+        found: dict[str, ParameterSource], outputs: list[Tensor], positional: int, state: Tensor | None,
     ) -> Call:  # fmt: skip
         out, order = outputs[0], self.entries.packed_order
         if rule.name == "recurrent" and is_packed(inputs):

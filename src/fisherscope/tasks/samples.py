@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from fisherscope.gram.entry import Entry, entry_of
+from fisherscope.gram.batch_axis.forward_call import ForwardCall, entry_of
 from fisherscope.tasks.errors import TaskError
 from fisherscope.tasks.given import split
 from fisherscope.tasks.task import Split, seeded_order
@@ -71,7 +71,7 @@ def of_batch(model: nn.Module, batch: Any, dim: int) -> Source:
     return Source(entry.samples, lambda chosen: _some(entry, chosen), lambda: batch)
 
 
-def _some(entry: Entry, chosen: Tensor) -> Any:
+def _some(entry: ForwardCall, chosen: Tensor) -> Any:
     return entry.subset(chosen.tolist())[0][0]
 
 

@@ -5,24 +5,24 @@ flattened). They are never held whole: `block` forms the gradients of some rows 
 all samples, and products run over such blocks within a memory budget.
 """
 
-from fisherscope.gram.columns.computed import Computed
-from fisherscope.gram.columns.contract import Arithmetic, Columns, Products
 from fisherscope.gram.columns.dense import Dense, Equal
-from fisherscope.gram.columns.multiplying import rounding, symmetric_product
+from fisherscope.gram.columns.interface import Columns, ProductOptions, Products
+from fisherscope.gram.columns.lazy import LazyColumns
+from fisherscope.gram.columns.matmul import rounding, symmetric_product
 from fisherscope.gram.columns.outer import BiasColumns, Outer
-from fisherscope.gram.columns.rows import Rows
-from fisherscope.gram.columns.sums import Sum, Tied, joined
+from fisherscope.gram.columns.sparse_rows import SparseRows
+from fisherscope.gram.columns.tied import Sum, Tied, joined
 
 __all__ = [
-    "Arithmetic",
     "BiasColumns",
     "Columns",
-    "Computed",
     "Dense",
     "Equal",
+    "LazyColumns",
     "Outer",
+    "ProductOptions",
     "Products",
-    "Rows",
+    "SparseRows",
     "Sum",
     "Tied",
     "joined",

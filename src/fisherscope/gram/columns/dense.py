@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns.contract import Columns
+from fisherscope.gram.columns.interface import Columns
 
 
 class Dense(Columns):

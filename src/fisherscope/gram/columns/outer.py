@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns.contract import Arithmetic, Columns, Products
-from fisherscope.gram.columns.multiplying import reach, rounding, segmented_product, symmetric_product
+from fisherscope.gram.columns.interface import Columns, ProductOptions, Products
+from fisherscope.gram.columns.matmul import reach, rounding, segmented_product, symmetric_product
 
 # A pairwise product is kept only if sum_t |a_t||d_t| <= this many times |g_i| (cancellation).
 _CANCELLATION = 8.0
@@ -40,25 +40,25 @@ class Outer(Columns):
     def reach(self) -> Tensor:
         return reach(self.left, self.right, self.samples * self.positions)
 
-    def total(self, arithmetic: Arithmetic) -> Tensor:
+    def total(self, arithmetic: ProductOptions) -> Tensor:
         dtype = arithmetic.of(self.left)
         return (self.left.flatten(0, 1).to(dtype).T @ self.right.flatten(0, 1).to(dtype)).flatten()
 
-    def sketch(self, directions: Tensor, arithmetic: Arithmetic) -> Tensor:
+    def sketch(self, directions: Tensor, arithmetic: ProductOptions) -> Tensor:
         """(k, q) directions times the transposed sum (q, r), without forming it: time n·t·(r + q)·k."""
         dtype = arithmetic.of(self.left)
         # Few rows on the left: the product with few columns on the right took four times as long.
         along = directions.to(dtype) @ self.right.flatten(0, 1).to(dtype).T
         return along @ self.left.flatten(0, 1).to(dtype)
 
-    def left_pairs(self, arithmetic: Arithmetic) -> Tensor:
+    def left_pairs(self, arithmetic: ProductOptions) -> Tensor:
         """Inner products of all rows of the left factor, (n·t, n·t) float64; formed once."""
         if self._left_pairs is None:
             left = self.left.flatten(0, 1).to(arithmetic.of(self.left))
             self._left_pairs = symmetric_product(left)
         return self._left_pairs
 
-    def pairwise_is_cheaper(self, arithmetic: Arithmetic) -> bool:
+    def pairwise_is_cheaper(self, arithmetic: ProductOptions) -> bool:
         """Whether products of positions take fewer operations than forming the gradients."""
         n, t, (r, q) = self.samples, self.positions, self.size
         if t > 1 and self.left.is_cuda:  # whether they cancel is looked up, which waits for the device
@@ -67,7 +67,7 @@ class Outer(Columns):
             return False
         return n * n * t * t * (r + q) < n * t * r * q + n * n * r * q // 2
 
-    def products(self, arithmetic: Arithmetic) -> Products:
+    def products(self, arithmetic: ProductOptions) -> Products:
         """As the contract; of few positions by the factors: (L Lᵀ) ∘ (R Rᵀ), n²·t²·(r + q), no sum."""
         if not self.pairwise_is_cheaper(arithmetic):
             return super().products(arithmetic)
@@ -84,7 +84,7 @@ class Outer(Columns):
             return super().products(arithmetic)
         return Products(pairs, None, growth * error)
 
-    def cross(self, other: Columns, arithmetic: Arithmetic) -> Tensor:
+    def cross(self, other: Columns, arithmetic: ProductOptions) -> Tensor:
         if isinstance(other, Outer) and self.positions == other.positions == 1:
             dtype = arithmetic.of(self.left)
             left = segmented_product(self.left[:, 0].to(dtype), other.left[:, 0].to(dtype))
@@ -103,7 +103,7 @@ class BiasColumns(Columns):
     def block(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
         return self.outer.left.to(dtype).sum(1, keepdim=True)
 
-    def products(self, arithmetic: Arithmetic) -> Products:
+    def products(self, arithmetic: ProductOptions) -> Products:
         """As the contract; for one position the products that the weight needs too."""
         if self.outer.positions > 1 or not self.outer.pairwise_is_cheaper(arithmetic):
             return super().products(arithmetic)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fisherscope.gram.columns import BiasColumns, Columns, Dense, Outer
-from fisherscope.gram.rules import Call, Rule, UnsuitedError, register
+from fisherscope.gram.rules.registry import Call, Rule, UnsuitedError, register
 
 
 def positions(call: Call, tensor: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from fisherscope.gram.columns import Columns
-from fisherscope.gram.rules import Call, Rule, UnsuitedError, register
-from fisherscope.gram.rules.broadcast import reduced
+from fisherscope.gram.rules.elementwise import reduced
+from fisherscope.gram.rules.registry import Call, Rule, UnsuitedError, register
 from fisherscope.gram.rules.replay import replayed
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fisherscope.gram.columns import Columns, Computed, Dense
-from fisherscope.gram.rules import Call, Rule, UnsuitedError, register
+from fisherscope.gram.columns import Columns, Dense, LazyColumns
+from fisherscope.gram.rules.registry import Call, Rule, UnsuitedError, register
 
 SIGNATURE = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
@@ -84,7 +84,7 @@ def _weight_columns(
         return formed.reshape(n, end - begin, -1)[:, start - begin : stop - begin]
 
     positions = (x if transposed else d)[0, :, 0].numel()
-    return Computed(form, n, shape, like=d, factors=(x, d), terms=n * positions)
+    return LazyColumns(form, n, shape, like=d, factors=(x, d), terms=n * positions)
 
 
 def _per_sample(

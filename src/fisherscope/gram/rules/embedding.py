@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns import Columns, Rows
+from fisherscope.gram.columns import Columns, SparseRows
 from fisherscope.gram.grouping import rows_grouping
-from fisherscope.gram.rules import Call, Rule, UnsuitedError, register
+from fisherscope.gram.rules.registry import Call, Rule, UnsuitedError, register
 
 
 def embedding(call: Call, gradient: Tensor) -> dict[str, Columns]:
@@ -20,7 +20,7 @@ def embedding(call: Call, gradient: Tensor) -> dict[str, Columns]:
     padding = call.get("padding_idx", -1)
     if padding is not None and padding >= 0:
         index = torch.where(index == padding, -1, index)
-    return {"weight": Rows(index, d, call.parameters["weight"].shape)}
+    return {"weight": SparseRows(index, d, call.parameters["weight"].shape)}
 
 
 def embedding_bag(call: Call, gradient: Tensor) -> dict[str, Columns]:
@@ -49,7 +49,7 @@ def embedding_bag(call: Call, gradient: Tensor) -> dict[str, Columns]:
     grouped = grouping.samples_first(index)
     assert grouping.real is not None
     grouped = torch.where(grouping.real.to(grouped.device) > 0, grouped, -1)
-    return {"weight": Rows(grouped, grouping.samples_first(values), call.parameters["weight"].shape)}
+    return {"weight": SparseRows(grouped, grouping.samples_first(values), call.parameters["weight"].shape)}
 
 
 def index_select(call: Call, gradient: Tensor) -> dict[str, Columns]:
@@ -59,7 +59,7 @@ def index_select(call: Call, gradient: Tensor) -> dict[str, Columns]:
     split = call.split(gradient)
     d = split.reshape(split.shape[0], split.shape[1], -1)
     index = call.split(call.values["index"]).reshape(d.shape[:2])
-    return {"input": Rows(index, d, call.parameters["input"].shape)}
+    return {"input": SparseRows(index, d, call.parameters["input"].shape)}
 
 
 register(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fisherscope.gram.columns import Columns, Dense
-from fisherscope.gram.rules import Call, Rule, UnsuitedError, register
+from fisherscope.gram.rules.registry import Call, Rule, UnsuitedError, register
 
 _FEW_DEVIATIONS = 4.0
 _KEEP_STATISTICS = ("NativeBatchNormBackward0", "CudnnBatchNormBackward0")

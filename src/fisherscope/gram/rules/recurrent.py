@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from fisherscope.gram.columns import Columns, Dense, Outer
 from fisherscope.gram.errors import NotSplittableError
 from fisherscope.gram.grouping import Grouping, Layout
-from fisherscope.gram.rules import Call, Rule, register
+from fisherscope.gram.rules.registry import Call, Rule, register
 
 _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 _TOLERANCE = 1e3  # roundings by which the recurrence, run again, may miss what was recorded

@@ -13,9 +13,9 @@ from torch import Tensor
 from fisherscope.gram.columns import Columns, Dense
 from fisherscope.gram.errors import NotSplittableError
 from fisherscope.gram.grouping import Layout
-from fisherscope.gram.interception import call_name, results
-from fisherscope.gram.rules import Call, Rule, register
-from fisherscope.gram.sources import tensors_in
+from fisherscope.gram.interception.provenance import tensors_in
+from fisherscope.gram.interception.torch_function import call_name, results
+from fisherscope.gram.rules.registry import Call, Rule, register
 
 _TOLERANCE = 1e3  # roundings by which a sample alone may miss what it gave in the batch
 

@@ -12,14 +12,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fisherscope.gram.asking import Settings, check_choice, check_model, check_numbers, check_samples
-from fisherscope.gram.closing import finish
 from fisherscope.gram.errors import GramError
-from fisherscope.gram.interception import custom_functions_seen
+from fisherscope.gram.finalize import finish
+from fisherscope.gram.interception.parameter_selection import Chosen, circumstances, unwrapped
+from fisherscope.gram.interception.torch_function import custom_functions_seen
+from fisherscope.gram.options import GramOptions, check_choice, check_model, check_numbers, check_samples
 from fisherscope.gram.per_loss import per_loss_backward
 from fisherscope.gram.record import GramRecord
 from fisherscope.gram.recorder import Recorder
-from fisherscope.gram.selection import Chosen, circumstances, unwrapped
 
 _open = threading.local()
 
@@ -39,7 +39,7 @@ def record_gram(
     memory_budget: int = 128 << 20,
     loss_scale: float = 1.0,
     layers: bool = False,
-) -> Measuring:
+) -> GramRecording:
     """The exact Gram matrix of the per-sample gradients of the step that runs inside the `with` block.
 
         with fs.record_gram(model) as record:
@@ -86,7 +86,7 @@ def record_gram(
     check_numbers(memory_budget, loss_scale)
     check_samples(batch, sample_of)
     inner = unwrapped(model)
-    settings = Settings(
+    settings = GramOptions(
         semantics,
         reduction,
         batch,
@@ -102,10 +102,10 @@ def record_gram(
     )
     recorder = Recorder(inner, settings)
     record = GramRecord(semantics, notes=circumstances(model, inner, recorder.modules))
-    return Measuring(recorder, record)
+    return GramRecording(recorder, record)
 
 
-class Measuring:
+class GramRecording:
     """The `with` block of one `record_gram`; good for one use."""
 
     def __init__(self, recorder: Recorder, record: GramRecord) -> None:

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from fisherscope.gram.batch_axis.probe_run import CallTrace
 from fisherscope.gram.grouping import Layout
-from fisherscope.gram.watching import Sight
 
 ORDER = (1, 2, 0)
 """How three samples change places: none keeps its own."""
@@ -24,7 +24,7 @@ Verdict = Literal["confirmed", "differs", "unknown"]
 
 
 @dataclass
-class Finding:
+class CallLayout:
     """How a call treats the samples: layouts by argument name, "out" for the output."""
 
     layouts: dict[str, Layout] = field(default_factory=dict)
@@ -44,8 +44,13 @@ def is_penalty(name: str, out: torch.Size) -> bool:
 
 
 def finding_of(
-    small: Sight | None, large: Sight, turned: Sight | None, samples: int, drew: bool, function: str
-) -> Finding:
+    small: CallTrace | None,
+    large: CallTrace,
+    turned: CallTrace | None,
+    samples: int,
+    drew: bool,
+    function: str,
+) -> CallLayout:
     """The layouts of one call from its three sights.
 
     Args:
@@ -57,11 +62,11 @@ def finding_of(
         function: Its name.
     """
     if small is None:
-        return Finding(
+        return CallLayout(
             problem="it was called for three samples and not for two: the calls depend on the data"
         )
     if turned is None:
-        return Finding(problem="the order of the samples changes which calls are made")
+        return CallLayout(problem="the order of the samples changes which calls are made")
     finding, rest = _grown(small, large)
     if finding.problem is not None:
         return finding
@@ -82,9 +87,9 @@ def carried(small: Tensor, large: Tensor, turned: Tensor) -> bool:
     return bool(_fitting(dim, large.shape[dim] // 3, _numbers(large), _numbers(turned)))
 
 
-def _grown(small: Sight, large: Sight) -> tuple[Finding, dict[str, int]]:
+def _grown(small: CallTrace, large: CallTrace) -> tuple[CallLayout, dict[str, int]]:
     """Layouts as they show in shapes alone, and how many rows of each tensor are one sample's."""
-    finding, rest = Finding(), dict[str, int]()
+    finding, rest = CallLayout(), dict[str, int]()
     for name, shape in large.shapes.items():
         before = small.shapes.get(name)
         if before is None or len(before) != len(shape):
@@ -103,7 +108,7 @@ def _grown(small: Sight, large: Sight) -> tuple[Finding, dict[str, int]]:
     return finding, rest
 
 
-def _without_samples(finding: Finding, large: Sight, function: str) -> Finding:
+def _without_samples(finding: CallLayout, large: CallTrace, function: str) -> CallLayout:
     """Of a call whose output is the same size for any number of samples."""
     if large.depends and is_penalty(function, large.shapes["out"]):
         finding.shared = True
@@ -115,7 +120,7 @@ def _without_samples(finding: Finding, large: Sight, function: str) -> Finding:
 
 
 def _confirm(
-    finding: Finding, rest: dict[str, int], large: Sight, turned: Sight, samples: int, drew: bool
+    finding: CallLayout, rest: dict[str, int], large: CallTrace, turned: CallTrace, samples: int, drew: bool
 ) -> None:
     """Orders the rows of each layout by the values, and drops layouts along which they don't move."""
     verdicts: dict[str, Verdict] = {}
@@ -174,7 +179,7 @@ def _numbers(values: Tensor) -> Tensor:
     return torch.nan_to_num(values, 0, 0, 0)
 
 
-def _order_from_inputs(finding: Finding, rest: dict[str, int], verdicts: dict[str, Verdict]) -> None:
+def _order_from_inputs(finding: CallLayout, rest: dict[str, int], verdicts: dict[str, Verdict]) -> None:
     """Where an output is the same for all samples, its order is that of an input as long."""
     for name, verdict in verdicts.items():
         if name != "out" and verdict == "confirmed" and rest[name] == rest["out"]:

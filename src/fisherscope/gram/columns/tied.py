@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns.contract import Arithmetic, Columns, Products
+from fisherscope.gram.columns.interface import Columns, ProductOptions, Products
 from fisherscope.gram.columns.outer import Outer
-from fisherscope.gram.columns.rows import Rows
+from fisherscope.gram.columns.sparse_rows import SparseRows
 
 
 def joined(parts: Sequence[Columns]) -> Columns:
@@ -17,8 +17,8 @@ def joined(parts: Sequence[Columns]) -> Columns:
     if len(parts) == 1:
         return parts[0]
     outers = [part for part in parts if isinstance(part, Outer)]
-    tables = [part for part in parts if isinstance(part, Rows)]
-    merged: list[Columns] = [p for p in parts if not isinstance(p, Outer | Rows)]
+    tables = [part for part in parts if isinstance(part, SparseRows)]
+    merged: list[Columns] = [p for p in parts if not isinstance(p, Outer | SparseRows)]
     outer = _along_positions(outers)
     table = _rows_along_positions(tables)
     if outer is not None and table is not None and len(outer.shape) == 2:
@@ -36,11 +36,11 @@ def _along_positions(parts: Sequence[Outer]) -> Outer | None:
     return Outer(left, torch.cat([part.right.to(dtype) for part in parts], dim=1), parts[0].shape)
 
 
-def _rows_along_positions(parts: Sequence[Rows]) -> Rows | None:
+def _rows_along_positions(parts: Sequence[SparseRows]) -> SparseRows | None:
     if len(parts) < 2:
         return parts[0] if parts else None
     index = torch.cat([part.index for part in parts], dim=1)
-    return Rows(index, torch.cat([part.values for part in parts], dim=1), parts[0].shape)
+    return SparseRows(index, torch.cat([part.values for part in parts], dim=1), parts[0].shape)
 
 
 class Sum(Columns):
@@ -71,7 +71,7 @@ class Sum(Columns):
 class Tied(Columns):
     """A table used both as linear weight and as embedding: Outer + Rows."""
 
-    def __init__(self, outer: Outer, rows: Rows) -> None:
+    def __init__(self, outer: Outer, rows: SparseRows) -> None:
         self.outer, self.rows = outer, rows
         self.samples, self.shape = outer.samples, outer.shape
         self.dtype, self.device = outer.dtype, outer.device
@@ -85,7 +85,7 @@ class Tied(Columns):
     def reach(self) -> Tensor:
         return self.outer.reach()
 
-    def products(self, arithmetic: Arithmetic) -> Products:
+    def products(self, arithmetic: ProductOptions) -> Products:
         """G = outer + rows + cross + crossᵀ, the cross term over the rows present alone."""
         present, compact = self.rows.compact()
         rows = compact.multiplied(arithmetic, summed=False)  # sums are as large as the table, and not needed
@@ -100,10 +100,10 @@ class Tied(Columns):
         error = spread / gram.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
         return Products(gram, None, error)
 
-    def total(self, arithmetic: Arithmetic) -> Tensor:
+    def total(self, arithmetic: ProductOptions) -> Tensor:
         return self.outer.total(arithmetic).add_(self.rows.total(arithmetic))
 
-    def sketch(self, directions: Tensor, arithmetic: Arithmetic) -> Tensor:
+    def sketch(self, directions: Tensor, arithmetic: ProductOptions) -> Tensor:
         """As for outer products: the sum is as large as the table, and is not formed for its check."""
         sketched = self.outer.sketch(directions, arithmetic)
         return sketched.add_(self.rows.sketch(directions, arithmetic))

@@ -9,19 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from fisherscope.gram.chance import DROPOUT
-from fisherscope.gram.entry import Entry
+from fisherscope.gram.batch_axis.determinism import DROPOUT
+from fisherscope.gram.batch_axis.forward_call import ForwardCall
+from fisherscope.gram.batch_axis.inference import CallLayout, is_penalty
+from fisherscope.gram.batch_axis.plan import planned
+from fisherscope.gram.batch_axis.probe import Plan, probe
 from fisherscope.gram.errors import NotSplittableError
-from fisherscope.gram.finding import Finding, is_penalty
 from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_grouping
-from fisherscope.gram.keys import Keys
-from fisherscope.gram.planning import planned
-from fisherscope.gram.probe import Plan, probe
+from fisherscope.gram.interception.call_ids import CallIds
+from fisherscope.gram.interception.provenance import ParameterSource, ParameterSources, tensors_in
 from fisherscope.gram.rules import signature_of
-from fisherscope.gram.sources import Source, Sources, tensors_in
 
 
-class Entries:
+class ForwardTracker:
     """Follows which module call is the outermost, and answers how its inner calls split by sample.
 
     Args:
@@ -37,12 +37,12 @@ class Entries:
         sample_of: Tensor | None,
     ) -> None:
         self.parameters, self.batch, self.sample_of = parameters, batch, sample_of
-        self.current: Entry | None = None
+        self.current: ForwardCall | None = None
         self.count = 0
         self.samples: int | None = None
         self.packed_order: Tensor | None = None
         self._plan: Plan = {}
-        self._keys = Keys()
+        self._keys = CallIds()
         self._renewed = False
         self._packings: dict[int, Tensor] = {}
 
@@ -53,16 +53,19 @@ class Entries:
             AmbiguousBatchError: The batch dimension can't be told.
         """
         if self.sample_of is not None:
-            self.current, self._plan = Entry(module, args, kwargs, (), int(self.sample_of.max()) + 1), {}
+            self.current, self._plan = (
+                ForwardCall(module, args, kwargs, (), int(self.sample_of.max()) + 1),
+                {},
+            )
         else:
             self.current, self._plan = planned(module, args, kwargs, self.parameters, self.batch)
         self.count += 1
-        self.samples, self._keys, self._renewed = self.current.samples, Keys(), False
+        self.samples, self._keys, self._renewed = self.current.samples, CallIds(), False
 
     def end(self, module: nn.Module) -> None:
         """The forward of `module` has ended."""
         if self.current is not None and module is self.current.module:
-            self.current, self._plan, self._keys = None, {}, Keys()
+            self.current, self._plan, self._keys = None, {}, CallIds()
 
     def note_packing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Remember which sample each row of a packed sequence belongs to."""
@@ -72,11 +75,16 @@ class Entries:
                 self.packed_order = value.sorted_indices
 
     def finding(
-        self, name: str, found: dict[str, Source], values: dict[str, Any], out: Tensor, sources: Sources
-    ) -> Finding:
+        self,
+        name: str,
+        found: dict[str, ParameterSource],
+        values: dict[str, Any],
+        out: Tensor,
+        sources: ParameterSources,
+    ) -> CallLayout:
         """How this call treats the samples."""
         if name in DROPOUT and all(sources.get(t) is not None for _, t in tensors_in(values)):
-            return Finding(derived=True)  # of a weight; the probe leaves dropout out
+            return CallLayout(derived=True)  # of a weight; the probe leaves dropout out
         key = self._keys.next(name, found)
         if self.sample_of is not None:
             return _by_rows(self.sample_of, values, out, sources)
@@ -85,12 +93,12 @@ class Entries:
         if key not in self._plan and not self._renewed and not self._packings:
             self._renewed = True  # the model took another path than when it was probed: look once more
             self._plan.update(probe(self.current, self.parameters, signature_of).plan)
-        return self._plan.get(key) or Finding(
+        return self._plan.get(key) or CallLayout(
             problem="the probe on part of the batch did not meet this call: which calls are made "
             "depends on the data"
         )
 
-    def grouping(self, finding: Finding, out: torch.Size) -> Grouping:
+    def grouping(self, finding: CallLayout, out: torch.Size) -> Grouping:
         """The samples of a call's output.
 
         Raises:
@@ -119,40 +127,40 @@ class Entries:
         return grouping
 
 
-def _by_rows(sample_of: Tensor, values: dict[str, Any], out: Tensor, sources: Sources) -> Finding:
+def _by_rows(sample_of: Tensor, values: dict[str, Any], out: Tensor, sources: ParameterSources) -> CallLayout:
     """Rows said by hand: the one dimension as long as `sample_of`."""
     length = len(sample_of)
     dims = [dim for dim, size in enumerate(out.shape) if size == length]
     if len(dims) == 1:
-        return Finding({"out": Layout(dims[0])})
+        return CallLayout({"out": Layout(dims[0])})
     if not dims and all(sources.get(t) is not None for _, t in tensors_in(values)):
-        return Finding(derived=True)
-    return Finding(
+        return CallLayout(derived=True)
+    return CallLayout(
         problem=f"{len(dims)} of its output's dimensions {tuple(out.shape)} have the {length} rows of "
         "sample_of"
     )
 
 
 def _outside(
-    name: str, samples: int | None, values: dict[str, Any], out: Tensor, sources: Sources
-) -> Finding:
+    name: str, samples: int | None, values: dict[str, Any], out: Tensor, sources: ParameterSources
+) -> CallLayout:
     """A call in the user's own code, not inside a module: by shape alone, where that is plain."""
     if all(sources.get(t) is not None for _, t in tensors_in(values)):
-        return Finding(derived=True)
+        return CallLayout(derived=True)
     if samples is None:
-        return Finding(
+        return CallLayout(
             problem="it was called before the model's forward, so that the samples are not known yet"
         )
     if is_penalty(name, out.shape):
-        return Finding(shared=True)
+        return CallLayout(shared=True)
     layouts = {}
     for argument, tensor in [*tensors_in(values), ("out", out)]:
         same = [dim for dim, size in enumerate(tensor.shape) if size == samples]
         if len(same) == 1:
             layouts[argument] = Layout(same[0])
     if "out" in layouts:
-        return Finding(layouts)
-    return Finding(
+        return CallLayout(layouts)
+    return CallLayout(
         problem=f"it is called outside the model's forward, and its output {tuple(out.shape)} does not "
         "show which "
         f"dimension holds the {samples} samples"

@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from fisherscope.gram.accumulation.residual import TOLERATED_ROUNDINGS
 from fisherscope.gram.errors import GramError, IncompleteError
 from fisherscope.gram.record import Coverage, GramRecord
 from fisherscope.gram.recorder import Recorder
-from fisherscope.gram.residual import TOLERATED_ROUNDINGS
 
 # A parameter's miss is measured against its own gradient, or this share of the whole one if that is more:
 # some gradients (an attention key's bias) are zero in exact arithmetic and hold nothing but rounding.

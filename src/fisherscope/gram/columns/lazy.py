@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns.contract import Columns
-from fisherscope.gram.columns.multiplying import reach
+from fisherscope.gram.columns.interface import Columns
+from fisherscope.gram.columns.matmul import reach
 
 
-class Computed(Columns):
+class LazyColumns(Columns):
     """Gradients formed on demand by `form(start, stop, dtype)` → (n, stop - start, q)."""
 
     def __init__(

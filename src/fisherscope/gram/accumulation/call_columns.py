@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns import Arithmetic, Columns, Dense, Equal
+from fisherscope.gram.columns import Columns, Dense, Equal, ProductOptions
 from fisherscope.gram.errors import NotSplittableError
+from fisherscope.gram.interception.provenance import ParameterSource, without_hooks
 from fisherscope.gram.rules import Call, Rule, UnsuitedError, rule_of
-from fisherscope.gram.sources import Source, without_hooks
 
 
 def kept(rule: Rule, values: dict[str, Any], inplace: bool) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def shared(call: Call, gradient: Tensor) -> dict[str, Columns]:
 
 
 def pulled_back(
-    source: Source, leaves: dict[str, Tensor], columns: Columns, arithmetic: Arithmetic
+    source: ParameterSource, leaves: dict[str, Tensor], columns: Columns, arithmetic: ProductOptions
 ) -> dict[str, Columns]:
     """Columns of a computed value → of the parameters it was computed from, through the live graph."""
     if isinstance(columns, Equal):

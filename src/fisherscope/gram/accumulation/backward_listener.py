@@ -7,20 +7,24 @@ from typing import Any
 
 from torch import Tensor
 
-from fisherscope.gram.calls import formed, pulled_back
+from fisherscope.gram.accumulation.accumulator import GramAccumulator
+from fisherscope.gram.accumulation.call_columns import formed, pulled_back
+from fisherscope.gram.accumulation.coverage import SkippedParameters, Usage
+from fisherscope.gram.accumulation.parameter_uses import ParameterUse, share_of
 from fisherscope.gram.columns import Columns
 from fisherscope.gram.errors import GramError, IncompleteError, NotSplittableError
-from fisherscope.gram.joining import Share, share_of
-from fisherscope.gram.ledger import Ledger
-from fisherscope.gram.listening import Quiet, listen, listen_to_all
-from fisherscope.gram.problems import Problems
+from fisherscope.gram.interception.gradient_hooks import NoDispatch, listen, listen_to_all
+from fisherscope.gram.interception.provenance import (
+    ParameterSource,
+    ParameterSources,
+    leaf_geometry,
+    tensors_in,
+)
 from fisherscope.gram.rules import Call, Rule
 from fisherscope.gram.rules.replay import gradients_of
-from fisherscope.gram.sources import Source, Sources, leaf_geometry, tensors_in
-from fisherscope.gram.uses import Usage
 
 
-class Gradients:
+class BackwardListener:
     """Brings each gradient of a backward pass to the ledger, as columns or as what columns must add up to.
 
     Args:
@@ -32,7 +36,12 @@ class Gradients:
     """
 
     def __init__(
-        self, ledger: Ledger, sources: Sources, usage: dict[str, Usage], problems: Problems, semantics: str
+        self,
+        ledger: GramAccumulator,
+        sources: ParameterSources,
+        usage: dict[str, Usage],
+        problems: SkippedParameters,
+        semantics: str,
     ) -> None:
         self._ledger, self._sources, self._usage = ledger, sources, usage
         self._problems, self._semantics = problems, semantics
@@ -76,7 +85,9 @@ class Gradients:
         self._releases = not keeps_graph
         self._ledger.passes.begin()
 
-    def listen_to(self, rule: Rule, call: Call, found: dict[str, Source], outputs: list[Tensor]) -> None:
+    def listen_to(
+        self, rule: Rule, call: Call, found: dict[str, ParameterSource], outputs: list[Tensor]
+    ) -> None:
         """Have the gradient of the call's output reported."""
         versions = [(value, value._version) for _, value in tensors_in(call.values)]
 
@@ -94,7 +105,7 @@ class Gradients:
         self,
         rule: Rule,
         call: Call,
-        found: dict[str, Source],
+        found: dict[str, ParameterSource],
         gradient: Any,
         versions: list[tuple[Tensor, int]],
     ) -> None:
@@ -102,7 +113,7 @@ class Gradients:
         if self._closed:
             return
         started = time.perf_counter()
-        with Quiet(gradient):
+        with NoDispatch(gradient):
             try:
                 if call.released:
                     raise NotSplittableError("a second backward pass came over it; say accumulate=True")
@@ -119,7 +130,7 @@ class Gradients:
             call.release()
         self.seconds += time.perf_counter() - started
 
-    def _contribute(self, source: Source, columns: Columns, entry: int) -> None:
+    def _contribute(self, source: ParameterSource, columns: Columns, entry: int) -> None:
         if source.geometry is not None:
             self._ledger.add(
                 source.leaves[0], share_of(columns, source.geometry, entry, self._ledger.arithmetic)
@@ -131,7 +142,7 @@ class Gradients:
             self._ledger.add(leaf, share_of(pulled, place, entry, self._ledger.arithmetic))
 
     def fused_totals(
-        self, rule: Rule, call: Call, found: dict[str, Source], gradient: Tensor
+        self, rule: Rule, call: Call, found: dict[str, ParameterSource], gradient: Tensor
     ) -> list[Tensor | None]:
         """Columns of a fused call now, and their sums: the gradients of its parameters.
 
@@ -145,7 +156,7 @@ class Gradients:
                 "retain the graph. Say accumulate=True, or fused=False."
             )
         started = time.perf_counter()
-        with Quiet(gradient):
+        with NoDispatch(gradient):
             try:
                 totals = self._fused_shares(rule, call, found, gradient)
             except Exception as error:  # noqa: BLE001  (as in `handle`; the gradient has to come all the same)
@@ -157,14 +168,14 @@ class Gradients:
         return totals
 
     def _fused_shares(
-        self, rule: Rule, call: Call, found: dict[str, Source], gradient: Tensor
+        self, rule: Rule, call: Call, found: dict[str, ParameterSource], gradient: Tensor
     ) -> list[Tensor | None]:
         totals: list[Tensor | None] = []
         columns = formed(rule, call, gradient)
         for name, source in found.items():
             leaf = source.leaves[0]
             assert source.geometry is not None, "only plain leaves are attached"
-            share = Share(columns[name], source.geometry)
+            share = ParameterUse(columns[name], source.geometry)
             share.form_total(
                 self._ledger.arithmetic, multiply=self._usage[leaf].calls == 1 and not self._closed
             )
@@ -181,7 +192,7 @@ class Gradients:
             return
         started = time.perf_counter()
         try:
-            with Quiet(gradient):
+            with NoDispatch(gradient):
                 self._ledger.settle(name, gradient)
         except GramError as error:
             text = str(error)

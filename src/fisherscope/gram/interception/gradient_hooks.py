@@ -41,7 +41,7 @@ def listen_to_all(results: list[Tensor], report: Callable[[Any], None]) -> Any:
     )
 
 
-class Quiet:
+class NoDispatch:
     """No recording of gradients, no autocast, no interception while columns are formed.
 
     Entered once or twice for each call of a measured step: three switches, no stack of contexts.

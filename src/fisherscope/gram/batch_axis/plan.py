@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from fisherscope.gram.entry import Entry, entry_of
+from fisherscope.gram.batch_axis.forward_call import ForwardCall, entry_of
+from fisherscope.gram.batch_axis.probe import Plan, Probed, probe
 from fisherscope.gram.errors import AmbiguousBatchError
-from fisherscope.gram.probe import Plan, Probed, probe
 from fisherscope.gram.rules import signature_of
 
 Batch = int | Mapping[str, int | None]
@@ -23,7 +23,7 @@ _plans: WeakKeyDictionary[nn.Module, dict[Any, tuple[Batch, Plan]]] = WeakKeyDic
 
 def planned(
     module: nn.Module, args: Any, kwargs: Any, parameters: Mapping[str, Tensor], batch: Batch | None
-) -> tuple[Entry, Plan]:
+) -> tuple[ForwardCall, Plan]:
     """The call of `module` with its samples, and how each of its inner calls treats them.
 
     Where `batch` is None it is found out, by a probe the first time that the module is called in this way.
@@ -66,7 +66,7 @@ class _Attempt:
     """One dimension tried as the batch's."""
 
     dim: Batch
-    entry: Entry
+    entry: ForwardCall
     probed: Probed
 
     @property

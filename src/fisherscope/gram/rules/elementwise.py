@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fisherscope.gram.columns import Columns, Dense
-from fisherscope.gram.rules import Call, Rule, UnsuitedError, register
+from fisherscope.gram.rules.registry import Call, Rule, UnsuitedError, register
 
 
 def reduced(call: Call, gradient: Tensor, shape: torch.Size) -> Dense:

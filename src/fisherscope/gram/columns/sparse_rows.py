@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns.contract import Arithmetic, Columns, Products
+from fisherscope.gram.columns.interface import Columns, ProductOptions, Products
 
 
-class Rows(Columns):
+class SparseRows(Columns):
     """Sparse gradients of a table: row index[i, t] receives values[i, t]; (n, t) and (n, t, q).
 
     An index below 0 is padding and receives nothing.
@@ -31,25 +31,25 @@ class Rows(Columns):
     def nbytes(self) -> int:
         return self.index.nbytes + self.values.nbytes
 
-    def total(self, arithmetic: Arithmetic) -> Tensor:
+    def total(self, arithmetic: ProductOptions) -> Tensor:
         values = (self.values * (self.index >= 0).unsqueeze(-1)).to(arithmetic.of(self.values)).flatten(0, 1)
         out = torch.zeros(self.size, dtype=values.dtype, device=self.device)
         return out.index_add_(0, self.index.clamp_min(0).flatten(), values).flatten()
 
-    def sketch(self, directions: Tensor, arithmetic: Arithmetic) -> Tensor:
+    def sketch(self, directions: Tensor, arithmetic: ProductOptions) -> Tensor:
         """(k, q) directions times the transposed sum, (k, r)."""
         dtype = arithmetic.of(self.values)
         values = directions.to(dtype) @ self.values.to(dtype).flatten(0, 1).T * (self.index >= 0).flatten()
         out = torch.zeros(len(directions), self.size[0], dtype=dtype, device=self.device)
         return out.index_add_(1, self.index.clamp_min(0).flatten(), values)
 
-    def compact(self) -> tuple[Tensor, Rows]:
+    def compact(self) -> tuple[Tensor, SparseRows]:
         """The table rows that occur, and the same columns over those rows alone."""
         present, place = torch.unique(self.index.clamp_min(0), return_inverse=True)
         place = torch.where(self.index < 0, -1, place)
-        return present, Rows(place, self.values, (len(present), *self.shape[1:]))
+        return present, SparseRows(place, self.values, (len(present), *self.shape[1:]))
 
-    def products(self, arithmetic: Arithmetic) -> Products:
+    def products(self, arithmetic: ProductOptions) -> Products:
         """As the contract, over the rows that occur: n·(rows present)·q values in place of n·p."""
         present, compact = self.compact()
         inner = Columns.products(compact, arithmetic)

@@ -1,16 +1,44 @@
-"""What can't be measured, and why: parameters left out, or an error once the step is whole (`strict`)."""
+"""Which calls used each parameter, and why a parameter was left out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from fisherscope.gram.errors import GramError, NotSplittableError
-from fisherscope.gram.sources import Source
+from fisherscope.gram.interception.provenance import ParameterSource, rounding_of
+from fisherscope.gram.rules import Rule
 
 
-class Problems:
+@dataclass
+class Usage:
+    """What was seen of one parameter's calls."""
+
+    eps: float  # the coarsest rounding on the way of its gradient
+    calls: int = 0
+    rules: set[str] = field(default_factory=set)
+    hidden: bool = False  # used where gradients were off
+
+
+def usage_of(parameters: Mapping[str, Tensor]) -> dict[str, Usage]:
+    """Nothing seen yet, by parameter."""
+    return {name: Usage(torch.finfo(parameter.dtype).eps) for name, parameter in parameters.items()}
+
+
+def note_use(usage: Mapping[str, Usage], rule: Rule, found: Iterable[ParameterSource], out: Tensor) -> None:
+    """One call by `rule` that received the sources `found` and gave `out`."""
+    for source in found:
+        for leaf in source.leaves:
+            use = usage[leaf]
+            use.calls += 1
+            use.eps = max(use.eps, source.eps, rounding_of(out.dtype))
+            use.rules.add(rule.name if source.geometry is not None else f"{rule.name} (derived)")
+
+
+class SkippedParameters:
     """Why parameters are left out.
 
     Args:
@@ -23,7 +51,7 @@ class Problems:
         self.by_parameter: dict[str, str] = {}
         self.failure: GramError | None = None
 
-    def refuse(self, name: str, found: Iterable[Source], why: str) -> None:
+    def refuse(self, name: str, found: Iterable[ParameterSource], why: str) -> None:
         """The function `name` was called with these sources and can't be split."""
         for leaf in leaves_of(found):
             self.add(leaf, f"`{name}` cannot be split by sample: {why}", NotSplittableError)
@@ -44,6 +72,6 @@ class Problems:
         self.by_parameter.update((name, text) for name in self._parameters)
 
 
-def leaves_of(found: Iterable[Source]) -> list[str]:
+def leaves_of(found: Iterable[ParameterSource]) -> list[str]:
     """The parameters that sources are made of, each once."""
     return list(dict.fromkeys(leaf for source in found for leaf in source.leaves))

@@ -28,7 +28,7 @@ class Pooled:
 
 
 @dataclass
-class Pool:
+class SmallParameterBatch:
     """Columns (n, p) of small parameters that wait, with the gradients that arrived for them."""
 
     names: list[str] = field(default_factory=list)

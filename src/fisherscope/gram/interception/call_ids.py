@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from fisherscope.gram.sources import Source
+from fisherscope.gram.interception.provenance import ParameterSource
 
 Key = tuple[str, tuple[str, ...], int]
 """(function, parameters, how many such calls came before in this forward)."""
 
 
-class Keys:
+class CallIds:
     """Names calls by function, the parameters they use, and their turn: the same in every forward."""
 
     def __init__(self) -> None:
         self._turns: Counter[tuple[str, tuple[str, ...]]] = Counter()
 
-    def next(self, name: str, sources: Mapping[str, Source]) -> Key:
+    def next(self, name: str, sources: Mapping[str, ParameterSource]) -> Key:
         """The key of the next call of `name` with these sources."""
         who = (name, tuple(sorted({leaf for source in sources.values() for leaf in source.leaves})))
         self._turns[who] += 1

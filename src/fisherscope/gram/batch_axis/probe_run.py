@@ -9,16 +9,22 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from fisherscope.gram.chance import DRAWS, DROPOUT, drawn_constant, without_dropout
-from fisherscope.gram.entry import Entry, flat
-from fisherscope.gram.interception import Interceptor, bound, call_name, custom_functions_seen, results
-from fisherscope.gram.keys import Key, Keys
-from fisherscope.gram.sources import Source, Sources, tensors_in
+from fisherscope.gram.batch_axis.determinism import DRAWS, DROPOUT, drawn_constant, without_dropout
+from fisherscope.gram.batch_axis.forward_call import ForwardCall, flat
+from fisherscope.gram.interception.call_ids import CallIds, Key
+from fisherscope.gram.interception.provenance import ParameterSource, ParameterSources, tensors_in
+from fisherscope.gram.interception.torch_function import (
+    Interceptor,
+    bound,
+    call_name,
+    custom_functions_seen,
+    results,
+)
 from fisherscope.model_state.probe_state import host_state, untouched
 
 
 @dataclass
-class Sight:
+class CallTrace:
     """What one probe run saw of one call: shapes, and values where they are to be compared."""
 
     shapes: dict[str, torch.Size]
@@ -27,21 +33,21 @@ class Sight:
 
 
 @dataclass
-class Watched:
+class ProbeRun:
     """One forward of a few samples.
 
     `drew` says whether NumPy or Python drew numbers: such draws (masks made on the host) stay with the rows
     when the samples change places.
     """
 
-    sights: dict[Key, Sight]
+    sights: dict[Key, CallTrace]
     outputs: list[Tensor]  # of the model
     drew: bool
 
 
 def watched(
-    entry: Entry, chosen: list[int], parameters: Any, signatures: Any, entering: set[Key], keep: bool
-) -> Watched:
+    entry: ForwardCall, chosen: list[int], parameters: Any, signatures: Any, entering: set[Key], keep: bool
+) -> ProbeRun:
     """A forward of some samples.
 
     Args:
@@ -61,26 +67,26 @@ def watched(
         for leaf in pytree.tree_leaves(given)
         if isinstance(leaf, Tensor)
     ]
-    watcher = _Watcher(Sources(parameters), inputs, signatures, entering, keep)
+    watcher = _Watcher(ParameterSources(parameters), inputs, signatures, entering, keep)
     with untouched(entry.module, leaves), torch.enable_grad(), custom_functions_seen(), watcher.mode:
         before = host_state()
         out = entry.module(*args, **kwargs)
         drew = host_state() != before
     outputs = [leaf.detach() for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
     del watcher.mode  # it and the watcher hold each other, and all tensors of the forward
-    return Watched(watcher.sights, outputs, drew)
+    return ProbeRun(watcher.sights, outputs, drew)
 
 
 class _Watcher:
     """Follows one forward: which tensors depend on the batch (`_alive`), which on parameters alone."""
 
     def __init__(
-        self, sources: Sources, inputs: list[Tensor], signatures: Any, entering: set[Key], keep: bool
+        self, sources: ParameterSources, inputs: list[Tensor], signatures: Any, entering: set[Key], keep: bool
     ) -> None:
         self._sources, self._signatures, self._entering, self._keep = sources, signatures, entering, keep
         self._alive: dict[int, Tensor] = {id(tensor): tensor for tensor in inputs}
-        self._keys = Keys()
-        self.sights: dict[Key, Sight] = {}
+        self._keys = CallIds()
+        self.sights: dict[Key, CallTrace] = {}
         self.mode = Interceptor(lambda args, kwargs: True, self.handle)
 
     def handle(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -133,7 +139,7 @@ class _Watcher:
     def _see(
         self,
         name: str,
-        found: dict[str, Source],
+        found: dict[str, ParameterSource],
         given: list[Tensor],
         before: dict[str, Tensor],
         depends: bool,
@@ -143,7 +149,7 @@ class _Watcher:
             return False
         key = self._keys.next(name, found)
         named = {"out": given[0].detach(), **{f"out.{i}": t.detach() for i, t in enumerate(given[1:], 1)}}
-        sight = Sight({k: t.shape for k, t in {**before, **named}.items()}, {}, depends)
+        sight = CallTrace({k: t.shape for k, t in {**before, **named}.items()}, {}, depends)
         if self._keep:
             sight.values = {k: t.clone() for k, t in named.items()} | before
         self.sights[key] = sight

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from fisherscope.gram.errors import GramError
-from fisherscope.gram.selection import Chosen
+from fisherscope.gram.interception.parameter_selection import Chosen
 
 
 @dataclass(frozen=True)
-class Settings:
+class GramOptions:
     """What `record_gram` was asked for; its docstring explains each."""
 
     semantics: Literal["path", "per_loss"]

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fisherscope.gram.sources import Source
+from fisherscope.gram.interception.provenance import ParameterSource
 
 Totals = Callable[[Tensor], list[Tensor | None]]
 """Gradient of the call's output → gradients of its parameters, in their order."""
 
 
-def attachable(name: str, found: Mapping[str, Source], parameters: Mapping[str, Tensor]) -> bool:
+def attachable(name: str, found: Mapping[str, ParameterSource], parameters: Mapping[str, Tensor]) -> bool:
     """Whether the call's parameters can be cut off and given back: plain leaves of a costly function.
 
     Not under hooks on saved tensors: checkpointing compares what a part saves with what it saves run again.
@@ -30,7 +30,10 @@ def attachable(name: str, found: Mapping[str, Source], parameters: Mapping[str, 
 
 
 def detached_call(
-    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], found: Mapping[str, Source]
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    found: Mapping[str, ParameterSource],
 ) -> Any:
     """The call with its parameters cut off: the backend then forms the input's gradient alone."""
     cut = {id(source.tensor): source.tensor.detach() for source in found.values()}
@@ -39,7 +42,7 @@ def detached_call(
     return torch.ops.aten._unsafe_view(out, out.shape) if out._is_view() else out
 
 
-def attached(out: Tensor, totals: Totals, found: Mapping[str, Source]) -> Tensor:
+def attached(out: Tensor, totals: Totals, found: Mapping[str, ParameterSource]) -> Tensor:
     """`out`, with gradients for the parameters that `detached_call` cut off."""
     result: Tensor = _Attached.apply(out, totals, *(s.tensor for s in found.values()))  # type: ignore[no-untyped-call]
     return result

@@ -7,8 +7,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns import Arithmetic, Outer, Tied
-from fisherscope.gram.joining import Share, is_whole
+from fisherscope.gram.accumulation.parameter_uses import ParameterUse, is_whole
+from fisherscope.gram.columns import Outer, ProductOptions, Tied
 
 TOLERATED_ROUNDINGS = 256
 """How far the columns' sum may lie from the gradient, in roundings of the backward pass, unexplained."""
@@ -16,7 +16,7 @@ _DIRECTIONS = 4
 """Random directions along which a sum that was never formed is compared (Freivalds 1977)."""
 
 
-def miss(shares: list[Share], gradient: Tensor, leaf: Tensor, arithmetic: Arithmetic) -> Tensor:
+def miss(shares: list[ParameterUse], gradient: Tensor, leaf: Tensor, arithmetic: ProductOptions) -> Tensor:
     """|Σ columns − gradient| over the leaf's elements, as a scalar on the device.
 
     Where the only columns are outer products whose sum was not needed, an unbiased estimate of its square
@@ -61,7 +61,7 @@ def _length(difference: Tensor) -> Tensor:
     return size.double()
 
 
-def reach(shares: list[Share], missed: Tensor, squares: tuple[Tensor, ...], leaf: Tensor) -> Tensor:
+def reach(shares: list[ParameterUse], missed: Tensor, squares: tuple[Tensor, ...], leaf: Tensor) -> Tensor:
     """What the rounding of the sums themselves is relative to, a scalar; looked up where it may be needed.
 
     Args:
@@ -82,7 +82,7 @@ def reach(shares: list[Share], missed: Tensor, squares: tuple[Tensor, ...], leaf
     return torch.stack(found).sum() if found else torch.zeros_like(missed)
 
 
-def _estimated(columns: Outer | Tied, gradient: Tensor, arithmetic: Arithmetic) -> Tensor:
+def _estimated(columns: Outer | Tied, gradient: Tensor, arithmetic: ProductOptions) -> Tensor:
     signs = _signs(columns.size[1], gradient.device)
     dtype = arithmetic.of(torch.empty(0, dtype=columns.dtype))
     matrix = gradient.reshape(columns.size).to(dtype)

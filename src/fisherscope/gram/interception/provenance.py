@@ -46,7 +46,7 @@ _VIEWS = frozenset(
 
 
 @dataclass(frozen=True)
-class Source:
+class ParameterSource:
     """A tensor made of parameters alone.
 
     `leaves` names the parameters upstream. `geometry` is a meta tensor that views the one leaf's
@@ -63,19 +63,19 @@ class Source:
         return self.geometry is not None
 
 
-class Sources:
+class ParameterSources:
     """The tensors known to be made of parameters alone, while a recorder is open."""
 
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
         self._by_id = {
-            id(parameter): Source(parameter, (name,), leaf_geometry(parameter))
+            id(parameter): ParameterSource(parameter, (name,), leaf_geometry(parameter))
             for name, parameter in parameters.items()
         }
 
-    def get(self, value: object) -> Source | None:
+    def get(self, value: object) -> ParameterSource | None:
         return self._by_id.get(id(value))
 
-    def add(self, tensor: Tensor, source: Source) -> None:
+    def add(self, tensor: Tensor, source: ParameterSource) -> None:
         self._by_id[id(tensor)] = source
 
     def inside(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
@@ -92,7 +92,7 @@ class Sources:
             for item in (value if isinstance(value, list | tuple) else (value,))
         )
 
-    def among(self, values: Mapping[str, Any]) -> dict[str, Source]:
+    def among(self, values: Mapping[str, Any]) -> dict[str, ParameterSource]:
         """The sources among named arguments; elements of lists are named `name.index`."""
         found = {}
         for name, value in tensors_in(values):
@@ -102,7 +102,7 @@ class Sources:
         return found
 
     def derive(
-        self, name: str, out: Tensor, inputs: Iterable[Source], args: Any, kwargs: Any, func: Any
+        self, name: str, out: Tensor, inputs: Iterable[ParameterSource], args: Any, kwargs: Any, func: Any
     ) -> None:
         """Record `out` = func(*args) as a value made of `inputs`."""
         inputs = list(inputs)
@@ -114,7 +114,7 @@ class Sources:
             elif name in _VIEWS:
                 geometry = _followed(out, inputs[0], args, kwargs, func)
         eps = max([source.eps for source in inputs] + [rounding_of(out.dtype)])
-        self.add(out, Source(out, leaves, geometry, eps))
+        self.add(out, ParameterSource(out, leaves, geometry, eps))
 
 
 def leaf_geometry(parameter: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ def _geometry(shape: torch.Size, stride: tuple[int, ...]) -> Tensor:
     return torch.empty_strided(shape, stride, device="meta")
 
 
-def _followed(out: Tensor, source: Source, args: Any, kwargs: Any, func: Any) -> Tensor | None:
+def _followed(out: Tensor, source: ParameterSource, args: Any, kwargs: Any, func: Any) -> Tensor | None:
     """The geometry of `out`, by running `func` on the source's geometry; None if it copies."""
     geometry = source.geometry
     assert geometry is not None

@@ -160,7 +160,7 @@ class Interceptor(TorchFunctionMode):
 _lock = threading.Lock()
 _watchers = 0
 _apply: Any = torch.autograd.Function.__dict__["apply"]
-_ATTACHED = "fisherscope.gram.fused"
+_ATTACHED = "fisherscope.gram.interception.fused"
 
 
 @contextmanager

@@ -15,12 +15,12 @@ from typing import Any
 
 from torch import Tensor
 
-from fisherscope.gram.entry import Entry
-from fisherscope.gram.finding import LOOPED, ORDER, Finding, carried, finding_of
-from fisherscope.gram.keys import Key
-from fisherscope.gram.watching import Sight, Watched, watched
+from fisherscope.gram.batch_axis.forward_call import ForwardCall
+from fisherscope.gram.batch_axis.inference import LOOPED, ORDER, CallLayout, carried, finding_of
+from fisherscope.gram.batch_axis.probe_run import CallTrace, ProbeRun, watched
+from fisherscope.gram.interception.call_ids import Key
 
-Plan = dict[Key, Finding]
+Plan = dict[Key, CallLayout]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Probed:
         return any(finding.looped for finding in self.plan.values())
 
 
-def probe(entry: Entry, parameters: Mapping[str, Tensor], signatures: Callable[[str], Any]) -> Probed:
+def probe(entry: ForwardCall, parameters: Mapping[str, Tensor], signatures: Callable[[str], Any]) -> Probed:
     """How every call of the entry's forward that receives a parameter treats the samples.
 
     Args:
@@ -58,7 +58,7 @@ def probe(entry: Entry, parameters: Mapping[str, Tensor], signatures: Callable[[
     two, three = (some * 3)[:2], (some * 3)[:3]
     entering: set[Key] = set()
 
-    def run(chosen: list[int], keep: bool = True) -> Watched:
+    def run(chosen: list[int], keep: bool = True) -> ProbeRun:
         return watched(entry, chosen, parameters, signatures, entering, keep)
 
     while True:
@@ -73,11 +73,11 @@ def probe(entry: Entry, parameters: Mapping[str, Tensor], signatures: Callable[[
         for key, sight in large.sights.items()
     }
     for key in _once_a_sample(small.sights, large.sights):
-        plan[key] = Finding(problem=LOOPED, looped=True)
+        plan[key] = CallLayout(problem=LOOPED, looped=True)
     return Probed(plan, large.drew or _carries(small.outputs, large.outputs, turned.outputs))
 
 
-def _growing(small: dict[Key, Sight], large: dict[Key, Sight]) -> set[Key]:
+def _growing(small: dict[Key, CallTrace], large: dict[Key, CallTrace]) -> set[Key]:
     """Calls of parameters alone whose output grows all the same: a size taken from the batch enters there."""
     return {
         key
@@ -86,7 +86,7 @@ def _growing(small: dict[Key, Sight], large: dict[Key, Sight]) -> set[Key]:
     }
 
 
-def _once_a_sample(small: dict[Key, Sight], large: dict[Key, Sight]) -> set[Key]:
+def _once_a_sample(small: dict[Key, CallTrace], large: dict[Key, CallTrace]) -> set[Key]:
     """Calls on data that are made more often the more samples there are, and not with larger data."""
     few, many = (Counter(key[:2] for key in sights) for sights in (small, large))
     grown = {key[:2] for key in small.keys() & large.keys() if small[key].shapes != large[key].shapes}

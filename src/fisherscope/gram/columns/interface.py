@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns.multiplying import rounding, segmented_product, symmetric_product
+from fisherscope.gram.columns.matmul import rounding, segmented_product, symmetric_product
 
 
 @dataclass(frozen=True)
-class Arithmetic:
+class ProductOptions:
     """How products are formed: their dtype, and the bytes that a block of gradients may take."""
 
     dtype: torch.dtype | None = None  # None: that of the backward pass (half precisions as float32)
@@ -56,7 +56,7 @@ class Columns:
         """Bytes that one parameter row of the block takes, all samples together."""
         return self.samples * self.size[1] * self.dtype.itemsize
 
-    def blocks(self, arithmetic: Arithmetic, dtype: torch.dtype) -> Iterator[tuple[int, int, Tensor]]:
+    def blocks(self, arithmetic: ProductOptions, dtype: torch.dtype) -> Iterator[tuple[int, int, Tensor]]:
         """(start, stop, block) over the whole parameter, each within the memory budget."""
         rows = self.size[0]
         step = max(1, min(rows, arithmetic.memory_budget // max(self.row_bytes(), 1)))
@@ -64,16 +64,16 @@ class Columns:
             stop = min(start + step, rows)
             yield start, stop, self.block(start, stop, dtype)
 
-    def total(self, arithmetic: Arithmetic) -> Tensor:
+    def total(self, arithmetic: ProductOptions) -> Tensor:
         """The columns' sum, (r * q,)."""
         dtype = arithmetic.of(torch.empty(0, dtype=self.dtype))
         return torch.cat([block.flatten(1).sum(0) for _, _, block in self.blocks(arithmetic, dtype)])
 
-    def products(self, arithmetic: Arithmetic) -> Products:
+    def products(self, arithmetic: ProductOptions) -> Products:
         """Inner products of all pairs, and the sum. Time n·p (blocks) + n²·p/2."""
         return self.multiplied(arithmetic, summed=True)
 
-    def multiplied(self, arithmetic: Arithmetic, summed: bool) -> Products:
+    def multiplied(self, arithmetic: ProductOptions, summed: bool) -> Products:
         """Inner products from blocks, and the sum if it is asked for."""
         dtype = arithmetic.of(torch.empty(0, dtype=self.dtype))
         gram: Tensor | None = None
@@ -90,7 +90,7 @@ class Columns:
             return Products(gram, None, error)
         return Products(gram, totals[0] if len(totals) == 1 else torch.cat(totals), error)
 
-    def cross(self, other: Columns, arithmetic: Arithmetic) -> Tensor:
+    def cross(self, other: Columns, arithmetic: ProductOptions) -> Tensor:
         """Inner products with other samples' gradients of the same parameter, (n, m) float64."""
         dtype = arithmetic.of(torch.empty(0, dtype=self.dtype))
         gram = torch.zeros(self.samples, other.samples, dtype=torch.float64, device=self.device)
@@ -98,7 +98,7 @@ class Columns:
             gram += segmented_product(block.flatten(1), other.block(start, stop, dtype).flatten(1))
         return gram
 
-    def whole(self, arithmetic: Arithmetic) -> Tensor:
+    def whole(self, arithmetic: ProductOptions) -> Tensor:
         """All gradients at once, (n, r * q): n·p values."""
         dtype = arithmetic.of(torch.empty(0, dtype=self.dtype))
         return self.block(0, self.size[0], dtype).flatten(1)

@@ -15,7 +15,7 @@ from fisherscope.gram.errors import AmbiguousBatchError
 
 
 @dataclass(frozen=True)
-class Entry:
+class ForwardCall:
     """One outermost call of a module: what was called, with what, and which inputs carry samples."""
 
     module: nn.Module
@@ -53,7 +53,7 @@ def _select(leaf: Any, dim: int, chosen: list[int]) -> Any:
 
 def entry_of(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dim: int | Mapping[str, int | None]
-) -> Entry | None:
+) -> ForwardCall | None:
     """The call's inputs with dimension `dim` as the batch, or None if no input has it.
 
     The first tensor that has the dimension sets the number of samples; a tensor that has that many
@@ -67,7 +67,7 @@ def entry_of(
     if samples is None:
         return None
     dims = tuple(next((d for d in (dim, 0) if _size(leaf, d) == samples), None) for leaf in leaves)
-    return Entry(module, args, kwargs, dims, samples)
+    return ForwardCall(module, args, kwargs, dims, samples)
 
 
 def _size(leaf: Any, dim: int) -> int | None:
@@ -80,7 +80,7 @@ def _size(leaf: Any, dim: int) -> int | None:
 
 def _entry_by_name(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], named: Mapping[str, int | None]
-) -> Entry:
+) -> ForwardCall:
     """An entry whose batch dimensions are said by input name (or position, as a string)."""
     dims: list[int | None] = []
     sizes = []
@@ -97,4 +97,4 @@ def _entry_by_name(
             f"{sorted(set(sizes), key=str) or 'no'} samples; they must all have the same number. Its inputs "
             f"are {', '.join([*map(str, range(len(args))), *kwargs])}."
         )
-    return Entry(module, args, kwargs, tuple(dims), int(sizes[0] or 0))
+    return ForwardCall(module, args, kwargs, tuple(dims), int(sizes[0] or 0))

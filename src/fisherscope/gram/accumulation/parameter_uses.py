@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns import Arithmetic, Columns, Dense, Outer, Products, joined
+from fisherscope.gram.columns import Columns, Dense, Outer, ProductOptions, Products, joined
 
 
 @dataclass
-class Share:
+class ParameterUse:
     """One use's columns, in the coordinates of a view of the leaf (`geometry`)."""
 
     columns: Columns
@@ -21,14 +21,14 @@ class Share:
     total: Tensor | None = None  # the columns' sum, where it is known already
     products: Products | None = None
 
-    def multiply(self, arithmetic: Arithmetic) -> Products:
+    def multiply(self, arithmetic: ProductOptions) -> Products:
         """The products of the columns, formed once; fills in their sum where it comes with them."""
         if self.products is None:
             self.products = self.columns.products(arithmetic)
             self.total = self.products.total if self.total is None else self.total
         return self.products
 
-    def form_total(self, arithmetic: Arithmetic, multiply: bool) -> None:
+    def form_total(self, arithmetic: ProductOptions, multiply: bool) -> None:
         """Fills in the columns' sum, with the products where they are to be formed from this share alone."""
         if multiply:
             self.multiply(arithmetic)
@@ -36,17 +36,17 @@ class Share:
             self.total = self.columns.total(arithmetic)
 
 
-def share_of(columns: Columns, geometry: Tensor, entry: int, arithmetic: Arithmetic) -> Share:
+def share_of(columns: Columns, geometry: Tensor, entry: int, arithmetic: ProductOptions) -> ParameterUse:
     """A use's columns; complex ones as pairs of real numbers."""
     if not columns.dtype.is_complex:
-        return Share(columns, geometry, entry)
+        return ParameterUse(columns, geometry, entry)
     gradients = columns.gradients if isinstance(columns, Dense) else columns.whole(arithmetic)
     shape, strides = tuple(geometry.shape), geometry.stride()
     pairs = torch.view_as_real(gradients.resolve_conj()).flatten(1)
     place = geometry.new_empty(0).as_strided(
         (*shape, 2), (*(2 * s for s in strides), 1), 2 * int(geometry.storage_offset())
     )
-    return Share(Dense(pairs, (*shape, 2)), place, entry)
+    return ParameterUse(Dense(pairs, (*shape, 2)), place, entry)
 
 
 def _place(geometry: Tensor) -> tuple[tuple[int, ...], tuple[int, ...], int]:
@@ -58,12 +58,12 @@ def is_whole(geometry: Tensor, leaf: Tensor) -> bool:
     return _place(geometry) == (tuple(leaf.shape), tuple(leaf.stride()), 0)
 
 
-def independent(shares: list[Share], leaf: Tensor, arithmetic: Arithmetic) -> list[Share]:
+def independent(shares: list[ParameterUse], leaf: Tensor, arithmetic: ProductOptions) -> list[ParameterUse]:
     """Shares whose products may be added: those on the same elements joined, disjoint ones apart."""
     whole = [_upright(share, leaf) for share in shares]
     if len(whole) == 1:
         return whole
-    by_place: dict[object, list[Share]] = defaultdict(list)
+    by_place: dict[object, list[ParameterUse]] = defaultdict(list)
     for share in whole:
         by_place[_place(share.geometry)].append(share)
     groups = list(by_place.values())
@@ -74,17 +74,17 @@ def independent(shares: list[Share], leaf: Tensor, arithmetic: Arithmetic) -> li
         if len(group) == 1:
             out.append(group[0])
         else:
-            out.append(Share(joined([share.columns for share in group]), group[0].geometry))
+            out.append(ParameterUse(joined([share.columns for share in group]), group[0].geometry))
     return out
 
 
-def _upright(share: Share, leaf: Tensor) -> Share:
+def _upright(share: ParameterUse, leaf: Tensor) -> ParameterUse:
     """An outer product on the transposed leaf, as one on the leaf."""
     columns, geometry = share.columns, share.geometry
     if isinstance(columns, Outer) and leaf.dim() == 2 and is_whole(geometry.mT, leaf):
         if geometry.shape == leaf.shape and geometry.stride() == leaf.stride():
             return share
-        turned = Share(columns.transposed(), geometry.mT)
+        turned = ParameterUse(columns.transposed(), geometry.mT)
         if share.total is not None:
             turned.total = share.total.reshape(geometry.shape).mT.flatten()
         return turned
@@ -105,7 +105,7 @@ def _disjoint(geometries: list[Tensor], leaf: Tensor) -> bool:
     return int(count.max()) <= 1
 
 
-def on_leaf(shares: list[Share], leaf: Tensor, arithmetic: Arithmetic) -> Share:
+def on_leaf(shares: list[ParameterUse], leaf: Tensor, arithmetic: ProductOptions) -> ParameterUse:
     """All shares added up in the leaf's own storage order, held whole: n·p values."""
     total: Tensor | None = None
     for share in shares:
@@ -116,4 +116,4 @@ def on_leaf(shares: list[Share], leaf: Tensor, arithmetic: Arithmetic) -> Share:
         view += dense.reshape(len(dense), *g.shape)
         total = wide if total is None else total + wide
     assert total is not None
-    return Share(Dense(total, (total.shape[1],)), torch.empty(total.shape[1], device="meta"))
+    return ParameterUse(Dense(total, (total.shape[1],)), torch.empty(total.shape[1], device="meta"))

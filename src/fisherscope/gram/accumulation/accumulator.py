@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns import Arithmetic, Columns, Dense, joined
+from fisherscope.gram.accumulation.parameter_uses import ParameterUse, independent, is_whole, on_leaf
+from fisherscope.gram.accumulation.residual import miss, reach
+from fisherscope.gram.accumulation.small_parameters import SMALL, SmallParameterBatch
+from fisherscope.gram.columns import Columns, Dense, ProductOptions, joined
 from fisherscope.gram.errors import GramError
-from fisherscope.gram.joining import Share, independent, is_whole, on_leaf
-from fisherscope.gram.pool import SMALL, Pool
-from fisherscope.gram.residual import miss, reach
 
 
 @dataclass
-class Tally:
+class ParameterStats:
     """What is kept of one parameter: scalars on the device until the record is closed."""
 
     trace: Tensor
@@ -29,11 +29,11 @@ class Tally:
         None  # of several passes' gradients, added up: what their misses are measured against
     )
 
-    def joined(self, more: Tally) -> Tally:
+    def joined(self, more: ParameterStats) -> ParameterStats:
         """Of two backward passes: misses, scales and reaches add, whatever cancels between them."""
         assert self.sizes is not None, "kept where there are several passes"
         assert more.sizes is not None, "kept where there are several passes"
-        return Tally(
+        return ParameterStats(
             self.trace,
             self.mean_square,
             self.miss + more.miss,
@@ -70,24 +70,26 @@ class Passes:
 
 
 @dataclass
-class Ledger:
+class GramAccumulator:
     """Collects shares during a backward pass and settles each parameter when its gradient arrives."""
 
     parameters: Mapping[str, Tensor]
-    arithmetic: Arithmetic
+    arithmetic: ProductOptions
     keep_layers: bool = False
     accumulate: bool = False
     gram: Tensor | None = None
     spread: Tensor | None = None  # Σ_p error_p · diag(F̃_p): the entry errors, absolute
-    tallies: dict[str, Tally] = field(default_factory=dict)
-    shares: dict[str, list[Share]] = field(default_factory=lambda: defaultdict(list))
+    tallies: dict[str, ParameterStats] = field(default_factory=dict)
+    shares: dict[str, list[ParameterUse]] = field(default_factory=lambda: defaultdict(list))
     stored: dict[str, dict[int, Columns]] = field(default_factory=lambda: defaultdict(dict))
     stored_bytes: int = 0
     seconds: float = 0.0
     passes: Passes = field(default_factory=lambda: Passes())
-    pools: dict[tuple[torch.dtype, torch.device], Pool] = field(default_factory=lambda: defaultdict(Pool))
+    pools: dict[tuple[torch.dtype, torch.device], SmallParameterBatch] = field(
+        default_factory=lambda: defaultdict(SmallParameterBatch)
+    )
 
-    def add(self, name: str, share: Share) -> None:
+    def add(self, name: str, share: ParameterUse) -> None:
         """One use's columns for the parameter `name`, to be settled with the others."""
         self.shares[name].append(share)
 
@@ -128,7 +130,7 @@ class Ledger:
             error = spread / gram.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
         self._count(name, gram, error, parts, miss(parts, gradient, leaf, self.arithmetic))
 
-    def _pooled(self, name: str, shares: list[Share], gradient: Tensor, leaf: Tensor) -> bool:
+    def _pooled(self, name: str, shares: list[ParameterUse], gradient: Tensor, leaf: Tensor) -> bool:
         """Whether the parameter is small, and so waits for others to be multiplied together with them."""
         columns = shares[0].columns
         if (
@@ -160,7 +162,7 @@ class Ledger:
         self._add(found.gram, found.gram.diagonal(), found.error)
         columns = (found.traces, found.mean_squares, found.misses, torch.zeros_like(found.misses))
         for name, *row in zip(found.names, *(column.unbind() for column in columns), strict=True):
-            self.tallies[name] = Tally(*row)
+            self.tallies[name] = ParameterStats(*row)
 
     def _check_samples(self, samples: int, *others: int | None) -> None:
         known = next((n for n in (*others, None if self.gram is None else len(self.gram)) if n), samples)
@@ -184,18 +186,20 @@ class Ledger:
             self.spread += (diagonal * error).to(device)
 
     def _count(
-        self, name: str, gram: Tensor, error: float | Tensor, parts: list[Share], missed: Tensor
+        self, name: str, gram: Tensor, error: float | Tensor, parts: list[ParameterUse], missed: Tensor
     ) -> None:
         diagonal = gram.diagonal()
         self._add(gram, diagonal, error)
         trace, mean_square = diagonal.sum(), gram.sum()
         reached = reach(parts, missed, (mean_square, trace), self.parameters[name])
-        self.tallies[name] = Tally(trace, mean_square, missed, reached, gram if self.keep_layers else None)
+        self.tallies[name] = ParameterStats(
+            trace, mean_square, missed, reached, gram if self.keep_layers else None
+        )
 
     # Several backward passes in one step -------------------------------------------------------
 
     def _store(
-        self, name: str, shares: list[Share], gradient: Tensor, leaf: Tensor, pass_number: int
+        self, name: str, shares: list[ParameterUse], gradient: Tensor, leaf: Tensor, pass_number: int
     ) -> None:
         parts = independent(shares, leaf, self.arithmetic)
         if len(parts) > 1 or not is_whole(parts[0].geometry, leaf):
@@ -210,7 +214,7 @@ class Ledger:
             )
         self.stored[name][pass_number] = columns if before is None else joined([before, columns])
         size, zero = gradient.double().norm(), torch.zeros((), dtype=torch.float64)
-        new = Tally(zero, zero, missed, reach(parts, missed, (size.square(),), leaf), sizes=size)
+        new = ParameterStats(zero, zero, missed, reach(parts, missed, (size.square(),), leaf), sizes=size)
         old = self.tallies.get(name)
         self.tallies[name] = new if old is None else old.joined(new)
 
@@ -241,7 +245,7 @@ class Ledger:
             self.spread += spread
             old = self.tallies[name]
             assert old.sizes is not None, "kept where there are several passes"
-            self.tallies[name] = Tally(
+            self.tallies[name] = ParameterStats(
                 gram.diagonal().sum(), gram.sum(), old.miss.cpu(), old.reach.cpu(),
                 gram if self.keep_layers else None, old.sizes.cpu(),
             )  # fmt: skip

@@ -1,0 +1,1 @@
+"""From output gradients to the Gram matrix: columns, products, checks."""

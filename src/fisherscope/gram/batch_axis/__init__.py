@@ -1,0 +1,1 @@
+"""Which dimension of each tensor carries the samples: probed once, cached."""

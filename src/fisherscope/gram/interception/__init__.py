@@ -1,0 +1,1 @@
+"""Which calls receive a parameter, and how their gradients are intercepted."""
