@@ -20,7 +20,7 @@ from fisherscope.analysis.settings import FloatArray, Settings
 from fisherscope.analysis.spectral import sigma_ratios
 from fisherscope.analysis.statistics import interval, intraclass, permutation_p, residuals, spearman
 from fisherscope.analysis.verdicts import Claim, Part
-from fisherscope.measures.rules import RELATIVE_CUT
+from fisherscope.measures.nonzero_rules import RELATIVE_CUT
 
 SMALLEST_TAU = 0.3
 STABLE = 0.8

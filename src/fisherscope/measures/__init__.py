@@ -1,6 +1,6 @@
 """Measures: non-zero rules, c_k and its running means, L_K, and the instruments of one Gram. Plain numpy."""
 
-from fisherscope.measures.gradients import (
+from fisherscope.measures.gradient_statistics import (
     INSTRUMENTS,
     Gradients,
     adascale_gain,
@@ -15,8 +15,8 @@ from fisherscope.measures.gradients import (
     orthogonality_test,
     snr,
 )
-from fisherscope.measures.rules import RULES, FloatArray, censored, nonzero, parse_rule
-from fisherscope.measures.running import RunningCond, RunningEnergy, RunningNoise, weighted_median
+from fisherscope.measures.nonzero_rules import RULES, FloatArray, censored, nonzero, parse_rule
+from fisherscope.measures.running_means import RunningCond, RunningEnergy, RunningNoise, weighted_median
 from fisherscope.measures.spectral import cond, effective_rank, energy_step
 
 __all__ = [

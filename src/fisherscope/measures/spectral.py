@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from fisherscope.measures.rules import FloatArray, nonzero
+from fisherscope.measures.nonzero_rules import FloatArray, nonzero
 
 
 def cond(eigenvalues: FloatArray, rule: str = "floor", floor: float = 0.0) -> float:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from fisherscope.measures.rules import FloatArray
+from fisherscope.measures.nonzero_rules import FloatArray
 
 Estimator = Literal["unbiased", "plug_in"]
 
