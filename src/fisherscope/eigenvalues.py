@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from fisherscope import measures
+from fisherscope.html_repr import columns, sketch
 from fisherscope.measures import FloatArray
-from fisherscope.sketching import columns, sketch
 
 SOLVER_EPS = float(np.finfo(np.float64).eps)
 CERTIFIED = 0.1

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from fisherscope.gram.errors import GramError
-from fisherscope.sketching import columns
+from fisherscope.html_repr import columns
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from html import escape
 from statistics import median
 
+from fisherscope.html_repr import sketch
 from fisherscope.monitor.account import Account
 from fisherscope.monitor.rows import Row
-from fisherscope.sketching import sketch
 
 RECENT_ROWS = 10
 """Measured steps that "now" is made of: enough for a noise scale, few enough to be now."""
