@@ -16,9 +16,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import fisherscope as fs
-from fisherscope.monitor.clock import Clock
+from fisherscope.monitor.batch_size import BatchSize
 from fisherscope.monitor.schedule import WARM_STEP, Budget, FixedInterval, PerEpoch, Position, RandomInterval
-from fisherscope.monitor.sizes import BatchSize
+from fisherscope.monitor.timer import StepTimer
 
 AXES = {"step", "epoch", "samples", "lr_sum", "lr", "batch_size", "steps_since", "step_scale_sum"}
 NAMED = {
@@ -791,7 +791,7 @@ def test_measuring_takes_what_its_step_takes_beyond_a_plain_one() -> None:
 
 
 def test_a_block_is_compared_with_others_of_its_size() -> None:
-    clock, schedule = Clock(), FixedInterval(10)
+    clock, schedule = StepTimer(), FixedInterval(10)
     for size in (4, 4, 4, 8, 8):
         clock.tick(schedule)
         clock.block_ended(size)

@@ -9,15 +9,15 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fisherscope import measures
-from fisherscope.monitor.clock import Clock
-from fisherscope.monitor.journal import Journal
-from fisherscope.monitor.recording import check_options
-from fisherscope.monitor.rows import Row
+from fisherscope.monitor.batch_size import BatchSize
+from fisherscope.monitor.breakdown import SampleId
+from fisherscope.monitor.history import History
+from fisherscope.monitor.measurement import Row
+from fisherscope.monitor.safe_recording import check_options
 from fisherscope.monitor.schedule import schedule
-from fisherscope.monitor.sizes import BatchSize
 from fisherscope.monitor.step import Step
 from fisherscope.monitor.summary import alerts, html, summary
-from fisherscope.monitor.tallies import SampleId
+from fisherscope.monitor.timer import StepTimer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,8 +112,8 @@ class Monitor:
             "semantics": semantics,
             "rule": rule,
         }
-        self._journal = Journal(settings, len(optimizer.param_groups))
-        self._sizes, self._clock = BatchSize(), Clock()
+        self._journal = History(settings, len(optimizer.param_groups))
+        self._sizes, self._clock = BatchSize(), StepTimer()
         self.measurement: Row | None = None  # of the latest step, where it was measured
         self._latest: Step | None = None
         self._open = False
@@ -226,7 +226,7 @@ class Monitor:
         self._journal.load_state_dict(state)
         self.schedule.load_state_dict(state["schedule"])
         self._sizes.load_state_dict(state["sizes"])
-        self._clock = Clock()
+        self._clock = StepTimer()
 
     # The step's side
 

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from fisherscope.gram import GramRecord
-from fisherscope.monitor.recording import Recording
-from fisherscope.monitor.rows import (
+from fisherscope.monitor.measurement import (
     MEASURES,
     Measurement,
     Row,
@@ -20,6 +19,7 @@ from fisherscope.monitor.rows import (
     parameter_groups,
     plain,
 )
+from fisherscope.monitor.safe_recording import Recording
 from fisherscope.monitor.schedule import Position
 
 if TYPE_CHECKING:

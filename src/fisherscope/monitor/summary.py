@@ -6,8 +6,8 @@ from html import escape
 from statistics import median
 
 from fisherscope.html_repr import sketch
-from fisherscope.monitor.account import Account
-from fisherscope.monitor.rows import Row
+from fisherscope.monitor.measurement import Row
+from fisherscope.monitor.running_totals import RunningTotals
 
 RECENT_ROWS = 10
 """Measured steps that "now" is made of: enough for a noise scale, few enough to be now."""
@@ -21,7 +21,7 @@ CENSORED = 0.1
 """Share of C̄ from censored measurements above which it says more of rounding than of training."""
 
 
-def alerts(rows: Sequence[Row], account: Account) -> list[str]:
+def alerts(rows: Sequence[Row], account: RunningTotals) -> list[str]:
     """What is wrong or wasted now, a sentence each; empty when all is well."""
     recent = [row for row in rows[-RECENT_ROWS:] if row["fisher/trace"] is not None]
     found = [_failed(rows[-RECENT_ROWS:])]
@@ -83,7 +83,7 @@ def _zeros(recent: Sequence[Row]) -> str:
     return f"{share:.0%} of the samples have no gradient at all: part of each batch is spent for nothing."
 
 
-def _censored(account: Account) -> str:
+def _censored(account: RunningTotals) -> str:
     share = account.cond.censored_share
     if not share > CENSORED:
         return ""
@@ -113,7 +113,7 @@ def _missing_rank(row: Row) -> int:
     return round(seen) - int(row["fisher/rank"])
 
 
-def summary(rows: Sequence[Row], account: Account, notes: Sequence[str], rule: str) -> str:
+def summary(rows: Sequence[Row], account: RunningTotals, notes: Sequence[str], rule: str) -> str:
     """The run in sentences: where it stands, the batch against its noise, rank, layers, cost, self-check."""
     count = account.counters
     if not rows:
@@ -131,7 +131,7 @@ def summary(rows: Sequence[Row], account: Account, notes: Sequence[str], rule: s
     return "\n".join(line for line in lines if line)
 
 
-def _stand(account: Account, rule: str) -> str:
+def _stand(account: RunningTotals, rule: str) -> str:
     totals = account.totals()
     if totals["fisher/cond_mean"] is None:
         return f"No condition number yet; L = {totals['fisher/energy_sum']:.4g}."
@@ -161,7 +161,7 @@ def _ranks(recent: Sequence[Row]) -> str:
     )
 
 
-def _layers(account: Account) -> str:
+def _layers(account: RunningTotals) -> str:
     rows = [row for row in account.layers.rows() if row["trace_share"] is not None]
     if not rows:
         return ""
@@ -171,7 +171,7 @@ def _layers(account: Account) -> str:
     )
 
 
-def _cost(rows: Sequence[Row], account: Account) -> str:
+def _cost(rows: Sequence[Row], account: RunningTotals) -> str:
     step, count = rows[-1]["time/step_s"], account.counters
     if not step:
         return ""
@@ -204,7 +204,7 @@ HTML_KEYS = (
 )
 
 
-def html(rows: Sequence[Row], account: Account) -> str:
+def html(rows: Sequence[Row], account: RunningTotals) -> str:
     """A small table of the latest row, beside it how loss, C̄ and noise scale went, and below the alerts."""
     latest = rows[-1] if rows else {"step": account.counters.steps, "status": "nothing measured yet"}
     cells = "".join(

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fisherscope import measures
-from fisherscope.monitor.rows import Measurement, plain
-from fisherscope.monitor.tallies import Layers, SampleId, Samples
+from fisherscope.monitor.breakdown import Layers, SampleId, Samples
+from fisherscope.monitor.measurement import Measurement, plain
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Counters:
 
 
 @dataclass
-class Account:
+class RunningTotals:
     """Counters and running measures of one run."""
 
     counters: Counters
@@ -137,7 +137,7 @@ class Account:
         }
 
     @classmethod
-    def restored(cls, state: dict[str, Any]) -> "Account":
+    def restored(cls, state: dict[str, Any]) -> "RunningTotals":
         """The account whose state it was."""
         return cls(
             Counters(**state["counters"]),

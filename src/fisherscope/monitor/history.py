@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from fisherscope.monitor.account import Account, Counters
-from fisherscope.monitor.rows import Row
+from fisherscope.monitor.measurement import Row
+from fisherscope.monitor.running_totals import Counters, RunningTotals
 
 
-class Journal:
+class History:
     """The rows of a run so far, and what they and the steps between them add up to.
 
     Args:
@@ -16,7 +16,7 @@ class Journal:
 
     def __init__(self, settings: dict[str, Any], groups: int) -> None:
         self.settings = settings
-        self.account = Account(Counters([0.0] * groups))
+        self.account = RunningTotals(Counters([0.0] * groups))
         self.rows: list[Row] = []
         self.notes: list[str] = []
         self.epochs_given = False  # the loop says where epochs end
@@ -60,7 +60,7 @@ class Journal:
             ValueError: The state is of a monitor that measures differently; names what differs.
         """
         self._check(state)
-        self.account = Account.restored(state["account"])
+        self.account = RunningTotals.restored(state["account"])
         self.epochs_given, self.notes = state["epochs_given"], list(state["notes"])
         columns = state["rows"]
         self.rows = [

@@ -12,7 +12,7 @@ COMPARED = 3
 """Unmeasured blocks of the same batch size that a measured one needs to be compared with."""
 
 
-class Clock:
+class StepTimer:
     """Times the steps of one process; a resumed run has a new one."""
 
     def __init__(self) -> None:
