@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fisherscope.policy import Decision, Observation, Policy, State
-from fisherscope.sampler.checking import length_of, refuse_as_sampler, refuse_sizes_beyond
+from fisherscope.sampler.validation import length_of, refuse_as_sampler, refuse_sizes_beyond
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
 @dataclass(frozen=True)
-class Batch:
+class PlannedBatch:
     """A planned batch: its place in the run and what was decided for it.
 
     `size` is what it holds, over all ranks: `decision.batch_size`, but for the end of an epoch.
@@ -93,7 +93,7 @@ class DynamicBatchSampler:
         self._steps = 0  # batches the loop has finished
         self._planned = 0  # batches planned since the run began
         self._place = (0, 0)  # epoch and first sample of the next batch to plan
-        self._queue: deque[Batch] = deque()  # planned, not finished
+        self._queue: deque[PlannedBatch] = deque()  # planned, not finished
         self._rows: dict[int, dict[str, Any]] = {}  # measurements by step, not yet shown to the policy
         self._exhausted = -1  # epoch that an iterator has drawn to its end
         self._told = False  # whether a measurement ever came
@@ -173,7 +173,7 @@ class DynamicBatchSampler:
         return self._apply()
 
     @property
-    def current(self) -> Batch:
+    def current(self) -> PlannedBatch:
         """The batch being trained: the first one that was not stepped."""
         return self._plan(self._steps)
 
@@ -211,7 +211,9 @@ class DynamicBatchSampler:
         self._steps, self._planned, self._told = state["steps"], state["planned"], state["told"]
         self._place = (state["place"][0], state["place"][1])
         self._state = dict(state["policy_state"])
-        self._queue = deque(Batch(**{**b, "decision": Decision(**b["decision"])}) for b in state["queue"])
+        self._queue = deque(
+            PlannedBatch(**{**b, "decision": Decision(**b["decision"])}) for b in state["queue"]
+        )
         self._rows = {step: dict(row) for step, row in state["rows"]}
         self._exhausted = -1
         self._apply()
@@ -228,7 +230,7 @@ class DynamicBatchSampler:
 
     # Planning
 
-    def _plan(self, step: int) -> Batch:
+    def _plan(self, step: int) -> PlannedBatch:
         """The batch of `step`, deciding it and those before it where that has not been done."""
         while self._planned <= step:
             self._queue.append(self._decide())
@@ -238,7 +240,7 @@ class DynamicBatchSampler:
             )
         return self._queue[step - self._queue[0].step]
 
-    def _decide(self) -> Batch:
+    def _decide(self) -> PlannedBatch:
         step, (epoch, start) = self._planned, self._place
         visible = step - self.lag  # steps before this one are finished and may be seen
         if self.policy.closed_loop and visible > self._steps:
@@ -259,7 +261,7 @@ class DynamicBatchSampler:
         size = left if left - decision.batch_size < self.world_size else decision.batch_size
         self._planned += 1
         self._place = (epoch, start + size) if size < left else (epoch + 1, 0)
-        return Batch(step, epoch, start, size, decision)
+        return PlannedBatch(step, epoch, start, size, decision)
 
     def _order(self, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         if not self.shuffle:
