@@ -13,7 +13,7 @@ from rich.console import Console
 import fisherscope as fs
 from fisherscope.cli import main
 from fisherscope.cli.progress import now
-from fisherscope.training import Configuration, Session, task_of
+from fisherscope.training import Configuration, TrainState, task_of
 
 QUICK = ("digits/mlp", "--epochs", "1", "--threads", "1")
 
@@ -119,7 +119,7 @@ def test_a_long_reason_leaves_the_other_columns(run, tmp_path: Path) -> None:  #
 
 
 def test_a_narrow_terminal_shows_fewer_values_and_each_whole() -> None:
-    session = Session(config := Configuration.of({"task": "digits/mlp"}), task_of(config))
+    session = TrainState(config := Configuration.of({"task": "digits/mlp"}), task_of(config))
     session.step(next(iter(session.sampler)))
     shown = {}
     for width in (20, 40, 120):

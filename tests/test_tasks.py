@@ -542,12 +542,12 @@ def test_a_factory_s_mistake_is_told_with_its_line(
 
 def test_a_task_that_is_tried_trains_as_one_that_is_not(own: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The trial leaves no trace in the generators, the model or the data."""
-    from fisherscope.training import Configuration, Session
+    from fisherscope.training import Configuration, TrainState
 
     config = Configuration.of({"task": f"{own}:made", "batch_size": 6})
-    tried = Session(config, fs.tasks.get(config.task))
-    monkeypatch.setattr(Session, "_tried", lambda *_: None)
-    plain = Session(config, fs.tasks.get(config.task))
+    tried = TrainState(config, fs.tasks.get(config.task))
+    monkeypatch.setattr(TrainState, "_tried", lambda *_: None)
+    plain = TrainState(config, fs.tasks.get(config.task))
     for indices, same in zip(tried.sampler, plain.sampler, strict=True):
         assert indices == same
         assert torch.equal(tried.step(indices), plain.step(same))

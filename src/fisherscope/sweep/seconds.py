@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from fisherscope.training import Configuration, Session, task_of
+from fisherscope.training import Configuration, TrainState, task_of
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,16 @@ def seconds_a_step(
     )
 
 
-def _session(base: Configuration, size: int, task: Any) -> tuple[Session, Session]:
+def _session(base: Configuration, size: int, task: Any) -> tuple[TrainState, TrainState]:
     """Two sessions of this size: one that never measures, one that measures every step."""
     given = {**base.identity(), "batch_size": size, "policy": f"s{size}", "per_epoch": None, "every": 1}
     return (
-        Session(Configuration.of({**given, "measure": False}), task),
-        Session(Configuration.of({**given, "stride": True}), task),
+        TrainState(Configuration.of({**given, "measure": False}), task),
+        TrainState(Configuration.of({**given, "stride": True}), task),
     )
 
 
-def _step(session: Session, size: int) -> float:
+def _step(session: TrainState, size: int) -> float:
     begun = time.process_time()
     session.step(list(range(size)))
     return time.process_time() - begun

@@ -2,6 +2,6 @@
 
 from fisherscope.training.configuration import Configuration, ConfigurationError
 from fisherscope.training.loop import Result, task_of, train
-from fisherscope.training.session import Session
+from fisherscope.training.train_state import TrainState
 
-__all__ = ["Configuration", "ConfigurationError", "Result", "Session", "task_of", "train"]
+__all__ = ["Configuration", "ConfigurationError", "Result", "TrainState", "task_of", "train"]

@@ -16,12 +16,12 @@ import torch
 
 import fisherscope as fs
 from fisherscope.training.configuration import Configuration
-from fisherscope.training.session import Session
+from fisherscope.training.train_state import TrainState
 
 CHECKPOINT_SECONDS = 20.0
 LONGEST_TEXT = 300
 """Characters of another library's error that are passed on."""
-Progress = Callable[[Session, "dict[str, Any] | None"], None]
+Progress = Callable[[TrainState, "dict[str, Any] | None"], None]
 """Called after each step with None, and after each epoch with its row."""
 
 
@@ -86,13 +86,13 @@ def train(
     return Result(run.path, run.id, status, reason, session.sampler.epoch)
 
 
-def _session(config: Configuration, data_dir: str | os.PathLike[str] | None) -> Session:
+def _session(config: Configuration, data_dir: str | os.PathLike[str] | None) -> TrainState:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    return Session(config, task_of(config, data_dir))
+    return TrainState(config, task_of(config, data_dir))
 
 
-def _restored(session: Session, state: Any, path: Path) -> None:
+def _restored(session: TrainState, state: Any, path: Path) -> None:
     """Put the session to where the checkpoint was taken.
 
     Raises:
@@ -120,7 +120,7 @@ def task_of(config: Configuration, data_dir: str | os.PathLike[str] | None = Non
 
 
 def _run(
-    session: Session,
+    session: TrainState,
     run: Any,
     until: int,
     progress: Progress | None,
@@ -157,7 +157,7 @@ def _run(
     return "finished", ""
 
 
-def _divergence(session: Session, loss: float) -> str:
+def _divergence(session: TrainState, loss: float) -> str:
     return f"the loss became {loss} at step {session.done.step}, in epoch {session.done.epoch + 1}"
 
 

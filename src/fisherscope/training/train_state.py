@@ -22,7 +22,7 @@ _LOOK_EVERY = 50
 """Steps, on a GPU, from one look at the loss to the next."""
 
 
-class Session:
+class TrainState:
     """Model, optimizer, sampler, monitor and the epoch's sums of one run.
 
     Args:
