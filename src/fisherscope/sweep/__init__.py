@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fisherscope.sweep.estimate import duration, seconds_left
 from fisherscope.sweep.grid import Grid, cost, pending
 from fisherscope.sweep.pool import Event, WorkerPool
-from fisherscope.sweep.seconds import Seconds, seconds_a_step
+from fisherscope.sweep.step_time import StepTimes, seconds_a_step
+from fisherscope.sweep.time_estimate import duration, seconds_left
 from fisherscope.training import Configuration, ConfigurationError
 
 __all__ = [
     "Grid",
-    "Seconds",
+    "StepTimes",
     "SweepResult",
     "cost",
     "duration",

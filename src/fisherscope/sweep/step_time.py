@@ -13,7 +13,7 @@ from fisherscope.training import Configuration, TrainState, task_of
 
 
 @dataclass(frozen=True)
-class Seconds:
+class StepTimes:
     """Median CPU seconds of a step by batch size, plain and measured, with the quartiles' distance."""
 
     plain: dict[int, float]
@@ -28,7 +28,7 @@ def seconds_a_step(
     *,
     rounds: int = 15,
     data_dir: str | os.PathLike[str] | None = None,
-) -> Seconds:
+) -> StepTimes:
     """Seconds a training step takes at each size: rounds over all sizes in turn, the median of each.
 
     CPU time of the process, which other programs on the machine disturb less than they do the clock. Each
@@ -54,7 +54,7 @@ def seconds_a_step(
             if turn:  # the first one warms up
                 taken[size].append(pair)
     halves = {size: sorted(p for p, _ in pairs) for size, pairs in taken.items()}
-    return Seconds(
+    return StepTimes(
         {size: median(p for p, _ in pairs) for size, pairs in taken.items()},
         {size: median(m for _, m in pairs) for size, pairs in taken.items()},
         {size: h[3 * len(h) // 4] - h[len(h) // 4] for size, h in halves.items()},
