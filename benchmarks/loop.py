@@ -23,7 +23,7 @@ from torch.nn import functional as F
 import fisherscope as fs
 from fisherscope.gram import keep_freed_blocks
 from fisherscope.tasks import models
-from fisherscope.tasks.images import Images
+from fisherscope.tasks.datasets.images import Images
 from fisherscope.tasks.task import classification, cross_entropy
 from fisherscope.training import train
 

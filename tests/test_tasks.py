@@ -24,10 +24,10 @@ import torch
 
 import fisherscope as fs
 from fisherscope import tasks
-from fisherscope.tasks import DataError, TaskError, foreign, given, models
-from fisherscope.tasks.images import Images, draws
-from fisherscope.tasks.published import cifar10, cifar100, mnist, svhn
-from fisherscope.tasks.storage import Published, fetched
+from fisherscope.tasks import DataError, TaskError, factory, models, user_data
+from fisherscope.tasks.datasets.files import Published, fetched
+from fisherscope.tasks.datasets.images import Images, draws
+from fisherscope.tasks.datasets.vision import cifar10, cifar100, mnist, svhn
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_a_data_set_s_own_randomness_follows_from_seed_epoch_and_index() -> None
         def __getitem__(self, index: int) -> torch.Tensor:
             return torch.tensor([index, torch.rand(()).item(), np.random.rand(), random.random()])  # noqa: NPY002
 
-    data = given.split(Noisy(), "noisy")
+    data = user_data.split(Noisy(), "noisy")
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
     whole = data.batch(torch.arange(20), epoch=1, seed=3)
     parts = torch.cat([data.batch(torch.arange(k, k + 5), epoch=1, seed=3) for k in range(0, 20, 5)])
@@ -391,13 +391,13 @@ def test_a_loss_of_torch_is_called_with_the_model_s_output(own: str) -> None:
     task = fs.tasks.get(f"{own}:torch_s")
     loss = task.loss(task.model(), task.batch("train", [0, 1, 2]))
     assert loss.shape == ()
-    weighted = foreign.called(torch.nn.CrossEntropyLoss(label_smoothing=0.1))
+    weighted = factory.called(torch.nn.CrossEntropyLoss(label_smoothing=0.1))
     assert weighted(torch.nn.Identity(), (torch.zeros(3, 2), torch.zeros(3).long())) > 0
 
 
 def test_a_model_made_already_and_not_to_be_made_again_is_refused() -> None:
     with pytest.raises(TaskError, match="makes a new model"):
-        foreign.task_of("mine", {"model": torch.nn.Linear(5, 2), "train": (torch.zeros(4, 5),)})
+        factory.task_of("mine", {"model": torch.nn.Linear(5, 2), "train": (torch.zeros(4, 5),)})
 
 
 @pytest.mark.parametrize(
@@ -569,10 +569,10 @@ class Cutting(BaseHTTPRequestHandler):
     asked: list[str | None]
 
     def do_GET(self) -> None:
-        given = self.headers.get("Range")
-        self.asked.append(given)
-        start = int(given.removeprefix("bytes=").rstrip("-")) if given else 0
-        self.send_response(206 if given else 200)
+        user_data = self.headers.get("Range")
+        self.asked.append(user_data)
+        start = int(user_data.removeprefix("bytes=").rstrip("-")) if user_data else 0
+        self.send_response(206 if user_data else 200)
         self.send_header("Content-Length", str(len(self.data) - start))
         self.end_headers()
         end = 300_000 if len(self.asked) == 1 else len(self.data)
@@ -614,10 +614,10 @@ def test_a_part_that_is_not_the_files_is_not_taken(tmp_path: Path) -> None:
 def test_a_factory_of_advise_is_a_task_too() -> None:
     x, y = torch.zeros(20, 5), torch.arange(20) % 2
     made = {"name": "mine", "record": {"batch": 0}, "model": lambda: torch.nn.Linear(5, 2), "data": (x, y)}
-    assert len(foreign.task_of("mine", made).train) == 18
+    assert len(factory.task_of("mine", made).train) == 18
 
 
 def test_a_list_is_samples_one_by_one() -> None:
-    found = given.split([np.full(5, k, np.float32) for k in range(6)], "train")
+    found = user_data.split([np.full(5, k, np.float32) for k in range(6)], "train")
     assert len(found) == 6
     assert found.batch(torch.tensor([2, 4])).tolist() == [[2.0] * 5, [4.0] * 5]

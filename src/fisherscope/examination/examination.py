@@ -16,7 +16,7 @@ from fisherscope.examination.proof import Proof, alone, in_training
 from fisherscope.examination.warning import neutral, remarks_of, warnings_of
 from fisherscope.gram import Coverage, GramRecord, record_gram
 from fisherscope.tasks import Subject, subject_of
-from fisherscope.tasks.samples import of_batch
+from fisherscope.tasks.batch_source import of_batch
 
 LOOPED = 32
 """Samples that the loops are made over at most: they take a backward pass each."""

@@ -10,14 +10,13 @@ from functools import partial
 from pathlib import Path
 
 from fisherscope.tasks import models
-from fisherscope.tasks.embedded import digits
+from fisherscope.tasks.datasets.digits import digits
+from fisherscope.tasks.datasets.files import data_dir as _data_dir
+from fisherscope.tasks.datasets.images import Images
+from fisherscope.tasks.datasets.vision import cifar10, cifar100, mnist, svhn
 from fisherscope.tasks.errors import DataError, TaskError
-from fisherscope.tasks.foreign import own
-from fisherscope.tasks.images import Images
-from fisherscope.tasks.mishaps import told
-from fisherscope.tasks.published import cifar10, cifar100, mnist, svhn
-from fisherscope.tasks.storage import data_dir as _data_dir
-from fisherscope.tasks.subjects import TEMPLATE, Subject, subject, subject_of
+from fisherscope.tasks.factory import own
+from fisherscope.tasks.sanity_check import tried
 from fisherscope.tasks.task import (
     Evaluation,
     Split,
@@ -26,7 +25,8 @@ from fisherscope.tasks.task import (
     cross_entropy,
     held_out,
 )
-from fisherscope.tasks.trial import tried
+from fisherscope.tasks.user_code import told
+from fisherscope.tasks.workload import TEMPLATE, Subject, subject, subject_of
 
 __all__ = [
     "TEMPLATE",

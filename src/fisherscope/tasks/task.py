@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fisherscope.tasks.mishaps import told
+from fisherscope.tasks.user_code import told
 
 SPLITS = ("train", "validation", "test")
 

@@ -19,8 +19,8 @@ from torch.utils.data import (
     default_collate,
 )
 
+from fisherscope.tasks.datasets.images import draws
 from fisherscope.tasks.errors import TaskError
-from fisherscope.tasks.images import draws
 from fisherscope.tasks.task import Split
 
 
@@ -37,13 +37,13 @@ def split(data: Any, place: str) -> Split:
     if hasattr(data, "batch") and hasattr(data, "__len__"):
         found: Any = data
     elif isinstance(data, DataLoader):
-        found = Mapped(data.dataset, data.collate_fn or default_collate)
+        found = DatasetSplit(data.dataset, data.collate_fn or default_collate)
     elif isinstance(data, Mapping | tuple | list) and _tensors(data):
-        found = Columns(data)
+        found = TensorSplit(data)
     elif type(data) is TensorDataset:
-        found = Columns(data.tensors)
+        found = TensorSplit(data.tensors)
     elif hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-        found = Mapped(data)
+        found = DatasetSplit(data)
     else:
         raise TaskError(
             f"{place}: received {type(data).__name__}; expected a tuple or dict of tensors (samples "
@@ -88,7 +88,7 @@ def _tensors(data: Any) -> bool:
     return bool(values) and all(isinstance(value, Tensor) for value in values) and len(lengths) == 1
 
 
-class Columns:
+class TensorSplit:
     """Tensors with samples along the first dimension, in a tuple or mapping."""
 
     def __init__(self, data: Any) -> None:
@@ -98,9 +98,9 @@ class Columns:
         values = self.data.values() if isinstance(self.data, Mapping) else self.data
         return len(next(iter(values)))
 
-    def to(self, device: torch.device | str) -> Columns:
+    def to(self, device: torch.device | str) -> TensorSplit:
         """The same rows on `device`."""
-        return Columns(self._each(lambda value: value.to(device)))
+        return TensorSplit(self._each(lambda value: value.to(device)))
 
     def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> Any:
         """The rows, in the structure that was given."""
@@ -112,7 +112,7 @@ class Columns:
         return tuple(change(value) for value in self.data)
 
 
-class Mapped:
+class DatasetSplit:
     """A map-style dataset, collated as a DataLoader does."""
 
     def __init__(self, data: Any, collate: Callable[[list[Any]], Any] = default_collate) -> None:

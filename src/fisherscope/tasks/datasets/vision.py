@@ -12,9 +12,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fisherscope.tasks.datasets.files import (
+    Contents,
+    Published,
+    contents,
+    fetched,
+    is_file,
+    member,
+    unreadable,
+)
+from fisherscope.tasks.datasets.images import Images
 from fisherscope.tasks.errors import DataError
-from fisherscope.tasks.images import Images
-from fisherscope.tasks.storage import Contents, Published, contents, fetched, is_file, member, unreadable
 
 MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 CIFAR = "https://www.cs.toronto.edu/~kriz"

@@ -27,9 +27,9 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from fisherscope.tasks.batch_source import BatchSource, StreamSource, of_batch, of_data, of_split
 from fisherscope.tasks.errors import TaskError
-from fisherscope.tasks.foreign import called, made, task_of
-from fisherscope.tasks.samples import Source, Stream, of_batch, of_data, of_split
+from fisherscope.tasks.factory import called, made, task_of
 from fisherscope.tasks.task import Task
 
 KEYS = ("name", "model", "loss", "batch", "data", "reduction", "record")
@@ -69,7 +69,7 @@ class Subject:
     name: str
     make: Callable[[], nn.Module]
     loss: Loss
-    source: Source
+    source: BatchSource
     dataset_size: int | None = None
     given_size: int | None = None
     reduction: Literal["mean", "sum"] = "mean"
@@ -163,7 +163,7 @@ def subject_of(
     options = dict(record or {})
     dim = options["batch"] if isinstance(options.get("batch"), int) else 0
     source = of_batch(first, batch, dim) if data is None else of_data(data)
-    size = None if isinstance(source, Stream) else source.samples
+    size = None if isinstance(source, StreamSource) else source.samples
     asked = _loss(name, loss)
     if data is None:
         return Subject(name, make, asked, source, None, size, told, options)

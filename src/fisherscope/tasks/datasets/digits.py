@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from fisherscope.tasks.images import Images
+from fisherscope.tasks.datasets.images import Images
 from fisherscope.tasks.task import seeded_order
 
 TRAINING, VALIDATION = 300, 500

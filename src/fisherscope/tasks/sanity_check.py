@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from fisherscope.tasks.errors import TaskError
-from fisherscope.tasks.mishaps import told
 from fisherscope.tasks.task import Task
+from fisherscope.tasks.user_code import told
 
 _SCORED = 2
 _MEND = "mend the loss, (model, batch) -> a number, or the model"

@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from fisherscope.gram.batch_axis.forward_call import ForwardCall, entry_of
 from fisherscope.tasks.errors import TaskError
-from fisherscope.tasks.given import split
 from fisherscope.tasks.task import Split, seeded_order
+from fisherscope.tasks.user_data import split
 
 
-class Source:
+class BatchSource:
     """Samples by number: of a split, a data set with its own collation, or one batch."""
 
     def __init__(self, samples: int, take: Callable[[Tensor], Any], whole: Callable[[], Any]) -> None:
@@ -32,7 +32,7 @@ class Source:
                 yield from map(self.take, order[: len(order) // size * size].split(size))
 
 
-class Stream(Source):
+class StreamSource(BatchSource):
     """An iterable data set: no samples by number."""
 
     def __init__(self, data: IterableDataset[Any], collate: Callable[[list[Any]], Any]) -> None:
@@ -49,14 +49,14 @@ class Stream(Source):
                 raise TaskError(f"drawing a batch of {size} samples: the stream ends before that")
 
 
-def of_split(data: Split) -> Source:
+def of_split(data: Split) -> BatchSource:
     """Samples of a split, augmented as in the first epoch."""
-    return Source(
+    return BatchSource(
         len(data), lambda chosen: data.batch(chosen, 0), lambda: data.batch(torch.arange(len(data)))
     )
 
 
-def of_batch(model: nn.Module, batch: Any, dim: int) -> Source:
+def of_batch(model: nn.Module, batch: Any, dim: int) -> BatchSource:
     """Samples of one batch, along dimension `dim` of its tensors.
 
     Raises:
@@ -68,14 +68,14 @@ def of_batch(model: nn.Module, batch: Any, dim: int) -> Source:
             "the batch holds no tensor with samples; expected tensors, in tuples, lists or dicts, with the "
             f"samples along dimension {dim} (say another with 'record': {{'batch': 1}})"
         )
-    return Source(entry.samples, lambda chosen: _some(entry, chosen), lambda: batch)
+    return BatchSource(entry.samples, lambda chosen: _some(entry, chosen), lambda: batch)
 
 
 def _some(entry: ForwardCall, chosen: Tensor) -> Any:
     return entry.subset(chosen.tolist())[0][0]
 
 
-def of_data(data: Any) -> Source:
+def of_data(data: Any) -> BatchSource:
     """Samples of a data set, a DataLoader, or tensors with samples first.
 
     Raises:
@@ -86,8 +86,8 @@ def of_data(data: Any) -> Source:
     else:
         inner, collate = data, None
     if isinstance(inner, IterableDataset):
-        return Stream(inner, collate or torch.utils.data.default_collate)
+        return StreamSource(inner, collate or torch.utils.data.default_collate)
     if collate is None:
         return of_split(split(inner, "data"))
     taken: Callable[[Tensor], Any] = lambda chosen: collate([inner[int(i)] for i in chosen])  # noqa: E731
-    return Source(len(inner), taken, lambda: taken(torch.arange(len(inner))))  # type: ignore[arg-type]
+    return BatchSource(len(inner), taken, lambda: taken(torch.arange(len(inner))))  # type: ignore[arg-type]

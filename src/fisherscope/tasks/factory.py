@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fisherscope.tasks.errors import TaskError
-from fisherscope.tasks.given import split
-from fisherscope.tasks.mishaps import told
 from fisherscope.tasks.task import SPLITS, Task, classification, cross_entropy, held_out
+from fisherscope.tasks.user_code import told
+from fisherscope.tasks.user_data import split
 
 OF_MEASURING = ("name", "record")
 """Keys that `advise` and `doctor` read; training has no need of them."""

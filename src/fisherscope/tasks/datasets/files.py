@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from fisherscope.tasks.downloading import resuming
+from fisherscope.tasks.datasets.download import resuming
 from fisherscope.tasks.errors import DataError
 
 PACKINGS = ("", ".gz", ".xz")

@@ -1,0 +1,1 @@
+"""Built-in data sets: their files, readers and splits."""
