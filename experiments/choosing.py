@@ -21,7 +21,7 @@ from fisherscope.analysis.halving import ladder
 from fisherscope.analysis.plane import margin
 from fisherscope.analysis.resampling import generator
 from fisherscope.analysis.settings import settings_of
-from fisherscope.runs.reading import Runs
+from fisherscope.runs.reader import Runs
 
 OURS = "successive halving"
 BUDGETS = (0.1, 0.2, 0.3, 0.5)

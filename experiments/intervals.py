@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fisherscope.analysis.settings import settings_of
-from fisherscope.runs.reading import Runs
+from fisherscope.runs.reader import Runs
 
 EVERY, DRAWS = 50, 200
 

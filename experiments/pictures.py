@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from fisherscope.figures import FIGURES
 from fisherscope.figures.style import CATEGORIES, INK, SOFT, note, panels, styled
-from fisherscope.runs.reading import Runs
+from fisherscope.runs.reader import Runs
 
 DPI = 110
 SHOWN = {

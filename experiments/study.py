@@ -24,7 +24,7 @@ from experiments.transfer import transfers
 import fisherscope as fs
 from fisherscope import analysis
 from fisherscope.analysis.settings import settings_of
-from fisherscope.runs.reading import Runs
+from fisherscope.runs.reader import Runs
 
 HERE = Path(__file__).parent
 RESULTS, DOCS = HERE / "results", HERE.parent / "docs"

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 import fisherscope as fs
-from fisherscope.runs.reading import Runs
+from fisherscope.runs.reader import Runs
 
 CARRIED = {"setting": ("batch_size", "lr"), "position": ("x", "y")}
 """What is carried over, and the columns in which the nearest setting is looked for (as logarithms)."""

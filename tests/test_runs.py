@@ -29,7 +29,7 @@ import torch
 
 import fisherscope as fs
 from fisherscope.runs import DamagedRunError, RunError, RunLockedError, lock, run_id
-from fisherscope.runs import files as run_files
+from fisherscope.runs import atomic_io as run_files
 
 CONFIG = {"task": "digits/mlp", "batch_size": 32, "lr": 0.1, "epochs": 4, "seed": 0}
 STEPS_AN_EPOCH, EPOCHS, CHECKPOINT_EVERY = 4, 4, 3

@@ -18,7 +18,7 @@ from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.settings import FloatArray, Settings, constant_sizes
 from fisherscope.analysis.spectral import conds
 from fisherscope.measures import parse_rule, weighted_median
-from fisherscope.runs.reading import Runs
+from fisherscope.runs.reader import Runs
 
 COND, ENERGY = "fisher/cond_mean", "fisher/energy_sum"
 """The paper's axes: C̄_K and L_K."""

@@ -16,7 +16,7 @@ from fisherscope.analysis.resampling import SEED
 from fisherscope.analysis.rivals import RIVALS
 from fisherscope.analysis.settings import RunsLike, Settings, settings_of
 from fisherscope.analysis.statistics import auc, sign_p
-from fisherscope.runs.reading import Runs, load_runs
+from fisherscope.runs.reader import Runs, load_runs
 
 BUDGETS = (0.1, 0.2, 0.3, 0.5)
 TOO_EASY = 0.3

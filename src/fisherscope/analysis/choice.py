@@ -15,7 +15,7 @@ from fisherscope.analysis.halving import Ladder, Round, Standing, standing
 from fisherscope.analysis.recommendation import RATES
 from fisherscope.analysis.settings import FloatArray, setting_name
 from fisherscope.analysis.statistics import Z80, share_deviation, share_interval
-from fisherscope.runs.reading import Runs
+from fisherscope.runs.reader import Runs
 
 TIMES = ("time/train_s", "time/eval_s")
 

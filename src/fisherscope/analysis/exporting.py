@@ -12,7 +12,7 @@ from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.settings import RunsLike, settings_of
 from fisherscope.analysis.spectral import RATIO, sigma_ratios
 from fisherscope.runs import archive
-from fisherscope.runs.reading import Runs, load_runs
+from fisherscope.runs.reader import Runs, load_runs
 
 RULES = ("relative:1e-3", "relative:1e-2", "energy:0.99", "exact")
 MEASURES = (

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fisherscope.analysis.errors import AnalysisError
-from fisherscope.runs.reading import Runs, load_runs
+from fisherscope.runs.reader import Runs, load_runs
 
 FloatArray = NDArray[np.float64]
 RunsLike = Runs | str | os.PathLike[str]

@@ -9,7 +9,7 @@ import polars as pl
 
 from fisherscope import measures
 from fisherscope.analysis.settings import FloatArray
-from fisherscope.runs.reading import Runs
+from fisherscope.runs.reader import Runs
 
 RATIO = "fisher/sigma_ratio"
 """σ_min/σ_max of a measured step, nothing left out: a column of exported steps, whose spectra are gone."""

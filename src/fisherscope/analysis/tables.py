@@ -16,7 +16,7 @@ from fisherscope.analysis.plane import margin
 from fisherscope.analysis.settings import RunsLike, settings_of
 from fisherscope.analysis.statistics import Difference, Sample, holm, student, welch
 from fisherscope.analysis.typesetting import aligned, latex, markdown
-from fisherscope.runs.reading import Runs, load_runs
+from fisherscope.runs.reader import Runs, load_runs
 
 Test = Literal["welch", "student"]
 Format = Literal["text", "markdown", "latex", "csv"]

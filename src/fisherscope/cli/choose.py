@@ -90,7 +90,7 @@ def _halved(
     """
     from fisherscope.analysis.choice import Candidate, choice
     from fisherscope.cli.standing import shown
-    from fisherscope.runs.reading import load_runs
+    from fisherscope.runs.reader import load_runs
     from fisherscope.sweep import run_sweep
 
     candidates = [Candidate(c.id, c.batch_size, c.lr) for c in configurations]

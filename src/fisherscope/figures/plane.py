@@ -87,7 +87,7 @@ def figure_7(runs: RunsLike, *, task: str | None = None, **options: Any) -> Figu
         AnalysisError: As `figure_3`.
     """
     if task is None:
-        from fisherscope.runs.reading import Runs, load_runs
+        from fisherscope.runs.reader import Runs, load_runs
 
         loaded = runs if isinstance(runs, Runs) else load_runs(runs)
         names = loaded.runs["task"].unique().to_list() if "task" in loaded.runs.columns else []

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from fisherscope.report.document import document
 from fisherscope.report.live_data import live_data
 from fisherscope.report.text import safe
-from fisherscope.runs.reading import load_runs
+from fisherscope.runs.reader import load_runs
 
 HOST = "127.0.0.1"
 WATCHED = ("run.json", "steps.jsonl", "epochs.jsonl", "lock")

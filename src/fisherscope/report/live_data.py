@@ -14,7 +14,7 @@ from fisherscope.figures.labels import shown_scale
 from fisherscope.report.charts import MEASURES, label
 from fisherscope.report.contours import band_levels
 from fisherscope.report.text import rounded
-from fisherscope.runs.reading import Runs
+from fisherscope.runs.reader import Runs
 
 Data = dict[str, Any]
 POINTS = 200

@@ -14,7 +14,7 @@ from fisherscope.report.charts import chart_data
 from fisherscope.report.document import document
 from fisherscope.report.sections import attempted, heading
 from fisherscope.report.text import embedded, safe
-from fisherscope.runs.reading import Runs, load_runs
+from fisherscope.runs.reader import Runs, load_runs
 
 SCRIPTS = ("draw.js", "plane.js", "curves.js")
 START = 'start(JSON.parse(document.getElementById("data").textContent));'

@@ -3,14 +3,14 @@
 from importlib import import_module
 from typing import Any
 
+from fisherscope.runs.config_values import run_id
 from fisherscope.runs.errors import DamagedRunError, RunError, RunLockedError
 from fisherscope.runs.run import Run, open_run
-from fisherscope.runs.values import run_id
 
 __all__ = ["DamagedRunError", "Run", "RunError", "RunLockedError", "Runs", "load_runs", "open_run", "run_id"]
 
 
 def __getattr__(name: str) -> Any:
     if name in ("Runs", "load_runs"):  # polars, which a writer does not need
-        return getattr(import_module("fisherscope.runs.reading"), name)
+        return getattr(import_module("fisherscope.runs.reader"), name)
     raise AttributeError(f"module 'fisherscope.runs' has no attribute {name!r}; it has {', '.join(__all__)}")

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fisherscope.runs.atomic_io import replace
+from fisherscope.runs.config_values import differences
 from fisherscope.runs.errors import DamagedRunError, RunError
-from fisherscope.runs.files import replace
-from fisherscope.runs.values import differences
 
 FORMAT = 1
 SCALARS = {type(None), bool, int, float, str, bytes}

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from fisherscope.runs.atomic_io import failure
 from fisherscope.runs.errors import RunLockedError
-from fisherscope.runs.files import failure
 
 try:
     import fcntl

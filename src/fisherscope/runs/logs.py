@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fisherscope.runs.atomic_io import Log
 from fisherscope.runs.errors import RunError
-from fisherscope.runs.files import Log
-from fisherscope.runs.layout import EPOCHS, SPECTRA, STEPS
-from fisherscope.runs.rows import SPECTRUM_BYTES, encoded, kept, number_of_last
+from fisherscope.runs.jsonl import SPECTRUM_BYTES, encoded, kept, number_of_last
+from fisherscope.runs.paths import EPOCHS, SPECTRA, STEPS
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

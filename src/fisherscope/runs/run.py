@@ -7,10 +7,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from fisherscope.runs import checkpoint
+from fisherscope.runs.atomic_io import Log, failure, replace, sweep_up
+from fisherscope.runs.config_values import plain
 from fisherscope.runs.errors import DamagedRunError, RunError
-from fisherscope.runs.files import Log, failure, replace, sweep_up
-from fisherscope.runs.head import Head, now, read_run
-from fisherscope.runs.layout import (
+from fisherscope.runs.jsonl import renamed
+from fisherscope.runs.lock import Lock
+from fisherscope.runs.logs import Logs
+from fisherscope.runs.metadata import RunMetadata, now, read_run
+from fisherscope.runs.paths import (
     CHECKPOINT,
     ENDED,
     LOCK,
@@ -19,10 +23,6 @@ from fisherscope.runs.layout import (
     STATUSES,
     TEXT,
 )
-from fisherscope.runs.lock import Lock
-from fisherscope.runs.logs import Logs
-from fisherscope.runs.rows import renamed
-from fisherscope.runs.values import plain
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -94,7 +94,7 @@ class Run:
                 f"opening {path}: it has measurements but no {RUN}; restore that from a copy, or delete the "
                 "directory to begin anew (restart=True drops the run)"
             )
-        self._head = Head(path, config, environment, known)
+        self._head = RunMetadata(path, config, environment, known)
         self.config = self._head.config
         if known is None:
             self._drop()

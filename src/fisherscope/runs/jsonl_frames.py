@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from fisherscope.runs.atomic_io import whole_lines
 from fisherscope.runs.errors import DamagedRunError
-from fisherscope.runs.files import whole_lines
 
 SAMPLED_LINES = 50
 """At each end of a file, to learn its columns from."""

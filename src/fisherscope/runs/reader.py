@@ -15,10 +15,10 @@ import polars as pl
 from fisherscope.runs import outcomes
 from fisherscope.runs.archive import Archive
 from fisherscope.runs.errors import DamagedRunError, RunError
-from fisherscope.runs.frames import frame_of_lines
-from fisherscope.runs.head import read_run
-from fisherscope.runs.layout import EPOCHS, GONE, LOCK, OUTCOMES, RUN, SPECTRA, STEPS
+from fisherscope.runs.jsonl_frames import frame_of_lines
 from fisherscope.runs.lock import holder
+from fisherscope.runs.metadata import read_run
+from fisherscope.runs.paths import EPOCHS, GONE, LOCK, OUTCOMES, RUN, SPECTRA, STEPS
 
 Spectra = list["np.ndarray[Any, Any] | None"]
 READERS = 4

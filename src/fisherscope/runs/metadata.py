@@ -9,15 +9,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fisherscope.runs.atomic_io import read_json, replace_json
+from fisherscope.runs.config_values import differences, plain_config
 from fisherscope.runs.errors import DamagedRunError, RunError
-from fisherscope.runs.files import read_json, replace_json
-from fisherscope.runs.layout import FORMAT, GONE, RUN, STATUSES
-from fisherscope.runs.values import differences, plain_config
+from fisherscope.runs.paths import FORMAT, GONE, RUN, STATUSES
 
 TEXTS = ("id", "status", "reason", "created", "updated")
 
 
-class Head:
+class RunMetadata:
     """The head of a run that is being written; `known` is the one that an earlier writer left, if any.
 
     Nothing is written before `save` or `mark`.

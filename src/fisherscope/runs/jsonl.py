@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fisherscope.runs.atomic_io import Log, last_line
 from fisherscope.runs.errors import DamagedRunError
-from fisherscope.runs.files import Log, last_line
 
 PREFIXES = ("train_", "val_", "test_", "fisher_", "time_")
 SPECTRUM_BYTES = 8
