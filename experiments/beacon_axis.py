@@ -25,7 +25,7 @@ from experiments.dynamic_tables import table_of
 from fisherscope.analysis import beacons_of, settings_of
 from fisherscope.analysis.axes import at_epoch
 from fisherscope.policy import Beacons, read_beacons
-from fisherscope.policy.region import region_of
+from fisherscope.policy.beacon.region import region_of
 from fisherscope.runs import Runs, load_runs
 from fisherscope.sweep import run_sweep
 

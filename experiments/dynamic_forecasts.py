@@ -12,9 +12,9 @@ import polars as pl
 from experiments.dynamic_designs import Design
 
 from fisherscope.policy import Beacons, Observation, Policy, parse
-from fisherscope.policy.beacon_growth import growth_at
-from fisherscope.policy.forecast import Standing, road
-from fisherscope.policy.region import region_of
+from fisherscope.policy.beacon.forecast import RunSoFar, road
+from fisherscope.policy.beacon.growth import growth_at
+from fisherscope.policy.beacon.region import region_of
 from fisherscope.runs import Runs
 
 SENTENCE = re.compile(r"geomean ([\d.e+]+) ± \d+ %, L ([\d.e+-]+) ±")
@@ -36,7 +36,7 @@ def foretold_at_the_start(beacons: Beacons, table: pl.DataFrame) -> dict[str, An
             continue  # no beacons on both sides of this rate
         spread = beacons.cond_spread.run, beacons.energy_spread.run
         plan = _plan(policy, beacons, ahead.growth.sizes)
-        end = ahead.end(Standing(0, 0, 0.0, 0.0, 0.0, (0.0, 0.0), spread), 0, 0, plan)
+        end = ahead.end(RunSoFar(0, 0, 0.0, 0.0, 0.0, (0.0, 0.0), spread), 0, 0, plan)
         miss = math.log(row["cond"]) - end.cond, math.log(row["energy"]) - end.energy
         misses.append(miss)
         inside.append((abs(miss[0]) <= NINETY * end.cond_std, abs(miss[1]) <= NINETY * end.energy_std))

@@ -21,21 +21,21 @@ from fisherscope.policy import (
     Place,
     Rate,
     Spread,
-    evidence,
     parse,
     read_beacons,
 )
-from fisherscope.policy.beacon_growth import BeaconGrowth
-from fisherscope.policy.forecast import Standing
-from fisherscope.policy.region import region_of
-from fisherscope.policy.schedules import schedules
+from fisherscope.policy.beacon import run_state
+from fisherscope.policy.beacon.candidates import schedules
+from fisherscope.policy.beacon.forecast import RunSoFar
+from fisherscope.policy.beacon.growth import BeaconGrowth
+from fisherscope.policy.beacon.region import region_of
 from fisherscope.training import ConfigurationError, train
 
 FILE = Path(__file__).parent / "data" / "beacons-digits-mlp.json"
 SWEEP = Path(__file__).parents[1] / "experiments" / "results" / "sweeps" / "digits-mlp.zip"
 SIZES = (8, 16, 32)
 RATE = Rate(0.1, 40)
-NEW = Standing(0, 0, 0.0, 0.0, 0.0, (0.0, 0.0), (0.0, 0.0))
+NEW = RunSoFar(0, 0, 0.0, 0.0, 0.0, (0.0, 0.0), (0.0, 0.0))
 """Nothing done, and no doubt."""
 
 
@@ -106,7 +106,7 @@ def test_it_goes_to_the_region_the_cheapest_way() -> None:
     policy = BeaconPolicy(planted(), RATE)
     state, decision = policy.update(policy.init(), Observation(0, 0, 320))
     assert decision.reason.startswith("beacon: ")
-    doubt = evidence.standing(policy.init(), policy.beacons)
+    doubt = run_state.standing(policy.init(), policy.beacons)
     ends = {s: policy._fixed_road.end(doubt, 0, 0, s) for s in schedules(3, None, 20, 10)}
     chances = {s: policy._chance(end) for s, end in ends.items()}
     likely = [s for s, chance in chances.items() if chance >= 0.7 * max(chances.values())]
@@ -151,13 +151,13 @@ def test_what_the_run_shows_corrects_the_forecast() -> None:
     for epoch in range(1, 6):
         seen = row(size, 320 * epoch, 0.1 * epoch, 2.0 * size, 3.0)
         state, _ = policy.update(state, Observation(epoch, 0, 320, seen))
-    standing = evidence.standing(state, policy.beacons)
+    standing = run_state.standing(state, policy.beacons)
     weight = sum(0.95**k for k in range(5))
     assert standing.offsets[0] == pytest.approx(math.log(2) * weight / (1 + weight))
     assert standing.offsets[1] == pytest.approx(math.log(3) * weight / (1 + weight))
     assert standing.energy == 0.5
     assert standing.sizes == pytest.approx(1600 * math.log(size))
-    assert standing.deviations[0] < evidence.standing(policy.init(), policy.beacons).deviations[0]
+    assert standing.deviations[0] < run_state.standing(policy.init(), policy.beacons).deviations[0]
 
 
 def test_what_is_added_up_is_compared_by_its_mean() -> None:
@@ -167,7 +167,7 @@ def test_what_is_added_up_is_compared_by_its_mean() -> None:
     for epoch in range(1, 201):
         seen = row(first.batch_size, 40 * epoch, 0.1, 16.0, 0.5 if epoch % 2 else 1.5)
         state, _ = policy.update(state, Observation(0, 8, 320, seen))
-    assert evidence.standing(state, policy.beacons).offsets[1] == pytest.approx(0.0, abs=0.03)
+    assert run_state.standing(state, policy.beacons).offsets[1] == pytest.approx(0.0, abs=0.03)
 
 
 def test_broken_measurements_keep_the_size_and_say_so() -> None:

@@ -13,7 +13,7 @@ from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.plane import landscape
 from fisherscope.analysis.settings import FloatArray, RunsLike, Settings, settings_of
 from fisherscope.policy import Beacon, Beacons, Place, Rate, Spread, parse
-from fisherscope.policy.beacons import PARTS
+from fisherscope.policy.beacon.calibration import PARTS
 
 LEAST_SPREAD = 0.05
 """Runs differ by 5 % at least: two or three seeds may by chance agree better than that."""

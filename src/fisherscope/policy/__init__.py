@@ -1,23 +1,23 @@
 """Policies: the batch size and learning rate of the next batch, as pure values. Standard library only."""
 
-from fisherscope.policy.beacon import BeaconPolicy
-from fisherscope.policy.beacons import Beacon, Beacons, Place, Spread, read_beacons
+from fisherscope.policy.beacon.calibration import Beacon, Beacons, Place, Spread, read_beacons
+from fisherscope.policy.beacon.controller import BeaconPolicy
 from fisherscope.policy.big_batch import BigBatch
 from fisherscope.policy.cabs import Cabs
-from fisherscope.policy.contract import Policy
-from fisherscope.policy.coupling import AdaScale, Linear, SquareRoot
 from fisherscope.policy.decision import Decision, Observation, State
 from fisherscope.policy.diversity import Diversity
 from fisherscope.policy.fixed import Fixed
-from fisherscope.policy.growth import Growth
-from fisherscope.policy.increase import Increase
+from fisherscope.policy.geometric_growth import Growth
+from fisherscope.policy.gradient_norm import NormTest
+from fisherscope.policy.increase_batch import Increase
 from fisherscope.policy.inner_product import InnerProduct
-from fisherscope.policy.limits import Bounds, GrowthLimit, Hysteresis, Multiple
-from fisherscope.policy.names import FAMILIES, WRAPPERS, parse, rate_in
+from fisherscope.policy.lr_scaling import AdaScale, Linear, SquareRoot
+from fisherscope.policy.lr_schedule import Rate
 from fisherscope.policy.noise_scale import NoiseScale
-from fisherscope.policy.norm_test import NormTest
-from fisherscope.policy.rate import Rate
+from fisherscope.policy.parser import FAMILIES, WRAPPERS, parse, rate_in
+from fisherscope.policy.protocol import Policy
 from fisherscope.policy.staged import Staged, stage_sizes
+from fisherscope.policy.wrappers import Bounds, GrowthLimit, Hysteresis, Multiple
 
 __all__ = [
     "FAMILIES",

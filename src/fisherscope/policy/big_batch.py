@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from fisherscope.policy.closed_loop import ClosedLoop, Parts
 from fisherscope.policy.decision import checked
-from fisherscope.policy.measured import Measured, Parts
 
 
 @dataclass(frozen=True)
-class BigBatch(Measured):
+class BigBatch(ClosedLoop):
     """`s32-big-batch`: where tr Σ̂/n ≥ θ²|ĝ|², the size grows by `growth` of itself; it never falls.
 
     Departs from the source in one thing: there the batch at hand is enlarged until it passes, here the

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fisherscope.policy.measured import Measured, Parts, ratio
+from fisherscope.policy.closed_loop import ClosedLoop, Parts, ratio
 
 
 @dataclass(frozen=True)
-class Cabs(Measured):
+class Cabs(ClosedLoop):
     """`s32-cabs`: the size is lr·tr Σ/loss, rounded, within [least, most]; variance and loss smoothed.
 
     Made for plain SGD and a loss whose least value is near 0. With decaying rates the size falls with each

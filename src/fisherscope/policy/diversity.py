@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from fisherscope.policy.closed_loop import ClosedLoop, Parts, ratio
 from fisherscope.policy.decision import checked
-from fisherscope.policy.measured import Measured, Parts, ratio
 
 
 @dataclass(frozen=True)
-class Diversity(Measured):
+class Diversity(ClosedLoop):
     """`s32-diversity`: the size is 1 + δ·N·Δ, with N·Δ = E|g_i|²/|G|² over the whole data.
 
     Estimated from batches by its unbiased parts, tr Σ + |G|² over |G|², smoothed before the ratio: a batch's

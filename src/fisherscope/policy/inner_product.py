@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from fisherscope.policy.closed_loop import ClosedLoop, Parts, ratio
 from fisherscope.policy.decision import checked
-from fisherscope.policy.measured import Measured, Parts, ratio
 
 
 @dataclass(frozen=True)
-class InnerProduct(Measured):
+class InnerProduct(ClosedLoop):
     """`s32-inner-product`: both tests of the augmented inner-product test; the size never falls.
 
     The inner-product test asks for Var(g_i·ĝ)/(θ²|ĝ|⁴) samples, the orthogonality test for

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from fisherscope.policy.closed_loop import ClosedLoop, Parts, ratio
 from fisherscope.policy.decision import checked
-from fisherscope.policy.measured import Measured, Parts, ratio
 
 
 @dataclass(frozen=True)
-class NoiseScale(Measured):
+class NoiseScale(ClosedLoop):
     """`s32-noise-scale`: the size is `factor`·tr Σ/|G|², both unbiased and smoothed before the ratio.
 
     Where the smoothed estimate of |G|² is not positive, the batch is too small to see the gradient, and the

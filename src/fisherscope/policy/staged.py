@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fisherscope.policy.decision import Decision, Observation, State, checked_size
-from fisherscope.policy.rate import Rate
+from fisherscope.policy.lr_schedule import Rate
 
 STAGES = 5
 

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from fisherscope.policy.closed_loop import means, read_parts, smooth
 from fisherscope.policy.decision import Decision, Observation, State, checked_size
-from fisherscope.policy.limits import Wrapper
-from fisherscope.policy.measured import means, read_parts, smooth
+from fisherscope.policy.wrappers import Wrapper
 
 
 @dataclass(frozen=True)

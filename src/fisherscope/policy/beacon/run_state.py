@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fisherscope.policy.beacon_growth import BeaconGrowth
-from fisherscope.policy.beacons import Beacons
+from fisherscope.policy.beacon.calibration import Beacons
+from fisherscope.policy.beacon.forecast import RunSoFar
+from fisherscope.policy.beacon.growth import BeaconGrowth
 from fisherscope.policy.decision import Observation, State
-from fisherscope.policy.forecast import Standing
 
 MEMORY = 0.95
 """Weight of earlier measurements in how this run differs from its beacons: the last twenty or so count."""
@@ -112,7 +112,7 @@ def in_tour(observation: Observation, seen: Seen, beacons: Beacons) -> bool:
     return seen.samples <= len(beacons.tour) * observation.epoch_samples
 
 
-def standing(state: State, beacons: Beacons) -> Standing:
+def standing(state: State, beacons: Beacons) -> RunSoFar:
     """The run's sums, and its offsets shrunk towards the beacons (normal prior).
 
     How far depends on how much runs differ from their beacons and measurements from their run.
@@ -127,7 +127,7 @@ def standing(state: State, beacons: Beacons) -> Standing:
         information = within + state["seen"] * between
         offsets.append(state["seen"] * between * mean / information)
         deviations.append(math.sqrt(between * within / information + OPEN**2 * between))
-    return Standing(
+    return RunSoFar(
         state["samples"], state["weight"], state["total"], state["energy"], state["sizes"],
         (offsets[0], offsets[1]), (deviations[0], deviations[1]),
     )  # fmt: skip

@@ -5,22 +5,22 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from fisherscope.policy.beacon import parse_beacon
+from fisherscope.policy.beacon.controller import parse_beacon
 from fisherscope.policy.big_batch import BigBatch
 from fisherscope.policy.cabs import Cabs
-from fisherscope.policy.contract import Policy
-from fisherscope.policy.coupling import AdaScale, Linear, SquareRoot
 from fisherscope.policy.diversity import Diversity
 from fisherscope.policy.fixed import Fixed
-from fisherscope.policy.growth import Growth
-from fisherscope.policy.increase import Increase
+from fisherscope.policy.geometric_growth import Growth
+from fisherscope.policy.gradient_norm import NormTest
+from fisherscope.policy.increase_batch import Increase
 from fisherscope.policy.inner_product import InnerProduct
-from fisherscope.policy.limits import Bounds, GrowthLimit, Hysteresis, Multiple
+from fisherscope.policy.lr_scaling import AdaScale, Linear, SquareRoot
+from fisherscope.policy.lr_schedule import Rate
 from fisherscope.policy.noise_scale import NoiseScale
-from fisherscope.policy.norm_test import NormTest
 from fisherscope.policy.options import parse_options
-from fisherscope.policy.rate import Rate
+from fisherscope.policy.protocol import Policy
 from fisherscope.policy.staged import Staged
+from fisherscope.policy.wrappers import Bounds, GrowthLimit, Hysteresis, Multiple
 
 FAMILIES: Mapping[str, type[Any]] = {
     "": Fixed,

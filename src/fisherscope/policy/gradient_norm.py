@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from fisherscope.policy.closed_loop import ClosedLoop, Parts, ratio
 from fisherscope.policy.decision import checked
-from fisherscope.policy.measured import Measured, Parts, ratio
 
 
 @dataclass(frozen=True)
-class NormTest(Measured):
+class NormTest(ClosedLoop):
     """`s32-norm-test`: where tr Σ̂/n > θ²|ĝ|², the size becomes tr Σ̂/(θ²|ĝ|²); it never falls.
 
     Source: Byrd, Chin, Nocedal & Wu, Math. Program. 134, 2012, eq. 3.9 and 3.11.

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fisherscope.policy.beacons import Beacons
+from fisherscope.policy.beacon.calibration import Beacons
 
 Curve = tuple[float, ...]
 """Logarithms, one for each size."""

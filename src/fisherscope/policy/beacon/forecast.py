@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from fisherscope.policy.beacon_growth import BeaconGrowth, Curve
-from fisherscope.policy.beacons import Beacons
-from fisherscope.policy.rate import Rate
+from fisherscope.policy.beacon.calibration import Beacons
+from fisherscope.policy.beacon.growth import BeaconGrowth, Curve
+from fisherscope.policy.lr_schedule import Rate
 
 
 @dataclass(frozen=True)
-class Standing:
+class RunSoFar:
     """What a run has behind it at its last measurement, and how it differs from its beacons.
 
     Args:
@@ -45,7 +45,7 @@ class End:
 
 
 @dataclass(frozen=True)
-class Road:
+class Forecaster:
     """What a sample adds in each part of the run at each size: made once, then schedules are sums.
 
     `steps`, `total`, `energy`, `seconds` are indexed by part, then by size.
@@ -60,7 +60,7 @@ class Road:
     energy: tuple[Curve, ...]
     seconds: tuple[Curve, ...]
 
-    def end(self, standing: Standing, part: int, here: float, schedule: Sequence[int]) -> End:
+    def end(self, standing: RunSoFar, part: int, here: float, schedule: Sequence[int]) -> End:
         """Where a run ends that takes size number `schedule[i]` in the i-th part from `part` on.
 
         Beacons have had their size all along. A run that changes its own has another history, and no beacon
@@ -91,7 +91,7 @@ class Road:
         return self._ended(standing, steps, total, energy, seconds, strange)
 
     def _ended(
-        self, done: Standing, steps: float, total: float, energy: float, seconds: float,
+        self, done: RunSoFar, steps: float, total: float, energy: float, seconds: float,
         strange: tuple[float, float],
     ) -> End:  # fmt: skip
         """From the sums to come and the run so far; `strange` is weighted as C̄ and L are."""
@@ -114,7 +114,7 @@ class Road:
         )  # fmt: skip
 
 
-def road(beacons: Beacons, growth: BeaconGrowth, rate: Rate) -> Road:
+def road(beacons: Beacons, growth: BeaconGrowth, rate: Rate) -> Forecaster:
     """What each part of the run adds at each size of `growth`.
 
     An epoch is ⌊N/B⌋ steps of B and one of what is left, measured by the growth at its own size.
@@ -128,7 +128,7 @@ def road(beacons: Beacons, growth: BeaconGrowth, rate: Rate) -> Road:
         rows.append([_a_sample(beacons, growth, part, size, lr, cost[size]) for size in growth.sizes])
     columns = [tuple(tuple(cell[k] for cell in row) for row in rows) for k in range(4)]
     edges = tuple(samples * rate.epochs * k / parts for k in range(parts + 1))
-    return Road(growth, beacons.geometric, growth.slopes(), edges, *columns)
+    return Forecaster(growth, beacons.geometric, growth.slopes(), edges, *columns)
 
 
 def _a_sample(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fisherscope.policy.decision import Decision, Observation, State, checked_size
+from fisherscope.policy.lr_schedule import Rate
 from fisherscope.policy.options import option_suffix
-from fisherscope.policy.rate import Rate
 
 Parts = Mapping[str, float]
 """Sums of one Gram that may be averaged over steps: numerators and denominators, never ratios."""
@@ -58,7 +58,7 @@ def means(sums: Mapping[str, float]) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ClosedLoop:
     """A batch size that each measurement may change; between measurements it stays.
 
     A family says which `parts` it reads and which size it `wants`. Where a part is not finite, or no size

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import ClassVar
 
-from fisherscope.policy.contract import Policy
 from fisherscope.policy.decision import Decision, Observation, State, checked, checked_size
+from fisherscope.policy.lr_schedule import Rate
 from fisherscope.policy.options import option_suffix
-from fisherscope.policy.rate import Rate
+from fisherscope.policy.protocol import Policy
 
 
 @dataclass(frozen=True)

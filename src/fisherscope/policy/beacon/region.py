@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fisherscope.policy.beacons import Place
+from fisherscope.policy.beacon.calibration import Place
 
 FIFTHS = (-1.2816, -0.5244, 0.0, 0.5244, 1.2816)
 """Middles of five equally likely parts of a normal distribution, in standard deviations."""

@@ -4,14 +4,14 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from fisherscope.policy import evidence
-from fisherscope.policy.beacon_growth import BeaconGrowth, growth_at, growth_of_tour
-from fisherscope.policy.beacons import Beacons, read_beacons
+from fisherscope.policy.beacon import run_state
+from fisherscope.policy.beacon.calibration import Beacons, read_beacons
+from fisherscope.policy.beacon.candidates import Schedule, schedules, spelt
+from fisherscope.policy.beacon.forecast import End, Forecaster, road
+from fisherscope.policy.beacon.growth import BeaconGrowth, growth_at, growth_of_tour
+from fisherscope.policy.beacon.region import Region, region_of
 from fisherscope.policy.decision import Decision, Observation, State
-from fisherscope.policy.forecast import End, Road, road
-from fisherscope.policy.rate import Rate
-from fisherscope.policy.region import Region, region_of
-from fisherscope.policy.schedules import Schedule, schedules, spelt
+from fisherscope.policy.lr_schedule import Rate
 
 WORTH = 0.95
 """A schedule is left for another only where that takes less than this share of its time."""
@@ -70,7 +70,7 @@ class BeaconPolicy:
         return f"BeaconPolicy({self.beacons.digest}, {self.rate!r})"
 
     def init(self) -> State:
-        return {"part": -1, "size": 0, "plan": [], **evidence.nothing()}
+        return {"part": -1, "size": 0, "plan": [], **run_state.nothing()}
 
     def update(self, state: State, observation: Observation) -> tuple[State, Decision]:
         self._expect(observation)
@@ -96,7 +96,7 @@ class BeaconPolicy:
             schedule: A size's number for each part from the current one on.
         """
         chosen = tuple(state["plan"]) if schedule is None else schedule
-        standing = evidence.standing(state, self.beacons)
+        standing = run_state.standing(state, self.beacons)
         return self._road(state).end(standing, state["part"], samples, chosen)
 
     def _expect(self, observation: Observation) -> None:
@@ -111,17 +111,17 @@ class BeaconPolicy:
         """The state with what was measured, or the reason why that was left out."""
         if observation.measurement is None:
             return state, ""
-        seen = evidence.read(observation.measurement, self.beacons)
+        seen = run_state.read(observation.measurement, self.beacons)
         if isinstance(seen, str):
             return state, f"beacon: kept {state['size']}, {seen} is not a positive number"
-        toured = evidence.in_tour(observation, seen, self.beacons)
+        toured = run_state.in_tour(observation, seen, self.beacons)
         growth = None if toured else self._road(state).growth
-        return evidence.added(state, seen, self.beacons, self.rate.epochs, growth), ""
+        return run_state.added(state, seen, self.beacons, self.rate.epochs, growth), ""
 
     def _decided(self, state: State, observation: Observation, part: int) -> tuple[Schedule, str]:
         """The schedule to follow from this part on, and the sentence that says why."""
         ahead, left = self._road(state), self.beacons.parts - part
-        sizes, standing = ahead.growth.sizes, evidence.standing(state, self.beacons)
+        sizes, standing = ahead.growth.sizes, run_state.standing(state, self.beacons)
         current = sizes.index(state["size"]) if state["size"] in sizes else None
         kept = tuple(state["plan"][-left:]) if len(state["plan"]) >= left else None
         family = schedules(len(sizes), current, left, self._turn(part))
@@ -166,7 +166,7 @@ class BeaconPolicy:
         borders = [math.ceil(edge * self.beacons.parts / self.rate.epochs) for edge in self.rate.edges[1:-1]]
         return next((border - part for border in borders if border > part), 0)
 
-    def _road(self, state: State) -> Road:
+    def _road(self, state: State) -> Forecaster:
         """By the beacons; without them, by what the run's tour showed."""
         if self.beacons.beacons:
             return self._fixed_road
@@ -177,7 +177,7 @@ class BeaconPolicy:
         return growth_at(self.beacons, self.rate.lr)
 
     @cached_property
-    def _fixed_road(self) -> Road:
+    def _fixed_road(self) -> Forecaster:
         return road(self.beacons, self._growth, self.rate)
 
     @cached_property

@@ -3,7 +3,7 @@
 from typing import Protocol, runtime_checkable
 
 from fisherscope.policy.decision import Decision, Observation, State
-from fisherscope.policy.rate import Rate
+from fisherscope.policy.lr_schedule import Rate
 
 
 @runtime_checkable
