@@ -23,7 +23,7 @@ from experiments.dynamic_designs import DESIGNS, Design
 from experiments.dynamic_tables import table_of
 
 from fisherscope.analysis import beacons_of, settings_of
-from fisherscope.analysis.axes import at_epoch
+from fisherscope.analysis.data.run_measures import at_epoch
 from fisherscope.policy import Beacons, read_beacons
 from fisherscope.policy.beacon.region import region_of
 from fisherscope.runs import Runs, load_runs

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherscope.analysis.data.setting_grid import SettingGrid, seed_mean
+from fisherscope.analysis.data.settings import RunsLike, settings_of
 from fisherscope.analysis.errors import AnalysisError
-from fisherscope.analysis.grid import Grid, seed_mean
-from fisherscope.analysis.prediction import Recorded
-from fisherscope.analysis.process import Process
-from fisherscope.analysis.resampling import stratified_tau
-from fisherscope.analysis.settings import RunsLike, settings_of
-from fisherscope.analysis.statistics import residuals, spearman
+from fisherscope.analysis.selection.surrogate import LearningCurves
+from fisherscope.analysis.stats.gaussian_process import GaussianProcess
+from fisherscope.analysis.stats.hypothesis_tests import residuals, spearman
+from fisherscope.analysis.stats.resampling import stratified_tau
 
 Array = NDArray[np.float64]
 CANDIDATES = {
@@ -56,9 +56,9 @@ def compared(runs: RunsLike, task: str | None = None) -> Iterator[dict[str, Any]
     """A row a candidate: τ with |B| and α, early rank stability, what it adds to a forecast."""
     source = settings_of(runs, task=task)
     metric, smaller = source.metric(None)
-    grid = Grid.of(source)
+    grid = SettingGrid.of(source)
     half, epoch = Half.of(len(grid.seeds)), early_epoch(source.planned)
-    recorded = Recorded.of(grid, metric, smaller)
+    recorded = LearningCurves.of(grid, metric, smaller)
     final = seed_mean(recorded.final[:, half.second])
     base = np.column_stack([recorded.early("metric", epoch, np.array(half.first)), grid.coordinates])
     energy = seed_mean(grid.logs(ENERGY, epoch)[:, half.first])
@@ -79,7 +79,7 @@ def early_epoch(planned: int) -> int:
 
 
 def judged(
-    grid: Grid, early: Array, late: Array, half: Half, base: Array, energy: Array, final: Array
+    grid: SettingGrid, early: Array, late: Array, half: Half, base: Array, energy: Array, final: Array
 ) -> dict[str, Any]:
     """The figures (a) to (d) of one candidate."""
     ended, begun = seed_mean(late), seed_mean(early[:, half.first])
@@ -111,7 +111,7 @@ def left_out_rho(features: Array, final: Array) -> float:
     forecasts = []
     for k in usable:
         rest = usable[usable != k]
-        mean, _ = Process.fit(features[rest], final[rest], features[usable]).predict(features[[k]])
+        mean, _ = GaussianProcess.fit(features[rest], final[rest], features[usable]).predict(features[[k]])
         forecasts.append(mean[0])
     return spearman(np.array(forecasts), final[usable])
 

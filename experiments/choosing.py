@@ -16,11 +16,11 @@ import polars as pl
 from experiments.study import RESULTS, SWEEPS, fixed, load, plain, stored
 
 from fisherscope import analysis
-from fisherscope.analysis.choice import Candidate, choice
-from fisherscope.analysis.halving import ladder
-from fisherscope.analysis.plane import margin
-from fisherscope.analysis.resampling import generator
-from fisherscope.analysis.settings import settings_of
+from fisherscope.analysis.data.settings import settings_of
+from fisherscope.analysis.landscapes.plane import margin
+from fisherscope.analysis.selection.halving_result import Candidate, choice
+from fisherscope.analysis.selection.successive_halving import ladder
+from fisherscope.analysis.stats.resampling import generator
 from fisherscope.runs.reader import Runs
 
 OURS = "successive halving"

@@ -10,8 +10,8 @@ import polars as pl
 from experiments.dynamic_designs import Design
 
 from fisherscope.analysis import settings_of
-from fisherscope.analysis.plane import margin
-from fisherscope.analysis.statistics import Sample, paired, welch
+from fisherscope.analysis.landscapes.plane import margin
+from fisherscope.analysis.stats.hypothesis_tests import Sample, paired, welch
 from fisherscope.policy import parse
 from fisherscope.runs import Runs
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fisherscope.analysis.settings import settings_of
+from fisherscope.analysis.data.settings import settings_of
 from fisherscope.runs.reader import Runs
 
 EVERY, DRAWS = 50, 200

@@ -23,7 +23,7 @@ from experiments.transfer import transfers
 
 import fisherscope as fs
 from fisherscope import analysis
-from fisherscope.analysis.settings import settings_of
+from fisherscope.analysis.data.settings import settings_of
 from fisherscope.runs.reader import Runs
 
 HERE = Path(__file__).parent

@@ -22,8 +22,8 @@ from fisherscope.advising.doubting import doubts, waited_seconds
 from fisherscope.advising.sampling import Blocks
 from fisherscope.advising.timing import is_out_of_memory
 from fisherscope.analysis import AnalysisError
-from fisherscope.analysis.advice import Advice, StepTime
-from fisherscope.analysis.noise import NoiseInterval, fieller, noise_interval, size_tests
+from fisherscope.analysis.batch_size.advice import Advice, StepTime
+from fisherscope.analysis.batch_size.noise_scale import NoiseInterval, fieller, noise_interval, size_tests
 
 QUICK: dict[str, Any] = {"seconds": 60.0, "warmup": 20, "sizes": (4, 8, 16)}
 

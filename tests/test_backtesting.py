@@ -12,11 +12,11 @@ import pytest
 from tests.planted_sweep import Truth, write
 
 from fisherscope.analysis import AnalysisError, backtest, settings_of
-from fisherscope.analysis.backtesting import Backtest
-from fisherscope.analysis.foretelling import GAINS
-from fisherscope.analysis.grid import Grid
-from fisherscope.analysis.prediction import WITH, WITHOUT, Recorded
-from fisherscope.analysis.rivals import RIVALS
+from fisherscope.analysis.backtests.backtesting import Backtest
+from fisherscope.analysis.backtests.baselines import RIVALS
+from fisherscope.analysis.backtests.predictive_power import GAINS
+from fisherscope.analysis.data.setting_grid import SettingGrid
+from fisherscope.analysis.selection.surrogate import WITH, WITHOUT, LearningCurves
 
 PLAIN = Truth(seeds=2, epochs=20, bowl=0.02, early_noise=0.003, diverged=("s8-lr0.2",))
 HIDDEN = Truth(
@@ -42,7 +42,9 @@ def test_nobody_pays_more_than_the_budget(found: Backtest) -> None:
 
 
 def test_regret_is_that_of_the_chosen_on_the_other_seed(plain: Path, found: Backtest) -> None:
-    recorded = Recorded.of(Grid.of(settings_of(plain), without_diverged=False), "val/error", True)
+    recorded = LearningCurves.of(
+        SettingGrid.of(settings_of(plain), without_diverged=False), "val/error", True
+    )
     final = recorded.final
     played = found.trials.filter(~found.trials["rival"].is_in(["random", "hyperband"])).drop_nulls("chosen")
     assert (played["regret"] > 0).any()
@@ -62,13 +64,15 @@ def test_an_informative_early_metric_beats_chance(found: Backtest) -> None:
 
 def test_screening_sees_its_own_seed_only(plain: Path) -> None:
     """Another seed's numbers may be anything: the play is the same."""
-    recorded = Recorded.of(Grid.of(settings_of(plain), without_diverged=False), "val/error", True)
+    recorded = LearningCurves.of(
+        SettingGrid.of(settings_of(plain), without_diverged=False), "val/error", True
+    )
     changed = {name: values.copy() for name, values in recorded.values.items()}
     for values in changed.values():
         values[:, 1] = np.random.default_rng(0).normal(size=values[:, 1].shape)
     final = recorded.final.copy()
     final[:, 1] = 0.0
-    other = Recorded(recorded.grid, changed, final, True, True, recorded.seconds)
+    other = LearningCurves(recorded.grid, changed, final, True, True, recorded.seconds)
     for name, play in RIVALS.items():
         plays = [play(r, 0, 96.0, 1, np.random.default_rng(1)) for r in (recorded, other)]
         assert plays[0].chosen == plays[1].chosen, name

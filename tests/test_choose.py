@@ -21,12 +21,12 @@ from typer.testing import CliRunner, Result
 
 import fisherscope as fs
 from fisherscope.analysis import settings_of
-from fisherscope.analysis.choice import Candidate, Choice, choice
-from fisherscope.analysis.grid import Grid
-from fisherscope.analysis.halving import Ladder, Rung, ladder
-from fisherscope.analysis.prediction import Recorded
-from fisherscope.analysis.rivals import RIVALS
-from fisherscope.analysis.statistics import share_deviation, share_interval
+from fisherscope.analysis.backtests.baselines import RIVALS
+from fisherscope.analysis.data.setting_grid import SettingGrid
+from fisherscope.analysis.selection.halving_result import Candidate, HalvingResult, choice
+from fisherscope.analysis.selection.successive_halving import HalvingPlan, Rung, ladder
+from fisherscope.analysis.selection.surrogate import LearningCurves
+from fisherscope.analysis.stats.hypothesis_tests import share_deviation, share_interval
 from fisherscope.cli import choosing
 from fisherscope.cli.choose import choose, share
 from fisherscope.cli.select import select
@@ -69,7 +69,9 @@ def test_killed_and_started_again_it_chooses_what_the_back_test_plays(
     _, answer, _ = chosen
     grid = {"task": "digits/mlp", "batch_sizes": SIZES, "lrs": RATES, "epochs": EPOCHS, "limit_train": 64}
     assert fs.run_sweep({**grid, "per_epoch": 4}, tmp_path, jobs=2).complete
-    recorded = Recorded.of(Grid.of(settings_of(tmp_path), without_diverged=False), "val/error", True)
+    recorded = LearningCurves.of(
+        SettingGrid.of(settings_of(tmp_path), without_diverged=False), "val/error", True
+    )
     numbers = np.random.default_rng(0)
     play = RIVALS["successive halving"](recorded, 0, BUDGET * 6 * EPOCHS, 1, numbers)
     assert answer["recommended"]["setting"] == recorded.grid.names[play.chosen]
@@ -124,10 +126,10 @@ def test_shares() -> None:
 
 
 TRUTH = Truth(seeds=1, epochs=9, early_noise=0.0, error_noise=0.0)
-PLAN = Ladder((Rung(16, 1), Rung(5, 3), Rung(1, 9)), 60)
+PLAN = HalvingPlan((Rung(16, 1), Rung(5, 3), Rung(1, 9)), 60)
 
 
-def looked(root: Path, truth: Truth, samples: int | None = 2000) -> Choice:
+def looked(root: Path, truth: Truth, samples: int | None = 2000) -> HalvingResult:
     """`choice` on planted runs of a whole grid; what halving would not have trained is there as well."""
     write(root, truth)
     places = [(size, lr) for size in truth.batch_sizes for lr in truth.lrs]

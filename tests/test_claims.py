@@ -12,7 +12,7 @@ from tests.planted_sweep import Truth, write
 
 import fisherscope as fs
 from fisherscope.analysis import AnalysisError, claims
-from fisherscope.analysis.verdicts import Claim, Claims, Part, judged
+from fisherscope.analysis.claim_tests.verdicts import Claim, Claims, Evidence, judged
 
 HOLDS = Truth(
     cond_slopes=(0.8, 0.2),
@@ -154,12 +154,12 @@ def test_paths_of_schedules(tmp_path: Path, up: float, down: float, verdict: str
     assert any("mixture" in part.name for part in found[7].parts)
 
 
-def part(p: float, against: float = 1.0, estimate: float = 1.0) -> Part:
-    return Part("x", estimate, math.nan, math.nan, 5, p, against, 0.5)
+def part(p: float, against: float = 1.0, estimate: float = 1.0) -> Evidence:
+    return Evidence("x", estimate, math.nan, math.nan, 5, p, against, 0.5)
 
 
 def test_verdicts_follow_p_effect_and_correction() -> None:
-    def one(number: int, *parts: Part) -> Claim:
+    def one(number: int, *parts: Evidence) -> Claim:
         return Claim(number, "c", parts)
 
     found = judged(

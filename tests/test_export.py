@@ -13,7 +13,7 @@ from tests.planted_sweep import Truth, write
 
 import fisherscope as fs
 from fisherscope import analysis, figures
-from fisherscope.analysis import axes
+from fisherscope.analysis.data import run_measures
 from fisherscope.runs import RunError
 
 RULED = "cond_geomean@relative:1e-2"
@@ -113,8 +113,8 @@ def test_a_run_lost_in_its_first_epoch_does_not_hide_the_others_measures(root: P
     ) as run:
         run.finish("diverged", "at step 3")
     analysis.export_runs([root, tmp_path / "lost"], tmp_path / "both.zip")
-    whole = axes.measure_of_runs(fs.load_runs(root), RULED)
-    assert len(axes.measure_of_runs(fs.load_runs(tmp_path / "both.zip"), RULED)) == len(whole)
+    whole = run_measures.measure_of_runs(fs.load_runs(root), RULED)
+    assert len(run_measures.measure_of_runs(fs.load_runs(tmp_path / "both.zip"), RULED)) == len(whole)
 
 
 def test_the_figure_of_single_measurements_is_the_same(root: Path, file: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fisherscope.analysis import AnalysisError
-from fisherscope.analysis.halving import Ladder, Rung, ladder, play, standing
+from fisherscope.analysis.selection.successive_halving import HalvingPlan, Rung, ladder, play, standing
 
 
 def naive_cost(count: int, first: int, epochs: int, share: int) -> int:
@@ -59,7 +59,7 @@ def falling(levels: list[float], epochs: int) -> np.ndarray:
     return np.array([[math.nan, *(level + 1 / epoch for epoch in range(1, epochs + 1))] for level in levels])
 
 
-PLAN = Ladder((Rung(4, 1), Rung(2, 3), Rung(1, 6)), 20)
+PLAN = HalvingPlan((Rung(4, 1), Rung(2, 3), Rung(1, 6)), 20)
 
 
 def test_the_best_at_each_comparison_go_on() -> None:
@@ -104,7 +104,7 @@ def test_lost_runs_rank_last_and_the_next_best_is_finished() -> None:
 def test_a_lost_finalist_is_not_replaced_beyond_the_budget() -> None:
     metric = falling([4, 2, 3, 1], 6)
     metric[3, 6] = math.nan
-    chosen, trained = play(metric, Ladder(PLAN.rungs, 11))
+    chosen, trained = play(metric, HalvingPlan(PLAN.rungs, 11))
     assert chosen is None
     assert trained.sum() <= 11
 

@@ -11,8 +11,10 @@ import pytest
 from tests.planted_sweep import Truth, final_error, write
 
 import fisherscope as fs
-from fisherscope.analysis import AnalysisError, axes, landscape, settings_of, surface
-from fisherscope.analysis.process import Process
+from fisherscope.analysis import AnalysisError, landscape, settings_of
+from fisherscope.analysis.data import run_measures
+from fisherscope.analysis.landscapes import surface
+from fisherscope.analysis.stats.gaussian_process import GaussianProcess
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def test_any_epoch_and_any_measure(sweep: Path) -> None:
 
 def test_recomputed_means_are_those_of_a_loop(sweep: Path) -> None:
     source = settings_of(sweep)
-    found = axes.at_epoch(source, "cond_geomean@exact", 4)
+    found = run_measures.at_epoch(source, "cond_geomean@exact", 4)
     run_id = found["run_id"][3]
     rows = source.runs.steps.filter((pl.col("run_id") == run_id) & (pl.col("epoch") <= 4))
     total = weight = 0.0
@@ -65,16 +67,16 @@ def test_recomputed_means_are_those_of_a_loop(sweep: Path) -> None:
         total += row["steps_since"] * math.log(row["fisher/cond"])
         weight += row["steps_since"]
     assert found["value"][3] == pytest.approx(math.exp(total / weight), rel=1e-12)
-    mean = axes.at_epoch(source, "cond_mean@floor", 4)
-    recorded = axes.at_epoch(source, "fisher/cond_mean", 4)
+    mean = run_measures.at_epoch(source, "cond_mean@floor", 4)
+    recorded = run_measures.at_epoch(source, "fisher/cond_mean", 4)
     both = mean.join(recorded, on="run_id")
     np.testing.assert_allclose(both["value"], both["value_right"], rtol=1e-12)
-    assert axes.at_epoch(source, "cond_m8_mean", 2)["value"].is_between(4, 16).all()
+    assert run_measures.at_epoch(source, "cond_m8_mean", 2)["value"].is_between(4, 16).all()
 
 
 def test_energy_over_its_null_is_flat_for_planted_density(sweep: Path) -> None:
     source = settings_of(sweep)
-    found = source.frame.join(axes.at_epoch(source, "energy_density", 5), on="run_id")
+    found = source.frame.join(run_measures.at_epoch(source, "energy_density", 5), on="run_id")
     truth = Truth()
     for row in found.iter_rows(named=True):
         expected = 2 ** (1 + truth.density_slopes @ np.log2([row["batch_size"], row["lr"]]))
@@ -118,7 +120,9 @@ def test_process_covers_what_it_did_not_see() -> None:
         def truth(p):
             return np.sin(3 * p[:, 0]) + p[:, 1] ** 2
 
-        mean, deviation = Process.fit(points, truth(points) + 0.05 * numbers.normal(size=25)).predict(at)
+        mean, deviation = GaussianProcess.fit(points, truth(points) + 0.05 * numbers.normal(size=25)).predict(
+            at
+        )
         inside += int(np.sum(np.abs(mean - truth(at)) <= 1.2816 * deviation))
         total += len(at)
     assert 0.65 <= inside / total <= 0.97

@@ -12,7 +12,7 @@ import pytest
 from tests.planted_sweep import Truth, final_error, write
 
 from fisherscope.analysis import AnalysisError, select
-from fisherscope.analysis.prediction import expected_improvement, forecast, next_setting
+from fisherscope.analysis.selection.surrogate import expected_improvement, forecast, next_setting
 
 FINISHED = ("s8-lr0.025", "s16-lr0.1", "s32-lr0.05", "s64-lr0.2", "s32-lr0.2")
 GRID = Truth(seeds=1)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tests.oracles import statistics as oracle
 
-from fisherscope.analysis import statistics
-from fisherscope.analysis.statistics import Sample, student, welch
+from fisherscope.analysis.stats import hypothesis_tests
+from fisherscope.analysis.stats.hypothesis_tests import Sample, student, welch
 
 
 @pytest.mark.parametrize("draw", range(6))
@@ -28,16 +28,20 @@ def test_two_samples_against_the_formulas(draw: int) -> None:
 def test_ranks_against_loops(draw: int) -> None:
     numbers = np.random.default_rng(draw)
     a, b = numbers.integers(0, 6, 12).astype(float), numbers.integers(0, 6, 12).astype(float)
-    assert statistics.kendall(a, b) == pytest.approx(oracle.kendall(a.tolist(), b.tolist()), abs=1e-12)
-    assert statistics.spearman(a, b) == pytest.approx(oracle.spearman(a.tolist(), b.tolist()), abs=1e-12)
+    assert hypothesis_tests.kendall(a, b) == pytest.approx(oracle.kendall(a.tolist(), b.tolist()), abs=1e-12)
+    assert hypothesis_tests.spearman(a, b) == pytest.approx(
+        oracle.spearman(a.tolist(), b.tolist()), abs=1e-12
+    )
     positive = b > 2
-    assert statistics.auc(a, positive) == pytest.approx(oracle.auc(a.tolist(), positive.tolist()), abs=1e-12)
+    assert hypothesis_tests.auc(a, positive) == pytest.approx(
+        oracle.auc(a.tolist(), positive.tolist()), abs=1e-12
+    )
     p = numbers.random(7)
-    np.testing.assert_allclose(statistics.holm(list(p)), oracle.holm(list(p)), rtol=1e-12)
+    np.testing.assert_allclose(hypothesis_tests.holm(list(p)), oracle.holm(list(p)), rtol=1e-12)
 
 
 def test_holm_leaves_what_is_unknown_out() -> None:
-    assert statistics.holm([0.04, math.nan, 0.01])[::2] == pytest.approx([0.04, 0.02])
+    assert hypothesis_tests.holm([0.04, math.nan, 0.01])[::2] == pytest.approx([0.04, 0.02])
 
 
 PRINTED = [  # (mean, std) twice, test, n, p: PAPER.md 6; those that its text says which recipe fits
@@ -93,20 +97,20 @@ def test_residuals_know_nothing_of_what_was_removed() -> None:
     numbers = np.random.default_rng(0)
     on = numbers.normal(size=(20, 2))
     values = on @ np.array([2.0, -1.0]) + 3
-    np.testing.assert_array_equal(statistics.residuals(values, on), np.zeros(20))
-    left = statistics.residuals(values + numbers.normal(size=20), on)
+    np.testing.assert_array_equal(hypothesis_tests.residuals(values, on), np.zeros(20))
+    left = hypothesis_tests.residuals(values + numbers.normal(size=20), on)
     np.testing.assert_allclose(np.column_stack([on, np.ones(20)]).T @ left, 0, atol=1e-12)
 
 
 def test_intraclass_correlation_of_pure_groups_and_pure_noise() -> None:
     numbers = np.random.default_rng(0)
     groups = numbers.normal(size=(200, 1)) + np.zeros((1, 4))
-    assert statistics.intraclass(groups) == pytest.approx(1.0)
-    assert abs(statistics.intraclass(numbers.normal(size=(200, 4)))) < 3 / math.sqrt(200 * 6)
-    assert statistics.intraclass(groups + numbers.normal(size=(200, 4))) == pytest.approx(0.5, abs=0.15)
+    assert hypothesis_tests.intraclass(groups) == pytest.approx(1.0)
+    assert abs(hypothesis_tests.intraclass(numbers.normal(size=(200, 4)))) < 3 / math.sqrt(200 * 6)
+    assert hypothesis_tests.intraclass(groups + numbers.normal(size=(200, 4))) == pytest.approx(0.5, abs=0.15)
 
 
 def test_permutation_p_counts_the_observed_one() -> None:
-    assert statistics.permutation_p(5.0, [1.0, 2.0, 3.0]) == 1 / 4
-    assert statistics.permutation_p(2.0, [1.0, 2.0, 3.0]) == 3 / 4
-    assert math.isnan(statistics.permutation_p(math.nan, [1.0]))
+    assert hypothesis_tests.permutation_p(5.0, [1.0, 2.0, 3.0]) == 1 / 4
+    assert hypothesis_tests.permutation_p(2.0, [1.0, 2.0, 3.0]) == 3 / 4
+    assert math.isnan(hypothesis_tests.permutation_p(math.nan, [1.0]))

@@ -3,6 +3,6 @@
 from fisherscope.advising.asking import Plan, advice_on, advise
 from fisherscope.advising.sampling import Sampled, sampled
 from fisherscope.advising.stepping import AdviceError, Stepper
-from fisherscope.analysis.advice import Advice
+from fisherscope.analysis.batch_size.advice import Advice
 
 __all__ = ["Advice", "AdviceError", "Plan", "Sampled", "Stepper", "advice_on", "advise", "sampled"]

@@ -15,8 +15,8 @@ from fisherscope.advising.doubting import doubts
 from fisherscope.advising.sampling import Sampled, coupled, sampled
 from fisherscope.advising.stepping import AdviceError, Stepper, described, warmed
 from fisherscope.advising.timing import fitting, step_times
-from fisherscope.analysis.advice import Advice, StepTime
-from fisherscope.analysis.noise import FEWEST, size_tests
+from fisherscope.analysis.batch_size.advice import Advice, StepTime
+from fisherscope.analysis.batch_size.noise_scale import FEWEST, size_tests
 from fisherscope.model_state.snapshot import kept
 from fisherscope.tasks import Subject, subject_of
 

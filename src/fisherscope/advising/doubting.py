@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from fisherscope.analysis.advice import StepTime
+from fisherscope.analysis.batch_size.advice import StepTime
 
 WAITED = 0.25
 """Of the seconds timed, what a thread may have waited for a core."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fisherscope import measures
 from fisherscope.advising.stepping import AdviceError, Stepper
-from fisherscope.analysis.noise import FEWEST, NoiseInterval, noise_interval
+from fisherscope.analysis.batch_size.noise_scale import FEWEST, NoiseInterval, noise_interval
 from fisherscope.gram import GramError, record_gram
 
 MOST, LEAST_BLOCKS = 64, 8

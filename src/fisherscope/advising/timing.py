@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 
 from fisherscope.advising.stepping import AdviceError, Stepper
-from fisherscope.analysis.advice import StepTime
+from fisherscope.analysis.batch_size.advice import StepTime
 
 Found = TypeVar("Found")
 ROUNDS = 12

@@ -1,25 +1,25 @@
 """What runs say: the landscape of a sweep, tests of the paper's claims, selection, tables. No torch."""
 
-from fisherscope.analysis.backtesting import Backtest, backtest
+from fisherscope.analysis.backtests.backtesting import Backtest, backtest
+from fisherscope.analysis.beacon_calibration import beacons_of
+from fisherscope.analysis.claim_tests.all_claims import claims
+from fisherscope.analysis.claim_tests.verdicts import Claim, Claims, Evidence
+from fisherscope.analysis.data.export import Export, export_runs
+from fisherscope.analysis.data.settings import Settings, settings_of, together
 from fisherscope.analysis.errors import AnalysisError
-from fisherscope.analysis.exporting import Export, export_runs
-from fisherscope.analysis.growth import beacons_of
-from fisherscope.analysis.paper_claims import claims
-from fisherscope.analysis.plane import Landscape, landscape
-from fisherscope.analysis.recommendation import Selection
-from fisherscope.analysis.selection import select
-from fisherscope.analysis.settings import Settings, settings_of, together
-from fisherscope.analysis.tables import Table, table, table_of_means
-from fisherscope.analysis.verdicts import Claim, Claims, Part
+from fisherscope.analysis.landscapes.plane import Landscape, landscape
+from fisherscope.analysis.selection.expected_error import select
+from fisherscope.analysis.selection.result import Selection
+from fisherscope.analysis.tables.table_one import Table, table, table_of_means
 
 __all__ = [
     "AnalysisError",
     "Backtest",
     "Claim",
     "Claims",
+    "Evidence",
     "Export",
     "Landscape",
-    "Part",
     "Selection",
     "Settings",
     "Table",

@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fisherscope.analysis.choice import Choice
-    from fisherscope.analysis.halving import Ladder
+    from fisherscope.analysis.selection.halving_result import HalvingResult
+    from fisherscope.analysis.selection.successive_halving import HalvingPlan
     from fisherscope.sweep import SweepResult
     from fisherscope.tasks import Task
     from fisherscope.training import Configuration
@@ -43,7 +43,7 @@ def choose(
 
     Stopped at any time and started again it goes on, and ends the same.
     """
-    from fisherscope.analysis.halving import ladder
+    from fisherscope.analysis.selection.successive_halving import ladder
     from fisherscope.cli import choosing
     from fisherscope.cli.sweep import numbers
     from fisherscope.sweep import Grid
@@ -80,15 +80,15 @@ def choose(
 
 
 def _halved(
-    task: "Task", configurations: "Sequence[Configuration]", plan: "Ladder", out: Path, jobs: int | None,
+    task: "Task", configurations: "Sequence[Configuration]", plan: "HalvingPlan", out: Path, jobs: int | None,
     data_dir: Path | None, told: TextIO,
-) -> "Choice":  # fmt: skip
+) -> "HalvingResult":  # fmt: skip
     """Train what halving asks for, until it has chosen or a signal came; what is on disk alone decides.
 
     Raises:
         RunLockedError: Another process trains one of the runs.
     """
-    from fisherscope.analysis.choice import Candidate, choice
+    from fisherscope.analysis.selection.halving_result import Candidate, choice
     from fisherscope.cli.standing import shown
     from fisherscope.runs.reader import load_runs
     from fisherscope.sweep import run_sweep
@@ -96,7 +96,7 @@ def _halved(
     candidates = [Candidate(c.id, c.batch_size, c.lr) for c in configurations]
     failed, compared = dict[str, str](), 0
 
-    def look() -> "Choice":
+    def look() -> "HalvingResult":
         return choice(
             load_runs(out) if out.exists() else None, candidates, plan, metric=f"val/{task.metric}",
             smaller=task.direction == "min", failed=failed, samples=len(task.validation),
@@ -122,7 +122,7 @@ def _halved(
     return made
 
 
-def _shown(made: "Choice", before: int, told: TextIO) -> int:
+def _shown(made: "HalvingResult", before: int, told: TextIO) -> int:
     """Print the comparisons that have not been; how many there are now."""
     from fisherscope.cli import choosing
 

@@ -5,11 +5,11 @@ import shlex
 
 import numpy as np
 
-from fisherscope.analysis.axes import COND, ENERGY
-from fisherscope.analysis.choice import Choice
-from fisherscope.analysis.grid import edge_note
-from fisherscope.analysis.halving import ROUNDING, Ladder, Round
-from fisherscope.analysis.recommendation import RATES
+from fisherscope.analysis.data.run_measures import COND, ENERGY
+from fisherscope.analysis.data.setting_grid import edge_note
+from fisherscope.analysis.selection.halving_result import HalvingResult
+from fisherscope.analysis.selection.result import RATES
+from fisherscope.analysis.selection.successive_halving import ROUNDING, HalvingPlan, Round
 from fisherscope.sweep import duration
 
 AT_MOST = 12
@@ -19,7 +19,7 @@ SMALL = 0.15
 """Share of a grid's epochs below which halving lost more than finishing the best after one early look."""
 
 
-def planned(task: str, budget: str, plan: Ladder) -> str:
+def planned(task: str, budget: str, plan: HalvingPlan) -> str:
     """What will be trained, and why so."""
     first, *rest = plan.rungs
     rungs = "; ".join(f"the best {r.settings if r.settings > 1 else 'one'} to epoch {r.epoch}" for r in rest)
@@ -41,7 +41,7 @@ def planned(task: str, budget: str, plan: Ladder) -> str:
     )
 
 
-def compared(made: Choice, one: Round) -> str:
+def compared(made: HalvingResult, one: Round) -> str:
     """A comparison: who goes on, with what was measured."""
     lines = [f"Epoch {one.epoch}: {len(one.order)} settings compared, {one.kept} kept."]
     head = ("setting", _named(made.metric), "C̄", "L")
@@ -59,7 +59,7 @@ def compared(made: Choice, one: Round) -> str:
     return "\n".join([*lines, f"  Diverged or failed: {lost}."] if lost else lines)
 
 
-def told(made: Choice) -> str:
+def told(made: HalvingResult) -> str:
     """What was chosen, what cannot be told from it, what it cost."""
     best = made.recommended
     if best is None:
@@ -81,7 +81,7 @@ def told(made: Choice) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def following(made: Choice, task: str, budget: str, seed: int, common: dict[str, object]) -> str:
+def following(made: HalvingResult, task: str, budget: str, seed: int, common: dict[str, object]) -> str:
     """The next step: beyond the edge of the grid, or other seeds of what could not be told apart.
 
     Args:
@@ -118,7 +118,7 @@ def _command(verb: str, task: str, options: dict[str, object]) -> str:
     return f"fisherscope {verb} {task} {' '.join(words)}"
 
 
-def _worsened(made: Choice) -> str:
+def _worsened(made: HalvingResult) -> str:
     if made.worsened is None:
         return ""
     epoch, value = made.worsened
@@ -129,7 +129,7 @@ def _worsened(made: Choice) -> str:
     )
 
 
-def _rivals(made: Choice) -> str:
+def _rivals(made: HalvingResult) -> str:
     if made.samples is None:
         return f"Whether others are as good cannot be told: nothing says how noisy {_named(made.metric)} is."
     by_epoch = dict[int, list[str]]()
@@ -144,7 +144,7 @@ def _rivals(made: Choice) -> str:
     return text
 
 
-def _spent(made: Choice) -> str:
+def _spent(made: HalvingResult) -> str:
     whole = len(made.candidates) * made.plan.epochs
     return (
         f"Spent {made.spent} of {_whole(made.plan)} epochs allowed, {made.spent / whole:.0%} of the "
@@ -152,7 +152,7 @@ def _spent(made: Choice) -> str:
     )
 
 
-def _row(made: Choice, k: int, epoch: int) -> tuple[str, ...]:
+def _row(made: HalvingResult, k: int, epoch: int) -> tuple[str, ...]:
     shown = [made.shown[name][k, epoch] for name in (COND, ENERGY)]
     measures = [f"{value:.4g}" if math.isfinite(value) else "–" for value in shown]
     return made.candidates[k].name, _value(made, made.values[k, epoch]), *measures
@@ -166,9 +166,9 @@ def _named(metric: str) -> str:
     return metric.replace("val/", "validation ").replace("test/", "test ")
 
 
-def _value(made: Choice, value: float) -> str:
+def _value(made: HalvingResult, value: float) -> str:
     return f"{100 * value:.2f} %" if made.metric.rpartition("/")[2] in RATES else f"{value:.4g}"
 
 
-def _whole(plan: Ladder) -> int:
+def _whole(plan: HalvingPlan) -> int:
     return math.floor(plan.allowed + ROUNDING)

@@ -16,6 +16,6 @@ def export(
 ) -> None:
     """Write configurations, epochs and measures of runs to one file; give it where a DIR is asked for."""
     from fisherscope.analysis import export_runs
-    from fisherscope.analysis.exporting import MEASURES
+    from fisherscope.analysis.data.export import MEASURES
 
     print(export_runs(directory, out, measures=(*MEASURES, *(measure or ()))))

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from fisherscope.figures.style import CATEGORIES, SOFT, styled
 
 if TYPE_CHECKING:
-    from fisherscope.analysis.advice import Advice
+    from fisherscope.analysis.batch_size.advice import Advice
 
 TIME, SAMPLES, NOISE = CATEGORIES[0], CATEGORIES[1], CATEGORIES[2]
 

@@ -6,7 +6,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from fisherscope.analysis import AnalysisError
-from fisherscope.analysis.settings import RunsLike, settings_of
+from fisherscope.analysis.data.settings import RunsLike, settings_of
 from fisherscope.figures.labels import metric_label, shown_scale
 from fisherscope.figures.plane import finals
 from fisherscope.figures.scales import log_axis, size_axis

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fisherscope.analysis import AnalysisError, Settings
-from fisherscope.analysis.kinds import kind_of
-from fisherscope.analysis.settings import RunsLike, settings_of
+from fisherscope.analysis.data.settings import RunsLike, settings_of
+from fisherscope.analysis.tables.policy_kinds import kind_of
 from fisherscope.figures.labels import metric_label, setting_label, shown_scale
 from fisherscope.figures.plane import finals
 from fisherscope.figures.scales import log_axis

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fisherscope.analysis import AnalysisError, Settings
-from fisherscope.analysis.axes import COND, ENERGY
-from fisherscope.analysis.settings import RunsLike, settings_of
+from fisherscope.analysis.data.run_measures import COND, ENERGY
+from fisherscope.analysis.data.settings import RunsLike, settings_of
 from fisherscope.figures.labels import measure_label
 from fisherscope.figures.scales import log_axis
 from fisherscope.figures.series import comparable, one_rate, over_seeds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from fisherscope.analysis import AnalysisError, Settings
-from fisherscope.analysis.axes import measure
+from fisherscope.analysis.data.run_measures import measure
 
 Row = dict[str, object]
 
@@ -30,7 +30,7 @@ def over_seeds(source: Settings, name: str, *, geometric: bool = False) -> pl.Da
 
     Args:
         source: Of `comparable` runs.
-        name: As `analysis.axes.measure` takes.
+        name: As `analysis.data.run_measures.measure` takes.
         geometric: Means and deviations of the logarithm (positive measures).
 
     Returns:

@@ -13,7 +13,7 @@ from matplotlib.path import Path
 from scipy.spatial import ConvexHull
 
 from fisherscope.analysis import Landscape
-from fisherscope.analysis.surface import Method
+from fisherscope.analysis.landscapes.surface import Method
 from fisherscope.figures.labels import metric_label, shown_scale
 from fisherscope.figures.scales import log_ticks, metric_range, plain, three
 from fisherscope.figures.style import REGION, metric_map

@@ -11,8 +11,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from fisherscope.analysis import AnalysisError, Settings, landscape
-from fisherscope.analysis.axes import COND, ENERGY
-from fisherscope.analysis.settings import RunsLike, settings_of
+from fisherscope.analysis.data.run_measures import COND, ENERGY
+from fisherscope.analysis.data.settings import RunsLike, settings_of
 from fisherscope.figures.labels import setting_label, shown_scale
 from fisherscope.figures.plane import frame_plane
 from fisherscope.figures.series import broken, comparable, positions

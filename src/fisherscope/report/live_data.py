@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fisherscope.analysis.axes import COND, ENERGY
-from fisherscope.analysis.settings import FIXED
+from fisherscope.analysis.data.run_measures import COND, ENERGY
+from fisherscope.analysis.data.settings import FIXED
 from fisherscope.figures.labels import shown_scale
 from fisherscope.report.charts import MEASURES, label
 from fisherscope.report.contours import band_levels

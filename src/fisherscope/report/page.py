@@ -8,7 +8,7 @@ from typing import Any
 
 from fisherscope import analysis
 from fisherscope.analysis import Landscape, Settings, settings_of
-from fisherscope.analysis.axes import COND, ENERGY
+from fisherscope.analysis.data.run_measures import COND, ENERGY
 from fisherscope.report import making, sections
 from fisherscope.report.charts import chart_data
 from fisherscope.report.document import document

@@ -1,0 +1,1 @@
+"""Selection methods replayed on recorded sweeps."""

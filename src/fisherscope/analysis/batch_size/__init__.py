@@ -1,0 +1,1 @@
+"""Batch-size advice: the noise scale and its interval."""

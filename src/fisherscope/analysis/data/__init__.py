@@ -1,0 +1,1 @@
+"""Runs as settings, arrays and measures."""

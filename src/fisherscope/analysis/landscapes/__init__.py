@@ -1,0 +1,1 @@
+"""The (C, L) plane and the surface over it."""

@@ -1,0 +1,1 @@
+"""Choose a setting: surrogate, successive halving, result."""

@@ -1,0 +1,1 @@
+"""Hypothesis tests, resampling and regression on plain arrays."""
