@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 import fisherscope as fs
 from fisherscope import figures
 from fisherscope.analysis import AnalysisError, landscape
-from fisherscope.figures.labels import setting_label
-from fisherscope.figures.placing import place_labels
-from fisherscope.figures.scales import log_ticks, plain
+from fisherscope.analysis.data.labels import setting_label
+from fisherscope.figures.label_placement import place_labels
+from fisherscope.figures.log_axes import log_ticks, plain
 from fisherscope.figures.style import panels
 
 TRUTH = Truth(seeds=2, epochs=8, diverged=("s8-lr0.2",), unfinished={"s64-lr0.025": 3})

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from fisherscope.figures.placing import place_labels
-from fisherscope.figures.scales import log_axis
+from fisherscope.figures.label_placement import place_labels
+from fisherscope.figures.log_axes import log_axis
 from fisherscope.figures.style import CATEGORIES, INK, SOFT, legend
 
 if TYPE_CHECKING:

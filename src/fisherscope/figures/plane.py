@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fisherscope.analysis import AnalysisError, Landscape, Settings, landscape
+from fisherscope.analysis.data.labels import measure_label, metric_label, shown_scale
 from fisherscope.analysis.data.run_measures import COND, ENERGY, at_epoch
+from fisherscope.analysis.data.seed_means import broken
 from fisherscope.analysis.data.settings import RunsLike, settings_of
 from fisherscope.analysis.landscapes.surface import Method
-from fisherscope.figures.labels import measure_label, metric_label, shown_scale
-from fisherscope.figures.placing import place_labels
-from fisherscope.figures.scales import TAIL, log_axis, three
-from fisherscope.figures.series import broken
+from fisherscope.figures.label_placement import place_labels
+from fisherscope.figures.log_axes import TAIL, log_axis, three
 from fisherscope.figures.style import (
     INK,
     MARKERS,

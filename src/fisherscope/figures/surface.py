@@ -13,9 +13,9 @@ from matplotlib.path import Path
 from scipy.spatial import ConvexHull
 
 from fisherscope.analysis import Landscape
+from fisherscope.analysis.data.labels import metric_label, shown_scale
 from fisherscope.analysis.landscapes.surface import Method
-from fisherscope.figures.labels import metric_label, shown_scale
-from fisherscope.figures.scales import log_ticks, metric_range, plain, three
+from fisherscope.figures.log_axes import log_ticks, metric_range, plain, three
 from fisherscope.figures.style import REGION, metric_map
 
 LEVELS = 9

@@ -9,9 +9,9 @@ import polars as pl
 from scipy.spatial import ConvexHull
 
 from fisherscope.analysis import AnalysisError, Landscape, Settings
+from fisherscope.analysis.data.labels import metric_label, shown_scale
 from fisherscope.analysis.data.run_measures import at_epoch
-from fisherscope.figures.labels import metric_label, shown_scale
-from fisherscope.figures.series import broken, comparable, over_seeds
+from fisherscope.analysis.data.seed_means import broken, comparable, over_seeds
 from fisherscope.report.contours import SIZE, band_levels, bands
 from fisherscope.report.text import rounded
 

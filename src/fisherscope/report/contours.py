@@ -9,7 +9,7 @@ import numpy as np
 from contourpy import FillType, contour_generator
 from numpy.typing import NDArray
 
-from fisherscope.figures.scales import metric_range
+from fisherscope.figures.log_axes import metric_range
 
 Ring = list[float]
 BANDS = 9

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fisherscope.analysis.data.labels import shown_scale
 from fisherscope.analysis.data.run_measures import COND, ENERGY
 from fisherscope.analysis.data.settings import FIXED
-from fisherscope.figures.labels import shown_scale
 from fisherscope.report.charts import MEASURES, label
 from fisherscope.report.contours import band_levels
 from fisherscope.report.text import rounded

@@ -10,7 +10,7 @@ import polars as pl
 
 from fisherscope.analysis import AnalysisError, Claims, Landscape, Selection, Settings, Table
 from fisherscope.analysis.claim_tests.verdicts import Verdict
-from fisherscope.figures.labels import shown_scale
+from fisherscope.analysis.data.labels import shown_scale
 from fisherscope.report.charts import label
 from fisherscope.report.text import number, safe, table
 

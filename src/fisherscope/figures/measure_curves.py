@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fisherscope.analysis import AnalysisError, Settings
+from fisherscope.analysis.data.labels import measure_label
 from fisherscope.analysis.data.run_measures import COND, ENERGY
+from fisherscope.analysis.data.seed_means import comparable, one_rate, over_seeds
 from fisherscope.analysis.data.settings import RunsLike, settings_of
-from fisherscope.figures.labels import measure_label
-from fisherscope.figures.scales import log_axis
-from fisherscope.figures.series import comparable, one_rate, over_seeds
+from fisherscope.figures.log_axes import log_axis
 from fisherscope.figures.style import DASHES, SOFT, legend, note, ordered_colours, panels, styled
 
 SINGLE, SINGLE_ENERGY = "fisher/cond", "fisher/energy"

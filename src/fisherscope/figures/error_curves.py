@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fisherscope.analysis import AnalysisError, Settings
+from fisherscope.analysis.data.labels import metric_label, setting_label, shown_scale
+from fisherscope.analysis.data.seed_means import broken, comparable, over_seeds
 from fisherscope.analysis.data.settings import RunsLike, settings_of
 from fisherscope.analysis.tables.policy_kinds import kind_of
-from fisherscope.figures.labels import metric_label, setting_label, shown_scale
+from fisherscope.figures.log_axes import log_axis
 from fisherscope.figures.plane import finals
-from fisherscope.figures.scales import log_axis
-from fisherscope.figures.series import broken, comparable, over_seeds
 from fisherscope.figures.style import CATEGORIES, DASHES, legend, note, panels, styled
 
 MOST = 5

@@ -11,11 +11,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from fisherscope.analysis import AnalysisError, Settings, landscape
+from fisherscope.analysis.data.labels import setting_label, shown_scale
 from fisherscope.analysis.data.run_measures import COND, ENERGY
+from fisherscope.analysis.data.seed_means import broken, comparable, positions
 from fisherscope.analysis.data.settings import RunsLike, settings_of
-from fisherscope.figures.labels import setting_label, shown_scale
 from fisherscope.figures.plane import frame_plane
-from fisherscope.figures.series import broken, comparable, positions
 from fisherscope.figures.style import (
     CATEGORIES,
     INK,

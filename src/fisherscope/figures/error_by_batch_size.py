@@ -6,10 +6,10 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from fisherscope.analysis import AnalysisError
+from fisherscope.analysis.data.labels import metric_label, shown_scale
 from fisherscope.analysis.data.settings import RunsLike, settings_of
-from fisherscope.figures.labels import metric_label, shown_scale
+from fisherscope.figures.log_axes import log_axis, size_axis
 from fisherscope.figures.plane import finals
-from fisherscope.figures.scales import log_axis, size_axis
 from fisherscope.figures.style import MARKERS, legend, note, ordered_colours, panels, styled
 
 ASIDE = 1.025
