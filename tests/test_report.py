@@ -21,8 +21,8 @@ import fisherscope as fs
 from fisherscope.analysis import AnalysisError
 from fisherscope.report import write_report
 from fisherscope.report.contours import band_levels, bands
-from fisherscope.report.live import server
-from fisherscope.report.text import embedded
+from fisherscope.report.html_text import embedded
+from fisherscope.report.live_server import server
 
 HOSTILE = "<script>document.title='owned'</script>&\"'"
 

@@ -12,7 +12,7 @@ def watch(
     open_browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
 ) -> None:
     """Show runs in a browser while they are being written; Ctrl-C ends it."""
-    from fisherscope.report.live import server
+    from fisherscope.report.live_server import server
 
     with server(directory, port) as serving:
         address = f"http://{serving.server_address[0]!s}:{serving.server_address[1]}/"

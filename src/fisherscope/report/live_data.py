@@ -11,9 +11,9 @@ import polars as pl
 from fisherscope.analysis.data.labels import shown_scale
 from fisherscope.analysis.data.run_measures import COND, ENERGY
 from fisherscope.analysis.data.settings import FIXED
-from fisherscope.report.charts import MEASURES, label
+from fisherscope.report.chart_data import MEASURES, label
 from fisherscope.report.contours import band_levels
-from fisherscope.report.text import rounded
+from fisherscope.report.html_text import rounded
 from fisherscope.runs.reader import Runs
 
 Data = dict[str, Any]

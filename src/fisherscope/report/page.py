@@ -9,11 +9,11 @@ from typing import Any
 from fisherscope import analysis
 from fisherscope.analysis import Landscape, Settings, settings_of
 from fisherscope.analysis.data.run_measures import COND, ENERGY
-from fisherscope.report import making, sections
-from fisherscope.report.charts import chart_data
-from fisherscope.report.document import document
+from fisherscope.report import reproducibility, sections
+from fisherscope.report.chart_data import chart_data
+from fisherscope.report.html_document import document
+from fisherscope.report.html_text import embedded, safe
 from fisherscope.report.sections import attempted, heading
-from fisherscope.report.text import embedded, safe
 from fisherscope.runs.reader import Runs, load_runs
 
 SCRIPTS = ("draw.js", "plane.js", "curves.js")
@@ -71,9 +71,9 @@ def page(
         heading("Table 1", "The best fixed batch size against the best schedules."),
         sections.table_one(attempted(lambda: analysis.table(source.runs, metric=metric))),
         heading("How each number was made"),
-        making.definitions(found),
+        reproducibility.definitions(found),
         heading("How to make it again"),
-        making.reproduction(source, directory),
+        reproducibility.reproduction(source, directory),
     ]
     scripts = (*SCRIPTS, START) if not isinstance(found, str) else ()
     return document(f"{title} · fisherscope", f"<main>{''.join(parts)}</main>", scripts)
@@ -87,7 +87,7 @@ def _shown(source: Settings, found: Landscape | str) -> list[str]:
     metrics = data["metrics"]
     script = "<noscript><p>The charts need JavaScript; the tables below have their numbers.</p></noscript>"
     return [
-        heading("The landscape", making.axes_told(found)),
+        heading("The landscape", reproducibility.axes_told(found)),
         f'<div class="card" id="plane"></div>{script}',
         heading("Against epochs", "Means over seeds. Marks, lines and rows are one setting: point at any."),
         '<div class="card" id="curves"></div>',

@@ -11,8 +11,8 @@ import polars as pl
 from fisherscope.analysis import AnalysisError, Claims, Landscape, Selection, Settings, Table
 from fisherscope.analysis.claim_tests.verdicts import Verdict
 from fisherscope.analysis.data.labels import shown_scale
-from fisherscope.report.charts import label
-from fisherscope.report.text import number, safe, table
+from fisherscope.report.chart_data import label
+from fisherscope.report.html_text import number, safe, table
 
 WORTH: tuple[Verdict, ...] = ("supported", "contradicted", "inconclusive", "not testable")
 

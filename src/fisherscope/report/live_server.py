@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from fisherscope.report.document import document
+from fisherscope.report.html_document import document
+from fisherscope.report.html_text import safe
 from fisherscope.report.live_data import live_data
-from fisherscope.report.text import safe
 from fisherscope.runs.reader import load_runs
 
 HOST = "127.0.0.1"
@@ -31,7 +31,7 @@ BODY = (
 )
 
 
-class Watched:
+class WatchedDirectory:
     """What there is to show of a directory; read again only when its files have changed."""
 
     def __init__(self, root: Path) -> None:
@@ -91,7 +91,7 @@ def server(directory: str | os.PathLike[str], port: int = 0) -> ThreadingHTTPSer
         raise FileNotFoundError(
             f"watching {root}: it is not a directory; give the one that runs are written to"
         )
-    watched = Watched(root)
+    watched = WatchedDirectory(root)
     page = document(
         f"{root.name} · fisherscope watch", BODY.format(name=safe(root.name or root)),
         ("draw.js", "plane.js", "curves.js", "live.js"), fetches=True,

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 
-from fisherscope.report.text import safe
+from fisherscope.report.html_text import safe
 
 ASSETS = files("fisherscope.report").joinpath("assets")
 VIEW = '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -9,8 +9,8 @@ from typing import Any
 
 import fisherscope
 from fisherscope.analysis import Landscape, Settings
-from fisherscope.report.charts import label
-from fisherscope.report.text import safe, table
+from fisherscope.report.chart_data import label
+from fisherscope.report.html_text import safe, table
 
 MOST = 8
 """Commands, or values of a key, that are listed."""

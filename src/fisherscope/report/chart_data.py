@@ -13,7 +13,7 @@ from fisherscope.analysis.data.labels import metric_label, shown_scale
 from fisherscope.analysis.data.run_measures import at_epoch
 from fisherscope.analysis.data.seed_means import broken, comparable, over_seeds
 from fisherscope.report.contours import SIZE, band_levels, bands
-from fisherscope.report.text import rounded
+from fisherscope.report.html_text import rounded
 
 Data = dict[str, Any]
 STOPS = 60
