@@ -7,7 +7,7 @@ A callback (`LightningCallback`, `TransformersCallback`) is a monitor in a frame
 from importlib import import_module
 from typing import Any
 
-from fisherscope.integrations.requirement import MissingFrameworkError
+from fisherscope.integrations.optional_import import MissingFrameworkError
 
 HOMES = {
     "LightningCallback": "lightning",

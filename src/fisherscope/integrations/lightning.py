@@ -5,9 +5,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from fisherscope.integrations.numbers import numbers
-from fisherscope.integrations.requirement import required
-from fisherscope.integrations.steps import Steps, samples_in
+from fisherscope.integrations.optional_import import required
+from fisherscope.integrations.scalars import numbers
+from fisherscope.integrations.step_hooks import Steps, samples_in
 from fisherscope.monitor import Monitor
 from fisherscope.sampler import DynamicBatchSampler
 

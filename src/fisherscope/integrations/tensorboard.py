@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from fisherscope.integrations.numbers import numbers
-from fisherscope.integrations.requirement import required
+from fisherscope.integrations.optional_import import required
+from fisherscope.integrations.scalars import numbers
 
 
 class TensorBoardTracker:

@@ -5,8 +5,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from fisherscope.integrations.requirement import required
-from fisherscope.integrations.steps import Steps, samples_in
+from fisherscope.integrations.optional_import import required
+from fisherscope.integrations.step_hooks import Steps, samples_in
 from fisherscope.monitor import Monitor
 
 TrainerCallback: Any = required("transformers", "transformers").TrainerCallback
