@@ -27,7 +27,7 @@ from fisherscope.analysis.selection.halving_result import Candidate, HalvingResu
 from fisherscope.analysis.selection.successive_halving import HalvingPlan, Rung, ladder
 from fisherscope.analysis.selection.surrogate import LearningCurves
 from fisherscope.analysis.stats.hypothesis_tests import share_deviation, share_interval
-from fisherscope.cli import choosing
+from fisherscope.cli import choose_text
 from fisherscope.cli.choose import choose, share
 from fisherscope.cli.select import select
 
@@ -145,12 +145,12 @@ def test_the_planted_best_is_chosen_and_its_like_is_named(tmp_path: Path) -> Non
     assert error[best] == min(error.values())
     ties = {name for name, value in error.items() if value < min(error.values()) + 1e-9} - {best}
     assert ties <= {c.name for c, _ in made.rivals}
-    text = choosing.told(made)
+    text = choose_text.told(made)
     assert f"({best}): measured validation error {100 * min(error.values()):.2f} %" in text
     assert "2000 validation samples" in text
     assert "Not distinguishable: " in text
     assert "times faster" in text
-    kept = choosing.compared(made, made.standing.rounds[0])
+    kept = choose_text.compared(made, made.standing.rounds[0])
     assert "Epoch 1: 16 settings compared, 5 kept." in kept
     assert len(re.findall(r"^  s\d", kept, re.MULTILINE)) == 5
 
@@ -158,15 +158,15 @@ def test_the_planted_best_is_chosen_and_its_like_is_named(tmp_path: Path) -> Non
 def test_a_choice_that_got_worse_after_it_was_made_is_told(tmp_path: Path) -> None:
     made = looked(tmp_path, TRUTH)
     assert made.worsened is None
-    assert "Do not rely" not in choosing.told(made)
+    assert "Do not rely" not in choose_text.told(made)
     chosen = made.standing.chosen
     assert chosen is not None
     values = made.values.copy()
     values[chosen, 1:] = [0.22, 0.22, 0.22, *[0.46] * 6]
     fell = replace(made, values=values)
     assert fell.worsened == (1, 0.22)
-    assert "it was better at epoch 1 (22.00 %)" in choosing.told(fell)
-    assert "smaller rates, the --optimizer you train with" in choosing.told(fell)
+    assert "it was better at epoch 1 (22.00 %)" in choose_text.told(fell)
+    assert "smaller rates, the --optimizer you train with" in choose_text.told(fell)
     assert fell.answer()["better_at"] == {"epoch": 1, "value": 0.22}
     assert replace(fell, samples=None).worsened is None
 
@@ -185,8 +185,8 @@ def test_the_optimizer_is_the_user_s_and_goes_into_what_comes_next(tmp_path: Pat
 
 def test_an_edge_is_told_with_the_command_that_goes_beyond(tmp_path: Path) -> None:
     made = looked(tmp_path, Truth(**{**TRUTH.__dict__, "ratio": -14.0, "bowl": 0.001}))
-    assert "64 is the largest batch size tried; try 128" in choosing.told(made)
-    command = choosing.following(
+    assert "64 is the largest batch size tried; try 128" in choose_text.told(made)
+    command = choose_text.following(
         made, "a/b", "20%", 0, {"epochs": 9, "data-dir": None, "out": Path("my runs")}
     )
     assert (
@@ -197,7 +197,7 @@ def test_an_edge_is_told_with_the_command_that_goes_beyond(tmp_path: Path) -> No
 def test_other_seeds_are_the_next_step_inside_the_grid(tmp_path: Path) -> None:
     made = looked(tmp_path, TRUTH)
     assert made.edges == []
-    command = choosing.following(made, "a/b", "20%", 3, {"epochs": 9, "out": Path("runs")})
+    command = choose_text.following(made, "a/b", "20%", 3, {"epochs": 9, "out": Path("runs")})
     assert "--seeds 4,5 --epochs 9 --out runs\n  fisherscope select runs" in command
 
 
@@ -205,14 +205,14 @@ def test_all_diverged_and_a_metric_without_known_noise(tmp_path: Path) -> None:
     lost = tuple(f"s{b}-lr{a:g}" for b in TRUTH.batch_sizes for a in TRUTH.lrs)
     made = looked(tmp_path / "lost", Truth(**{**TRUTH.__dict__, "diverged": lost}))
     assert made.recommended is None
-    assert "Nothing can be recommended" in choosing.told(made)
-    assert choosing.following(made, "a/b", "20%", 0, {"out": Path("runs")}) == ""
-    assert "cannot be told: nothing says how noisy" in choosing.told(looked(tmp_path / "b", TRUTH, None))
+    assert "Nothing can be recommended" in choose_text.told(made)
+    assert choose_text.following(made, "a/b", "20%", 0, {"out": Path("runs")}) == ""
+    assert "cannot be told: nothing says how noisy" in choose_text.told(looked(tmp_path / "b", TRUTH, None))
 
 
 def test_a_budget_at_which_it_lost_more_is_told() -> None:
-    assert "So small a budget" in choosing.planned("a/b", "10%", ladder(36, 40, 144))
-    assert "So small a budget" not in choosing.planned("a/b", "20%", ladder(36, 40, 288))
+    assert "So small a budget" in choose_text.planned("a/b", "10%", ladder(36, 40, 144))
+    assert "So small a budget" not in choose_text.planned("a/b", "20%", ladder(36, 40, 288))
 
 
 def test_nothing_on_disk_yet() -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 import fisherscope as fs
 from fisherscope.cli import main
-from fisherscope.cli.progress import now
+from fisherscope.cli.train_progress import now
 from fisherscope.training import Configuration, TrainState, task_of
 
 QUICK = ("digits/mlp", "--epochs", "1", "--threads", "1")

@@ -18,8 +18,8 @@ import torch
 from rich.console import Console
 
 import fisherscope as fs
-from fisherscope.cli.standing import Standing
 from fisherscope.cli.sweep import sweep
+from fisherscope.cli.sweep_progress import SweepDisplay
 from fisherscope.report import write_report
 from fisherscope.sweep import Grid, seconds_left
 from fisherscope.training import ConfigurationError
@@ -298,7 +298,7 @@ def test_started_twice_at_once_each_run_is_trained_once(swept: Path, tmp_path: P
 
 def test_the_table_shows_what_trains_and_what_has_ended() -> None:
     todo = Grid.of(GRID).configurations()
-    standing = Standing(todo, None)
+    standing = SweepDisplay(todo, None)
     standing.plain = False
     first, second = todo[0].id, todo[1].id
     standing.event("start", first, None)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fisherscope.cli.contestants import CASES, EVERY, MODES, Bench, Case, Step
+from fisherscope.bench.cases import CASES, EVERY, MODES, Bench, Case, Step
 
 WARM_UP, ALONE = 2, 3
 

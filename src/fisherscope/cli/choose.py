@@ -44,7 +44,7 @@ def choose(
     Stopped at any time and started again it goes on, and ends the same.
     """
     from fisherscope.analysis.selection.successive_halving import ladder
-    from fisherscope.cli import choosing
+    from fisherscope.cli import choose_text
     from fisherscope.cli.sweep import numbers
     from fisherscope.sweep import Grid
     from fisherscope.training.loop import task_of
@@ -66,17 +66,17 @@ def choose(
             "give rates around the one you train with, such as --lrs 0.0003,0.001,0.003"
         )
     told = sys.stderr if as_json else sys.stdout
-    print(choosing.planned(task, budget, plan), file=told, flush=True)
+    print(choose_text.planned(task, budget, plan), file=told, flush=True)
     made = _halved(trained, configurations, plan, out, jobs, data_dir, told)
     if made.standing.todo:
         print(f"Stopped after {made.spent} epochs; the same command goes on.", file=told)
         raise SystemExit(1)
-    print(json.dumps(made.answer(), ensure_ascii=False, indent=1) if as_json else choosing.told(made))
+    print(json.dumps(made.answer(), ensure_ascii=False, indent=1) if as_json else choose_text.told(made))
     common: dict[str, object] = {
         "optimizer": None if optimizer == "SGD" else optimizer,
         "epochs": epochs, "per-epoch": per_epoch, "limit-train": limit_train, "data-dir": data_dir, "out": out
     }  # fmt: skip
-    print(choosing.following(made, task, budget, seed, common), file=told)
+    print(choose_text.following(made, task, budget, seed, common), file=told)
 
 
 def _halved(
@@ -89,7 +89,7 @@ def _halved(
         RunLockedError: Another process trains one of the runs.
     """
     from fisherscope.analysis.selection.halving_result import Candidate, choice
-    from fisherscope.cli.standing import shown
+    from fisherscope.cli.sweep_progress import shown
     from fisherscope.runs.reader import load_runs
     from fisherscope.sweep import run_sweep
 
@@ -124,10 +124,10 @@ def _halved(
 
 def _shown(made: "HalvingResult", before: int, told: TextIO) -> int:
     """Print the comparisons that have not been; how many there are now."""
-    from fisherscope.cli import choosing
+    from fisherscope.cli import choose_text
 
     for one in made.standing.rounds[before:]:
-        print(choosing.compared(made, one), file=told, flush=True)
+        print(choose_text.compared(made, one), file=told, flush=True)
     return len(made.standing.rounds)
 
 

@@ -62,7 +62,7 @@ def _trained(what: str, given: dict[str, Any], runs: Path, jobs: int | None) -> 
     Raises:
         SystemExit: It was interrupted.
     """
-    from fisherscope.cli.standing import shown
+    from fisherscope.cli.sweep_progress import shown
     from fisherscope.sweep import Grid, pending, run_sweep
 
     grid = Grid.of(given)

@@ -50,7 +50,7 @@ def sweep(
     given |= {key: value for key, value in told.items() if value is not None}
     if (jobs is not None and jobs < 1) or (until is not None and until < 1):
         raise ValueError(f"sweeping with jobs={jobs}, until={until}: expected at least 1 of each")
-    from fisherscope.cli.standing import shown
+    from fisherscope.cli.sweep_progress import shown
     from fisherscope.sweep import Grid, pending, run_sweep
 
     grid = Grid.of(given)

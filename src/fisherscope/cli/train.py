@@ -55,7 +55,7 @@ def train(
 
         print(yaml.safe_dump(config.identity(), sort_keys=False), end="")
         return
-    from fisherscope.cli.progress import shown
+    from fisherscope.cli.train_progress import shown
     from fisherscope.gram import keep_freed_blocks
     from fisherscope.training import train as run
 

@@ -23,7 +23,7 @@ Event = Callable[[str, str, Any], None]
 @contextmanager
 def shown(todo: "Sequence[Configuration]", until: int | None, to: TextIO | None = None) -> Iterator[Event]:
     """What `run_sweep` tells of its events, on stdout or `to`; the display ends with the block."""
-    standing, to = Standing(todo, until), to or sys.stdout
+    standing, to = SweepDisplay(todo, until), to or sys.stdout
     if not to.isatty():
         standing.write = lambda text: print(text, file=to, flush=True)
         yield standing.event
@@ -40,7 +40,7 @@ def shown(todo: "Sequence[Configuration]", until: int | None, to: TextIO | None 
         live.refresh()
 
 
-class Standing:
+class SweepDisplay:
     """Runs done and running, and the time left by the work that has been done so far."""
 
     def __init__(self, todo: "Sequence[Configuration]", until: int | None) -> None:

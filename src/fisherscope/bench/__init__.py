@@ -1,0 +1,1 @@
+"""Time a measured step beside a plain one and beside other tools."""
