@@ -20,9 +20,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 import fisherscope as fs
 from fisherscope.cli.doctor import doctor
-from fisherscope.examination.masking import path_columns
 from fisherscope.gram.rules import normalization
 from fisherscope.model_state.reproducible import same_draws
+from fisherscope.verification.reference import path_columns
 
 FACTORIES = """
 import torch

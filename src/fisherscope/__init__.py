@@ -12,7 +12,7 @@ _HOMES = {
     "advise": "fisherscope.advising",
     "record_gram": "fisherscope.gram",
     "Monitor": "fisherscope.monitor",
-    "examine": "fisherscope.examination",
+    "examine": "fisherscope.verification",
     "spectrum": "fisherscope.eigenvalues",
     "instruments": "fisherscope.measures",
     "open_run": "fisherscope.runs",

@@ -32,8 +32,8 @@ def doctor(
     if not subject:
         raise ValueError(f"fisherscope doctor needs MODULE:FACTORY; write a file mine.py with\n\n{TEMPLATE}")
     from fisherscope import tasks
-    from fisherscope.examination import examine
     from fisherscope.gram import AmbiguousBatchError
+    from fisherscope.verification import examine
 
     try:
         found = examine(tasks.subject(subject, data_dir), batch_size=batch_size, seconds=seconds)

@@ -25,7 +25,7 @@ class UncheckableError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Place:
+class SampleMask:
     """Where the samples lie in a call's output: along `dim`, read as (outer, n, inner)."""
 
     dim: int
@@ -99,7 +99,7 @@ class _Scout:
 
 def _places(
     model: nn.Module, loss: Any, leaves: list[Tensor], batch: Any, larger: Any, alone: Any, samples: int
-) -> list[list[Place | None]]:
+) -> list[list[SampleMask | None]]:
     grown: set[int] = set()
     while True:  # a value is of parameters alone until its size depends on the batch
         few = _outputs(model, loss, leaves, batch, grown)
@@ -146,7 +146,7 @@ def _in_eval(model: nn.Module, call: Callable[[], Any]) -> Any:
             module.training = training
 
 
-def _place(few: Tensor, more: Tensor, whole: Tensor, single: Tensor, samples: int) -> Place:
+def _place(few: Tensor, more: Tensor, whole: Tensor, single: Tensor, samples: int) -> SampleMask:
     dims = [d for d in range(few.dim()) if few.shape[d] != more.shape[d]]
     if len(dims) != 1 or few.shape[dims[0]] % samples:
         raise UncheckableError(f"a call's output grows from {tuple(few.shape)} to {tuple(more.shape)}")
@@ -155,11 +155,11 @@ def _place(few: Tensor, more: Tensor, whole: Tensor, single: Tensor, samples: in
         raise UncheckableError("in eval mode it makes other calls")
     rest = few.shape[dim] // samples
     if rest == 1:
-        return Place(dim, 1, 1)
+        return SampleMask(dim, 1, 1)
     for outer in (d for d in range(1, rest + 1) if rest % d == 0):
         split = whole.unflatten(dim, (outer, samples, rest // outer)).select(dim + 1, 0).reshape(single.shape)
         if torch.allclose(split, single, rtol=1e-4, atol=1e-5):
-            return Place(dim, outer, rest // outer)
+            return SampleMask(dim, outer, rest // outer)
     raise UncheckableError(f"the order of the rows in an output {tuple(few.shape)} does not show")
 
 
@@ -204,7 +204,7 @@ class _Masked(_Calls):
     """The calls made twice, with the parameters' part masked to the current sample."""
 
     def __init__(
-        self, leaves: list[Tensor], places: list[list[Place | None]], samples: int, current: list[int]
+        self, leaves: list[Tensor], places: list[list[SampleMask | None]], samples: int, current: list[int]
     ) -> None:
         super().__init__(leaves, {k for k, of in enumerate(places) if of[0] is not None})
         self.places, self.samples, self.current = places, samples, current
@@ -253,7 +253,7 @@ class _Masked(_Calls):
 
         return pytree.tree_map(cut, tree)
 
-    def _share(self, own: Tensor, place: Place | None) -> Tensor:
+    def _share(self, own: Tensor, place: SampleMask | None) -> Tensor:
         """Zero, with the parameters' gradient behind it, masked."""
         if place is None or not own.requires_grad:
             return torch.zeros_like(own)

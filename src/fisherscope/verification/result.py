@@ -1,14 +1,58 @@
-"""An examination as text."""
+"""The result of `examine`, and its text."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
 
-from fisherscope.examination.cost import SHARE
-from fisherscope.examination.examination import Examination
+from fisherscope.gram import Coverage
+from fisherscope.verification.comparison import Comparison
+from fisherscope.verification.overhead import SHARE, Overhead
 
 
-def report(found: Examination) -> str:
+@dataclass(frozen=True)
+class Examination:
+    """What was found; `str` of it is the report."""
+
+    name: str
+    batch_size: int
+    parameters: int
+    coverage: list[Coverage]
+    proofs: list[Comparison]
+    neutrality: str
+    warnings: list[str]
+    remarks: list[str]
+    cond: float | None
+    accuracy: float | None
+    cost: Overhead
+
+    @property
+    def exact(self) -> bool:
+        """Whether every comparison that could be made agrees, one could, and every parameter is covered."""
+        made = [proof for proof in self.proofs if proof.error is not None]
+        complete = not any(row.rule == "left out" for row in self.coverage)
+        return bool(made) and complete and all(proof.exact for proof in made)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "name": self.name, "exact": self.exact, "batch_size": self.batch_size,
+            "parameters": self.parameters,
+            "coverage": [
+                {"parameter": row.parameter, "rule": row.rule, "count": row.count, "measured": row.measured}
+                for row in self.coverage
+            ],
+            "proofs": [proof.as_dict() for proof in self.proofs], "neutrality": self.neutrality,
+            "warnings": self.warnings, "remarks": self.remarks, "cond": self.cond, "accuracy": self.accuracy,
+            "cost": self.cost.as_dict(),
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        return _report(self)
+
+
+def _report(found: Examination) -> str:
     """The report that `fisherscope doctor` prints."""
     whole = all(proof.error is not None for proof in found.proofs)
     verdict = (

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from fisherscope.examination.masking import UncheckableError, path_columns
 from fisherscope.gram import NotSplittableError, record_gram
 from fisherscope.model_state.reproducible import same_buffers, same_draws
 from fisherscope.tasks import Subject
+from fisherscope.verification.reference import UncheckableError, path_columns
 
 EXACT = 1e-9
 """Relative Frobenius error that is rounding where everything runs in float64."""
@@ -26,7 +26,7 @@ SINGLE = 1e-4
 
 
 @dataclass(frozen=True)
-class Proof:
+class Comparison:
     """One comparison: how it was made, at which batch size, and how far apart the two Grams are."""
 
     way: str
@@ -48,7 +48,7 @@ class Proof:
         }  # fmt: skip
 
 
-def alone(subject: Subject, batch: Any, samples: list[Any]) -> Proof:
+def alone(subject: Subject, batch: Any, samples: list[Any]) -> Comparison:
     """Each sample through the model alone, in eval mode: no part of the recorder is in it.
 
     Where the loss weighs samples (a mean over tokens, class weights), columns may differ by one factor each.
@@ -68,10 +68,10 @@ def alone(subject: Subject, batch: Any, samples: list[Any]) -> Proof:
         weighed = _apart(gram, wanted * factors.outer(factors))
         if weighed <= allowed:
             miss, note = weighed, f"the loss weighs samples, by {factors.min():.3g} to {factors.max():.3g}"
-    return Proof(way, size, miss, allowed, note)
+    return Comparison(way, size, miss, allowed, note)
 
 
-def in_training(subject: Subject, batch: Any, larger: Any, first: Any, size: int) -> Proof:
+def in_training(subject: Subject, batch: Any, larger: Any, first: Any, size: int) -> Comparison:
     """Each sample's share of this step's gradient, in training mode, through BatchNorm and dropout."""
     way = "each sample's share, in training mode"
     try:
@@ -84,17 +84,17 @@ def in_training(subject: Subject, batch: Any, larger: Any, first: Any, size: int
     except Exception as error:  # noqa: BLE001  (as above)
         return _unmade(way, size, error)
     columns = columns * (size if subject.reduction == "mean" else 1)
-    return Proof(way, size, _apart(gram, columns @ columns.T), allowed)
+    return Comparison(way, size, _apart(gram, columns @ columns.T), allowed)
 
 
-def _unmade(way: str, size: int, error: Exception) -> Proof:
+def _unmade(way: str, size: int, error: Exception) -> Comparison:
     if isinstance(error, NotSplittableError):
         why = "some parameters can't be split by sample (see the warnings)"
     elif isinstance(error, UncheckableError):
         why = str(error)
     else:
         why = f"{type(error).__name__}: {str(error)[:300]}"
-    return Proof(way, size, None, EXACT, f"could not be made: {why}")
+    return Comparison(way, size, None, EXACT, f"could not be made: {why}")
 
 
 def _wide(subject: Subject, batch: Any, training: bool) -> tuple[nn.Module, Any, float]:

@@ -19,7 +19,7 @@ SHARE = 0.02
 
 
 @dataclass(frozen=True)
-class Cost:
+class Overhead:
     """Median seconds of a forward and backward pass, and ratios of a measured one (eigenvalues included)."""
 
     batch_size: int
@@ -40,7 +40,7 @@ class Cost:
         return {**asdict(self), "every": self.every}
 
 
-def cost(subject: Subject, batch: Any, size: int, seconds: float) -> Cost:
+def cost(subject: Subject, batch: Any, size: int, seconds: float) -> Overhead:
     """Interleaved plain, measured and fused passes on one copy of the model, for about `seconds`."""
     model = subject.make()
     taken: dict[str, list[float]] = {"plain": [], "neutral": [], "fused": []}
@@ -62,7 +62,7 @@ def cost(subject: Subject, batch: Any, size: int, seconds: float) -> Cost:
         mode: statistics.median(a / b for a, b in zip(taken[mode], taken["plain"], strict=True))
         for mode in ("neutral", "fused")
     }
-    return Cost(size, statistics.median(taken["plain"]), ratios["neutral"], ratios["fused"], turn - 1)
+    return Overhead(size, statistics.median(taken["plain"]), ratios["neutral"], ratios["fused"], turn - 1)
 
 
 def _measure(subject: Subject, model: torch.nn.Module, batch: Any, fused: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,60 +10,18 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from fisherscope.eigenvalues import spectrum
-from fisherscope.examination.cost import Cost, cost
-from fisherscope.examination.proof import Proof, alone, in_training
-from fisherscope.examination.warning import neutral, remarks_of, warnings_of
-from fisherscope.gram import Coverage, GramRecord, record_gram
+from fisherscope.gram import GramRecord, record_gram
 from fisherscope.tasks import Subject, subject_of
 from fisherscope.tasks.batch_source import of_batch
+from fisherscope.verification.comparison import alone, in_training
+from fisherscope.verification.diagnostics import neutral, remarks_of, warnings_of
+from fisherscope.verification.overhead import cost
+from fisherscope.verification.result import Examination
 
 LOOPED = 32
 """Samples that the loops are made over at most: they take a backward pass each."""
 SECONDS = 6.0
 """Time that is spent on the cost of a step."""
-
-
-@dataclass(frozen=True)
-class Examination:
-    """What was found; `str` of it is the report."""
-
-    name: str
-    batch_size: int
-    parameters: int
-    coverage: list[Coverage]
-    proofs: list[Proof]
-    neutrality: str
-    warnings: list[str]
-    remarks: list[str]
-    cond: float | None
-    accuracy: float | None
-    cost: Cost
-
-    @property
-    def exact(self) -> bool:
-        """Whether every comparison that could be made agrees, one could, and every parameter is covered."""
-        made = [proof for proof in self.proofs if proof.error is not None]
-        complete = not any(row.rule == "left out" for row in self.coverage)
-        return bool(made) and complete and all(proof.exact for proof in made)
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "name": self.name, "exact": self.exact, "batch_size": self.batch_size,
-            "parameters": self.parameters,
-            "coverage": [
-                {"parameter": row.parameter, "rule": row.rule, "count": row.count, "measured": row.measured}
-                for row in self.coverage
-            ],
-            "proofs": [proof.as_dict() for proof in self.proofs], "neutrality": self.neutrality,
-            "warnings": self.warnings, "remarks": self.remarks, "cond": self.cond, "accuracy": self.accuracy,
-            "cost": self.cost.as_dict(),
-        }  # fmt: skip
-
-    def __str__(self) -> str:
-        from fisherscope.examination.text import report
-
-        return report(self)
 
 
 def examine(
