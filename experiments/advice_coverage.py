@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 import fisherscope as fs
-from fisherscope.advising import Stepper, sampled
+from fisherscope.advice import StepRunner, sampled
 from fisherscope.tasks import Subject, subject_of
 
 RESULT = Path(__file__).parent / "results" / "advice-coverage.json"
@@ -89,7 +89,7 @@ def covered(name: str, data_dir: Any) -> dict[str, Any]:
     subject = PROBLEMS[name](data_dir)
     torch.manual_seed(0)
     model = subject.make().train()
-    stepper = Stepper(subject, model, torch.optim.AdamW(model.parameters(), 1e-3))
+    stepper = StepRunner(subject, model, torch.optim.AdamW(model.parameters(), 1e-3))
     batches = subject.batches(SIZE, 5)
     losses = [stepper.step(next(batches)) for _ in range(WARMUP)]
     truth = brute_force(subject, model)

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 import fisherscope as fs
-from fisherscope.advising import Plan, advice_on
+from fisherscope.advice import AdviceOptions, advice_on
 from fisherscope.tasks import subject_of
 
 RESULT = Path(__file__).parent / "results" / "advice-fastest.json"
@@ -171,7 +171,7 @@ def compared(problem: Problem, task: Any, found: list[dict[str, Any]]) -> dict[s
     subject = subject_of(task.model, task.loss, data=task.train, name=problem.task)
     advice = advice_on(
         subject,
-        Plan(sizes=problem.sizes, seconds=120),
+        AdviceOptions(sizes=problem.sizes, seconds=120),
         optimizer=lambda parameters: torch.optim.SGD(parameters, middle, momentum=0.9, nesterov=True),
     )
     rows = [

@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import fisherscope as fs
-from fisherscope.advising import AdviceError, doubting
-from fisherscope.advising.doubting import doubts, waited_seconds
-from fisherscope.advising.sampling import Blocks
-from fisherscope.advising.timing import is_out_of_memory
+from fisherscope.advice import AdviceError, timing_quality
+from fisherscope.advice.noise_estimation import Blocks
+from fisherscope.advice.step_profile import is_out_of_memory
+from fisherscope.advice.timing_quality import doubts, waited_seconds
 from fisherscope.analysis import AnalysisError
 from fisherscope.analysis.batch_size.advice import Advice, StepTime
 from fisherscope.analysis.batch_size.noise_scale import NoiseInterval, fieller, noise_interval, size_tests
@@ -469,9 +469,9 @@ def test_what_threads_waited_is_read_of_each(tmp_path: Path, monkeypatch: pytest
     }.items():  # the last one ended
         (tmp_path / thread).mkdir()
         (tmp_path / thread / "schedstat").write_text(text)
-    monkeypatch.setattr(doubting, "_TASKS", tmp_path)
+    monkeypatch.setattr(timing_quality, "_TASKS", tmp_path)
     assert waited_seconds() == 1.75
-    monkeypatch.setattr(doubting, "_TASKS", tmp_path / "elsewhere")
+    monkeypatch.setattr(timing_quality, "_TASKS", tmp_path / "elsewhere")
     assert waited_seconds() == 0.0
 
 

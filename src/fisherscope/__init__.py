@@ -9,7 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "advise": "fisherscope.advising",
+    "advise": "fisherscope.advice",
     "record_gram": "fisherscope.gram",
     "Monitor": "fisherscope.monitor",
     "examine": "fisherscope.verification",

@@ -38,12 +38,12 @@ def advise(
             f"file mine.py such as\n\n{tasks.TEMPLATE}\nand call  fisherscope "
             "advise mine.py:factory"
         )
-    from fisherscope.advising import Plan, advice_on
+    from fisherscope.advice import AdviceOptions, advice_on
     from fisherscope.model_state import rng
 
     asked = None if sizes is None else _sizes(sizes)
     limit = None if memory is None else int(memory * 2**20)
-    plan = Plan(warmup, asked, seconds, seed, memory_limit=limit)
+    plan = AdviceOptions(warmup, asked, seconds, seed, memory_limit=limit)
     rng.seed(seed)  # a factory makes its model at once
     found = advice_on(tasks.subject(subject, data_dir), plan, optimizer=_optimizer(optimizer, lr))
     if picture is not None:

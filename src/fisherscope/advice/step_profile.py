@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from fisherscope.advising.stepping import AdviceError, Stepper
+from fisherscope.advice.training_step import AdviceError, StepRunner
 from fisherscope.analysis.batch_size.advice import StepTime
 
 Found = TypeVar("Found")
@@ -23,7 +23,7 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def step_times(
-    stepper: Stepper, sizes: Sequence[int], remaining: Callable[[], float], memory_limit: int | None = None
+    stepper: StepRunner, sizes: Sequence[int], remaining: Callable[[], float], memory_limit: int | None = None
 ) -> list[StepTime]:
     """A step of each size, upwards until one does not fit or time is out; then rounds of those.
 
@@ -71,7 +71,7 @@ def _reason(
     return None
 
 
-def _first(stepper: Stepper, size: int, batches: dict[int, Any]) -> StepTime:
+def _first(stepper: StepRunner, size: int, batches: dict[int, Any]) -> StepTime:
     """The first step of a size, with its memory; running out of memory is recovered from."""
     try:
         batches[size] = stepper.moved(next(stepper.subject.batches(size)))
@@ -89,7 +89,7 @@ def _first(stepper: Stepper, size: int, batches: dict[int, Any]) -> StepTime:
     return StepTime(size, why=why, fits=False)
 
 
-def fitting(stepper: Stepper, size: int, call: Callable[[int], Found]) -> tuple[Found, int]:
+def fitting(stepper: StepRunner, size: int, call: Callable[[int], Found]) -> tuple[Found, int]:
     """What `call(size)` gives, and the size: halved while memory runs out, down to 4."""
     while True:
         try:
@@ -101,7 +101,7 @@ def fitting(stepper: Stepper, size: int, call: Callable[[int], Found]) -> tuple[
         size //= 2
 
 
-def _release(stepper: Stepper) -> None:
+def _release(stepper: StepRunner) -> None:
     stepper.optimizer.zero_grad(set_to_none=True)
     gc.collect()
     if stepper.device.type == "cuda":
@@ -115,7 +115,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or told
 
 
-def _seconds(stepper: Stepper, batch: Any) -> float:
+def _seconds(stepper: StepRunner, batch: Any) -> float:
     return stepper.timed(lambda: stepper.step(batch))[1]
 
 

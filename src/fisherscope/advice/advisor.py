@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from fisherscope.advising.doubting import doubts
-from fisherscope.advising.sampling import Sampled, coupled, sampled
-from fisherscope.advising.stepping import AdviceError, Stepper, described, warmed
-from fisherscope.advising.timing import fitting, step_times
+from fisherscope.advice.noise_estimation import GradientSamples, coupled, sampled
+from fisherscope.advice.step_profile import fitting, step_times
+from fisherscope.advice.timing_quality import doubts
+from fisherscope.advice.training_step import AdviceError, StepRunner, described, warmed
 from fisherscope.analysis.batch_size.advice import Advice, StepTime
 from fisherscope.analysis.batch_size.noise_scale import FEWEST, size_tests
 from fisherscope.model_state.snapshot import kept
@@ -30,7 +30,7 @@ NO_DATASET_SIZE = 1024  # the largest size tried where it is not known how many 
 
 
 @dataclass(frozen=True)
-class Plan:
+class AdviceOptions:
     """How advice is made; `advise` explains each."""
 
     warmup: int = 200
@@ -90,12 +90,12 @@ def advise(
     """
     subject = subject_of(model, loss, data=data, batch=batch, name=type(model).__name__, reduction=reduction,
                          record=record)  # fmt: skip
-    plan = Plan(warmup, None if sizes is None else tuple(sizes), seconds, seed, level, memory_limit)
+    plan = AdviceOptions(warmup, None if sizes is None else tuple(sizes), seconds, seed, level, memory_limit)
     return advice_on(subject, plan, model, optimizer)
 
 
 def advice_on(
-    subject: Subject, plan: Plan | None = None, model: nn.Module | None = None,
+    subject: Subject, plan: AdviceOptions | None = None, model: nn.Module | None = None,
     optimizer: Optimizing | None = None,
 ) -> Advice:  # fmt: skip
     """`advise` on a subject, such as `fisherscope.tasks.subject(name)` gives; by default on a new model.
@@ -103,7 +103,7 @@ def advice_on(
     Raises:
         AdviceError: As `advise`.
     """
-    asked = plan or Plan()
+    asked = plan or AdviceOptions()
     samples = subject.dataset_size if subject.given_size is None else subject.given_size
     if samples is not None and samples < FEWEST:
         raise AdviceError(
@@ -121,7 +121,7 @@ def advice_on(
     with kept(model, stepped):
         model.train()
         torch.manual_seed(asked.seed)
-        return _asked(Stepper(subject, model, stepped), asked, began, samples)
+        return _asked(StepRunner(subject, model, stepped), asked, began, samples)
 
 
 def _optimizer(model: nn.Module, given: Optimizing | None) -> Optimizer:
@@ -131,7 +131,7 @@ def _optimizer(model: nn.Module, given: Optimizing | None) -> Optimizer:
     return given if isinstance(given, Optimizer) else given(wanted)
 
 
-def _asked(stepper: Stepper, plan: Plan, began: float, samples: int | None) -> Advice:
+def _asked(stepper: StepRunner, plan: AdviceOptions, began: float, samples: int | None) -> Advice:
     def left(share: float = 1.0) -> float:
         return began + share * plan.seconds - time.perf_counter()
 
@@ -183,7 +183,7 @@ def _ends(losses: list[float]) -> tuple[float, float] | None:
     return sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
 
 
-def _every(noise: Sampled, steps: list[StepTime], size: int) -> int | None:
+def _every(noise: GradientSamples, steps: list[StepTime], size: int) -> int | None:
     """The interval at which a measurement of this size costs 5 % of the steps' time."""
     plain = [step.seconds for step in steps if step.batch_size == size and step.seconds]
     if not plain or not noise.grams:
@@ -192,7 +192,7 @@ def _every(noise: Sampled, steps: list[StepTime], size: int) -> int | None:
 
 
 def _notes(
-    stepper: Stepper, plan: Plan, losses: list[float], ends: tuple[float, float] | None, noise: Sampled,
+    stepper: StepRunner, plan: AdviceOptions, losses: list[float], ends: tuple[float, float] | None, noise: GradientSamples,
     grouped: bool,
 ) -> list[str]:  # fmt: skip
     notes = []

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
-from fisherscope.advising.doubting import waited_seconds
+from fisherscope.advice.timing_quality import waited_seconds
 from fisherscope.tasks import Subject, TaskError
 
 
@@ -20,7 +20,7 @@ class AdviceError(TaskError):
     """Advice can't be given on what was handed over; the text says what to write instead."""
 
 
-class Stepper:
+class StepRunner:
     """A subject's model with its loss and optimizer, on the model's device.
 
     Args:
@@ -102,7 +102,7 @@ class Stepper:
         return max(1.0, self.wall_seconds / self.own_seconds) if self.alone and self.own_seconds else 1.0
 
 
-def warmed(stepper: Stepper, steps: int, size: int, deadline: Any, seed: int) -> list[float]:
+def warmed(stepper: StepRunner, steps: int, size: int, deadline: Any, seed: int) -> list[float]:
     """Losses of some training steps, fewer where time runs out.
 
     Raises:

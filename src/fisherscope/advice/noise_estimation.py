@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fisherscope import measures
-from fisherscope.advising.stepping import AdviceError, Stepper
+from fisherscope.advice.training_step import AdviceError, StepRunner
 from fisherscope.analysis.batch_size.noise_scale import FEWEST, NoiseInterval, noise_interval
 from fisherscope.gram import GramError, record_gram
 
@@ -62,7 +62,7 @@ class Blocks:
 
 
 @dataclass
-class Sampled:
+class GradientSamples:
     """What was measured: the interval, the Grams, seconds of a measured step, and what went wrong."""
 
     noise: NoiseInterval
@@ -78,9 +78,9 @@ def coupled(model: nn.Module) -> bool:
 
 
 def sampled(
-    stepper: Stepper, size: int, deadline: Callable[[], bool], *, batches: int = MOST, seed: int = 0,
+    stepper: StepRunner, size: int, deadline: Callable[[], bool], *, batches: int = MOST, seed: int = 0,
     level: float = 0.9,
-) -> Sampled:  # fmt: skip
+) -> GradientSamples:  # fmt: skip
     """The noise scale at the present weights, from up to `batches` independent batches of `size` samples.
 
     The weights stay as they are; buffers and gradients do not.
@@ -109,10 +109,10 @@ def sampled(
     correction = 1.0 if population is None else 1 - size / population
     known = not between and bool(np.isfinite(within).all())
     noise = noise_interval(products, size * blocks.each, within if known else None, correction, level)
-    return Sampled(noise, grams, min(seconds), problem)
+    return GradientSamples(noise, grams, min(seconds), problem)
 
 
-def _independent(stepper: Stepper, size: int, seed: int) -> Iterator[Any]:
+def _independent(stepper: StepRunner, size: int, seed: int) -> Iterator[Any]:
     """Batches drawn without replacement each, independently of each other; a stream's follow each other."""
     subject = stepper.subject
     if subject.dataset_size is None:
@@ -122,7 +122,7 @@ def _independent(stepper: Stepper, size: int, seed: int) -> Iterator[Any]:
         yield stepper.moved(next(subject.batches(size, int(state))))
 
 
-def measured_step(stepper: Stepper, batch: Any, problem: str = "") -> tuple[Any, str]:
+def measured_step(stepper: StepRunner, batch: Any, problem: str = "") -> tuple[Any, str]:
     """Forward and backward with their Gram; without one where it can't be had, and why."""
     stepper.model.zero_grad(set_to_none=True)
     if not problem:
@@ -141,7 +141,7 @@ def measured_step(stepper: Stepper, batch: Any, problem: str = "") -> tuple[Any,
     return None, problem
 
 
-def _gradient(stepper: Stepper, size: int) -> Tensor:
+def _gradient(stepper: StepRunner, size: int) -> Tensor:
     """The batch's mean gradient as a vector."""
     parts = []
     for parameter in stepper.model.parameters():
@@ -157,7 +157,7 @@ def _gradient(stepper: Stepper, size: int) -> Tensor:
     return vector / size if stepper.subject.reduction == "sum" else vector
 
 
-def _of_one_batch(stepper: Stepper, level: float) -> Sampled:
+def _of_one_batch(stepper: StepRunner, level: float) -> GradientSamples:
     """From the one batch that was given: its samples are the blocks."""
     size = stepper.subject.given_size or 0
     if size < FEWEST:
@@ -172,4 +172,4 @@ def _of_one_batch(stepper: Stepper, level: float) -> Sampled:
             f'advising on {stepper.subject.name}: one batch was given, and {problem}. Give "data": '
             "my_dataset: several batches need no per-sample gradients"
         )
-    return Sampled(noise_interval(gram, level=level), [gram], seconds, problem)
+    return GradientSamples(noise_interval(gram, level=level), [gram], seconds, problem)
