@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,13 @@ from fisherscope.analysis import settings_of
 from fisherscope.analysis.backtests.baselines import RIVALS
 from fisherscope.analysis.data.setting_grid import SettingGrid
 from fisherscope.analysis.selection.halving_result import Candidate, HalvingResult, choice
-from fisherscope.analysis.selection.successive_halving import HalvingPlan, Rung, ladder
+from fisherscope.analysis.selection.successive_halving import HalvingPlan, Round, Rung, ladder
 from fisherscope.analysis.selection.surrogate import LearningCurves
 from fisherscope.analysis.stats.hypothesis_tests import share_deviation, share_interval
 from fisherscope.cli import choose_text
 from fisherscope.cli.choose import choose, share
 from fisherscope.cli.select import select
+from fisherscope.search import SearchListener
 
 SIZES, RATES, EPOCHS, BUDGET = (8, 16, 32), (0.02, 0.2), 6, 0.5
 WORDS = (
@@ -228,3 +230,43 @@ def test_a_share_s_interval_covers_as_it_says() -> None:
     assert share_deviation(0.03, 500) == pytest.approx(drawn.std(), rel=0.05)
     assert share_interval(0.0, 500)[0] == 0.0
     assert share_deviation(0.0, 500) > 0
+
+
+def test_choose_in_python_reports_and_resumes(tmp_path: Path) -> None:
+    """The function trains, reports each comparison, and called again trains nothing more."""
+    heard: list[tuple[str, object]] = []
+
+    class Listener(SearchListener):
+        def planned(self, plan: HalvingPlan) -> None:
+            heard.append(("planned", plan.rungs[0].settings))
+
+        def compared(self, result: HalvingResult, comparison: Round) -> None:
+            heard.append(("compared", comparison.epoch))
+
+        def training(self, configurations: object, until: int) -> AbstractContextManager[None]:
+            heard.append(("training", until))
+            return nullcontext()
+
+    def search() -> HalvingResult:
+        return fs.choose(
+            "digits/mlp", budget=0.6, batch_sizes=(32, 64), lrs=(0.02, 0.1), epochs=3, limit_train=300,
+            jobs=1, out=tmp_path, listener=Listener(),
+        )  # fmt: skip
+
+    first = search()
+    assert not first.standing.todo
+    assert first.recommended is not None
+    assert first.spent <= 0.6 * 4 * 3
+    assert heard[0] == ("planned", 4)
+    trained = [what for what in heard if what[0] == "training"]
+    assert trained
+    heard.clear()
+    again = search()
+    assert again.answer() == first.answer()
+    assert not [what for what in heard if what[0] == "training"]
+
+
+def test_choose_refuses_a_budget_that_is_no_share(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"budget=20: expected a share in \(0, 1\]"):
+        fs.choose("digits/mlp", budget=20, out=tmp_path)
+    assert not list(tmp_path.iterdir())

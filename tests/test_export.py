@@ -58,7 +58,7 @@ def test_measures_are_kept_to_32_bits_and_errors_whole(root: Path, file: Path) -
     kept, runs = fs.load_runs(file), fs.load_runs(root)
     assert kept.epochs["val/error"].equals(runs.epochs["val/error"])
     for name in (RULED, "cond_mean@exact", "cond_m8_geomean"):
-        one, other = (analysis.axes.measure_of_runs(r, name)["value"].to_list() for r in (kept, runs))
+        one, other = (run_measures.measure_of_runs(r, name)["value"].to_list() for r in (kept, runs))
         assert one == pytest.approx(other, rel=6e-8)
         assert len(one) == len(runs.epochs)
     with pytest.raises(analysis.AnalysisError, match="this export keeps cond_mean@relative:1e-3"):
@@ -82,7 +82,7 @@ def test_files_and_directories_join(root: Path, file: Path, tmp_path: Path) -> N
     assert set(runs.epochs["run_id"]) == set(runs.paths)
     part = runs.filter(pl.col("batch_size") > 32)
     assert set(part.epochs["run_id"]) == set(part.paths)
-    assert len(analysis.axes.measure_of_runs(runs, "cond_mean")) == len(runs.epochs)
+    assert len(run_measures.measure_of_runs(runs, "cond_mean")) == len(runs.epochs)
     assert runs.outcomes("s8-lr0.1-seed0") == {}
 
 

@@ -22,6 +22,7 @@ _HOMES = {
     "landscape": "fisherscope.analysis",
     "claims": "fisherscope.analysis",
     "select": "fisherscope.analysis",
+    "choose": "fisherscope.search",
     "export_runs": "fisherscope.analysis",
 }
 _ROOMS = ("policy", "gram", "measures", "runs", "tasks", "integrations")

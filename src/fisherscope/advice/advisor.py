@@ -192,9 +192,13 @@ def _every(noise: GradientSamples, steps: list[StepTime], size: int) -> int | No
 
 
 def _notes(
-    stepper: StepRunner, plan: AdviceOptions, losses: list[float], ends: tuple[float, float] | None, noise: GradientSamples,
+    stepper: StepRunner,
+    plan: AdviceOptions,
+    losses: list[float],
+    ends: tuple[float, float] | None,
+    noise: GradientSamples,
     grouped: bool,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     notes = []
     if stepper.alone and stepper.slowdown > BUSY:
         notes.append(

@@ -1,1 +1,6 @@
 """Time a measured step beside a plain one and beside other tools."""
+
+from fisherscope.bench.cases import CASES, MODES, Bench, Case
+from fisherscope.bench.timing import circumstances, memory_of_mode, time_case
+
+__all__ = ["CASES", "MODES", "Bench", "Case", "circumstances", "memory_of_mode", "time_case"]

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -11,11 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fisherscope.analysis.selection.halving_result import HalvingResult
-    from fisherscope.analysis.selection.successive_halving import HalvingPlan
-    from fisherscope.sweep import SweepResult
-    from fisherscope.tasks import Task
+    from fisherscope.analysis.selection.successive_halving import HalvingPlan, Round
+    from fisherscope.search import SearchListener
     from fisherscope.training import Configuration
-
 
 SGD_RATES = "0.0125,0.05,0.2,0.8"
 
@@ -43,111 +42,61 @@ def choose(
 
     Stopped at any time and started again it goes on, and ends the same.
     """
-    from fisherscope.analysis.selection.successive_halving import ladder
     from fisherscope.cli import choose_text
     from fisherscope.cli.sweep import numbers
-    from fisherscope.sweep import Grid
-    from fisherscope.training.loop import task_of
-    from fisherscope.training.optimizer import optimizer as made_of
+    from fisherscope.search import choose as search
 
-    sizes, rates = numbers(batch_sizes, int) or [], numbers(SGD_RATES if lrs is None else lrs, float) or []
-    settings = {
-        "optimizer": optimizer, "epochs": epochs, "per_epoch": per_epoch, "limit_train": limit_train
-    }  # fmt: skip
-    grid = Grid(task, tuple(sizes), tuple(rates), (seed,), settings=settings)
-    configurations = sorted(grid.configurations(), key=lambda c: (c.batch_size, c.lr))
-    whole = len(configurations) * epochs
-    plan = ladder(len(configurations), epochs, share(budget) * whole)
-    trained = task_of(configurations[0], data_dir)
-    made_of(configurations[0], trained.model())  # refuses an optimizer that is none before anything trains
-    if lrs is None and optimizer.lower() != "sgd":
-        raise ValueError(
-            f"choosing with {optimizer}: --lrs is not given, and the default {SGD_RATES} are for SGD; "
-            "give rates around the one you train with, such as --lrs 0.0003,0.001,0.003"
-        )
-    told = sys.stderr if as_json else sys.stdout
-    print(choose_text.planned(task, budget, plan), file=told, flush=True)
-    made = _halved(trained, configurations, plan, out, jobs, data_dir, told)
-    if made.standing.todo:
-        print(f"Stopped after {made.spent} epochs; the same command goes on.", file=told)
+    to = sys.stderr if as_json else sys.stdout
+    result = search(
+        task,
+        budget=share(budget),
+        batch_sizes=numbers(batch_sizes, int) or [],
+        lrs=None if lrs is None else numbers(lrs, float),
+        optimizer=optimizer,
+        epochs=epochs,
+        seed=seed,
+        per_epoch=per_epoch,
+        limit_train=limit_train,
+        jobs=jobs,
+        data_dir=data_dir,
+        out=out,
+        listener=_printer(task, budget, to),
+    )
+    if result.standing.todo:
+        print(f"Stopped after {result.spent} epochs; the same command goes on.", file=to)
         raise SystemExit(1)
-    print(json.dumps(made.answer(), ensure_ascii=False, indent=1) if as_json else choose_text.told(made))
+    print(json.dumps(result.answer(), ensure_ascii=False, indent=1) if as_json else choose_text.told(result))
     common: dict[str, object] = {
         "optimizer": None if optimizer == "SGD" else optimizer,
         "epochs": epochs, "per-epoch": per_epoch, "limit-train": limit_train, "data-dir": data_dir, "out": out
     }  # fmt: skip
-    print(choose_text.following(made, task, budget, seed, common), file=told)
+    print(choose_text.following(result, task, budget, seed, common), file=to)
 
 
-def _halved(
-    task: "Task", configurations: "Sequence[Configuration]", plan: "HalvingPlan", out: Path, jobs: int | None,
-    data_dir: Path | None, told: TextIO,
-) -> "HalvingResult":  # fmt: skip
-    """Train what halving asks for, until it has chosen or a signal came; what is on disk alone decides.
-
-    Raises:
-        RunLockedError: Another process trains one of the runs.
-    """
-    from fisherscope.analysis.selection.halving_result import Candidate, choice
-    from fisherscope.cli.sweep_progress import shown
-    from fisherscope.runs.reader import load_runs
-    from fisherscope.sweep import run_sweep
-
-    candidates = [Candidate(c.id, c.batch_size, c.lr) for c in configurations]
-    failed, compared = dict[str, str](), 0
-
-    def look() -> "HalvingResult":
-        return choice(
-            load_runs(out) if out.exists() else None, candidates, plan, metric=f"val/{task.metric}",
-            smaller=task.direction == "min", failed=failed, samples=len(task.validation),
-        )  # fmt: skip
-
-    before = None
-    while (made := look()).standing.todo:
-        if before == (made.standing.todo, made.spent):
-            raise ValueError(
-                f"choosing by {made.metric}: training went on without it; the task's runs do not log it"
-            )
-        before = made.standing.todo, made.spent
-        compared = _shown(made, compared, told)
-        todo = [configurations[k] for k in made.standing.todo]
-        with shown(todo, made.standing.until, told) as event:
-            result = run_sweep(
-                todo, out, jobs=jobs, until=made.standing.until, data_dir=data_dir, event=event
-            )
-        failed |= _lost(result, todo)
-        if result.interrupted:
-            return look()
-    _shown(made, compared, told)
-    return made
-
-
-def _shown(made: "HalvingResult", before: int, told: TextIO) -> int:
-    """Print the comparisons that have not been; how many there are now."""
+def _printer(task: str, budget: str, to: TextIO) -> "SearchListener":
+    """A listener that prints the plan and each comparison, and shows the sweeps in between."""
     from fisherscope.cli import choose_text
+    from fisherscope.cli.sweep_progress import Event, shown
+    from fisherscope.search import SearchListener
 
-    for one in made.standing.rounds[before:]:
-        print(choose_text.compared(made, one), file=told, flush=True)
-    return len(made.standing.rounds)
+    class Printer(SearchListener):
+        """Prints to `to`; what was lost goes to stderr."""
 
+        def planned(self, plan: "HalvingPlan") -> None:
+            print(choose_text.planned(task, budget, plan), file=to, flush=True)
 
-def _lost(result: "SweepResult", todo: "Sequence[Configuration]") -> dict[str, str]:
-    """Why runs will not go on, by run id.
+        def compared(self, result: "HalvingResult", comparison: "Round") -> None:
+            print(choose_text.compared(result, comparison), file=to, flush=True)
 
-    Raises:
-        RunLockedError: Another process trains one of them.
-    """
-    from fisherscope.runs.errors import RunLockedError
+        def lost(self, run_id: str, reason: str) -> None:
+            print(f"{run_id}: {reason}", file=sys.stderr)
 
-    lost = {name: reason for name, (status, reason) in result.ends.items() if status in LOST}
-    for name, reason in lost.items():
-        if RunLockedError.__name__ in reason:
-            raise RunLockedError(f"choosing: {reason}; the same command goes on then")
-        print(f"{name}: {reason}", file=sys.stderr)
-    return lost
+        def training(
+            self, configurations: "Sequence[Configuration]", until: int
+        ) -> AbstractContextManager[Event]:
+            return shown(configurations, until, to)
 
-
-LOST = ("failed", "refused")
+    return Printer()
 
 
 def share(text: str) -> float:

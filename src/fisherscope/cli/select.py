@@ -51,7 +51,9 @@ def select(
 
     found = look()
     if run_next and found.next_run is not None:
-        finish(found.next_run, directories, data_dir)
+        from fisherscope.search import finish_run
+
+        finish_run(found.next_run, directories, data_dir)
         found = look()
     answer: dict[str, object] = {
         "recommended": found.recommended,
@@ -92,26 +94,3 @@ def _told(found: object, answer: dict[str, object], out: Path | None, as_json: b
     if out is not None:
         out.write_text(text + "\n", encoding="utf-8")
     print(text if as_json else found)
-
-
-def finish(run_id: str, directories: list[Path], data_dir: Path | None) -> None:
-    """Train a run of a directory to its end.
-
-    Raises:
-        ValueError: The run was not made by `train` or `sweep`, so that its configuration does not say how to
-            go on; or it is in an exported file.
-    """
-    import fisherscope as fs
-    from fisherscope.training import Configuration, train
-
-    runs = fs.load_runs(directories)
-    config, path = runs.head(run_id)["config"], runs.paths[run_id]
-    if not path.is_dir():
-        raise ValueError(
-            f"finishing {run_id}: {path.parent} is an exported file; give the directory of its runs"
-        )
-    if Configuration.of(config).id != path.name:
-        raise ValueError(
-            f"finishing {run_id}: it was not trained by fisherscope; finish it with its own loop"
-        )
-    train(config, path.parent, data_dir=data_dir)

@@ -1,0 +1,37 @@
+"""Train a recorded run to its end, such as the one that `select` names as the most informative."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from fisherscope.runs.reader import load_runs
+from fisherscope.training import Configuration, train
+
+
+def finish_run(
+    run_id: str, directories: Sequence[str | os.PathLike[str]], data_dir: str | os.PathLike[str] | None = None
+) -> None:
+    """Resume a run of `train` or `sweep` and train it to its end.
+
+    Args:
+        run_id: Name of the run, such as `Selection.next_run`.
+        directories: Directories of runs, one of which holds it.
+        data_dir: Where the data files lie.
+
+    Raises:
+        ValueError: The run was not made by `train` or `sweep`, so that its configuration does not say how to
+            train it; or it is in an exported file.
+    """
+    runs = load_runs([Path(directory) for directory in directories])
+    config, path = runs.head(run_id)["config"], runs.paths[run_id]
+    if not path.is_dir():
+        raise ValueError(
+            f"finishing {run_id}: {path.parent} is an exported file; give the directory of its runs"
+        )
+    if Configuration.of(config).id != path.name:
+        raise ValueError(
+            f"finishing {run_id}: it was not trained by fisherscope; finish it with its own loop"
+        )
+    train(config, path.parent, data_dir=data_dir)
