@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 import typer
-from tests.planted_sweep import Truth, write
+from tests.cases.planted_sweep import Truth, write
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 

@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
+from tests.cases import gram_models as cases
+from tests.oracles import gram as oracle
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import fisherscope as fs
 
-HERE = Path(__file__).parent
-
-
-def load(name: str, path: Path) -> ModuleType:
-    """A neighbour file as a module (tests are no package)."""
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-cases = load("gram_test_models", HERE / "models.py")
-oracle = load("gram_oracle", HERE.parent / "oracles" / "gram.py")
 FLOAT64, FLOAT32 = 1e-12, 1e-5
 """Relative Frobenius error that is allowed in each precision."""
 COUPLED_FLOAT32 = 1e-4

@@ -14,7 +14,7 @@ from experiments.dynamic_tables import _seconds, choice, missing, verdicts
 
 from fisherscope.policy import parse
 
-RESULTS = Path(__file__).parents[1] / "experiments" / "results"
+RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 COST = {"seconds": {"8": 1.0, "32": 2.0, "128": 4.0}, "measured": {"8": 2.0, "32": 4.0, "128": 8.0}}
 DESIGN = replace(
     DESIGNS["digits/mlp"], sizes=(8, 32), fixed_rates=(0.03,), rates=(0.03,), seeds=(0, 1),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from tests.planted_sweep import Truth, final_error, write
+from tests.cases.planted_sweep import Truth, final_error, write
 
 from fisherscope.analysis import AnalysisError, select
 from fisherscope.analysis.selection.surrogate import expected_improvement, forecast, next_setting

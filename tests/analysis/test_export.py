@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from tests.planted_sweep import Truth, write
+from tests.cases.planted_sweep import Truth, write
 
 import fisherscope as fs
 from fisherscope import analysis, figures

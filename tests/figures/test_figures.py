@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from tests.planted_sweep import Truth, final_error, write
+from tests.cases.planted_sweep import Truth, final_error, write
 from typer.testing import CliRunner
 
 import fisherscope as fs

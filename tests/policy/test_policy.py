@@ -35,7 +35,7 @@ from fisherscope.policy import (
 
 SAMPLES = 1000
 NEEDED = {"multiple": "multiple:of=8"}
-BEACON = f"beacon:{Path(__file__).parent / 'data' / 'beacons-planted.json'}"
+BEACON = f"beacon:{Path(__file__).parents[1] / 'data' / 'beacons-planted.json'}"
 NAMES = [
     *(f"s32-{family}".rstrip("-") for family in FAMILIES),
     *(f"s32-norm-test+{NEEDED.get(family, family)}" for family in WRAPPERS),

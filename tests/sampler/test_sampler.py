@@ -487,7 +487,7 @@ def test_micro_batches_of_any_structure():
 
 
 def blocks():
-    text = (Path(__file__).parents[1] / "docs" / "policies.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
     return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
 
 

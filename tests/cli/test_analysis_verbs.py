@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from tests.planted_sweep import Truth, write
+from tests.cases.planted_sweep import Truth, write
 from typer.testing import CliRunner, Result
 
 from fisherscope.analysis import AnalysisError

@@ -69,7 +69,7 @@ def test_a_missing_framework_is_named_with_the_extra_that_installs_it(
 
 def test_every_framework_has_its_extra() -> None:
     tomllib = pytest.importorskip("tomllib")  # Python 3.11
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert set(integrations.HOMES.values()) - {"csv"} <= set(project["optional-dependencies"])
 
 

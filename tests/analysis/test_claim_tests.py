@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.planted_sweep import Truth, write
+from tests.cases.planted_sweep import Truth, write
 
 import fisherscope as fs
 from fisherscope.analysis import AnalysisError, claims

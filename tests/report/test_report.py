@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.chromium import chromium, complaints, requests
-from tests.planted_sweep import Truth, write
+from tests.cases.chromium import chromium, complaints, requests
+from tests.cases.planted_sweep import Truth, write
 
 import fisherscope as fs
 from fisherscope.analysis import AnalysisError

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.test_training import assert_same_run, killed_at
+from tests.training.test_training import assert_same_run, killed_at
 
 from fisherscope.analysis import AnalysisError, beacons_of, export_runs, landscape
 from fisherscope.policy import (
@@ -31,8 +31,8 @@ from fisherscope.policy.beacon.growth import BeaconGrowth
 from fisherscope.policy.beacon.region import region_of
 from fisherscope.training import ConfigurationError, train
 
-FILE = Path(__file__).parent / "data" / "beacons-digits-mlp.json"
-SWEEP = Path(__file__).parents[1] / "experiments" / "results" / "sweeps" / "digits-mlp.zip"
+FILE = Path(__file__).parents[1] / "data" / "beacons-digits-mlp.json"
+SWEEP = Path(__file__).parents[2] / "experiments" / "results" / "sweeps" / "digits-mlp.zip"
 SIZES = (8, 16, 32)
 RATE = Rate(0.1, 40)
 NEW = RunSoFar(0, 0, 0.0, 0.0, 0.0, (0.0, 0.0), (0.0, 0.0))

@@ -13,7 +13,7 @@ import pytest
 import fisherscope as fs
 from fisherscope.training import train
 
-RECORDED = Path(__file__).parent / "data" / "recorded-0.1"
+RECORDED = Path(__file__).parents[1] / "data" / "recorded-0.1"
 SAMPLERS = json.loads((RECORDED / "samplers.json").read_text())
 
 

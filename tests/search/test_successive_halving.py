@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from tests.planted_sweep import Truth, final_error, write
+from tests.cases.planted_sweep import Truth, final_error, write
 from typer.testing import CliRunner, Result
 
 import fisherscope as fs

@@ -8,7 +8,7 @@ import pytest
 from experiments.page import BLOCKS, headline, rewrite
 from experiments.prose import renewed
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOUND = json.loads((ROOT / "experiments/results/study.json").read_text())
 PAGE = (ROOT / "docs/study.md").read_text()
 

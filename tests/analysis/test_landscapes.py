@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from tests.planted_sweep import Truth, final_error, write
+from tests.cases.planted_sweep import Truth, final_error, write
 
 import fisherscope as fs
 from fisherscope.analysis import AnalysisError, landscape, settings_of
