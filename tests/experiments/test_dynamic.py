@@ -8,9 +8,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from experiments.dynamic_designs import DESIGNS
-from experiments.dynamic_page import comparison
-from experiments.dynamic_tables import _seconds, choice, missing, verdicts
+from experiments.dynamic.designs import DESIGNS
+from experiments.dynamic.page import comparison
+from experiments.dynamic.tables import _seconds, choice, missing, verdicts
 
 from fisherscope.policy import parse
 

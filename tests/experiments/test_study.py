@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from experiments.page import BLOCKS, headline, rewrite
-from experiments.prose import renewed
+from experiments.study.sentences import renewed
+from experiments.study.tables import BLOCKS, headline, rewrite
 
 ROOT = Path(__file__).parents[2]
 FOUND = json.loads((ROOT / "experiments/results/study.json").read_text())

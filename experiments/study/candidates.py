@@ -1,4 +1,4 @@
-"""Which spectral measure is the best first axis: point 3 of PREREGISTERED.md, on one sweep."""
+"""Which spectral measure is the best first axis: point 3 of experiments/PREREGISTERED.md, on one sweep."""
 
 from __future__ import annotations
 

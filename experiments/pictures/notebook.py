@@ -1,6 +1,7 @@
-"""What a notebook shows, docs/images/notebook.png: `OMP_NUM_THREADS=1 python -m experiments.notebook`.
+"""Draw what a notebook shows: docs/images/notebook.png.
 
-Needs Chromium. On a machine that does nothing else, else the advice says that it was busy.
+`OMP_NUM_THREADS=1 python -m experiments.pictures.notebook`; needs Chromium and a quiet machine: on a
+busy one the advice shows a warning.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import fisherscope as fs
 
-PICTURE = Path(__file__).parents[1] / "docs" / "images" / "notebook.png"
+PICTURE = Path(__file__).parents[2] / "docs" / "images" / "notebook.png"
 WIDTH, HEIGHT, MARGIN, COLOURS = 900, 1400, 16, 128
 STYLE = """
 body { font: 13px sans-serif; margin: 16px; color: #1c1f26; background: white }

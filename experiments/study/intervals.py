@@ -1,4 +1,4 @@
-"""Every step against one in fifty: what sparse measuring does to C̄ (PREREGISTERED.md, point 4)."""
+"""Compare measuring every step with one in fifty: the error of C̄ (experiments/PREREGISTERED.md, point 4)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,3 @@ def sparse(count: int, numbers: np.random.Generator) -> tuple[NDArray[np.intp], 
     drawn = [start + int(numbers.integers(min(EVERY, count - start))) for start in starts]
     chosen = np.array([0, *drawn])
     return chosen, np.diff(chosen, prepend=-1).astype(np.float64)
-
-
-if __name__ == "__main__":
-    raise SystemExit("run python -m experiments.study")

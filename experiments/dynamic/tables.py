@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import polars as pl
-from experiments.dynamic_designs import Design
+from experiments.dynamic.designs import Design
 
 from fisherscope.analysis import settings_of
 from fisherscope.analysis.landscapes.plane import margin

@@ -1,4 +1,4 @@
-"""What each comparison of dynamic sampling trains, as data; PREREGISTERED-dynamic.md says why."""
+"""What each comparison of dynamic sampling trains, as data; experiments/PREREGISTERED-dynamic.md says why."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-SWEEPS = Path(__file__).parent / "results" / "sweeps"
+SWEEPS = Path(__file__).parents[1] / "results" / "sweeps"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Figures 1d, 5 and 6 of docs/policies.md from committed runs: `python -m experiments.dynamic_pictures`."""
+"""Figures 1d, 5 and 6 of docs/policies.md from committed runs: `python -m experiments.dynamic.pictures`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import io
 from typing import Any
 
 import polars as pl
-from experiments.dynamic_designs import SWEEPS
-from experiments.gallery import COLOURS, DPI, IMAGES
+from experiments.dynamic.designs import SWEEPS
+from experiments.pictures.gallery import COLOURS, DPI, IMAGES
 from PIL import Image
 
 import fisherscope as fs

@@ -4,7 +4,7 @@ Each problem is warmed up once; at those weights the advice's estimator measures
 batches, and the truth is taken from several hundred other batches by plain backward passes. One command, one
 thread; finished problems are kept in `--work`:
 
-    OMP_NUM_THREADS=1 nice -n 5 python experiments/advice_coverage.py --data-dir DATA
+    OMP_NUM_THREADS=1 nice -n 5 python -m experiments.advice.coverage --data-dir DATA
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import fisherscope as fs
 from fisherscope.advice import StepRunner, sampled
 from fisherscope.tasks import Subject, subject_of
 
-RESULT = Path(__file__).parent / "results" / "advice-coverage.json"
+RESULT = Path(__file__).parents[1] / "results" / "advice-coverage.json"
 REPETITIONS, BATCHES, SIZE, TRUE_BATCHES, WARMUP, LIMIT = 60, 16, 32, 600, 150, 10_000
 VOCABULARY = 18
 """Words of the made-up language."""
@@ -122,7 +122,7 @@ def main() -> None:
             store.write_text(json.dumps(covered(name, options.data_dir)))
         results.append(json.loads(store.read_text()))
     head = {
-        "command": "python experiments/advice_coverage.py", "batches": BATCHES, "batch_size": SIZE,
+        "command": "python -m experiments.advice.coverage", "batches": BATCHES, "batch_size": SIZE,
         "true_batches": TRUE_BATCHES, "warmup": WARMUP, "device": platform.machine(), "threads": 1,
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from experiments.study import RESULTS, SWEEPS, fixed, load, plain, stored
+from experiments.study.sweeps import RESULTS, SWEEPS, fixed, load, plain, stored
 
 from fisherscope import analysis
 from fisherscope.analysis.data.settings import settings_of
@@ -108,7 +108,3 @@ def plays(name: str, runs: Runs, budget: float) -> Iterator[dict[str, float]]:
             "within_margin_named": min(truth[setting] for setting in named) <= best + allowed,
             "chosen_within_margin": error <= best + allowed,
         }
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """A deep network on real CIFAR-10 for some hundred steps: does the loss fall, and how long does a step take?
 
-python experiments/cifar110.py resnet110 --data-dir DIR [--steps 240] > FILE.json
+python -m experiments.study.cifar110 resnet110 --data-dir DIR [--steps 240] > FILE.json
 """
 
 import argparse
@@ -68,7 +68,7 @@ def main() -> None:
     told = parser.parse_args()
     found = {
         "what": f"cifar10/{told.network}, s32-lr0.1, real images, on one CPU thread",
-        "command": f"python experiments/cifar110.py {told.network} --steps {told.steps} --data-dir DIR",
+        "command": f"python -m experiments.study.cifar110 {told.network} --steps {told.steps} --data-dir DIR",
         "fisherscope": fs.__version__,
         "torch": torch.__version__,
         **losses(told.network, told.steps, told.data_dir),

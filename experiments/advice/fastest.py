@@ -5,7 +5,7 @@ factors of two; the trial's time is its steps times the quiet seconds of a step 
 interleaved), so that a busy machine does not decide. Then ask for advice and look up what its fastest size
 took by trial. One command, one thread; finished trials are kept in `--work` and not run again:
 
-    OMP_NUM_THREADS=1 nice -n 5 python experiments/advice_fastest.py --data-dir DATA
+    OMP_NUM_THREADS=1 nice -n 5 python -m experiments.advice.fastest --data-dir DATA
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import fisherscope as fs
 from fisherscope.advice import AdviceOptions, advice_on
 from fisherscope.tasks import subject_of
 
-RESULT = Path(__file__).parent / "results" / "advice-fastest.json"
+RESULT = Path(__file__).parents[1] / "results" / "advice-fastest.json"
 SAMPLES, LIMIT, LOOKS = 1000, 10_000, 1.08
 """Training samples whose loss is looked at; training samples at most; growth of the steps between looks."""
 
@@ -153,7 +153,7 @@ def main() -> None:
     if results:
         versions = {"torch": torch.__version__, "python": platform.python_version()}
         setting = {
-            "command": "python experiments/advice_fastest.py",
+            "command": "python -m experiments.advice.fastest",
             "device": platform.machine(),
             "threads": 1,
         }

@@ -1,10 +1,10 @@
 """BeaconPolicy by the effective rank in place of c. Exploratory: looked at after the comparison was read.
 
-    python -m experiments.beacon_axis mnist/mlp --fixed runs/mnist-mlp --out runs/beacon-axis --data DIR
+    python -m experiments.dynamic.beacon_axis mnist/mlp --fixed runs/mnist-mlp --out runs/beacon-axis
 
-Everything else is that of PREREGISTERED-dynamic.md for the task: beacons, rates, seeds, cost model. The fixed
-runs are whole directories (`make study-mnist`, or those of experiments.dynamic): the sweeps in results/sweeps
-were exported without the effective rank of each step.
+Everything else is that of experiments/PREREGISTERED-dynamic.md for the task: beacons, rates, seeds, cost
+model. The fixed runs are whole directories (`make study-mnist`, or those of experiments.dynamic): the
+sweeps in results/sweeps were exported without the effective rank of each step.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from experiments.dynamic import environment
-from experiments.dynamic_designs import DESIGNS, Design
-from experiments.dynamic_tables import table_of
+from experiments.dynamic.comparison import environment
+from experiments.dynamic.designs import DESIGNS, Design
+from experiments.dynamic.tables import table_of
 
 from fisherscope.analysis import beacons_of, settings_of
 from fisherscope.analysis.data.run_measures import at_epoch
@@ -33,7 +33,7 @@ AXIS = "effective_rank_mean"
 WHAT = (
     "where BeaconPolicy by effective rank and L said that runs would end, and where they ended; exploratory"
 )
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 RESULT = RESULTS / "beacon-axis.json"
 SENTENCE = re.compile(rf"{AXIS} ([\d.e+]+) ± \d+ %, L ([\d.e+-]+) ±")
 
@@ -61,7 +61,7 @@ def main() -> None:
     rows = ends(load_runs(root / "runs"), read_beacons(file), cost, design)
     held = json.loads(RESULT.read_text()) if RESULT.exists() else {"what": WHAT, "axis": AXIS, "tasks": {}}
     held["tasks"][args.task] = {
-        "command": f"python -m experiments.beacon_axis {args.task} --fixed RUNS --out DIR",
+        "command": f"python -m experiments.dynamic.beacon_axis {args.task} --fixed RUNS --out DIR",
         "environment": environment(load_runs(root / "runs")),
         "against_c": plain["prediction_of_beacon_runs"],
         "errors": errors(rows), "inside": sum(row["inside"] for row in rows), "rows": rows,

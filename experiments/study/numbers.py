@@ -14,31 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from experiments.candidates import compared
-from experiments.intervals import interval_rows
-from experiments.page import BLOCKS, headline, rewrite
-from experiments.pictures import draw
-from experiments.prose import renew
-from experiments.transfer import transfers
+from experiments.study.candidates import compared
+from experiments.study.intervals import interval_rows
+from experiments.study.pictures import draw
+from experiments.study.sentences import renew
+from experiments.study.sweeps import RESULTS, SWEEPS, fixed, load, plain, stored, studied
+from experiments.study.tables import BLOCKS, headline, rewrite
+from experiments.study.transfer import transfers
 
-import fisherscope as fs
 from fisherscope import analysis
 from fisherscope.analysis.data.settings import settings_of
 from fisherscope.runs.reader import Runs
 
-HERE = Path(__file__).parent
-RESULTS, DOCS = HERE / "results", HERE.parent / "docs"
-SWEEPS = (
-    "digits-resnet8",
-    "digits-mlp",
-    "digits-densenet8",
-    "digits5-resnet8",
-    "digits2-resnet8",
-    "mnist-mlp",
-    "mnist1000-mlp",
-    "mnist-resnet8",
-)
-
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 Rows = list[dict[str, Any]]
 
 
@@ -63,36 +52,8 @@ def main() -> None:
     (RESULTS / "study.json").write_text(json.dumps(plain(found), indent=1, allow_nan=False) + "\n")
     rewrite(DOCS / "study.md", {name: block(found) for name, block in BLOCKS.items()})
     renew(DOCS / "study.md", found)
-    rewrite(HERE.parent / "README.md", {"headline": headline(found)})
+    rewrite(ROOT / "README.md", {"headline": headline(found)})
     draw(found, {name: studied(runs) for name, runs in sweeps.items()}, DOCS / "images" / "study")
-
-
-def stored(name: str) -> Path:
-    """A sweep's compact file."""
-    return RESULTS / "sweeps" / f"{name}.zip"
-
-
-def load(name: str) -> Runs:
-    """A sweep's runs."""
-    return fs.load_runs(stored(name))
-
-
-def fixed(runs: Runs) -> Runs:
-    """Ended runs of constant batch size, of the seeds with which every setting has ended."""
-    frame = settings_of(runs).frame
-    ended = frame.filter(pl.col("fixed"), pl.col("status").is_in(["finished", "diverged"]))
-    settings = frame.filter(pl.col("fixed"))["setting"].n_unique()
-    whole = [s for (s,), part in ended.group_by("seed") if part["setting"].n_unique() == settings]
-    chosen = ended.filter(pl.col("seed").is_in(whole))["run_id"].to_list()
-    return runs.filter(pl.col("run_id").is_in(chosen))
-
-
-def studied(runs: Runs) -> Runs:
-    """`fixed`, and the schedules that have ended."""
-    frame = settings_of(runs).frame
-    schedules = frame.filter(~pl.col("fixed"), pl.col("status") == "finished")["run_id"].to_list()
-    chosen = fixed(runs).runs["run_id"].to_list() + schedules
-    return runs.filter(pl.col("run_id").is_in(chosen))
 
 
 def described(name: str, runs: Runs) -> dict[str, Any]:
@@ -139,16 +100,3 @@ def semantics() -> Rows:
         )
         .to_dicts()
     )
-
-
-def plain(value: Any) -> Any:
-    """As JSON has it: NaN is null."""
-    if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-if __name__ == "__main__":
-    main()

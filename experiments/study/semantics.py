@@ -1,6 +1,7 @@
 """Path against per-loss columns on the same batches of the same training states.
 
-`python experiments/semantics.py OUT.json`: digits resnet8, s32-lr0.03, three seeds, after 1, 5 and 20 epochs.
+`python -m experiments.study.semantics OUT.json`: digits resnet8, s32-lr0.03, three seeds, after 1, 5 and 20
+epochs.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from experiments.candidates import CANDIDATES
-from experiments.page import FOUND_ON, known
+from experiments.study.candidates import CANDIDATES
+from experiments.study.tables import FOUND_ON, known
 
 Found = dict[str, Any]
 WORDS = (
@@ -34,7 +34,7 @@ WORDS = (
 )
 RANK, LITERAL = "effective rank", "geometric mean of c"
 MARGIN = 0.02
-"""In the gain: what lies closer to the best is told apart by stability (PREREGISTERED.md)."""
+"""In the gain: what lies closer to the best is told apart by stability (experiments/PREREGISTERED.md)."""
 
 
 def spelled(count: int) -> str:
@@ -282,7 +282,7 @@ def renewed(text: str, found: Found) -> str:
         if len(matches) != 1:
             raise ValueError(
                 f"writing docs/study.md: it has {len(matches)} times, expected once: {template!r}; "
-                "mend experiments/prose.py with the sentence"
+                "update experiments/study/sentences.py with the sentence"
             )
         match, numbers = matches[0], told(found)
         for group in range(len(numbers), 0, -1):

@@ -1,4 +1,4 @@
-"""The pictures of docs/figures.md: `python -m experiments.gallery`, from the committed sweeps."""
+"""The pictures of docs/figures.md: `python -m experiments.pictures.gallery`, from the committed sweeps."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import fisherscope as fs
 from fisherscope.figures import FIGURES
 from fisherscope.figures.style import styled
 
-HERE = Path(__file__).parent
-IMAGES = HERE.parent / "docs" / "images"
+ROOT = Path(__file__).parents[2]
+IMAGES = ROOT / "docs" / "images"
 DPI, COLOURS = 110, 128
 SCHEDULES = (
     "s4-to-64-lr0.03", "s4-to-64-MS-lr0.03", "s64-to-4-lr0.03", "s16-to-64-lr0.03", "s8-to-128-lr0.03",
@@ -36,7 +36,10 @@ SHOWN: dict[str, tuple[str, dict[str, Any]]] = {
 
 def main() -> None:
     """Draw each, with few enough colours that a page of them stays light."""
-    sweeps = {name: fs.load_runs(HERE / "results" / "sweeps" / f"{name}.zip") for name, _ in SHOWN.values()}
+    sweeps = {
+        name: fs.load_runs(ROOT / "experiments" / "results" / "sweeps" / f"{name}.zip")
+        for name, _ in SHOWN.values()
+    }
     for number, (sweep, options) in SHOWN.items():
         drawn = io.BytesIO()
         with styled():

@@ -1,8 +1,8 @@
 """Why C̄ falls with |B| on the MLPs: the same steps with every sample's gradient brought to unit length.
 
-`python -m experiments.fitted`: MNIST's MLP (1000 images), the digits' MLP and ResNet-8, six sizes at two
-rates. If unequal lengths are the reason (samples that are fitted have tiny gradients), c of the cosines grows
-with |B| where c itself falls.
+`python -m experiments.study.fitted`: MNIST's MLP (1000 images), the digits' MLP and ResNet-8, six sizes at
+two rates. If unequal lengths are the reason (samples that are fitted have tiny gradients), c of the cosines
+grows with |B| where c itself falls.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scipy.stats import kendalltau
 
 import fisherscope as fs
 
-RESULT = Path(__file__).parent / "results" / "fitted.json"
+RESULT = Path(__file__).parents[1] / "results" / "fitted.json"
 SIZES = (4, 8, 16, 32, 64, 128)
 TASKS = {
     "mnist/mlp": (1000, (0.0125, 0.05)),
@@ -40,7 +40,7 @@ def main() -> None:
         for lr in rates:
             rows += [trained(task, size, lr, seed) for size in SIZES for seed in SEEDS]
             told = {
-                "command": "python -m experiments.fitted",
+                "command": "python -m experiments.study.fitted",
                 "torch": torch.__version__,
                 "epochs": EPOCHS,
                 "measurements_an_epoch": PER_EPOCH,

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 import polars as pl
-from experiments.dynamic_designs import Design
+from experiments.dynamic.designs import Design
 
 from fisherscope.policy import Beacons, Observation, Policy, parse
 from fisherscope.policy.beacon.forecast import RunSoFar, road

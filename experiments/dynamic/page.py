@@ -1,4 +1,4 @@
-"""The tables of docs/policies.md, from the committed results: `python -m experiments.dynamic_page`."""
+"""The tables of docs/policies.md, from the committed results: `python -m experiments.dynamic.page`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from experiments.beacon_axis import errors
-from experiments.dynamic_designs import DESIGNS
-from experiments.dynamic_tables import Rows
-from experiments.page import markdown, rewrite
+from experiments.dynamic.beacon_axis import errors
+from experiments.dynamic.designs import DESIGNS
+from experiments.dynamic.tables import Rows
+from experiments.study.tables import markdown, rewrite
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 AXIS = RESULTS / "beacon-axis.json"
-PAGE = Path(__file__).parents[1] / "docs" / "policies.md"
+PAGE = Path(__file__).parents[2] / "docs" / "policies.md"
 HEAD = [
     "family", "setting, rate", "n", "test error %", "minus the reference's", "paired", "seconds", "ratio",
     "steps", "C̄ (geometric)", "L", "last size", "verdict",

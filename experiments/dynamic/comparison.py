@@ -1,4 +1,4 @@
-"""The comparison of dynamic sampling, by the design in PREREGISTERED-dynamic.md, in one command.
+"""The comparison of dynamic sampling, by the design in experiments/PREREGISTERED-dynamic.md, in one command.
 
     python -m experiments.dynamic digits/mlp --out runs/dynamic
 
@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from experiments.dynamic_designs import DESIGNS, Design
-from experiments.dynamic_forecasts import arrivals, foretold_at_the_start, foretold_by_the_policy
-from experiments.dynamic_tables import Arm, Rows, choice, missing, summary, table_of, verdicts
+from experiments.dynamic.designs import DESIGNS, Design
+from experiments.dynamic.forecasts import arrivals, foretold_at_the_start, foretold_by_the_policy
+from experiments.dynamic.tables import Arm, Rows, choice, missing, summary, table_of, verdicts
 
 from fisherscope.analysis import beacons_of
 from fisherscope.policy import Beacons, read_beacons
 from fisherscope.runs import Runs, load_runs
 from fisherscope.sweep import run_sweep, seconds_a_step
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 NAMES = {"beacon": "BeaconPolicy"}
-IMAGES = Path(__file__).parents[1] / "docs" / "images"
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
 
 
 def main() -> None:
@@ -209,7 +209,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): _rounded(v) for k, v in value.items()}
     return [_rounded(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-if __name__ == "__main__":
-    main()
