@@ -1,38 +1,62 @@
-# Two commands on a fresh machine: `make demo` shows the main job, `make test` checks everything.
+# `make help` lists the targets. On a fresh machine, `make demo` shows the main job and `make test` checks everything.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+CONSTRAINTS ?= constraints.txt
+DATA ?= $(HOME)/.cache/fisherscope
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo check test study study-digits study-mnist clean
+.DEFAULT_GOAL := help
+.PHONY: help setup format quick check docs test demo study study-digits study-mnist \
+	campaign campaign-crash campaign-advice campaign-dynamic campaign-benchmarks clean
 
-setup: $(INSTALLED)
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1: /p' $(MAKEFILE_LIST) | awk -F ': ' '{printf "  %-20s %s\n", $$1, $$2}'
 
-$(INSTALLED): pyproject.toml constraints.txt
+setup: $(INSTALLED)  ## make .venv with everything that the other targets need
+
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e '.[test]'
 	touch $@
 
-demo: setup
-	$(BIN)/fisherscope demo
+format: setup  ## format the code and sort the imports
+	$(BIN)/ruff check --select I,RUF100 --fix
+	$(BIN)/ruff format
 
-check: setup
+QUICK = tests/test_structure.py tests/test_eigenvalues.py tests/measures tests/policy/test_policy.py \
+	tests/analysis/test_stats.py tests/analysis/test_claim_tests.py tests/experiments
+
+quick: setup  ## formatting, lint, types and the fast tests (under a minute)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2 $(QUICK)
+
+check: setup  ## formatting, lint, types, import contracts, and the site with warnings as errors
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-test: check
+docs: setup  ## the pictures of the architecture, and the site in site/
+	$(BIN)/python -m experiments.pictures.architecture
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+test: check  ## everything that continuous integration runs (minutes)
 	$(BIN)/python -m pytest -n 2
+
+demo: setup  ## train a small grid on embedded data, write demo/report.html
+	$(BIN)/fisherscope demo
 
 STUDY = $(BIN)/fisherscope sweep --config experiments/recipes/$(1).yaml --out runs/$(2)
 EXPORT = $(BIN)/fisherscope export runs/$(1) experiments/results/sweeps/$(1).zip
 
-study: setup
+study: setup  ## compute docs/study.md again from the committed sweeps (five minutes)
 	$(BIN)/python -m experiments.study
 
-study-digits: setup
+study-digits: setup  ## train the sweeps of the digits (hours)
 	set -e; for name in digits-resnet8 digits-mlp digits-densenet8 digits5-resnet8 digits2-resnet8; do \
 		$(call STUDY,$$name,$$name); done
 	$(call STUDY,digits-resnet8-dynamic,digits-resnet8)
@@ -40,10 +64,34 @@ study-digits: setup
 	set -e; for name in digits-resnet8 digits-mlp digits-densenet8 digits5-resnet8 digits2-resnet8 digits-every-step; do \
 		$(call EXPORT,$$name); done
 
-study-mnist: setup
+study-mnist: setup  ## train the sweeps of MNIST (hours)
 	set -e; for name in mnist-mlp mnist1000-mlp mnist-resnet8; do $(call STUDY,$$name,$$name); done
 	set -e; for name in mnist-mlp-beacons mnist-mlp-dynamic; do $(call STUDY,$$name,mnist-mlp); done
 	set -e; for name in mnist-mlp mnist1000-mlp mnist-resnet8; do $(call EXPORT,$$name); done
 
-clean:
+# Long runs whose results are committed. They want a quiet machine; experiments/README.md says what each writes.
+campaign: campaign-crash campaign-advice campaign-dynamic campaign-benchmarks  ## all long runs but the sweeps (a day)
+
+campaign-crash: setup  ## kill real training processes 50 times, compare bit for bit (results/crash.json has the summary)
+	FISHERSCOPE_KILLS=50 $(BIN)/python -m pytest tests/training/test_training.py -k killed --junitxml=runs/crash.xml
+
+campaign-advice: setup  ## coverage of the noise scale's interval; the advised size against trials
+	$(BIN)/python -m experiments.advice.coverage --data-dir $(DATA)
+	$(BIN)/python -m experiments.advice.fastest --data-dir $(DATA)
+
+campaign-dynamic: setup  ## the comparison of dynamic sampling, and why C̄ falls on MLPs
+	set -e; for task in digits/mlp digits/resnet8 mnist/mlp mnist/resnet8; do \
+		$(BIN)/python -m experiments.dynamic $$task --out runs/dynamic --data $(DATA); done
+	$(BIN)/python -m experiments.dynamic.page
+	$(BIN)/python -m experiments.study.fitted
+	$(BIN)/python -m experiments.choosing
+
+campaign-benchmarks: setup  ## every file of benchmarks/results (needs the extra bench)
+	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e '.[test,bench]'
+	OMP_NUM_THREADS=2 $(BIN)/fisherscope bench gram --threads 2 --out benchmarks/results/gram-cpu.json
+	$(BIN)/python benchmarks/loop.py --out benchmarks/results/loop.json
+	set -e; for name in policy reading report sweep; do $(BIN)/python benchmarks/$$name.py; done
+	$(BIN)/python benchmarks/readme.py
+
+clean:  ## remove the environment, caches and builds
 	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -27,9 +27,9 @@ def row(name: str, modes: dict[str, Any]) -> str:
 
 
 def monitored(modes: dict[str, Any]) -> str:
-    """What a monitor adds, in percent; below zero is the machine's noise, and is called so."""
+    """What a monitor adds, in percent; below zero is timing noise, and is called so."""
     share = 100 * (modes["monitored"]["ratio"] - 1)
-    return f"{share:.1f} %" if share > 0 else f"nothing that shows through the noise ({share:.1f} %)"
+    return f"by {share:.1f} %" if share > 0 else f"by less than timing noise ({share:.1f} %)"
 
 
 LOOPS = {"mlp-8": "MLP, 8 samples", "mlp-32": "MLP, 32", "resnet8-128": "ResNet-8, 128"}
@@ -59,7 +59,7 @@ def main() -> None:
     modes = {name: case["modes"] for name, case in cases.items()}
     rows = [row(title, modes[name]) for name, title in NAMES.items()]
     mlp, resnet = (monitored(modes[f"monitored-{name}"]) for name in ("mlp-128", "resnet8-128"))
-    told = f"Measuring one step in fifty costs, of the time, {mlp} on the MLP and {resnet} on ResNet-8, at 128 samples."
+    told = f"Measuring every 50th step slows the MLP {mlp} and ResNet-8 {resnet}, at 128 samples."
     put(ROOT / "README.md", "cost", "\n".join([HEAD, *rows, "", told]))
     loops = json.loads((ROOT / "benchmarks/results/loop.json").read_text())["cases"]
     table = [LOOP_HEAD, *(loop_row(title, loops[name]) for name, title in LOOPS.items())]
