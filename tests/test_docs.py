@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import shlex
 import subprocess
@@ -102,8 +104,14 @@ def test_an_option_that_is_not_there_is_seen() -> None:
 
 
 def test_every_page_is_in_the_navigation() -> None:
+    """A decision, in the table of decisions; no page stands in the navigation twice."""
     navigation = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
-    linked = set(re.findall(r"([\w/-]+\.md)", navigation))
+    pages = re.findall(r"([\w/-]+\.md)", navigation)
+    assert len(pages) == len(set(pages))
+    table = (ROOT / "docs/decisions/index.md").read_text()
+    decisions = {f"decisions/{name}" for name in re.findall(r"\((\d{3}-[\w-]+\.md)\)", table)}
+    assert decisions
+    linked = {*pages, *decisions}
     assert linked == {page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")}
 
 
@@ -157,3 +165,40 @@ def test_the_loop_of_the_run_page_gives_runs_that_every_verb_reads(tmp_path: Pat
         assert done.stderr == "", verb
         assert verb == "report" or "-lr0." in done.stdout
     assert "-lr0." in (tmp_path / "report.html").read_text()
+
+
+def test_the_pictures_of_the_architecture_are_those_of_the_sources() -> None:
+    """Rooms, floors and arrows in the committed pictures: `python -m experiments.pictures.architecture`."""
+    from experiments.pictures import architecture
+
+    assert _description(architecture.ROOMS) == json.loads(architecture.description())
+    assert _description(architecture.ENGINE) == json.loads(json.dumps(architecture.STAGES))
+    assert set(architecture.CAPTIONS) == set(architecture.COLOURS) == set(architecture.rooms())
+    assert all((architecture.PACKAGE / place).exists() for _, _, place in architecture.STAGES)
+
+
+def test_the_picture_s_floors_are_those_of_the_import_contract() -> None:
+    from experiments.pictures import architecture
+
+    heights = architecture.floors()
+    assert all(heights[room] > heights[other] for room in heights for other in architecture.imports()[room])
+    assert "gram" in architecture.imports()["monitor"]
+    assert "runs" in architecture.imports()["training"]  # through the front door, `fs.open_run`
+
+
+def _description(picture: Path) -> Any:
+    """What a picture says that it shows."""
+    text = re.search(r"<dc:description>(.*?)</dc:description>", picture.read_text(), re.DOTALL)
+    assert text is not None
+    return json.loads(html.unescape(text[1]))
+
+
+def test_the_table_of_rooms_has_every_room_and_names_files_that_are_there() -> None:
+    from experiments.pictures import architecture
+
+    page = (ROOT / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (?:.*?) \| (?:.*?) \| (.*?) \|$", page, re.MULTILINE)
+    assert {room for room, _ in rows} == set(architecture.rooms())
+    named = {name for _, files in rows for name in re.findall(r"`([\w/]+\.py)`", files)}
+    named |= set(re.findall(r"`((?:monitor|gram|runs|measures|model_state)/[\w/]+\.py)`", page))
+    assert not [name for name in named if not (architecture.PACKAGE / name).exists()]

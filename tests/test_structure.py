@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,74 @@ def test_the_loop_and_the_integrations_use_public_names_only(room: str) -> None:
             if len(inside) > 1 or private:
                 trespasses.append(f"{path.name}:{node.lineno}: {ast.unparse(node)}")
     assert not trespasses
+
+
+TEXTS = [
+    path
+    for pattern in ("*.md", "*.toml", "*.yml", "*.py", "*/**/*.md", "*/**/*.py")
+    for path in sorted(ROOT.glob(pattern))
+    if not {".venv", "build", "site", "node_modules"} & set(path.relative_to(ROOT).parts)
+]
+WRITTEN_BY_TESTS = {"page.md"}
+COMMAND = re.compile(r"python -m (experiments(?:\.\w+)+)")
+NAMED = re.compile(
+    r"(?<![\w/.:*-])((?:src|docs|tests|experiments|benchmarks)/[\w./*-]*\.(?:py|md|json|zip|png|yaml|toml))\b"
+)
+NAMED_ALONE = re.compile(r"(?<![\w/.:*{}-])([A-Za-z][\w-]*\.md)\b")
+
+
+def names_without_a_file(text: str, folder: Path = ROOT) -> list[str]:
+    """Return the files of this repository that a text names and that are not there.
+
+    Paths from the root are looked up as they stand, `TASK`, `NAME` and `FILE` in them being anything; pages
+    without a folder in `docs`, beside the text and at the root.
+    """
+    paths = [re.sub(r"TASK|NAME|FILE", "*", name) for name in NAMED.findall(text)]
+    pages = [name for name in NAMED_ALONE.findall(text) if name not in WRITTEN_BY_TESTS]
+    absent = [name for name in paths if not any(ROOT.glob(name))]
+    for module in COMMAND.findall(text):
+        place = ROOT / module.replace(".", "/")
+        absent += [] if place.with_suffix(".py").exists() or (place / "__main__.py").exists() else [module]
+    return absent + [
+        name for name in pages if not any((place / name).exists() for place in (folder, ROOT, ROOT / "docs"))
+    ]
+
+
+def test_no_text_names_a_file_that_is_not_there() -> None:
+    found = {
+        str(path.relative_to(ROOT)): absent
+        for path in TEXTS
+        if (absent := names_without_a_file(path.read_text(encoding="utf-8"), path.parent))
+    }
+    assert not found
+
+
+def test_a_name_without_a_file_is_seen() -> None:
+    assert names_without_a_file("Source: " + "PAPER" + ".md 4") == ["PAPER" + ".md"]
+    assert names_without_a_file("see tests/" + "absent.py") == ["tests/" + "absent.py"]
+    assert names_without_a_file("python -m " + "experiments.absent") == ["experiments.absent"]
+    assert not names_without_a_file("see docs/paper.md, README.md and experiments/results/dynamic-TASK.json")
+
+
+def test_continuous_integration_runs_on_every_python_that_is_claimed() -> None:
+    import yaml
+
+    job = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"]["test"]
+    project = (ROOT / "pyproject.toml").read_text()
+    claimed = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', project)
+    oldest, above = re.findall(r'"torch>=([\d.]+),<(\d+\.\d+)"', project)[0]
+    assert job["strategy"]["matrix"]["python"] == claimed
+    assert f'requires-python = ">={claimed[0]}"' in project
+    newest = f"2.{int(above.partition('.')[2]) - 1}"
+    assert job["strategy"]["matrix"]["torch"] == [oldest, newest]
+    assert job["steps"][-1] == {"run": ".ci/run"}
+
+
+def test_the_makefile_explains_every_target() -> None:
+    text = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"^([a-z-]+):", text, re.MULTILINE)
+    shown = subprocess.run(
+        ["make", "-s", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert [line.split()[0] for line in shown.splitlines()] == targets
+    assert all(len(line.split()) > 2 for line in shown.splitlines())

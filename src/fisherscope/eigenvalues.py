@@ -147,7 +147,7 @@ def spectrum(gram: Any, entry_error: float | None = None, rule: str = "floor") -
         entry_error: Bound of the entries' errors relative to |g_i||g_j| (`record.entry_error`); by default
             the machine epsilon of the Gram's dtype.
         rule: `floor`, `relative[:cut]`, `energy[:share]`, `exact`, or `paper`: solved in float32, clamped at
-            zero, non-zero = not exactly zero (PAPER.md 2).
+            zero, non-zero = not exactly zero (docs/paper.md).
 
     Raises:
         ValueError: Not a square matrix, or no such rule. A zero or non-finite Gram is no error but a status.

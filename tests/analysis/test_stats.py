@@ -44,7 +44,7 @@ def test_holm_leaves_what_is_unknown_out() -> None:
     assert hypothesis_tests.holm([0.04, math.nan, 0.01])[::2] == pytest.approx([0.04, 0.02])
 
 
-PRINTED = [  # (mean, std) twice, test, n, p: PAPER.md 6; those that its text says which recipe fits
+PRINTED = [  # (mean, std) twice, test, n, p: docs/paper.md, those whose recipe it names
     ((5.07, 0.21), (5.56, 0.09), welch, 5, 0.0040, 0.0037),
     ((4.96, 0.12), (5.03, 0.03), student, 3, 0.383, 0.38),
     ((4.96, 0.12), (4.63, 0.10), student, 3, 0.0216, 0.022),

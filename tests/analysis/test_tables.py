@@ -14,7 +14,7 @@ import pytest
 import fisherscope as fs
 from fisherscope.analysis import AnalysisError, Table, table, table_of_means
 
-PAPER = [  # PAPER.md 6, Table 1, n assumed 5: task, kind, setting, mean, std, hours
+PAPER = [  # docs/paper.md, Table 1, n assumed 5: task, kind, setting, mean, std, hours
     ("CIFAR-10", "s#", "s32", 4.78, 0.05, 7.7), ("CIFAR-10", "-∅", "s32-to-128", 4.90, 0.05, 7.0),
     ("CIFAR-10", "-MS", "s32-to-128", 4.76, 0.13, 7.1), ("SVHN", "s#", "s128", 1.93, 0.04, 9.5),
     ("SVHN", "-∅", "s128-to-512", 1.91, 0.01, 8.9), ("SVHN", "-MS", "s32-to-512", 1.90, 0.04, 9.4),

@@ -192,7 +192,7 @@ def test_policies_need_the_standard_library_only():
     assert found.stdout.strip() == "[]"
 
 
-# PAPER.md 4 and 6
+# docs/paper.md, Protocol and Dynamic sampling
 
 PAPER_STAGES = {
     "s32-to-512": (32, 64, 128, 256, 512),

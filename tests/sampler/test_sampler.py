@@ -158,7 +158,7 @@ def test_a_row_reaches_exactly_the_batch_lag_later(lag):
 
 @pytest.mark.parametrize(("options", "lag"), list(zip(LOADERS, (0, 3, 4, 4), strict=True)), ids=str)
 def test_the_least_lag_is_workers_times_prefetch(options, lag):
-    """INTERNALS 13: prefetching runs exactly workers x prefetch batches ahead."""
+    """Prefetching runs exactly workers x prefetch batches ahead."""
 
     def steps(sampler):
         count = 0

@@ -26,7 +26,7 @@ class GramRecord:
     """One measured batch. Filled when the `with` block of `record_gram` ends.
 
     `gram` is F̃ (n, n), float64, on the CPU: inner products of the per-sample gradients g_i, not
-    divided by the batch size (PAPER eq. 6): their sum is n × the step's gradient of a mean loss.
+    divided by the batch size (Liao et al. 2020, eq. 6): their sum is n × the step's gradient of a mean loss.
     """
 
     semantics: str = "path"

@@ -12,7 +12,7 @@ import numpy as np
 class RunningCond:
     """Means and median of c_k, each measurement weighted by the steps it stands for.
 
-    `paper_mean` is the unweighted mean over measurements (PAPER.md 2: K counts sampled iterations).
+    `paper_mean` is the unweighted mean over measurements (docs/paper.md: K counts sampled iterations).
     """
 
     values: list[float] = field(default_factory=list)
@@ -113,7 +113,7 @@ class RunningEnergy:
         return self.total + math.sqrt(sum(squares))
 
     def paper_sum(self, sampling_ratio: float) -> float:
-        """Σ l_k / (measured share of the steps), the reference implementation's estimate (PAPER.md 2)."""
+        """Σ l_k / (measured share of the steps), the authors' program's estimate (docs/paper.md)."""
         return self.sampled / sampling_ratio if sampling_ratio else math.nan
 
     def state_dict(self) -> dict[str, Any]:

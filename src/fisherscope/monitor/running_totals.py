@@ -57,7 +57,7 @@ class Counters:
 
     @property
     def ratio(self) -> float:
-        """Measured share of the steps in the last epoch that ended, or in the first so far (PAPER.md 2)."""
+        """Measured share of the steps in the last finished epoch, or in the first so far (docs/paper.md)."""
         if self.sampling_ratio is not None:
             return self.sampling_ratio
         return self.epoch_measured / self.epoch_steps if self.epoch_steps else math.nan

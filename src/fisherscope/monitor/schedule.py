@@ -85,7 +85,7 @@ class RandomInterval(_Stateless):
 
 @dataclass
 class FixedInterval(_Stateless):
-    """Every `every`-th step of an epoch, beginning with its first (PAPER.md 2)."""
+    """Every `every`-th step of an epoch, beginning with its first (docs/paper.md)."""
 
     every: int
 

@@ -8,7 +8,7 @@ from fisherscope.policy.lr_schedule import Rate
 
 @dataclass(frozen=True)
 class Fixed:
-    """A fixed batch size: `s32`, or `s32+constant` where the rate is constant too. Source: PAPER.md 4."""
+    """A fixed batch size: `s32`, or `s32+constant` if the rate is constant too. Source: Liao et al. 2020."""
 
     batch_size: int
     rate: Rate

@@ -35,7 +35,7 @@ class Staged:
 
     Equal to the sample: a stage that should begin inside an epoch (its length divided by five is not whole)
     begins with the first batch that starts at or after that point, so no stage is lost in a short run. After
-    the run's end the last stage goes on. Source: PAPER.md 6.
+    the run's end the last stage goes on. Source: Liao et al. 2020, dynamic sampling.
     """
 
     first: int

@@ -1,4 +1,4 @@
-"""Claims about where errors are low: 4, 8, 9 (tests as in EVIDENCE)."""
+"""Claims about where errors are low: 4, 8, 9 (docs/evidence.md has the tests)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Claims about where settings lie in the (C̄_K, L_K) plane: 2, 3, 5, 6 (tests as in EVIDENCE)."""
+"""Claims about where settings lie in the (C̄_K, L_K) plane: 2, 3, 5, 6 (docs/evidence.md has the tests)."""
 
 import math
 from collections.abc import Iterator

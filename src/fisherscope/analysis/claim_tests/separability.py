@@ -1,4 +1,4 @@
-"""Claim 1: every setting has a place of its own in the plane of C̄_K and L_K (tests as in EVIDENCE)."""
+"""Test claim 1: every setting has its own place in the plane of C̄_K and L_K (docs/evidence.md)."""
 
 import math
 

@@ -16,7 +16,7 @@ from fisherscope.analysis.stats.hypothesis_tests import Difference, paired
 
 _STAGED = re.compile(r"s(\d+)-to-(\d+)(.*)")
 MARGIN = 0.1
-"""Of the distance between the end beacons, within which two log C̄ count as equal (EVIDENCE, claim 7)."""
+"""Share of the distance between the end beacons within which two log C̄ are equal (docs/evidence.md)."""
 
 
 def path_matters_to_energy(source: Settings, grid: SettingGrid) -> Claim:

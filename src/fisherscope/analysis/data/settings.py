@@ -24,7 +24,7 @@ FOLDER = re.compile(r"(?<=beacon:)[^@]*/(?=[^@/]+@)")
 """Where a file of beacons lay; its digest tells it from others."""
 HIGHER_IS_BETTER = ("accuracy", "acc", "top1", "top5", "f1", "auc", "bleu", "r2")
 PREFERRED = ("val/error", "val/loss", "test/error", "test/loss")
-"""Metrics taken when none is named: validation before test (EVIDENCE: selection never looks at test)."""
+"""Metrics taken when none is named: validation before test (docs/evidence.md, rule 1)."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from fisherscope.analysis.landscapes.surface import GRID, Method, Surface, compa
 BEST = 5
 METHODS = ("the five nearest", "the Gaussian process", "the mean")
 MARGIN_SHARE, MARGIN_POINTS = 0.1, 0.002
-"""The region: within 10 % of the best value, for errors at least 0.2 points (EVIDENCE, rule 7)."""
+"""The region: within 10 % of the best value, for errors at least 0.2 points (docs/evidence.md, rule 7)."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ PREDICTORS = (
 """grid: (log B, log α), no measurement; ratio: log(α/B); metric: the early one; measures: log C̄, log L."""
 
 WITHOUT, WITH = "metric+grid", "metric+grid+measures"
-"""The two whose difference is the headline: what (C̄_K, L_K) add (EVIDENCE, rule 4)."""
+"""The two whose difference is the headline: what (C̄_K, L_K) add (docs/evidence.md, rule 4)."""
 
 FEWEST = 3
 """Finished settings that a prediction needs."""
