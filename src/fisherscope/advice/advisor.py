@@ -17,7 +17,7 @@ from fisherscope.advice.timing_quality import doubts
 from fisherscope.advice.training_step import AdviceError, StepRunner, described, warmed
 from fisherscope.analysis.batch_size.advice import Advice, StepTime
 from fisherscope.analysis.batch_size.noise_scale import FEWEST, size_tests
-from fisherscope.model_state.snapshot import kept
+from fisherscope.model_state import restored_after
 from fisherscope.tasks import Subject, subject_of
 
 WARMUP_SIZE, NOISE_SIZE, LARGEST = 32, 64, 4096
@@ -118,7 +118,7 @@ def advice_on(
         )
     stepped = _optimizer(model, optimizer)
     began = time.perf_counter()  # after what is loaded on first use
-    with kept(model, stepped):
+    with restored_after(model, stepped):
         model.train()
         torch.manual_seed(asked.seed)
         return _asked(StepRunner(subject, model, stepped), asked, began, samples)

@@ -1,75 +1,52 @@
-"""A forward that leaves no trace: random state, buffers and modules' own attributes are put back after it."""
+"""A forward that leaves no trace: random state, buffers and attributes of modules are restored after it."""
 
 from __future__ import annotations
 
-import random
-import sys
-from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-_TORCHS_OWN = frozenset(nn.Module().__dict__) - {"_parameters", "_modules"}
+from fisherscope.model_state.rng import host_random_state, preserve_random_state
+from fisherscope.model_state.snapshot import ModuleState
 
 
 @contextmanager
-def untouched(module: nn.Module, leaves: list[Any]) -> Iterator[None]:
-    """Random state forked; buffers replaced by copies; Python's and NumPy's generators put back.
+def preserve_module_state(module: nn.Module) -> Iterator[None]:
+    """Run a forward in the block without leaving a trace on the model or on the random generators.
 
-    What modules hold as plain attributes (counters, a cache of the last input) is put back too.
+    In the block the buffers are copies, so that even their version counters stay. Afterwards buffers, plain
+    attributes of modules (counters, a cache of the last input, the training mode) and all random generators
+    are what they were. Values of parameters are not saved: the block must not change them.
+
+    Example:
+        ```python
+        from fisherscope.model_state import preserve_module_state
+
+        norm = torch.nn.BatchNorm1d(20)
+        with preserve_module_state(norm):
+            norm(x)
+        assert norm.num_batches_tracked == 0
+        ```
+
+    Args:
+        module: The model that is called in the block.
+
+    Cost: a copy of the buffers.
     """
-    devices = {leaf.device for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_cuda}
-    devices |= {p.device for p in module.parameters() if p.is_cuda}
-    numpy = sys.modules.get("numpy")
-    python_state, numpy_state = random.getstate(), numpy.random.get_state() if numpy else None
-    originals = [
-        (owner, name, buffer)
-        for owner in module.modules()
-        for name, buffer in owner._buffers.items()
-        if buffer is not None
-    ]
-    attributes = [_Attributes(owner) for owner in module.modules()]
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=[d.index or 0 for d in devices]))
-        for owner, name, buffer in originals:
-            owner._buffers[name] = buffer.clone()
+    state = ModuleState(module)
+    with preserve_random_state():
         try:
+            state.copy_buffers()
             yield
         finally:
-            for held in attributes:
-                held.put_back()
-            for owner, name, buffer in originals:
-                owner._buffers[name] = buffer
-            random.setstate(python_state)
-            if numpy and numpy_state is not None:
-                numpy.random.set_state(numpy_state)
+            state.restore()
 
 
-class _Attributes:
-    """A module's own attributes, and what its plain lists, dicts and sets hold, as they are now."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._own = module.__dict__
-        self._held = dict(self._own)
-        self._inside = [
-            (value, value.copy())
-            for name, value in self._held.items()
-            if type(value) in (list, dict, set, OrderedDict, defaultdict, deque) and name not in _TORCHS_OWN
-        ]
-
-    def put_back(self) -> None:
-        self._own.clear()
-        self._own.update(self._held)
-        for value, before in self._inside:
-            value.clear()
-            value.extend(before) if isinstance(value, list | deque) else value.update(before)
+def untouched(module: nn.Module, leaves: list[Any]) -> AbstractContextManager[None]:
+    """Call `preserve_module_state`; the former name."""
+    return preserve_module_state(module)
 
 
-def host_state() -> tuple[Any, ...]:
-    """Of Python's and NumPy's generators, to be compared: whether numbers were drawn in between."""
-    numpy = sys.modules.get("numpy")
-    state = numpy.random.get_state() if numpy else ()
-    return (random.getstate(), *(item.tobytes() if hasattr(item, "tobytes") else item for item in state))
+host_state = host_random_state

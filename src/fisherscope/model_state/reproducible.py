@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-import torch
 from torch import nn
+
+from fisherscope.model_state.rng import preserve_random_state, seed_initialized
+from fisherscope.model_state.snapshot import TensorValues
 
 
 @contextmanager
 def same_draws(seed: int = 0) -> Iterator[None]:
-    """torch, NumPy (masks made on the host) and Python draw from `seed`; afterwards they go on as before."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (the global one is meant)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002  (as above)
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002  (as above)
+    """Seed torch, Python and NumPy for the block; afterwards their generators continue as before.
+
+    Example:
+        ```python
+        from fisherscope.model_state import same_draws
+
+        with same_draws(seed=3):
+            first = torch.rand(2)
+        with same_draws(seed=3):
+            assert torch.equal(torch.rand(2), first)
+        ```
+
+    Args:
+        seed: Any integer. Every CUDA device gets it too, where CUDA is initialised.
+    """
+    with preserve_random_state():
+        seed_initialized(seed)
+        yield
 
 
 @contextmanager
 def same_buffers(model: nn.Module) -> Iterator[None]:
-    """Afterwards the buffers hold what they held: running statistics, vectors of a power iteration."""
-    held = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    """Restore the values of a model's buffers when the block ends, also by an error.
+
+    Args:
+        model: The model; running statistics and vectors of a power iteration are buffers.
+
+    Cost: a copy of the buffers.
+    """
+    buffers = TensorValues(model.buffers())
     try:
         yield
     finally:
-        for buffer, before in held:
-            buffer.data.copy_(before)
+        buffers.restore()

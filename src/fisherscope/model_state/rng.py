@@ -3,35 +3,148 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class RandomState:
+    """State of the global generators of torch, Python and NumPy.
+
+    Example:
+        ```python
+        from fisherscope.model_state import RandomState
+
+        before = RandomState.capture()
+        first = torch.rand(3)
+        before.restore()
+        assert torch.equal(torch.rand(3), first)
+        ```
+
+    Args:
+        cpu: torch's CPU generator, a uint8 tensor.
+        cuda: One uint8 tensor for each CUDA device; empty where CUDA was not initialised.
+        python: As `random.getstate` returns it.
+        numpy: As `numpy.random.get_state` returns it.
+    """
+
+    cpu: Tensor
+    cuda: tuple[Tensor, ...]
+    python: tuple[Any, ...]
+    numpy: tuple[Any, ...]
+
+    @classmethod
+    def capture(cls, cuda: bool = True) -> RandomState:
+        """Read the state of every generator.
+
+        Args:
+            cuda: Include the CUDA generators, where CUDA is initialised; it is not initialised for this.
+
+        Returns:
+            Copies, which later draws do not change.
+
+        Cost: microseconds; CUDA keeps its generators' states on the host, so no device is waited for.
+        """
+        devices = torch.cuda.get_rng_state_all() if cuda and torch.cuda.is_initialized() else []
+        numpy: Any = np.random.get_state()  # noqa: NPY002  (the global one is meant)
+        return cls(torch.get_rng_state(), tuple(devices), random.getstate(), numpy)
+
+    def restore(self) -> None:
+        """Set every captured generator to this state; those that were not captured stay as they are."""
+        torch.set_rng_state(self.cpu)
+        if self.cuda:
+            torch.cuda.set_rng_state_all(self.cuda)
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)  # noqa: NPY002  (the global one is meant)
+
+
+@contextmanager
+def preserve_random_state(cuda: bool = True) -> Iterator[None]:
+    """Restore the global generators when the block ends, also by an error.
+
+    Args:
+        cuda: As in `RandomState.capture`.
+    """
+    before = RandomState.capture(cuda)
+    try:
+        yield
+    finally:
+        before.restore()
+
+
+def host_random_state() -> tuple[Any, ...]:
+    """Read the generators of Python and NumPy as a value that can be compared with `==`.
+
+    Returns:
+        Hashable values; two of them are equal where nothing was drawn in between.
+    """
+    state: Any = np.random.get_state()  # noqa: NPY002  (the global one is meant)
+    return (random.getstate(), *(item.tobytes() if hasattr(item, "tobytes") else item for item in state))
 
 
 def seed(number: int) -> None:
-    """Begin all of them."""
+    """Seed every global generator, CUDA's also where CUDA is initialised only later.
+
+    Args:
+        number: Any integer; NumPy takes its lowest 32 bits.
+    """
     torch.manual_seed(number)
+    _seed_host(number)
+
+
+def seed_initialized(number: int) -> None:
+    """Seed the generators that `RandomState.capture` reads, and no other.
+
+    `torch.manual_seed` would also leave a seed for a CUDA that is not initialised yet, which nothing could
+    take back.
+
+    Args:
+        number: As in `seed`.
+    """
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(number)
+    _seed_host(number)
+
+
+def _seed_host(number: int) -> None:
     random.seed(number)
     np.random.seed(number & 0xFFFFFFFF)  # noqa: NPY002  (the global one is meant)
 
 
 def state(device: torch.device) -> dict[str, Any]:
-    """Where they stand: tensors and plain values."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002  (the global one is meant)
+    """Read the generators in the form that a checkpoint stores.
+
+    Args:
+        device: The device that is trained on; its CUDA generator is included.
+
+    Returns:
+        Tensors and plain values: `torch`, `cuda` (None on a CPU), `python` and `numpy`.
+    """
+    host = RandomState.capture(cuda=False)
+    name, keys, *rest = host.numpy
     return {
-        "torch": torch.get_rng_state(),
+        "torch": host.cpu,
         "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-        "python": random.getstate(),
+        "python": host.python,
         "numpy": [str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
     }
 
 
-def restore(held: dict[str, Any], device: torch.device) -> None:
-    """Put them back to where `state` found them."""
-    torch.set_rng_state(held["torch"])
-    if held["cuda"] is not None:
-        torch.cuda.set_rng_state(held["cuda"], device)
-    random.setstate(held["python"])
-    name, keys, *rest = held["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002  (the global one is meant)
+def restore(saved: dict[str, Any], device: torch.device) -> None:
+    """Set the generators to what `state` returned.
+
+    Args:
+        saved: The value of `state`.
+        device: The device that is trained on.
+    """
+    name, keys, *rest = saved["numpy"]
+    RandomState(saved["torch"], (), saved["python"], (name, keys.numpy().astype(np.uint32), *rest)).restore()
+    if saved["cuda"] is not None:
+        torch.cuda.set_rng_state(saved["cuda"], device)

@@ -1,84 +1,171 @@
-"""A user's model, optimizer and random state, put back bit for bit after something was tried on them."""
+"""What a model and its optimizer hold, captured and restored bit for bit."""
 
 from __future__ import annotations
 
 import copy
-import random
-from collections.abc import Iterator
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fisherscope.model_state.rng import preserve_random_state
+
+_CONTAINERS = (list, dict, set, OrderedDict, defaultdict, deque)
+_HOOKS_AND_FLAGS = frozenset(nn.Module().__dict__) - {
+    "_parameters",
+    "_buffers",
+    "_modules",
+    "_non_persistent_buffers_set",
+}
+"""Attributes of every module whose contents (hooks) are left alone."""
+
+
+class ModuleState:
+    """Attributes of a model's modules, as they are now: modes, buffer slots, counters, caches.
+
+    Restored are the attributes and what plain lists, dicts, sets and deques among them contain, not the
+    values of tensors: those are for `TensorValues`.
+
+    Args:
+        model: The model; its submodules are included.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._modules = list(model.modules())
+        self._attributes = [_Attributes(module) for module in self._modules]
+
+    def copy_buffers(self) -> None:
+        """Put a copy in each buffer's place until `restore`; modules that share a buffer share the copy."""
+        copies: dict[int, Tensor] = {}
+        for module in self._modules:
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    module._buffers[name] = copies.setdefault(id(buffer), buffer.clone())
+
+    def tensors(self) -> list[Tensor]:
+        """List the leaf tensors that are plain attributes: neither parameters nor buffers."""
+        values = (value for module in self._modules for value in vars(module).values())
+        return [value for value in values if isinstance(value, Tensor) and value.is_leaf]
+
+    def restore(self) -> None:
+        """Set every attribute to what it was."""
+        for attributes in self._attributes:
+            attributes.restore()
+
+
+class _Attributes:
+    """The attributes of one module, and the contents of the plain containers among them."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._namespace = module.__dict__
+        self._values = dict(self._namespace)
+        self._contents = [
+            (value, value.copy())
+            for name, value in self._values.items()
+            if type(value) in _CONTAINERS and name not in _HOOKS_AND_FLAGS
+        ]
+
+    def restore(self) -> None:
+        self._namespace.clear()
+        self._namespace.update(self._values)
+        for container, contents in self._contents:
+            container.clear()
+            container.extend(contents) if isinstance(container, list | deque) else container.update(contents)
+
+
+class TensorValues:
+    """Values and gradients of tensors, copied; restored in place, so that references to them stay valid.
+
+    Args:
+        tensors: Parameters, buffers and others; one that occurs twice is copied once.
+
+    Cost: a copy of each tensor and of its gradient.
+    """
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        self._saved = [_TensorValue(tensor) for tensor in {id(tensor): tensor for tensor in tensors}.values()]
+
+    def restore(self) -> None:
+        """Set values, gradients and `requires_grad` to what they were."""
+        for value in self._saved:
+            value.restore()
+
+
+class _TensorValue:
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor, self._value = tensor, tensor.detach().clone()
+        self._requires_grad = tensor.requires_grad
+        self._gradient = tensor.grad if tensor.is_leaf else None
+        self._gradient_value = None if self._gradient is None else self._gradient.detach().clone()
+
+    def restore(self) -> None:
+        # Through .data: the version counter stays, so a graph made before can still be differentiated.
+        self._tensor.data.copy_(self._value)
+        if self._gradient is not None and self._gradient_value is not None:
+            self._gradient.data.copy_(self._gradient_value)
+        if self._tensor.is_leaf:
+            self._tensor.requires_grad_(self._requires_grad)
+            self._tensor.grad = self._gradient
+
+
+class OptimizerState:
+    """State and settings of an optimizer's parameter groups, copied.
+
+    Args:
+        optimizer: Any torch optimizer.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer = optimizer
+        self._state = {parameter: copy.deepcopy(inner) for parameter, inner in optimizer.state.items()}
+        self._groups = [
+            {key: copy.deepcopy(value) for key, value in group.items() if key != "params"}
+            for group in optimizer.param_groups
+        ]
+
+    def restore(self) -> None:
+        """Set state and settings to what they were."""
+        self._optimizer.state.clear()
+        self._optimizer.state.update(self._state)
+        for group, saved in zip(self._optimizer.param_groups, self._groups, strict=True):
+            group.update(saved)
+
 
 @contextmanager
-def kept(model: nn.Module, optimizer: Optimizer | None = None) -> Iterator[None]:
-    """Put back parameters, buffers, gradients, modes, optimizer and random states when the block ends.
+def restored_after(model: nn.Module, optimizer: Optimizer | None = None) -> Iterator[None]:
+    """Restore a model, its optimizer and the random generators when the block ends, also by an error.
 
-    Attributes of modules that are neither parameters nor buffers (a counter in a Python integer) are left
-    as the block leaves them.
+    Restored bit for bit: parameters, buffers, gradients, modes, `requires_grad`, plain attributes of modules,
+    state and settings of the optimizer, and every generator that `RandomState` captures.
+
+    Example:
+        ```python
+        from fisherscope.model_state import restored_after
+
+        before = model.state_dict()["0.weight"].clone()
+        with restored_after(model, optimizer):
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        assert torch.equal(model.state_dict()["0.weight"], before)
+        ```
+
+    Args:
+        model: The model that the block trains.
+        optimizer: Its optimizer, if the block steps one.
+
+    Cost: a copy of all these tensors, on their device, while the block runs.
     """
-    modules = list(model.modules())
-    slots = [(m, name, value) for m in modules for name, value in m._buffers.items() if value is not None]
-    tensors = {id(t): t for t in [*model.parameters(), *(value for *_, value in slots)]}
-    if optimizer is not None:
-        tensors |= {id(p): p for group in optimizer.param_groups for p in group["params"]}
-    values = {key: tensor.detach().clone() for key, tensor in tensors.items()}
-    gradients = {key: tensor.grad for key, tensor in tensors.items()}
-    gradient_values = {key: None if g is None else g.detach().clone() for key, g in gradients.items()}
-    modes = [(module, module.training) for module in modules]
-    wanted = [(p, p.requires_grad) for p in model.parameters()]
-    state = None if optimizer is None else _optimizer_state(optimizer)
-    drawn = _random_state()
-    try:
-        yield
-    finally:
-        for module, name, buffer in slots:
-            module._buffers[name] = buffer
-        with torch.no_grad():
-            for key, tensor in tensors.items():
-                tensor.copy_(values[key])
-                _put_gradient(tensor, gradients[key], gradient_values[key])
-        for module, mode in modes:
-            module.training = mode
-        for parameter, requires in wanted:
-            parameter.requires_grad_(requires)
-        if optimizer is not None and state is not None:
-            _put_optimizer(optimizer, state)
-        _put_random(drawn)
-
-
-def _put_gradient(tensor: Tensor, gradient: Tensor | None, value: Tensor | None) -> None:
-    if gradient is not None and value is not None:
-        gradient.copy_(value)
-    if tensor.is_leaf:
-        tensor.grad = gradient
-
-
-def _optimizer_state(optimizer: Optimizer) -> tuple[dict[Any, Any], list[dict[str, Any]]]:
-    state = {parameter: copy.deepcopy(inner) for parameter, inner in optimizer.state.items()}
-    groups = [{k: copy.deepcopy(v) for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
-    return state, groups
-
-
-def _put_optimizer(optimizer: Optimizer, state: tuple[dict[Any, Any], list[dict[str, Any]]]) -> None:
-    optimizer.state.clear()
-    optimizer.state.update(state[0])
-    for group, saved in zip(optimizer.param_groups, state[1], strict=True):
-        group.update(saved)
-
-
-def _random_state() -> tuple[Any, ...]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    return torch.get_rng_state(), cuda, random.getstate(), np.random.get_state()  # noqa: NPY002  (users' own)
-
-
-def _put_random(state: tuple[Any, ...]) -> None:
-    torch.set_rng_state(state[0])
-    if state[1] is not None:
-        torch.cuda.set_rng_state_all(state[1])
-    random.setstate(state[2])
-    np.random.set_state(state[3])  # noqa: NPY002
+    modules = ModuleState(model)
+    stepped = [] if optimizer is None else [p for group in optimizer.param_groups for p in group["params"]]
+    tensors = TensorValues([*model.parameters(), *model.buffers(), *stepped, *modules.tensors()])
+    optimization = None if optimizer is None else OptimizerState(optimizer)
+    with preserve_random_state():
+        try:
+            yield
+        finally:
+            modules.restore()
+            tensors.restore()
+            if optimization is not None:
+                optimization.restore()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch.utils.data import (
     default_collate,
 )
 
+from fisherscope.model_state import preserve_random_state
 from fisherscope.tasks.datasets.images import draws
 from fisherscope.tasks.errors import TaskError
 from fisherscope.tasks.task import Split
@@ -124,7 +124,8 @@ class DatasetSplit:
     def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> Any:
         """The samples. What one draws at random (torch, numpy, random) follows from seed, epoch and index."""
         seeds = draws(indices, -1 if epoch is None else epoch, seed).tolist()
-        with _forked():
+        # CUDA's generators are not seeded here, so they must run on, or each batch would draw the same.
+        with preserve_random_state(cuda=False):
             return self.collate(
                 [self._sample(k, drawn) for k, drawn in zip(indices.tolist(), seeds, strict=True)]
             )
@@ -134,15 +135,3 @@ class DatasetSplit:
         np.random.seed(seed & 0xFFFFFFFF)  # noqa: NPY002  (the generator that such data sets draw from)
         random.seed(seed)
         return self.data[index]
-
-
-@contextmanager
-def _forked() -> Iterator[None]:
-    """Leaves the global generators as they were."""
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        random.setstate(states[2])

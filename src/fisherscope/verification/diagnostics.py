@@ -10,7 +10,7 @@ from torch import nn
 
 from fisherscope.eigenvalues import Spectrum
 from fisherscope.gram import GramRecord, record_gram
-from fisherscope.model_state.reproducible import same_draws
+from fisherscope.model_state import RandomState, same_draws
 from fisherscope.tasks import Subject
 
 _DROPOUT = (nn.Dropout, nn.modules.dropout._DropoutNd)
@@ -70,7 +70,9 @@ def _after(subject: Subject, model: nn.Module, batch: Any, measured: bool) -> li
         else:
             subject.loss(model, batch).backward()
         grads = [torch.zeros(()) if p.grad is None else p.grad.to_dense() for p in model.parameters()]
-        return [*grads, *model.buffers(), *(p.detach() for p in model.parameters()), torch.get_rng_state()]
+        drawn = RandomState.capture()
+        parameters = (parameter.detach() for parameter in model.parameters())
+        return [*grads, *model.buffers(), *parameters, drawn.cpu, *drawn.cuda]
 
 
 def _alike(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
