@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import fisherscope as fs
-from fisherscope.monitor.batch_size import BatchSize
+from fisherscope.monitor.batch_size import BatchSizeReader
 from fisherscope.monitor.schedule import WARM_STEP, Budget, FixedInterval, PerEpoch, Position, RandomInterval
 from fisherscope.monitor.timer import StepTimer
 
@@ -262,10 +262,10 @@ def test_samples_that_stand_out_are_named():
 
 
 def test_ids_of_another_length_are_refused_or_recorded():
-    with pytest.raises(ValueError, match="3 ids were given for a batch of 16"):
+    with pytest.raises(ValueError, match="received 3 ids for a batch of 16"):
         Loop(every=1, strict=True).take(slice(0, 16), ids=[1, 2, 3])
     loop = Loop(every=1)
-    with pytest.warns(RuntimeWarning, match="3 ids were given"):
+    with pytest.warns(RuntimeWarning, match="received 3 ids"):
         loop.take(slice(0, 16), ids=[1, 2, 3])
     assert loop.monitor.measurement["fisher/cond"] is None
 
@@ -349,11 +349,11 @@ def test_micro_batches_are_accumulated_once_they_have_been_seen():
 
 
 def shapes_seen(sizes, *shapes):
-    sizes._calls = [[torch.Size(shape) for shape in call] for call in shapes]
+    sizes._shapes = [[torch.Size(shape) for shape in call] for call in shapes]
 
 
 def test_a_dimension_that_is_as_long_as_the_batch_once_is_not_taken_for_it_for_good():
-    sizes = BatchSize()
+    sizes = BatchSizeReader()
     shapes_seen(sizes, [(8, 8, 3)])
     sizes.learn(8)
     shapes_seen(sizes, [(8, 5, 3)])  # sequence-first
@@ -363,7 +363,7 @@ def test_a_dimension_that_is_as_long_as_the_batch_once_is_not_taken_for_it_for_g
 
 
 def test_samples_passed_twice_in_a_step_count_once():
-    sizes = BatchSize()
+    sizes = BatchSizeReader()
     shapes_seen(sizes, [(8, 3)], [(8, 3)])
     sizes.learn(8)
     shapes_seen(sizes, [(6, 3)], [(6, 3)])
@@ -386,7 +386,7 @@ def test_a_step_whose_size_cannot_be_read_says_so_once_and_takes_the_previous():
 
 
 def test_a_size_that_was_said_must_be_the_batchs():
-    with pytest.raises(ValueError, match="batch_size=9 was given for a batch of 16"):
+    with pytest.raises(ValueError, match="received batch_size=9 for a batch of 16"):
         Loop(every=1, strict=True).take(slice(0, 16), batch_size=9)
 
 
@@ -437,7 +437,7 @@ def test_a_budget_becomes_an_interval_once():
     for position in positions(600):
         if position.step:
             before = position.step - 1
-            schedule.timed(0.18 if before in due else 0.1, before in due)
+            schedule.add_time(0.18 if before in due else 0.1, before in due)
         if schedule.due(position):
             due.append(position.step)
     assert schedule.every == 40  # 0.08 s more, over 2 % of 0.1 s
@@ -491,8 +491,8 @@ def test_epochs_are_counted_by_samples_until_their_ends_are_said():
         said.run(1)
         assert said.monitor.measurement["epoch"] == pytest.approx(epoch + 1 + 1 / 6)
         said.run(4)
-        said.monitor._journal.account.counters.end_epoch()
-        said.monitor._journal.account.counters.epoch -= 1
+        said.monitor.state.history.running.counters.end_epoch()
+        said.monitor.state.history.running.counters.epoch -= 1
 
 
 # --- state
@@ -561,7 +561,7 @@ def test_a_run_gets_rows_and_whole_spectra():
     run = MemoryRun()
     monitor = Loop(run=run, every=2, stride=True).run(4)
     assert [row["step"] for row in run.rows] == [0, 2]
-    assert run.rows[-1] is monitor._journal.rows[-1]
+    assert run.rows[-1] is monitor.state.history.rows[-1]
     for row, eigenvalues in zip(run.rows, run.spectra, strict=True):
         assert eigenvalues.shape == (16,)
         floor = eigenvalues[0] / row["fisher/cond_limit"] ** 2
@@ -794,7 +794,7 @@ def test_a_block_is_compared_with_others_of_its_size() -> None:
     clock, schedule = StepTimer(), FixedInterval(10)
     for size in (4, 4, 4, 8, 8):
         clock.tick(schedule)
-        clock.block_ended(size)
+        clock.end_block(size)
     time.sleep(0.1)  # two of the three blocks before would have to be stopped as long
-    assert clock.beyond(8) == 0.0
-    assert clock.beyond(4) >= 0.01
+    assert clock.extra_seconds(8) == 0.0
+    assert clock.extra_seconds(4) >= 0.01

@@ -6,12 +6,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Place = tuple[int, int]
-"""Which of the model's input tensors, in the order they are given, and which of its dimensions."""
+InputDim = tuple[int, int]
+"""Number of one of the model's input tensors, in their order, and one of its dimensions."""
 
 
 def tensors(values: Iterable[Any]) -> Iterator[Tensor]:
-    """The tensors among them, inside containers too, in order."""
+    """Iterate over the tensors among some values, inside lists, tuples and dicts too, in order.
+
+    Args:
+        values: Arguments of a call.
+
+    Yields:
+        The tensors themselves.
+    """
     for value in values:
         if isinstance(value, Tensor):
             yield value
@@ -21,80 +28,90 @@ def tensors(values: Iterable[Any]) -> Iterator[Tensor]:
             yield from tensors(value.values())
 
 
-class BatchSize:
-    """Reads |B| of unmeasured steps off the shapes that measured steps have shown to carry it.
+class BatchSizeReader:
+    """Reads |B| of unmeasured steps off the shapes of the model's inputs.
 
-    Until one was measured it is the first dimension of the first tensor. Forward passes of one step add up
-    (micro-batches; `passes` is their number in the latest step). Where no dimension carries it (the same
-    samples passed twice, say), the ratio to the first does.
+    Measured steps teach it which dimension carries the batch; until one was measured it is the first
+    dimension of the first tensor. Forward passes of one step add up (micro-batches; `passes` is their number
+    in the latest step). Where no dimension carries it (the same samples passed twice, say), the ratio to the
+    first does.
     """
 
     def __init__(self) -> None:
-        self.places: list[Place] = []
+        self.dims: list[InputDim] = []
         self.ratio = 1.0
         self.passes = 1
-        self._calls: list[list[torch.Size]] = []
+        self._shapes: list[list[torch.Size]] = []
         self._handles: list[Any] = []
         self._depth = 0
 
     def watch(self, model: nn.Module, probed: bool) -> None:
-        """Begin a step.
+        """Begin a step: note the input shapes of each forward pass until `leave`.
 
         Args:
             model: What the loop calls.
             probed: Whether a recorder opened after this may call the model from within its own call; such
                 calls are not counted, at the cost of a second hook.
         """
-        self._calls.clear()
+        self._shapes.clear()
         self._depth = 0
-        self._handles.append(model.register_forward_pre_hook(self._note, with_kwargs=True))
+        self._handles.append(model.register_forward_pre_hook(self._before_forward, with_kwargs=True))
         if probed:
-            self._handles.append(model.register_forward_hook(self._leave, always_call=True))
+            self._handles.append(model.register_forward_hook(self._after_forward, always_call=True))
 
     def leave(self) -> None:
-        """The step has ended; nothing stays on the model."""
-        self.passes = len(self._calls) or self.passes
+        """End the step and remove every hook from the model."""
+        self.passes = len(self._shapes) or self.passes
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
 
-    def _note(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+    def _before_forward(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         if not self._depth and torch.is_grad_enabled():
-            self._calls.append([tensor.shape for tensor in tensors((*args, *kwargs.values()))])
+            self._shapes.append([tensor.shape for tensor in tensors((*args, *kwargs.values()))])
         self._depth += len(self._handles) > 1
 
-    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+    def _after_forward(self, module: nn.Module, args: Any, output: Any) -> None:
         self._depth -= 1
 
     def read(self) -> int | None:
-        """Samples of the step, None where the model was not called with a tensor."""
-        total = self._total(self.places[0] if self.places else (0, 0))
+        """Read the batch size of the step.
+
+        Returns:
+            Samples, at least 1; None where the model was not called with a tensor.
+        """
+        total = self._total(self.dims[0] if self.dims else (0, 0))
         return None if total is None else max(1, round(total * self.ratio))
 
     def learn(self, batch_size: int) -> None:
-        """A measured step: which dimensions carry the batch, among those that always did."""
-        if not self._calls:
-            return
-        shapes = self._calls[0]
-        every = [(k, dim) for dim in range(4) for k, shape in enumerate(shapes) if dim < len(shape)]
-        fitting = [place for place in every if self._total(place) == batch_size]
-        self.places = [place for place in self.places if place in fitting] or fitting
-        total = self._total((0, 0))
-        self.ratio = 1.0 if self.places or not total else batch_size / total
+        """Keep those dimensions that have carried the batch in every measured step.
 
-    def _total(self, place: Place) -> int | None:
-        index, dim = place
+        Args:
+            batch_size: Samples of the step, as the measurement counted them.
+        """
+        if not self._shapes:
+            return
+        first = self._shapes[0]
+        dims = [(k, dim) for dim in range(4) for k, shape in enumerate(first) if dim < len(shape)]
+        matching = [dim for dim in dims if self._total(dim) == batch_size]
+        self.dims = [dim for dim in self.dims if dim in matching] or matching
+        total = self._total((0, 0))
+        self.ratio = 1.0 if self.dims or not total else batch_size / total
+
+    def _total(self, input_dim: InputDim) -> int | None:
+        """Sum of one dimension over the forward passes; None where an input does not have it."""
+        index, dim = input_dim
         try:
-            sizes = [shapes[index][dim] for shapes in self._calls]
+            sizes = [shapes[index][dim] for shapes in self._shapes]
         except IndexError:
             return None
         return sum(sizes) if sizes else None
 
     def state_dict(self) -> dict[str, Any]:
-        """What was learnt, as JSON values."""
-        return {"places": [list(place) for place in self.places], "ratio": self.ratio, "passes": self.passes}
+        """Return what was learnt, as JSON values."""
+        return {"places": [list(dim) for dim in self.dims], "ratio": self.ratio, "passes": self.passes}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.places = [(index, dim) for index, dim in state["places"]]
+        """Resume from what `state_dict` returned."""
+        self.dims = [(index, dim) for index, dim in state["places"]]
         self.ratio, self.passes = state["ratio"], state["passes"]

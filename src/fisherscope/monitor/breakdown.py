@@ -1,4 +1,4 @@
-"""What builds up over the measured steps of a run: by parameter, and by sample."""
+"""Sums over the measured steps of a run: by parameter, and by sample."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,22 +10,22 @@ SampleId = int | str
 
 
 class Layers:
-    """Mean trace and noise scale of each parameter over the measurements; they cost nothing more.
+    """Mean trace and noise scale of each parameter over the measurements, at no further cost.
 
     Args:
-        state: Rows of (name, measurements, Σ trace/n, Σ variance, Σ signal), as `state_dict` gives them.
+        state: Rows (name, measurements, Σ trace/n, Σ variance, Σ signal), as `state_dict` returns them.
     """
 
     def __init__(self, state: Iterable[Sequence[Any]] = ()) -> None:
         self.sums: dict[str, list[float]] = {name: list(sums) for name, *sums in state}
 
     def add(self, traces: Mapping[str, float], mean_squares: Mapping[str, float], batch_size: int) -> None:
-        """Take in one measurement.
+        """Add one measurement.
 
         Args:
             traces: Tr F̃ of each parameter.
             mean_squares: |Σ g_i|² of each parameter.
-            batch_size: n.
+            batch_size: Samples of the step, n.
         """
         for name, trace in traces.items():
             mean_square = mean_squares.get(name, math.nan) / batch_size**2
@@ -35,7 +35,11 @@ class Layers:
                 self.sums[name] = [a + b for a, b in zip(self.sums.get(name, [0.0] * 4), row, strict=True)]
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row a parameter: its share of the trace, mean |g_i|² and noise scale (null where unseen)."""
+        """List each parameter's share of the trace, mean |g_i|² and noise scale.
+
+        Returns:
+            A row for each parameter; the noise scale is None where no signal was measured.
+        """
         whole = sum(sums[1] / sums[0] for sums in self.sums.values())
         return [
             {
@@ -49,22 +53,27 @@ class Layers:
         ]
 
     def state_dict(self) -> list[list[Any]]:
-        """Everything, as JSON values."""
+        """Return everything, as JSON values."""
         return [[name, *sums] for name, sums in self.sums.items()]
 
 
 class Samples:
-    """Gradient size and direction of each sample, over the measured steps it was part of.
+    """Gradient norm and direction of each sample, over the measured steps it was part of.
 
     Args:
-        state: Rows of (id, times seen, Σ relative |g|², Σ cosine), as `state_dict` gives them.
+        state: Rows (id, steps, Σ relative |g|², Σ cosine), as `state_dict` returns them.
     """
 
     def __init__(self, state: Iterable[Sequence[Any]] = ()) -> None:
         self.sums: dict[SampleId, list[float]] = {sample: list(sums) for sample, *sums in state}
 
     def add(self, ids: Sequence[SampleId], gradients: Gradients) -> None:
-        """Take in one measurement; `ids` in the order of the Gram's columns."""
+        """Add one measurement.
+
+        Args:
+            ids: Id of each sample, in the order of the Gram's columns.
+            gradients: Sums over the Gram.
+        """
         mean = gradients.trace / gradients.n
         length = math.sqrt(max(gradients.mean_square, 0.0))
         if not mean > 0:
@@ -79,12 +88,22 @@ class Samples:
             sums[2] += cosine
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row a sample: times seen; mean of |g_i|² over its batch's mean, and of its cosine with ĝ."""
+        """List how often each sample was measured, its relative |g_i|² and its cosine with ĝ.
+
+        Returns:
+            A row for each sample: `id`; `seen`, measured steps that held it; `relative_square_norm`, mean of
+            |g_i|² over its batch's mean; `cosine`, mean cosine with the batch gradient.
+        """
         return [
-            {"id": sample, "seen": int(seen), "relative_square_norm": square / seen, "cosine": cosine / seen}
-            for sample, (seen, square, cosine) in self.sums.items()
+            {
+                "id": sample,
+                "seen": int(count),
+                "relative_square_norm": square / count,
+                "cosine": cosine / count,
+            }
+            for sample, (count, square, cosine) in self.sums.items()
         ]
 
     def state_dict(self) -> list[list[Any]]:
-        """Everything, as JSON values."""
+        """Return everything, as JSON values."""
         return [[sample, *sums] for sample, sums in self.sums.items()]

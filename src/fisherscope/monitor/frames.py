@@ -1,4 +1,4 @@
-"""What a monitor has seen, as polars frames."""
+"""Rows of a monitor as polars frames."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,12 +7,27 @@ import polars as pl
 
 
 def frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """A row each; a column that is null everywhere stays."""
+    """Build a frame with a row for each mapping; a column that is null everywhere stays.
+
+    Args:
+        rows: Plain values by column.
+
+    Returns:
+        Shape (rows, keys).
+    """
     return pl.DataFrame(list(rows), infer_schema_length=None)
 
 
 def outliers(samples: pl.DataFrame, count: int) -> pl.DataFrame:
-    """The `count` samples of the largest gradients, and the `count` that pull most against their batch's."""
+    """Select the samples with the largest gradients, and those that pull most against their batch.
+
+    Args:
+        samples: The frame `Monitor.samples`.
+        count: Samples of each kind.
+
+    Returns:
+        At most 2·count rows, with a column `why`: "large" or "against".
+    """
     if not len(samples):
         return samples
     large = samples.sort("relative_square_norm", descending=True).head(count)

@@ -1,4 +1,4 @@
-"""One measurement: a record and where the run stands become the values of a row."""
+"""One measurement: a record becomes the values of a row."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 """A measured step: keys of docs/measures.md, plain numbers, None where a value is undefined."""
 
-BELIEVED = ("ok", "partial", "zero")
-"""Statuses of a record whose numbers are believed; of any other the row has the status alone."""
+VALID_STATUSES = ("ok", "partial", "zero")
+"""Statuses of a record whose numbers are valid; for any other the row has the status alone."""
 
 
-def _spectral(read: Spectrum) -> Row:
+def _spectral(eigenvalues: Spectrum) -> Row:
     return {
-        "fisher/cond": read.cond,
-        "fisher/cond_limit": read.cond_limit,
-        "fisher/censored": read.censored,
-        "fisher/rank": read.rank,
-        "fisher/effective_rank": read.effective_rank,
-        "fisher/accuracy": read.accuracy,
+        "fisher/cond": eigenvalues.cond,
+        "fisher/cond_limit": eigenvalues.cond_limit,
+        "fisher/censored": eigenvalues.censored,
+        "fisher/rank": eigenvalues.rank,
+        "fisher/effective_rank": eigenvalues.effective_rank,
+        "fisher/accuracy": eigenvalues.accuracy,
     }
 
 
@@ -45,23 +45,23 @@ MEASURES = (
     "gradient/largest_share",
     "gradient/zero_share",
 )
-"""Keys of what one Gram says."""
+"""Keys of the values computed from one Gram."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one measured step says, before anything is added up over the run.
+    """Values of one measured step, before anything is added up over the run.
 
     Args:
         values: `MEASURES`; NaN where one is undefined.
-        spectrum: Of the Gram, or of the chosen samples' part of it.
-        gradients: The sums over the Gram that the instruments are made of.
+        spectrum: Spectrum of the Gram, or of its part for the chosen samples.
+        gradients: Sums over the Gram from which the instruments are computed.
         traces: Tr F̃ of each parameter.
         mean_squares: |Σ g_i|² of each parameter.
         group_traces: Tr F̃ of each of the optimizer's parameter groups.
-        energy: l_k.
-        batch_size: |B|.
-        status: "ok", or in words what is the matter.
+        energy: l_k, the energy of the step.
+        batch_size: |B|, samples.
+        status: "ok", or what is wrong, in words.
     """
 
     values: Row
@@ -83,29 +83,34 @@ def measurement(
     rule: str,
     subset: tuple[int, Sequence[int]] | None = None,
 ) -> Measurement:
-    """Everything one record says.
+    """Compute everything that one record says about its step.
 
     Args:
         record: A finished record with a Gram.
         rates: Learning rate of each parameter group.
-        groups: Parameter name → its group; parameters that no group has are not here.
+        groups: Number of the parameter group by parameter name; parameters of no group are left out.
         loss: Mean loss of the batch.
         rule: Non-zero rule, or `paper`.
-        subset: How many samples' part of the Gram gives the spectrum, and a seed; None for the whole batch.
+        subset: Number of samples whose part of the Gram gives the spectrum, and a seed; None for all.
+
+    Returns:
+        The measurement; of a batch smaller than the subset without a spectrum.
+
+    Cost: one eigenvalue decomposition of the Gram, O(n³), on the host.
     """
     gram, size, status = record.gram, record.batch_size, diagnosis(record)
-    chosen = None if subset is None else _chosen(size, *subset)
-    part = gram if chosen is None else gram[chosen][:, chosen]
-    read = spectrum(part, record.entry_error, rule)
+    indices = None if subset is None else _subset(size, *subset)
+    part = gram if indices is None else gram[indices][:, indices]
+    eigenvalues = spectrum(part, record.entry_error, rule)
     gradients = measures.Gradients(gram.numpy())
     traces = [0.0] * len(rates)
     for name, group in groups.items():
         traces[group] += record.traces.get(name, 0.0)
     energy = math.sqrt(sum(rate**2 * trace for rate, trace in zip(rates, traces, strict=True))) / size
-    spectral = _spectral(read)
+    spectral = _spectral(eigenvalues)
     if subset is not None and size < subset[0]:
         spectral = dict.fromkeys(SPECTRAL, math.nan)
-        status = f"the batch of {size} samples is below max_samples={subset[0]}: it has no such spectrum"
+        status = f"the batch of {size} samples is below max_samples={subset[0]}: no spectrum"
     values = {
         "train/loss": math.nan if loss is None else loss,
         **spectral,
@@ -117,37 +122,45 @@ def measurement(
         "gradient/zero_share": float(np.mean(gradients.square_norms == 0)),
     }
     return Measurement(
-        values, read, gradients, record.traces, record.mean_squares, traces, energy, size,
-        status if status != "ok" else read.status,
+        values, eigenvalues, gradients, record.traces, record.mean_squares, traces, energy, size,
+        status if status != "ok" else eigenvalues.status,
     )  # fmt: skip
 
 
-def _chosen(size: int, count: int, seed: Sequence[int]) -> "np.ndarray[Any, Any] | None":
-    """Seeded random samples, in batch order; None where the batch has no more than that."""
+def _subset(size: int, count: int, seed: Sequence[int]) -> "np.ndarray[Any, Any] | None":
+    """Seeded random indices in batch order, shape (count,); None where the batch has no more samples."""
     if size <= count:
         return None
     return np.sort(np.random.default_rng(seed).choice(size, count, replace=False))
 
 
-def believed(record: "GramRecord") -> bool:
-    """Whether the record has a Gram that adds up, be it of part of the parameters."""
-    return record.measured and record.share_covered > 0 and record.status.partition(":")[0] in BELIEVED
+def is_valid(record: "GramRecord") -> bool:
+    """Check that a record has a Gram that passed its self-check, of some of the parameters at least."""
+    return record.measured and record.share_covered > 0 and record.status.partition(":")[0] in VALID_STATUSES
 
 
 def diagnosis(record: "GramRecord") -> str:
-    """The record's status; where it is not ok, with the first note that says why."""
+    """Describe a record's status; where it is not ok, with the first note that says why."""
     why = f" ({record.notes[0]})" if record.status != "ok" and record.notes else ""
     return record.status + why
 
 
 def parameter_groups(model: "nn.Module", optimizer: "Optimizer") -> dict[str, int]:
-    """Parameter name → number of the optimizer's group that has it."""
+    """Map each parameter's name to the number of the optimizer's group that has it.
+
+    Args:
+        model: Gives the names.
+        optimizer: Gives the groups.
+
+    Returns:
+        Group numbers by name; parameters of no group are left out.
+    """
     group_of = {id(p): k for k, group in enumerate(optimizer.param_groups) for p in group["params"]}
     return {name: group_of[id(p)] for name, p in model.named_parameters() if id(p) in group_of}
 
 
-def plain(value: Any) -> Any:
-    """As JSON has it: Python numbers, None where not finite."""
+def json_value(value: Any) -> Any:
+    """Convert a value to what JSON has: Python numbers, None where not finite."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, float | np.floating):

@@ -1,6 +1,5 @@
 """The monitor of a training loop: measures the steps that are due, counts all of them."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,64 +8,83 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fisherscope import measures
-from fisherscope.monitor.batch_size import BatchSize
 from fisherscope.monitor.breakdown import SampleId
 from fisherscope.monitor.history import History
 from fisherscope.monitor.measurement import Row
 from fisherscope.monitor.safe_recording import check_options
-from fisherscope.monitor.schedule import schedule
+from fisherscope.monitor.schedule import Schedule, schedule
+from fisherscope.monitor.state import MonitorState, StateAttribute
 from fisherscope.monitor.step import Step
 from fisherscope.monitor.summary import alerts, html, summary
 from fisherscope.monitor.timer import StepTimer
 
 if TYPE_CHECKING:
-    import numpy as np
     import polars as pl
 
 
 class Monitor:
-    """Measures a training loop while it runs: a row a measured step, and running means over all steps.
-
-    ```
-    monitor = fs.Monitor(model, optimizer, every=50, dataset_size=len(data))
-    for x, y in loader:
-        optimizer.zero_grad()
-        with monitor.observe():
-            F.cross_entropy(model(x), y).backward()
-        optimizer.step()
-    ```
+    """Measures a training loop while it runs: a row per measured step, and running means over all steps.
 
     Training is left as it is: parameters, gradients, buffers and random state are those of an unmeasured loop
     (with `fused=True` up to rounding). A measurement that fails becomes a row whose `status` says why, and a
     warning, unless `strict`.
 
+    Example:
+        ```python
+        import torch
+        import fisherscope as fs
+
+        model = torch.nn.Linear(20, 10)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        monitor = fs.Monitor(model, optimizer, every=2, dataset_size=96)
+        for _ in range(6):
+            x, y = torch.randn(16, 20), torch.randint(0, 10, (16,))
+            optimizer.zero_grad()
+            with monitor.observe():
+                torch.nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        print(monitor.summary())
+        ```
+
     Args:
-        model: Any module; the one that the loop calls.
-        optimizer: Its `param_groups` give the learning rates; read at the end of each `observe` block.
-        every: Steps an interval; one seeded random step of each is measured, and the first of the run.
-        run: A `fisherscope.runs` run (anything with `log_step(row, eigenvalues)`); rows and spectra go there.
+        model: The module that the loop calls; any module.
+        optimizer: Gives the learning rates (`param_groups`), read at the end of each `observe` block.
+        every: Interval in steps; one seeded random step of each interval is measured, and the run's first.
+        run: A `fisherscope.runs` run (anything with `log_step(row, eigenvalues)`) that records the rows.
         dataset_size: Samples of an epoch in this process; gives `epoch` its fraction, and ends epochs where
             `epoch_end` is never called.
-        seed: Of the measured steps and of the chosen samples.
-        stride: Measure exactly every `every`-th step of an epoch, from its first (the paper's).
-        per_epoch: Measure so many steps an epoch, whatever the batch size.
-        budget: Share of the time that measuring may take; resolved once to an interval, which is then kept.
+        seed: Seed of the measured steps and of the samples that `max_samples` selects.
+        stride: Measure exactly every `every`-th step of an epoch, from its first, as in Liao et al. 2020.
+        per_epoch: Measure this many steps per epoch, whatever the batch size.
+        budget: Share of the time that measuring may take, in (0, 1); converted once to an interval, which
+            then stays.
         fused: Take parameter gradients as the sums of the per-sample ones: cheaper, equal up to rounding.
-        precision: Of the products, `float64` where c is to be measured above about 1e3 on float32 models.
-        strict: Raise what else would be recorded.
-        max_samples: Take the spectrum of so many seeded random samples of a larger batch. Another quantity:
-            c grows with the number of samples, so smaller batches then have none.
+        precision: Precision of the products; `float64` to measure c above about 1e3 on float32 models.
+        strict: Raise errors of a measurement instead of recording them.
+        max_samples: Take the spectrum of this many seeded random samples of a larger batch. A different
+            quantity: c grows with the number of samples, so smaller batches then have no spectrum.
         semantics: `path` (a sample's share of this step's gradient) or `per_loss` (its own loss's gradient).
-        grad_scaler: A `torch.amp.GradScaler` whose scale the gradients carry.
+        grad_scaler: The `torch.amp.GradScaler` by which the gradients are scaled.
         rule: Non-zero rule (`measures.RULES`), or `paper`.
-        on_measure: Called with each row, after it is complete: trackers.
-        recorder: Passed to `record_gram`: reduction, batch, sample_of, parameters, memory_budget; accumulate,
-            by default whether the step before had several forward passes.
+        on_measure: Callbacks; each is called with a copy of every row. Trackers are such callbacks.
+        recorder: Arguments of `record_gram`: reduction, batch, sample_of, parameters, memory_budget; and
+            accumulate, by default whether the step before had several forward passes.
 
     Raises:
         ValueError: An argument is outside its range or contradicts another.
         TypeError: No optimizer, or an argument that neither the monitor nor `record_gram` has.
     """
+
+    # The steps read these too, so they live in the shared state.
+    model = StateAttribute[nn.Module]()
+    optimizer = StateAttribute[Optimizer]()
+    schedule = StateAttribute[Schedule]()
+    options = StateAttribute[dict[str, Any]]()
+    run = StateAttribute[Any]()
+    strict = StateAttribute[bool]()
+    grad_scaler = StateAttribute[Any]()
+    on_measure = StateAttribute[list[Callable[[Row], Any]]]()
+    measurement = StateAttribute["Row | None"]()
 
     def __init__(
         self,
@@ -91,15 +109,6 @@ class Monitor:
         **recorder: Any,
     ) -> None:
         _check(optimizer, max_samples, rule, recorder)
-        self.model, self.optimizer, self.run, self.strict = model, optimizer, run, strict
-        self.grad_scaler, self.on_measure = grad_scaler, list(on_measure)
-        self.schedule = schedule(every, seed, stride, per_epoch, budget, dataset_size)
-        self.options: dict[str, Any] = {
-            "fused": fused,
-            "precision": precision,
-            "semantics": semantics,
-            **recorder,
-        }
         settings = {
             "every": every,
             "dataset_size": dataset_size,
@@ -112,171 +121,171 @@ class Monitor:
             "semantics": semantics,
             "rule": rule,
         }
-        self._journal = History(settings, len(optimizer.param_groups))
-        self._sizes, self._clock = BatchSize(), StepTimer()
-        self.measurement: Row | None = None  # of the latest step, where it was measured
+        self.state = MonitorState(
+            model=model,
+            optimizer=optimizer,
+            schedule=schedule(every, seed, stride, per_epoch, budget, dataset_size),
+            history=History(settings, len(optimizer.param_groups)),
+            options={"fused": fused, "precision": precision, "semantics": semantics, **recorder},
+            run=run,
+            strict=strict,
+            grad_scaler=grad_scaler,
+            on_measure=list(on_measure),
+        )
         self._latest: Step | None = None
-        self._open = False
-        self._said: set[str] = set()
 
-    # The loop's side
+    # In the loop
 
     def observe(
         self, ids: "Sequence[SampleId] | torch.Tensor | None" = None, batch_size: int | None = None
     ) -> Step:
-        """A context manager around forward and backward of one optimizer step; measures when it is due.
+        """Return a context manager for forward and backward of one optimizer step; it measures when due.
 
         Args:
-            ids: Of the samples, in batch order; gives `samples`, those that stand out over the run.
-            batch_size: |B| of this step, where it cannot be read off the model's inputs.
+            ids: Ids of the samples in batch order, for `samples` and `outliers`.
+            batch_size: Samples of this step, where it can't be read off the model's inputs.
 
-        Cost of an unmeasured step: microseconds.
+        Returns:
+            The step, to be used in a `with` statement.
+
+        Raises:
+            RuntimeError: On entering, if another block of this monitor is open.
+            ValueError: On leaving, if `ids` or `batch_size` contradict the batch and `strict`.
+
+        Cost:
+            Microseconds in an unmeasured step; in a measured one per-sample gradients and one eigenvalue
+            decomposition on the host.
         """
         if self._latest is not None and not self._latest.entered:
-            self._say(
+            self.state.warn_once(
                 "observe() was called but its block was never entered, so nothing is counted or measured; "
                 "write `with monitor.observe():` around forward and backward"
             )
-        self._latest = Step(self, ids, batch_size)
+        self._latest = Step(self.state, ids, batch_size)
         return self._latest
 
     def epoch_end(self) -> Row:
-        """Say that an epoch ended; gives what belongs in its row: C̄_K, and L_K with its tail.
+        """End an epoch and compute its running measures: C̄_K, and L_K up to its last step.
 
-        Call it once an epoch, after its last step: `run.log_epoch(**monitor.epoch_end(), val_error=…)`. Where
-        it is never called, epochs are counted by `dataset_size`.
+        Call it once per epoch, after its last step: `run.log_epoch(**monitor.epoch_end(), val_error=…)`.
+        If it is never called, epochs are counted by `dataset_size`.
+
+        Returns:
+            The values of `totals`.
         """
-        self._journal.end_epoch()
+        self.state.history.end_epoch()
         return self.totals()
 
     def totals(self) -> Row:
-        """The running measures as of now, the steps since the last measurement counted in L_K."""
-        return self._journal.totals()
+        """Compute the running measures, with the steps since the last measurement counted in L_K.
 
-    # What it has seen
+        Returns:
+            Plain values by the keys of docs/measures.md; None where a value is undefined.
+        """
+        return self.state.history.totals()
+
+    # Results
 
     @property
     def settings(self) -> dict[str, Any]:
-        """How it measures."""
-        return self._journal.settings
+        """How the monitor measures, by the names of its arguments."""
+        return self.state.history.settings
 
     @property
     def notes(self) -> list[str]:
-        """What the reader of the run should know, a sentence each."""
-        return self._journal.notes
+        """What the reader of the run should know, one sentence each."""
+        return self.state.history.notes
 
     @property
     def history(self) -> "pl.DataFrame":
-        """The measured steps, a row each, as a polars frame; keys as in docs/measures.md."""
+        """The measured steps, one row each; columns as in docs/measures.md."""
         from fisherscope.monitor.frames import frame
 
-        return frame(self._journal.rows)
+        return frame(self.state.history.rows)
 
     @property
     def layers(self) -> "pl.DataFrame":
         """Each parameter's share of the trace, mean |g_i|² and noise scale over the run."""
         from fisherscope.monitor.frames import frame
 
-        return frame(self._journal.account.layers.rows())
+        return frame(self.state.history.running.layers.rows())
 
     @property
     def samples(self) -> "pl.DataFrame":
-        """Of the samples in `observe(ids=…)`: times seen; |g_i|² over its batch's mean, cosine with ĝ."""
+        """Each sample of `observe(ids=…)`: steps, |g_i|² over its batch's mean, cosine with ĝ."""
         from fisherscope.monitor.frames import frame
 
-        return frame(self._journal.account.samples.rows())
+        return frame(self.state.history.running.samples.rows())
 
     def outliers(self, count: int = 10) -> "pl.DataFrame":
-        """The `count` samples of the largest gradients, and the `count` that pull most against the rest."""
+        """Select the samples with the largest gradients, and those that pull most against their batch.
+
+        Args:
+            count: Samples of each kind.
+
+        Returns:
+            Rows of `samples`, at most 2·count, with a column `why`: "large" or "against".
+        """
         from fisherscope.monitor.frames import outliers
 
         return outliers(self.samples, count)
 
     @property
     def alerts(self) -> list[str]:
-        """What is wrong or wasted now, a sentence each."""
-        return alerts(self._journal.rows, self._journal.account)
+        """What is wrong or wasted at present, one text each."""
+        return alerts(self.state.history.rows, self.state.history.running)
 
     def summary(self) -> str:
-        """Where the run stands, in sentences, alerts last."""
-        return summary(self._journal.rows, self._journal.account, self.notes, self.settings["rule"])
+        """Summarise the run in sentences, alerts last.
+
+        Returns:
+            Lines of text.
+        """
+        history = self.state.history
+        return summary(history.rows, history.running, history.notes, history.settings["rule"])
 
     def _repr_html_(self) -> str:
-        return html(self._journal.rows, self._journal.account)
+        return html(self.state.history.rows, self.state.history.running)
 
-    # State
+    # Saving
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed run needs to go on as if it had not stopped, as JSON values.
+        """Return everything that a resumed run needs to continue as if it had not stopped.
 
-        Rows are in it by column. Eigenvalues are not: they are the run's.
+        Returns:
+            JSON values, with rows by column. Eigenvalues are not included: the run has them.
         """
         return {
-            **self._journal.state_dict(),
+            **self.state.history.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "sizes": self._sizes.state_dict(),
+            "sizes": self.state.batch_size.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there.
+        """Resume from what `state_dict` returned.
+
+        Args:
+            state: The value of `state_dict`, also after a round trip through JSON.
 
         Raises:
-            ValueError: The state is of a monitor that measures differently; its rows would not mix.
+            ValueError: The state is that of a monitor that measures differently; its rows would not mix.
         """
-        self._journal.load_state_dict(state)
+        self.state.history.load_state_dict(state)
         self.schedule.load_state_dict(state["schedule"])
-        self._sizes.load_state_dict(state["sizes"])
-        self._clock = StepTimer()
-
-    # The step's side
-
-    @property
-    def _rates(self) -> list[float]:
-        return [float(group["lr"]) for group in self.optimizer.param_groups]
-
-    def _begin(self) -> None:
-        if self._open:
-            raise RuntimeError(
-                "observing a step: another observe() block of this monitor is still open; one block is one "
-                "optimizer step, micro-batches included"
-            )
-        self.measurement = None
-
-    def _publish(self, row: Row, eigenvalues: "np.ndarray[Any, Any] | None") -> None:
-        """A measured step's row is complete: to the history, the run, the trackers."""
-        self.measurement = row
-        self._journal.rows.append(row)
-        if row["status"] != "ok":
-            self._say(f"step {row['step']} was measured with status: {row['status']}", once=row["status"])
-        if self.run is not None:
-            self.run.log_step(row, eigenvalues)
-        for tell in self.on_measure:
-            self._tell(tell, row)
-
-    def _tell(self, tell: Callable[[Row], Any], row: Row) -> None:
-        try:
-            tell(dict(row))
-        except Exception as error:
-            if self.strict:
-                raise
-            self._say(f"the on_measure callable {tell!r} raised {type(error).__name__}: {error}")
-
-    def _say(self, text: str, once: str | None = None) -> None:
-        if (once or text) not in self._said:
-            self._said.add(once or text)
-            warnings.warn(f"Monitor: {text}", RuntimeWarning, stacklevel=3)
+        self.state.batch_size.load_state_dict(state["sizes"])
+        self.state.timer = StepTimer()
 
 
 def _check(optimizer: Any, max_samples: int | None, rule: str, recorder: dict[str, Any]) -> None:
-    """Refuse what would fail at the first measurement.
+    """Reject what would fail at the first measurement.
 
     Raises:
         TypeError, ValueError: As `Monitor` says.
     """
     if not hasattr(optimizer, "param_groups"):
         raise TypeError(
-            f"building a Monitor: the optimizer is a {type(optimizer).__name__} without param_groups; give "
-            "the torch optimizer that steps this model"
+            f"building a Monitor: received a {type(optimizer).__name__} as optimizer, without param_groups; "
+            "expected the torch optimizer that steps this model"
         )
     if max_samples is not None and max_samples < 2:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What a run adds up: counters over all steps, running measures over the measured ones; state is JSON."""
+"""Sums over a run: counters over all steps, running measures over the measured ones; state is JSON."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from fisherscope import measures
 from fisherscope.monitor.breakdown import Layers, SampleId, Samples
-from fisherscope.monitor.measurement import Measurement, plain
+from fisherscope.monitor.measurement import Measurement, json_value
 
 
 @dataclass
@@ -15,7 +15,8 @@ class Counters:
     """Counts over all steps, measured or not.
 
     `scale_sums` is S of each parameter group: Σ α/sqrt(|B|). `since` counts the steps since the previous
-    measurement, the present one included. `sampling_ratio` is that of the last epoch that ended.
+    measurement, the present one included. `sampling_ratio` is the measured share of steps in the last epoch
+    that ended.
     """
 
     scale_sums: list[float]
@@ -34,7 +35,12 @@ class Counters:
     fisher_seconds: float = 0.0
 
     def add(self, batch_size: int, rates: Sequence[float]) -> None:
-        """Count one step."""
+        """Count one step.
+
+        Args:
+            batch_size: Samples.
+            rates: Learning rate of each parameter group.
+        """
         self.steps += 1
         self.epoch_steps += 1
         self.since += 1
@@ -49,7 +55,7 @@ class Counters:
             self.scale_sums[group] += rate / root
 
     def end_epoch(self) -> None:
-        """The next step is the first of an epoch."""
+        """End the epoch: the next step is the first of another."""
         if self.epoch_steps:
             self.sampling_ratio = self.epoch_measured / self.epoch_steps
         self.epoch += 1
@@ -74,26 +80,42 @@ class RunningTotals:
     layers: Layers = field(default_factory=Layers)
     samples: Samples = field(default_factory=Samples)
 
-    def take(self, taken: Measurement, ids: Sequence[SampleId] | None) -> None:
-        """Add the measurement of the step that was counted last."""
-        count, spectrum = self.counters, taken.spectrum
-        self.cond.add(taken.values["fisher/cond"], count.since, spectrum.censored)
-        self.energy.add(taken.group_traces, taken.batch_size, count.scale_sums, taken.energy)
-        self.noise.add(taken.gradients.variance, taken.gradients.signal, count.since)
-        self.layers.add(taken.traces, taken.mean_squares, taken.batch_size)
+    def update(self, measurement: Measurement, ids: Sequence[SampleId] | None) -> None:
+        """Add the measurement of the step that was counted last.
+
+        Args:
+            measurement: Its values.
+            ids: Ids of its samples in batch order, or None.
+        """
+        count, spectrum = self.counters, measurement.spectrum
+        self.cond.add(measurement.values["fisher/cond"], count.since, spectrum.censored)
+        self.energy.add(
+            measurement.group_traces, measurement.batch_size, count.scale_sums, measurement.energy
+        )
+        self.noise.add(measurement.gradients.variance, measurement.gradients.signal, count.since)
+        self.layers.add(measurement.traces, measurement.mean_squares, measurement.batch_size)
         if ids is not None:
-            self.samples.add(ids, taken.gradients)
+            self.samples.add(ids, measurement.gradients)
         count.since = 0
         count.measured += 1
         count.epoch_measured += 1
 
     def epoch(self, dataset_size: int | None) -> float:
-        """Epochs ended, and the part of this one that its samples make of `dataset_size`."""
+        """Compute the epoch: those that ended, and the share of `dataset_size` in the present one."""
         part = self.counters.epoch_samples / dataset_size if dataset_size else 0.0
         return self.counters.epoch + min(part, 1.0)
 
     def axes(self, rates: Sequence[float], since: int, dataset_size: int | None) -> dict[str, Any]:
-        """Where the run stands after the step that was counted last, `since` after the last measured."""
+        """Describe where the run stands after the step that was counted last.
+
+        Args:
+            rates: Learning rate of each parameter group.
+            since: Steps since the last measured one.
+            dataset_size: Samples of an epoch, or None.
+
+        Returns:
+            Step, epoch, samples, learning rates and batch size, by the keys of a row.
+        """
         count = self.counters
         axes: dict[str, Any] = {
             "step": count.steps - 1,
@@ -111,7 +133,7 @@ class RunningTotals:
         return axes
 
     def totals(self) -> dict[str, Any]:
-        """The running measures as of now, the steps since the last measurement counted in L_K."""
+        """Compute the running measures, with the steps since the last measurement counted in L_K."""
         cond, energy, count = self.cond, self.energy, self.counters
         values = {
             "fisher/cond_mean": cond.mean,
@@ -123,10 +145,10 @@ class RunningTotals:
             "fisher/energy_sum_paper": energy.paper_sum(count.ratio) if energy.scale_sums else math.nan,
             "noise/scale_mean": self.noise.scale,
         }
-        return {key: plain(value) for key, value in values.items()}
+        return {key: json_value(value) for key, value in values.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as JSON values."""
+        """Return everything, as JSON values."""
         return {
             "counters": asdict(self.counters),
             "cond": self.cond.state_dict(),
@@ -137,8 +159,8 @@ class RunningTotals:
         }
 
     @classmethod
-    def restored(cls, state: dict[str, Any]) -> "RunningTotals":
-        """The account whose state it was."""
+    def from_state_dict(cls, state: dict[str, Any]) -> "RunningTotals":
+        """Build totals from what `state_dict` returned."""
         return cls(
             Counters(**state["counters"]),
             measures.RunningCond(**state["cond"]),

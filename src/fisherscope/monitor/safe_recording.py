@@ -1,4 +1,4 @@
-"""One use of `record_gram` that never harms the loop around it, unless it is told to be strict."""
+"""One use of `record_gram` that never harms the loop around it, unless it is strict."""
 
 import inspect
 from contextlib import AbstractContextManager
@@ -11,12 +11,12 @@ from fisherscope.gram import GramRecord, record_gram
 
 
 class Recording:
-    """Opens a record around a step and closes it; what goes wrong in doing so becomes `failure`, in words.
+    """Opens a record around a step and closes it; an error in doing so becomes `failure`, a text.
 
     Args:
         model: The module that the step calls.
-        strict: Raise it instead.
-        options: Of `record_gram`.
+        strict: Raise errors instead.
+        options: Arguments of `record_gram`.
     """
 
     def __init__(self, model: nn.Module, strict: bool, options: dict[str, Any]) -> None:
@@ -37,7 +37,13 @@ class Recording:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """The step has ended, by `error` where it is not None; that is the loop's and is left to it."""
+        """End the step.
+
+        Args:
+            kind: Type of `error`.
+            error: The loop's own error that ended the step, which is left to the loop; None for none.
+            traceback: Traceback of `error`.
+        """
         if self._context is None:
             return
         try:
@@ -49,22 +55,29 @@ class Recording:
             self.fail(failure)
 
     def fail(self, error: Exception) -> None:
-        """Note what went wrong, or raise it."""
+        """Keep an error as `failure`, or raise it.
+
+        Raises:
+            Exception: `error` itself, if `strict`.
+        """
         if self.strict:
             raise error
         self.failure = f"{type(error).__name__}: {error}"
 
 
 def check_options(options: dict[str, Any]) -> None:
-    """Refuse what `record_gram` has no argument for.
+    """Reject arguments that `record_gram` does not have.
+
+    Args:
+        options: Names and values.
 
     Raises:
         TypeError: Names them, and those there are.
     """
-    known = set(inspect.signature(record_gram).parameters) - {"model", "strict", "loss_scale"}
-    unknown = sorted(set(options) - known)
+    accepted = set(inspect.signature(record_gram).parameters) - {"model", "strict", "loss_scale"}
+    unknown = sorted(set(options) - accepted)
     if unknown:
         raise TypeError(
-            f"building a Monitor: unknown argument {', '.join(unknown)}; beside its own, it takes those of "
-            f"record_gram: {', '.join(sorted(known))}"
+            f"building a Monitor: unknown argument {', '.join(unknown)}; in addition to its own it accepts "
+            f"those of record_gram: {', '.join(sorted(accepted))}"
         )

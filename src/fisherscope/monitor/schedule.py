@@ -1,4 +1,4 @@
-"""Which steps are measured: the first, then seeded random ones; strided, so many an epoch, or by budget."""
+"""Which steps are measured: seeded random ones, every n-th, a number per epoch, or as a budget allows."""
 
 import random
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class Position:
-    """Where the next step stands, before it is taken.
+    """Position of the next step in the run.
 
     Args:
-        step: Steps taken in the run.
-        step_in_epoch: Steps taken in this epoch.
-        epoch: Epochs ended.
-        samples_in_epoch: Samples of this epoch in the steps before.
+        step: Steps before it in the run.
+        step_in_epoch: Steps before it in this epoch.
+        epoch: Epochs that ended.
+        samples_in_epoch: Samples of this epoch in the steps before it.
         batch_size: Samples of the previous step, the best guess of this one's; 0 before the first.
     """
 
@@ -28,59 +28,75 @@ class Position:
 
 
 class Schedule(Protocol):
-    """Says of each step, once and in order, whether it is measured."""
+    """Decides for each step, once and in order, whether it is measured."""
 
     def due(self, position: Position) -> bool:
-        """Whether the step at `position` is measured."""
+        """Decide whether the step at `position` is measured."""
 
-    def timed(self, seconds: float, measured: bool) -> None:
-        """How long the step before the present one took, from its start to the present one's."""
+    def add_time(self, seconds: float, measured: bool) -> None:
+        """Receive the time of the previous step.
+
+        Args:
+            seconds: From its start to the start of the present one.
+            measured: Whether it was measured.
+        """
 
     def state_dict(self) -> dict[str, Any]:
-        """What it remembers, as JSON values."""
+        """Return what the schedule must remember, as JSON values."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Resume from what `state_dict` returned."""
 
 
-def draw(seed: int, number: int, size: int) -> int:
-    """A number in [0, size) that depends on nothing but the arguments."""
+def seeded_integer(seed: int, number: int, size: int) -> int:
+    """Draw an integer in [0, size) that depends on nothing but the arguments.
+
+    Args:
+        seed: Seed of the run.
+        number: Which of the run's draws.
+        size: Upper end, exclusive.
+
+    Returns:
+        The integer.
+    """
     return random.Random(f"{seed}/{number}").randrange(size)
 
 
 class _Stateless:
-    """A schedule that follows from the position alone."""
+    """A schedule that depends on the position alone."""
 
-    def timed(self, seconds: float, measured: bool) -> None:
-        """Time does not matter."""
+    def add_time(self, seconds: float, measured: bool) -> None:
+        """Ignore the time."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing."""
+        """Return an empty state."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing."""
+        """Ignore the state."""
 
 
 @dataclass
 class RandomInterval(_Stateless):
-    """The first step, then one seeded random step in each `every` steps: unlike a stride it cannot fall in
-    with the epoch."""
+    """The first step, then one seeded random step in each `every` steps.
+
+    Unlike a stride it cannot coincide with the epochs.
+    """
 
     every: int
     seed: int
     _interval: int = -1
-    _chosen: int = -1
+    _target: int = -1
 
     def due(self, position: Position) -> bool:
-        """Whether it is the step drawn in its interval [1 + k·every, 1 + (k + 1)·every)."""
+        """Check for the step drawn in the interval [1 + k·every, 1 + (k + 1)·every)."""
         if position.step == 0:
             return True
         interval = (position.step - 1) // self.every
         if interval != self._interval:
             self._interval = interval
-            self._chosen = 1 + interval * self.every + draw(self.seed, interval, self.every)
-        return position.step == self._chosen
+            self._target = 1 + interval * self.every + seeded_integer(self.seed, interval, self.every)
+        return position.step == self._target
 
 
 @dataclass
@@ -90,17 +106,18 @@ class FixedInterval(_Stateless):
     every: int
 
     def due(self, position: Position) -> bool:
-        """Whether the step's number within the epoch is a multiple."""
+        """Check whether the step's number within the epoch is a multiple of `every`."""
         return position.step_in_epoch % self.every == 0
 
 
 @dataclass
 class PerEpoch:
-    """`count` steps an epoch, whatever the batch size: the epoch's samples in equal parts, one seeded random
-    sample in each, and the step that holds it. The run's first step stands for the first part of epoch 0.
+    """`count` steps per epoch, whatever the batch size.
 
-    Where a step holds two of the samples, the next step stands for the second: there are `count` measurements
-    wherever there are `count` steps of equal size.
+    The epoch's samples are divided into `count` equal parts, and the step that holds a seeded random sample
+    of each part is measured. In epoch 0 the run's first step stands for the first part. Where a step holds
+    two of these samples, the next step stands for the second: there are `count` measurements wherever there
+    are `count` steps of equal size.
     """
 
     count: int
@@ -108,71 +125,69 @@ class PerEpoch:
     dataset_size: int
     taken: int = 0
     epoch: int = -1
-    _drawn: list[int] = field(default_factory=list)
+    _targets: list[int] = field(default_factory=list)
 
     def due(self, position: Position) -> bool:
-        """Whether a drawn sample that no earlier measurement stands for is in the step or before it."""
+        """Check for a target sample, in the step or before it, that no earlier measurement stands for."""
         if position.epoch != self.epoch:
             self.taken = 0
-        if position.epoch != self.epoch or not self._drawn:
-            self.epoch, self._drawn = position.epoch, self._draws(position.epoch)
+        if position.epoch != self.epoch or not self._targets:
+            self.epoch, self._targets = position.epoch, self._samples_of(position.epoch)
         reached = position.samples_in_epoch + max(position.batch_size, 1)
-        due = self.taken < self.count and self._drawn[self.taken] < reached
+        due = self.taken < self.count and self._targets[self.taken] < reached
         self.taken += due
         return due
 
-    def _draws(self, epoch: int) -> list[int]:
+    def _samples_of(self, epoch: int) -> list[int]:
         edges = [self.dataset_size * part // self.count for part in range(self.count + 1)]
-        draws = [
-            low + draw(self.seed, epoch * self.count + part, max(high - low, 1))
+        targets = [
+            low + seeded_integer(self.seed, epoch * self.count + part, max(high - low, 1))
             for part, (low, high) in enumerate(pairwise(edges))
         ]
-        return [0, *draws[1:]] if epoch == 0 else draws
+        return [0, *targets[1:]] if epoch == 0 else targets
 
-    def timed(self, seconds: float, measured: bool) -> None:
-        """Time does not matter."""
+    def add_time(self, seconds: float, measured: bool) -> None:
+        """Ignore the time."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch, and how many of its samples measurements already stand for."""
+        """Return the epoch, and how many of its target samples have been measured."""
         return {"epoch": self.epoch, "taken": self.taken}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.epoch, self.taken, self._drawn = state["epoch"], state["taken"], []
+        """Resume from what `state_dict` returned."""
+        self.epoch, self.taken, self._targets = state["epoch"], state["taken"], []
 
 
 WARM_STEP = 8
-"""The measured step a budget is judged by: caches, threads and the grouping probe are warm by then."""
+"""The measured step whose time sets the interval: caches, threads and the batch-axis probe are warm then."""
 
 
 @dataclass
 class Budget:
-    """`RandomInterval` at the interval at which measuring takes `share` of the time.
+    """`RandomInterval` with the interval at which measuring takes `share` of the time.
 
-    The interval is computed once, from the first steps.
-
-    Steps 0 and `WARM_STEP` are measured; what the latter takes longer than the median of the others, over
-    `share` of that median, is the interval. It is part of the state: a resumed run keeps it.
+    Steps 0 and `WARM_STEP` are measured. The interval is computed once: the extra time of the latter over
+    `share` of an unmeasured step's median time. It is part of the state, so a resumed run keeps it.
     """
 
     share: float
     seed: int
     every: int | None = None
     _plain: list[float] = field(default_factory=list)
-    _spread: RandomInterval | None = None
+    _schedule: RandomInterval | None = None
 
     def due(self, position: Position) -> bool:
-        """The two steps it is found from, then as `RandomInterval`."""
+        """Check for the two first measured steps, then as `RandomInterval`."""
         if self.every is None:
             return position.step in (0, WARM_STEP)
         if position.step <= WARM_STEP:
             return False
-        if self._spread is None:
-            self._spread = RandomInterval(self.every, self.seed)
-        return self._spread.due(position)
+        if self._schedule is None:
+            self._schedule = RandomInterval(self.every, self.seed)
+        return self._schedule.due(position)
 
-    def timed(self, seconds: float, measured: bool) -> None:
-        """Collect times until the interval is found."""
+    def add_time(self, seconds: float, measured: bool) -> None:
+        """Collect times until the interval can be computed."""
         if self.every is not None:
             return
         if not measured:
@@ -182,12 +197,12 @@ class Budget:
             self.every = max(1, ceil((seconds - typical) / (self.share * typical)))
 
     def state_dict(self) -> dict[str, Any]:
-        """The interval, None before it is found."""
+        """Return the interval, None before it is computed."""
         return {"every": self.every}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.every, self._spread = state["every"], None
+        """Resume from what `state_dict` returned."""
+        self.every, self._schedule = state["every"], None
 
 
 def schedule(
@@ -198,7 +213,18 @@ def schedule(
     budget: float | None,
     dataset_size: int | None,
 ) -> Schedule:
-    """The one that the monitor's arguments describe.
+    """Build the schedule that the arguments of `Monitor` describe.
+
+    Args:
+        every: Interval, steps.
+        seed: Seed of the random steps.
+        stride: Whether exactly every `every`-th step of an epoch is measured.
+        per_epoch: Measurements per epoch, or None.
+        budget: Share of the time that measuring may take, in (0, 1), or None.
+        dataset_size: Samples of an epoch, or None.
+
+    Returns:
+        A schedule at its beginning.
 
     Raises:
         ValueError: An argument is outside its range, or two of them contradict each other.
@@ -206,24 +232,24 @@ def schedule(
     if sum((stride, per_epoch is not None, budget is not None)) > 1:
         raise ValueError(
             f"choosing the measured steps: stride={stride}, per_epoch={per_epoch} and budget={budget} "
-            "exclude each other; give one of them"
+            "exclude each other; pass one of them"
         )
     if every < 1 or (per_epoch is not None and per_epoch < 1):
         raise ValueError(
-            f"choosing the measured steps: every={every}, per_epoch={per_epoch}; both count steps, from 1"
+            f"choosing the measured steps: every={every}, per_epoch={per_epoch}; expected 1 or more"
         )
     if budget is not None:
         if not 0 < budget < 1:
             raise ValueError(
-                f"choosing the measured steps: budget={budget!r} is the share of the training time that "
-                "measuring may take, in (0, 1)"
+                f"choosing the measured steps: budget={budget!r}; expected the share of the training time "
+                "that measuring may take, in (0, 1)"
             )
         return Budget(budget, seed)
     if per_epoch is not None:
         if dataset_size is None:
             raise ValueError(
-                f"choosing the measured steps: per_epoch={per_epoch} needs dataset_size, the "
-                "samples of an epoch"
+                f"choosing the measured steps: per_epoch={per_epoch} needs dataset_size, the number of "
+                "samples of an epoch; pass it too"
             )
-        return PerEpoch(min(per_epoch, dataset_size), seed, dataset_size)  # so many is every step
+        return PerEpoch(min(per_epoch, dataset_size), seed, dataset_size)  # more would be every step
     return FixedInterval(every) if stride else RandomInterval(every, seed)

@@ -2,28 +2,28 @@
 
 import math
 import time
+from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from fisherscope.gram import GramRecord
+from fisherscope.monitor.breakdown import SampleId
 from fisherscope.monitor.measurement import (
     MEASURES,
     Measurement,
     Row,
-    believed,
     diagnosis,
+    is_valid,
+    json_value,
     measurement,
     parameter_groups,
-    plain,
 )
 from fisherscope.monitor.safe_recording import Recording
 from fisherscope.monitor.schedule import Position
-
-if TYPE_CHECKING:
-    from fisherscope.monitor.monitor import Monitor
+from fisherscope.monitor.state import MonitorState
 
 COUPLED = (
     "BatchNorm in training mode couples the samples: a column is a sample's path contribution to this step, "
@@ -32,43 +32,71 @@ COUPLED = (
 
 
 class Step:
-    """One optimizer step, from `Monitor.observe`: enter it, run forward and backward inside.
+    """One optimizer step, a context manager that `Monitor.observe` returns; run forward and backward inside.
 
-    `loss` may be set to the step's mean loss where it is not what `backward` is called on.
+    `loss` may be set in the block to the step's mean loss, where that is not what `backward` is called on.
+
+    Example:
+        ```python
+        import torch
+        import fisherscope as fs
+
+        model = torch.nn.Linear(4, 1)
+        monitor = fs.Monitor(model, torch.optim.SGD(model.parameters(), lr=0.1))
+        with monitor.observe() as step:
+            model(torch.randn(8, 4)).square().mean().backward()
+        assert step.measured and monitor.measurement["batch_size"] == 8
+        ```
+
+    Args:
+        state: What the monitor and its steps share.
+        ids: Ids of the samples in batch order, or None.
+        batch_size: Samples of the step, or None to read it off the model's inputs.
     """
 
-    __slots__ = ("_recording", "batch_size", "entered", "ids", "loss", "monitor")
+    __slots__ = ("_recording", "batch_size", "entered", "ids", "loss", "state")
 
-    def __init__(self, monitor: "Monitor", ids: Any, batch_size: int | None) -> None:
-        self.monitor, self.ids, self.batch_size = monitor, ids, batch_size
+    def __init__(
+        self, state: MonitorState, ids: "Sequence[SampleId] | torch.Tensor | None", batch_size: int | None
+    ) -> None:
+        self.state, self.ids, self.batch_size = state, ids, batch_size
         self.loss: Any = None
         self.entered = False
         self._recording: Recording | None = None
 
     @property
     def measured(self) -> bool:
-        """Once it is entered: whether this step is measured."""
+        """Whether this step is measured; known once it is entered."""
         return self._recording is not None
 
     def __enter__(self) -> "Step":
+        """Begin the step.
+
+        Raises:
+            RuntimeError: Another block of this monitor is open.
+        """
         self.entered = True
-        monitor = self.monitor
-        monitor._begin()
-        monitor._clock.tick(monitor.schedule)
-        monitor._journal.end_epoch_by_size()
-        due, several = monitor.schedule.due(self._position()), monitor._sizes.passes > 1
+        state = self.state
+        if state.block_open:
+            raise RuntimeError(
+                "observing a step: another observe() block of this monitor is still open; expected one block "
+                "per optimizer step, with all its micro-batches inside"
+            )
+        state.measurement = None
+        state.timer.tick(state.schedule)
+        state.history.end_epoch_by_size()
+        due, accumulate = state.schedule.due(self._position()), state.batch_size.passes > 1
         if due or self.batch_size is None:
-            monitor._sizes.watch(monitor.model, probed=due)
+            state.batch_size.watch(state.model, probed=due)
         if due:
-            monitor._clock.note_measured()
-            scale = monitor.grad_scaler.get_scale() if monitor.grad_scaler is not None else 1.0
-            options = {"accumulate": several, **monitor.options, "loss_scale": scale}
-            self._recording = Recording(monitor.model, monitor.strict, options)
-        monitor._open = True
+            state.timer.mark_measured()
+            options = {"accumulate": accumulate, **state.options, "loss_scale": state.loss_scale}
+            self._recording = Recording(state.model, state.strict, options)
+        state.block_open = True
         return self
 
     def _position(self) -> Position:
-        count = self.monitor._journal.account.counters
+        count = self.state.history.running.counters
         return Position(count.steps, count.epoch_steps, count.epoch, count.epoch_samples, count.batch_size)
 
     def __exit__(
@@ -77,101 +105,112 @@ class Step:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        monitor, recording = self.monitor, self._recording
-        monitor._open = False
-        monitor._sizes.leave()
+        """End the step: count it and, if it was due, publish its row.
+
+        A step whose block raised is not counted: it did not happen.
+        """
+        state, recording = self.state, self._recording
+        state.block_open = False
+        state.batch_size.leave()
         if recording is not None:
             recording.close(kind, error, traceback)
         if error is not None:
-            return  # the loop's own error: this step did not happen
+            return
         size = self._size(None if recording is None else recording.record)
-        monitor._journal.account.counters.add(size, monitor._rates)
+        state.history.running.counters.add(size, state.learning_rates)
         if recording is None:
-            monitor._clock.block_ended(size)
+            state.timer.end_block(size)
         else:
             self._measure(recording, size)
 
     def _size(self, record: GramRecord | None) -> int:
-        sizes, count = self.monitor._sizes, self.monitor._journal.account.counters
+        reader, count = self.state.batch_size, self.state.history.running.counters
         if record is not None and record.measured:
-            sizes.learn(record.batch_size)
+            reader.learn(record.batch_size)
             return record.batch_size
-        size = self.batch_size or sizes.read()
+        size = self.batch_size or reader.read()
         if size is None:
-            self.monitor._say(
-                "the batch size of a step could not be read: the model was not called with a tensor inside "
-                "the observe() block, so the previous size is taken; give observe(batch_size=…)"
+            self.state.warn_once(
+                "the batch size of a step could not be read, because the model was not called with a tensor "
+                "inside the observe() block; the previous size is used. Pass observe(batch_size=…)"
             )
         return size or count.batch_size or 1
 
     # A step that was due
 
     def _measure(self, recording: Recording, size: int) -> None:
-        """Its row, whether or not it could be measured."""
-        started, record, taken = time.perf_counter(), recording.record, None
-        count = self.monitor._journal.account.counters
-        since = count.since
+        """Publish the row of this step, whether or not it could be measured."""
+        start, record, values = time.perf_counter(), recording.record, None
+        count = self.state.history.running.counters
+        steps_since = count.since
         if record is not None:
-            self.monitor._journal.note(self._notes(record))
-        if record is not None and believed(record):
+            self.state.history.add_notes(self._notes(record))
+        if record is not None and is_valid(record):
             try:
-                taken = self._taken(record)
+                values = self._measurement(record)
             except Exception as error:  # noqa: BLE001  (a measurement never kills training)
                 recording.fail(error)
-        count.failed += taken is None
-        own = time.perf_counter() - started + (record.wall_seconds if record is not None else 0.0)
-        seconds = max(own, self.monitor._clock.beyond(size))
+        count.failed += values is None
+        own_seconds = time.perf_counter() - start + (record.wall_seconds if record is not None else 0.0)
+        seconds = max(own_seconds, self.state.timer.extra_seconds(size))
         count.fisher_seconds += seconds
-        row = self._row(recording, taken, since, seconds)
-        self.monitor._publish(row, None if taken is None else taken.spectrum.eigenvalues)
+        row = self._row(recording, values, steps_since, seconds)
+        self.state.publish(row, None if values is None else values.spectrum.eigenvalues)
 
-    def _taken(self, record: GramRecord) -> Measurement:
-        monitor, account, settings = self.monitor, self.monitor._journal.account, self.monitor.settings
+    def _measurement(self, record: GramRecord) -> Measurement:
+        """Measure the step and add it to the running totals.
+
+        Raises:
+            ValueError: `ids` or `batch_size` contradict the batch.
+        """
+        state, running, settings = self.state, self.state.history.running, self.state.history.settings
         ids = self.ids.tolist() if isinstance(self.ids, torch.Tensor) else self.ids
         if ids is not None and len(ids) != record.batch_size:
             raise ValueError(
-                f"observing a step: {len(ids)} ids were given for a batch of {record.batch_size} samples"
+                f"observing a step: received {len(ids)} ids for a batch of {record.batch_size} samples; "
+                "expected one id per sample"
             )
         if self.batch_size not in (None, record.batch_size):
             raise ValueError(
-                f"observing a step: batch_size={self.batch_size} was given for a batch of {record.batch_size}"
+                f"observing a step: received batch_size={self.batch_size} for a batch of "
+                f"{record.batch_size} samples; expected its size, or no batch_size"
             )
-        samples, seed = settings["max_samples"], (settings["seed"], account.counters.steps)
-        taken = measurement(
+        samples, seed = settings["max_samples"], (settings["seed"], running.counters.steps)
+        result = measurement(
             record,
-            monitor._rates,
-            parameter_groups(monitor.model, monitor.optimizer),
+            state.learning_rates,
+            parameter_groups(state.model, state.optimizer),
             self._loss(record),
             settings["rule"],
             None if samples is None else (samples, seed),
         )
-        account.take(taken, ids)
-        return taken
+        running.update(result, ids)
+        return result
 
     def _loss(self, record: GramRecord) -> float | None:
         if self.loss is not None:
             return float(self.loss.detach() if isinstance(self.loss, torch.Tensor) else self.loss)
         if record.loss is None:
             return None
-        return record.loss / (record.batch_size if self.monitor.options.get("reduction") == "sum" else 1)
+        return record.loss / (record.batch_size if self.state.options.get("reduction") == "sum" else 1)
 
-    def _row(self, recording: Recording, taken: Measurement | None, since: int, seconds: float) -> Row:
-        monitor, record = self.monitor, recording.record
-        account, settings = monitor._journal.account, monitor.settings
-        row: Row = account.axes(monitor._rates, since, settings["dataset_size"])
-        row |= taken.values if taken is not None else dict.fromkeys(MEASURES)
-        row |= account.totals()
+    def _row(self, recording: Recording, values: Measurement | None, since: int, seconds: float) -> Row:
+        state, record, settings = self.state, recording.record, self.state.history.settings
+        row: Row = state.history.running.axes(state.learning_rates, since, settings["dataset_size"])
+        row |= values.values if values is not None else dict.fromkeys(MEASURES)
+        row |= state.history.running.totals()
         row["fisher/residual"] = math.nan if record is None else record.residual
-        row["time/step_s"] = monitor._clock.step_seconds
+        row["time/step_s"] = state.timer.step_seconds
         row["time/fisher_s"] = seconds
         if settings["max_samples"] is not None:
             row["fisher/subset"] = settings["max_samples"]
-        row["status"] = recording.failure or (taken.status if taken else diagnosis(record) if record else "")
-        return {key: plain(value) for key, value in row.items()}
+        status = values.status if values else diagnosis(record) if record else ""
+        row["status"] = recording.failure or status
+        return {key: json_value(value) for key, value in row.items()}
 
     def _notes(self, record: GramRecord) -> list[str]:
         coupled = record.semantics == "path" and any(
             isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
-            for module in self.monitor.model.modules()
+            for module in self.state.model.modules()
         )
         return [*record.notes, *([COUPLED] if coupled else [])]

@@ -1,4 +1,4 @@
-"""Where a run stands, in sentences, and what should worry its owner. Nothing here measures."""
+"""Text and HTML of a monitored run: where it stands, and alerts. Nothing here measures."""
 
 import math
 from collections.abc import Sequence
@@ -10,27 +10,35 @@ from fisherscope.monitor.measurement import Row
 from fisherscope.monitor.running_totals import RunningTotals
 
 RECENT_ROWS = 10
-"""Measured steps that "now" is made of: enough for a noise scale, few enough to be now."""
+"""Latest measured steps that alerts and the summary look at: enough for a noise scale, yet recent."""
 TOO_LARGE = 3.0
-"""A batch above so many noise scales gains little from its size (McCandlish et al. 2018, figure 1)."""
+"""Noise scales above which a larger batch gains little (McCandlish et al. 2018, figure 1)."""
 DOMINANT_SAMPLE = 0.2
-"""Share of the trace above which one sample drives the step."""
+"""Share of the trace above which one sample dominates the step."""
 MANY_ZEROS = 0.1
-"""Share of samples without gradient that is worth a word."""
+"""Share of samples without gradient above which there is an alert."""
 CENSORED = 0.1
-"""Share of C̄ from censored measurements above which it says more of rounding than of training."""
+"""Share of C̄ from censored measurements above which C̄ is dominated by rounding."""
 
 
-def alerts(rows: Sequence[Row], account: RunningTotals) -> list[str]:
-    """What is wrong or wasted now, a sentence each; empty when all is well."""
+def alerts(rows: Sequence[Row], running: RunningTotals) -> list[str]:
+    """List what is wrong or wasted at present.
+
+    Args:
+        rows: Measured steps of the run; the last `RECENT_ROWS` are looked at.
+        running: Running totals of the run.
+
+    Returns:
+        One text for each problem; empty if there is none.
+    """
     recent = [row for row in rows[-RECENT_ROWS:] if row["fisher/trace"] is not None]
-    found = [_failed(rows[-RECENT_ROWS:])]
+    texts = [_failures(rows[-RECENT_ROWS:])]
     if recent:
-        found += [_batch(recent), _rank(recent), _sample(recent), _zeros(recent), _censored(account)]
-    return [text for text in found if text]
+        texts += [_batch(recent), _rank(recent), _sample(recent), _zeros(recent), _censored(running)]
+    return [text for text in texts if text]
 
 
-def _failed(recent: Sequence[Row]) -> str:
+def _failures(recent: Sequence[Row]) -> str:
     failed = [row for row in recent if row["fisher/trace"] is None]
     if not failed:
         return ""
@@ -39,8 +47,8 @@ def _failed(recent: Sequence[Row]) -> str:
             f"Gradients are NaN or infinite (step {failed[-1]['step']}): training has diverged or overflowed."
         )
     return (
-        f"{len(failed)} of the last {len(recent)} measurements could not be believed; the latest, step "
-        f"{failed[-1]['step']}: {failed[-1]['status']}"
+        f"{len(failed)} of the last {len(recent)} measurements failed or did not pass their self-check; "
+        f"the latest, step {failed[-1]['step']}: {failed[-1]['status']}"
     )
 
 
@@ -50,18 +58,18 @@ def _batch(recent: Sequence[Row]) -> str:
         return ""
     return (
         f"The batch of {size} is {size / scale:.1f} times the noise scale ({scale:.0f} samples): a smaller "
-        "one would make nearly the same progress a step."
+        "batch would make nearly the same progress per step."
     )
 
 
 def _rank(recent: Sequence[Row]) -> str:
-    lost = [row for row in recent if _missing_rank(row) > 0]
-    if not lost:
+    deficient = [row for row in recent if _missing_rank(row) > 0]
+    if not deficient:
         return ""
     return (
-        f"The gradients have lost rank in {len(lost)} of the last {len(recent)} measurements (latest: "
-        f"{lost[-1]['fisher/rank']} of {_samples(lost[-1])}): samples repeat, or differ by less than "
-        "rounding shows."
+        f"The gradients have lost rank in {len(deficient)} of the last {len(recent)} measurements (latest: "
+        f"{deficient[-1]['fisher/rank']} of {_samples(deficient[-1])}): samples repeat, or differ by less "
+        "than rounding error."
     )
 
 
@@ -71,8 +79,8 @@ def _sample(recent: Sequence[Row]) -> str:
     if share <= DOMINANT_SAMPLE or share <= 3 / size:  # among a few samples one in five is nothing
         return ""
     return (
-        f"One sample holds {share:.0%} of the trace at step {worst['step']}: a mislabelled one, or a loss "
-        "that wants clipping (give observe(ids=…) to see which)."
+        f"One sample holds {share:.0%} of the trace at step {worst['step']}: it is probably mislabelled, or "
+        "the loss needs clipping. Pass observe(ids=…) to see which sample it is."
     )
 
 
@@ -80,25 +88,33 @@ def _zeros(recent: Sequence[Row]) -> str:
     share = median(row["gradient/zero_share"] for row in recent)
     if share <= MANY_ZEROS:
         return ""
-    return f"{share:.0%} of the samples have no gradient at all: part of each batch is spent for nothing."
+    return f"{share:.0%} of the samples have no gradient at all: they do not contribute to the update."
 
 
-def _censored(account: RunningTotals) -> str:
-    share = account.cond.censored_share
+def _censored(running: RunningTotals) -> str:
+    share = running.cond.censored_share
     if not share > CENSORED:
         return ""
     return (
         f"{share:.0%} of C̄ comes from censored measurements, whose smallest singular value lies at the "
-        "rounding floor: precision='float64' sees further, a rule such as 'relative' does not depend on it."
+        "rounding floor: precision='float64' lowers that floor; a rule such as 'relative' "
+        "does not depend on it."
     )
 
 
 def recent_noise_scale(recent: Sequence[Row]) -> float | None:
-    """Ratio of the means of numerator and denominator over these rows; None where that is not positive."""
+    """Compute the noise scale over some rows, as a ratio of means.
+
+    Args:
+        recent: Rows of measured steps.
+
+    Returns:
+        Samples; None where the mean signal is not positive.
+    """
     parts = [(row["noise/variance"], row["noise/signal"]) for row in recent]
-    seen = [(variance, signal) for variance, signal in parts if variance is not None and signal is not None]
-    signal = sum(signal for _, signal in seen)
-    return sum(variance for variance, _ in seen) / signal if signal > 0 else None
+    pairs = [(variance, signal) for variance, signal in parts if variance is not None and signal is not None]
+    signal = sum(signal for _, signal in pairs)
+    return sum(variance for variance, _ in pairs) / signal if signal > 0 else None
 
 
 def _samples(row: Row) -> int:
@@ -109,13 +125,23 @@ def _samples(row: Row) -> int:
 def _missing_rank(row: Row) -> int:
     if row["fisher/rank"] is None:
         return 0
-    seen = _samples(row) * (1 - float(row["gradient/zero_share"]))
-    return round(seen) - int(row["fisher/rank"])
+    nonzero = _samples(row) * (1 - float(row["gradient/zero_share"]))
+    return round(nonzero) - int(row["fisher/rank"])
 
 
-def summary(rows: Sequence[Row], account: RunningTotals, notes: Sequence[str], rule: str) -> str:
-    """The run in sentences: where it stands, the batch against its noise, rank, layers, cost, self-check."""
-    count = account.counters
+def summary(rows: Sequence[Row], running: RunningTotals, notes: Sequence[str], rule: str) -> str:
+    """Summarise a run: progress, C̄ and L, noise scale, rank, layers, cost, self-check, notes and alerts.
+
+    Args:
+        rows: Measured steps of the run.
+        running: Running totals of the run.
+        notes: Sentences on how the run is measured.
+        rule: Non-zero rule of the run.
+
+    Returns:
+        Lines of text.
+    """
+    count = running.counters
     if not rows:
         return f"{count.steps} steps, none measured yet."
     recent = [row for row in rows[-RECENT_ROWS:] if row["fisher/trace"] is not None]
@@ -124,15 +150,15 @@ def summary(rows: Sequence[Row], account: RunningTotals, notes: Sequence[str], r
         + (f"measured, {count.failed} measurements failed." if count.failed else "measured.")
     ]
     if recent:
-        lines += [_stand(account, rule), _noise(recent), _ranks(recent), _layers(account)]
-    lines += [_cost(rows, account), _check(rows)]
+        lines += [_measures(running, rule), _noise(recent), _ranks(recent), _layers(running)]
+    lines += [_cost(rows, running), _check(rows)]
     lines += [f"Note: {note}" for note in notes]
-    lines += [f"ALERT: {text}" for text in alerts(rows, account)]
+    lines += [f"ALERT: {text}" for text in alerts(rows, running)]
     return "\n".join(line for line in lines if line)
 
 
-def _stand(account: RunningTotals, rule: str) -> str:
-    totals = account.totals()
+def _measures(running: RunningTotals, rule: str) -> str:
+    totals = running.totals()
     if totals["fisher/cond_mean"] is None:
         return f"No condition number yet; L = {totals['fisher/energy_sum']:.4g}."
     return (
@@ -144,10 +170,10 @@ def _stand(account: RunningTotals, rule: str) -> str:
 def _noise(recent: Sequence[Row]) -> str:
     scale, size = recent_noise_scale(recent), recent[-1]["batch_size"]
     if scale is None:
-        return f"The batch of {size} is too small to see the gradient through its noise."
+        return f"At batch size {size} the gradient is mostly noise; the noise scale can't be estimated yet."
     return (
-        f"Noise scale {scale:.0f} samples against a batch of {size}: the batch gradient's signal-to-noise "
-        f"ratio is {size / scale:.2g}."
+        f"The noise scale is {scale:.0f} samples and the batch has {size}: the signal-to-noise ratio of the "
+        f"batch gradient is {size / scale:.2g}."
     )
 
 
@@ -161,8 +187,8 @@ def _ranks(recent: Sequence[Row]) -> str:
     )
 
 
-def _layers(account: RunningTotals) -> str:
-    rows = [row for row in account.layers.rows() if row["trace_share"] is not None]
+def _layers(running: RunningTotals) -> str:
+    rows = [row for row in running.layers.rows() if row["trace_share"] is not None]
     if not rows:
         return ""
     top = max(rows, key=lambda row: row["trace_share"])
@@ -171,13 +197,13 @@ def _layers(account: RunningTotals) -> str:
     )
 
 
-def _cost(rows: Sequence[Row], account: RunningTotals) -> str:
-    step, count = rows[-1]["time/step_s"], account.counters
+def _cost(rows: Sequence[Row], running: RunningTotals) -> str:
+    step, count = rows[-1]["time/step_s"], running.counters
     if not step:
         return ""
     share = count.fisher_seconds / (count.fisher_seconds + step * count.steps)
     return (
-        f"Measuring took {share:.1%} of the time ({count.fisher_seconds:.2f} s; a plain step takes "
+        f"Measuring took {share:.1%} of the time ({count.fisher_seconds:.2f} s; an unmeasured step takes "
         f"{step * 1e3:.1f} ms)."
     )
 
@@ -188,8 +214,8 @@ def _check(rows: Sequence[Row]) -> str:
         return ""
     worst = max(residuals)
     return (
-        f"Self-check: per-sample gradients add up to the gradient within {worst:.1e} of it (worst parameter "
-        f"of {len(rows)} measurements)."
+        f"Self-check: the per-sample gradients add up to the gradient, relative error at most {worst:.1e} "
+        f"(worst parameter in {len(rows)} measurements)."
     )
 
 
@@ -204,30 +230,38 @@ HTML_KEYS = (
 )
 
 
-def html(rows: Sequence[Row], account: RunningTotals) -> str:
-    """A small table of the latest row, beside it how loss, C̄ and noise scale went, and below the alerts."""
-    latest = rows[-1] if rows else {"step": account.counters.steps, "status": "nothing measured yet"}
+def html(rows: Sequence[Row], running: RunningTotals) -> str:
+    """Render a table of the latest row, curves of loss, C̄ and noise scale, and the alerts.
+
+    Args:
+        rows: Measured steps of the run.
+        running: Running totals of the run.
+
+    Returns:
+        HTML without scripts, for a notebook.
+    """
+    latest = rows[-1] if rows else {"step": running.counters.steps, "status": "nothing measured yet"}
     cells = "".join(
         f"<tr><th style='text-align:left'>{escape(key)}</th><td>{escape(_short(latest[key]))}</td></tr>"
         for key in HTML_KEYS
         if key in latest
     )
-    warnings = "".join(f"<li>{escape(text)}</li>" for text in alerts(rows, account))
-    drawn = [
-        f"<td style='vertical-align:top'>{sketch(*_course(rows, key), title)}</td>"
-        for key, title in HTML_COURSES.items()
+    warnings = "".join(f"<li>{escape(text)}</li>" for text in alerts(rows, running))
+    curves = [
+        f"<td style='vertical-align:top'>{sketch(*_curve(rows, key), title)}</td>"
+        for key, title in HTML_CURVES.items()
     ]
-    table = f"<table><tr><td><table>{cells}</table></td>{''.join(drawn)}</tr></table>"
+    table = f"<table><tr><td><table>{cells}</table></td>{''.join(curves)}</tr></table>"
     return table + (f"<ul>{warnings}</ul>" if warnings else "")
 
 
-HTML_COURSES = {"train/loss": "loss", "fisher/cond_mean": "C̄", "noise/scale_mean": "noise scale"}
+HTML_CURVES = {"train/loss": "loss", "fisher/cond_mean": "C̄", "noise/scale_mean": "noise scale"}
 
 
-def _course(rows: Sequence[Row], key: str) -> tuple[list[float], list[float]]:
-    """Steps and values of the rows that have one."""
-    seen = [(float(row["step"]), row[key]) for row in rows if row.get(key) is not None]
-    return [step for step, _ in seen], [float(value) for _, value in seen]
+def _curve(rows: Sequence[Row], key: str) -> tuple[list[float], list[float]]:
+    """Steps and values of the rows that have a value."""
+    points = [(float(row["step"]), row[key]) for row in rows if row.get(key) is not None]
+    return [step for step, _ in points], [float(value) for _, value in points]
 
 
 def _short(value: object) -> str:

@@ -1,0 +1,117 @@
+"""What a monitor and its steps share, so that neither reaches into the other."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from torch import nn
+from torch.optim import Optimizer
+
+from fisherscope.monitor.batch_size import BatchSizeReader
+from fisherscope.monitor.history import History
+from fisherscope.monitor.measurement import Row
+from fisherscope.monitor.schedule import Schedule
+from fisherscope.monitor.timer import StepTimer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Value = TypeVar("Value")
+
+
+@dataclass(eq=False, repr=False)
+class MonitorState:
+    """The loop's objects, how they are measured, and what the measurements have given so far.
+
+    Args:
+        model: The module that the loop calls.
+        optimizer: Gives the learning rates.
+        schedule: Decides which steps are measured.
+        history: Rows, running totals and settings.
+        options: Arguments of `record_gram`.
+        run: Receives rows and eigenvalues by `log_step`; None for none.
+        strict: Raise errors of a measurement instead of recording them.
+        grad_scaler: A `torch.amp.GradScaler`, or None.
+        on_measure: Callbacks that receive a copy of each row.
+        measurement: Row of the latest step; None where it was not measured.
+        batch_size: Reads the batch size of unmeasured steps.
+        timer: Times steps and measurements.
+        block_open: Whether an `observe()` block is open.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: Schedule
+    history: History
+    options: dict[str, Any]
+    run: Any = None
+    strict: bool = False
+    grad_scaler: Any = None
+    on_measure: list[Callable[[Row], Any]] = field(default_factory=list)
+    measurement: Row | None = None
+    batch_size: BatchSizeReader = field(default_factory=BatchSizeReader)
+    timer: StepTimer = field(default_factory=StepTimer)
+    block_open: bool = False
+    _warned: set[str] = field(default_factory=set)
+
+    @property
+    def learning_rates(self) -> list[float]:
+        """Learning rate of each parameter group."""
+        return [float(group["lr"]) for group in self.optimizer.param_groups]
+
+    @property
+    def loss_scale(self) -> float:
+        """Factor by which the gradients are scaled now."""
+        return 1.0 if self.grad_scaler is None else float(self.grad_scaler.get_scale())
+
+    def publish(self, row: Row, eigenvalues: "np.ndarray[Any, Any] | None") -> None:
+        """Hand a complete row to the history, the run and the callbacks.
+
+        Args:
+            row: The row of a measured step.
+            eigenvalues: Of the Gram, shape (n,), descending; None where the measurement failed.
+
+        Raises:
+            Exception: What a callback or the run raises; of a callback only if `strict`.
+        """
+        self.measurement = row
+        self.history.rows.append(row)
+        if row["status"] != "ok":
+            self.warn_once(f"step {row['step']} was measured with status: {row['status']}", row["status"])
+        if self.run is not None:
+            self.run.log_step(row, eigenvalues)
+        for callback in self.on_measure:
+            self._call(callback, row)
+
+    def _call(self, callback: Callable[[Row], Any], row: Row) -> None:
+        try:
+            callback(dict(row))
+        except Exception as error:
+            if self.strict:
+                raise
+            self.warn_once(f"the on_measure callback {callback!r} raised {type(error).__name__}: {error}")
+
+    def warn_once(self, text: str, key: str | None = None) -> None:
+        """Issue a `RuntimeWarning`, unless one with this key was issued before.
+
+        Args:
+            text: The warning.
+            key: What makes two warnings the same; by default their text.
+        """
+        if (key or text) not in self._warned:
+            self._warned.add(key or text)
+            warnings.warn(f"Monitor: {text}", RuntimeWarning, stacklevel=3)
+
+
+class StateAttribute(Generic[Value]):
+    """An attribute of a monitor that lives in its `MonitorState`, under the same name."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, monitor: Any, owner: type | None = None) -> Value:
+        return cast(Value, self if monitor is None else getattr(monitor.state, self._name))
+
+    def __set__(self, monitor: Any, value: Value) -> None:
+        setattr(monitor.state, self._name, value)
