@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 import fisherscope as fs
-from fisherscope.advice import StepRunner, sampled
+from fisherscope.advice import StepRunner, sample_noise
 from fisherscope.tasks import Subject, subject_of
 
 RESULT = Path(__file__).parents[1] / "results" / "advice-coverage.json"
@@ -94,7 +94,7 @@ def covered(name: str, data_dir: Any) -> dict[str, Any]:
     losses = [stepper.step(next(batches)) for _ in range(WARMUP)]
     truth = brute_force(subject, model)
     found = [
-        sampled(stepper, SIZE, lambda: False, batches=BATCHES, seed=1000 + k).noise
+        sample_noise(stepper, SIZE, lambda: False, batches=BATCHES, seed=1000 + k).noise
         for k in range(REPETITIONS)
     ]
     share = sum(one.low <= truth <= one.high for one in found) / REPETITIONS

@@ -17,10 +17,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import fisherscope as fs
-from fisherscope.advice import AdviceError, timing_quality
+from fisherscope.advice import AdviceError, GradientSamples, timing_quality
+from fisherscope.advice.conclusions import conclude
 from fisherscope.advice.noise_estimation import Blocks
-from fisherscope.advice.step_profile import is_out_of_memory
-from fisherscope.advice.timing_quality import doubts, waited_seconds
+from fisherscope.advice.step_profile import StepProfile, doubts
+from fisherscope.advice.timing_quality import waited_seconds
+from fisherscope.advice.training_step import WarmUp, is_out_of_memory
 from fisherscope.analysis import AnalysisError
 from fisherscope.analysis.batch_size.advice import Advice, StepTime
 from fisherscope.analysis.batch_size.noise_scale import NoiseInterval, fieller, noise_interval, size_tests
@@ -337,9 +339,24 @@ def test_running_out_of_memory_is_recovered_from_and_said() -> None:
     found = fs.advise(Hungry(6, 2), F.cross_entropy, data(), **{**QUICK, "sizes": (4, 16, 32, 64)})
     assert [(step.batch_size, step.fits) for step in found.steps] == [(4, True), (16, True), (32, False)]
     assert "no: out of memory" in str(found)
-    assert "warmed up with batches of 16, the noise scale from 50" in str(found)
+    assert "the warm-up used batches of 16, the noise scale batches of 50" in str(found)
     assert found.fastest in (4, 16)
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
+
+
+def test_conclusions_follow_from_values_alone() -> None:
+    """The last phase has no model to look at."""
+    noise = NoiseInterval(64.0, 1.0, 50.0, 90.0, 0.9, 16, 1024)
+    samples = GradientSamples(noise, [np.eye(4)], 0.3, "", [], 16, reduced=True, coupled=False)
+    steps = [StepTime(8, 0.1), StepTime(16, 0.2)]
+    warmed_up = WarmUp([1.0] * 10, 20, (1.0, 0.99), 32, reduced=False, optimizer="SGD(lr=0.1)")
+    workload = fs.tasks.subject_of(nn.Linear(6, 2), F.cross_entropy, data=data())
+    found = conclude(workload, warmed_up, samples, StepProfile(steps, ["busy"], 2.0), 3.0, "cpu")
+    assert found.every == 10  # 0.1 s more than a step of 0.2 s, at 5 %
+    assert (found.warmup, found.losses, found.doubts) == (10, (1.0, 0.99), ("busy",))
+    text = " ".join(found.notes)
+    for part in ("wall time 2.0 × CPU", "did not fall", "only 10 of 20", "timed with SGD", "batches of 16"):
+        assert part in text
 
 
 # The command ----------------------------------------------------------------------------------------------
@@ -448,15 +465,15 @@ def test_seconds_that_contradict_each_other_are_said() -> None:
         StepTime(16, 0.0026),
         StepTime(32, why="no", fits=False),
     ]
-    (note,) = doubts(steps, timed=10.0, waited=0.1)
+    (note,) = doubts(steps, wall=10.0, waited=0.1)
     assert "a step of 4 took longer (0.011 s) than one of 8 (0.0027 s)" in note
-    assert doubts(steps[1:], timed=10.0, waited=0.1) == []
+    assert doubts(steps[1:], wall=10.0, waited=0.1) == []
 
 
 def test_threads_that_waited_for_a_core_are_said_first() -> None:
-    assert doubts([StepTime(4, 0.0011), StepTime(8, 0.0027)], timed=10.0, waited=2.4) == []
-    (note,) = doubts([StepTime(4, 0.011), StepTime(8, 0.0027)], timed=10.0, waited=6.0)
-    assert "waited 6.0 s for a core while 10.0 s were timed" in note
+    assert doubts([StepTime(4, 0.0011), StepTime(8, 0.0027)], wall=10.0, waited=2.4) == []
+    (note,) = doubts([StepTime(4, 0.011), StepTime(8, 0.0027)], wall=10.0, waited=6.0)
+    assert "waited 6.0 s for a core in 10.0 s of timing" in note
     assert "OMP_NUM_THREADS=1" in note
 
 

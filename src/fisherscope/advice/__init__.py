@@ -1,7 +1,8 @@
 """Advice on batch sizes within a minute, on a user's own model and data."""
 
-from fisherscope.advice.advisor import AdviceOptions, advice_on, advise
-from fisherscope.advice.noise_estimation import GradientSamples, sampled
+from fisherscope.advice.advisor import advise
+from fisherscope.advice.noise_estimation import GradientSamples, sample_noise
+from fisherscope.advice.phases import AdviceOptions, advice_on
 from fisherscope.advice.training_step import AdviceError, StepRunner
 from fisherscope.analysis.batch_size.advice import Advice
 
@@ -13,5 +14,5 @@ __all__ = [
     "StepRunner",
     "advice_on",
     "advise",
-    "sampled",
+    "sample_noise",
 ]

@@ -1,4 +1,4 @@
-"""Gram matrices and gradients of independent batches at fixed weights, and the noise scale from them."""
+"""Phase 2 of advice: the noise scale, from Grams and gradients of independent batches at fixed weights."""
 
 from __future__ import annotations
 
@@ -12,29 +12,50 @@ import torch
 from torch import Tensor, nn
 
 from fisherscope import measures
-from fisherscope.advice.training_step import AdviceError, StepRunner
-from fisherscope.analysis.batch_size.noise_scale import FEWEST, NoiseInterval, noise_interval
+from fisherscope.advice.training_step import AdviceError, StepRunner, fit_batch_size
+from fisherscope.analysis.batch_size.noise_scale import (
+    FEWEST,
+    NoiseInterval,
+    SizeTest,
+    noise_interval,
+    size_tests,
+)
 from fisherscope.gram import GramError, record_gram
 
 MOST, LEAST_BLOCKS = 64, 8
 BLOCK_BYTES = 512 << 20
-"""What the kept gradients may take; beyond it, batches share a block."""
+"""Memory for the stored gradients; beyond it, batches share a block."""
 CHUNK = 1 << 19
-"""Parameters whose products are formed at a time."""
+"""Parameters whose products are computed at a time."""
+FIRST_SEEDS = 4096
+"""Independent batches that one seed gives at most."""
 
 
 @dataclass
 class Blocks:
-    """Sums of batches' mean gradients, `each` batches a block; joined in pairs where there are too many."""
+    """Sums of batches' mean gradients, `each` batches a block; joined in pairs when there are too many.
+
+    Args:
+        limit: Blocks to store at most.
+        each: Batches of a full block.
+        sums: Sum of the mean gradients of each block, shape (p,).
+        within: Sum of tr Σ̂ over each block's batches.
+        waiting: Batches in the last block while it is not full.
+    """
 
     limit: int
     each: int = 1
     sums: list[Tensor] = field(default_factory=list)
-    within: list[float] = field(default_factory=list)  # sums of tr Σ̂ over a block's batches
-    waiting: int = 0  # batches in the last block, where it is not full
+    within: list[float] = field(default_factory=list)
+    waiting: int = 0
 
     def add(self, gradient: Tensor, variance: float) -> None:
-        """One more batch."""
+        """Add one batch.
+
+        Args:
+            gradient: Its mean gradient, shape (p,); modified later.
+            variance: Its tr Σ̂, NaN if unknown.
+        """
         if self.waiting:
             self.sums[-1] += gradient
             self.within[-1] += variance
@@ -52,7 +73,11 @@ class Blocks:
         self.each *= 2
 
     def full(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Products of the full blocks' mean gradients (J, J), and tr Σ̂ within them (J,)."""
+        """Compute the products of the full blocks' mean gradients, and the variance within them.
+
+        Returns:
+            Inner products, shape (J, J), and tr Σ̂, shape (J,), both float64.
+        """
         count = len(self.sums) - (1 if self.waiting else 0)
         products = torch.zeros(count, count, dtype=torch.float64)
         for parts in zip(*(total.split(CHUNK) for total in self.sums[:count]), strict=True):
@@ -61,115 +86,185 @@ class Blocks:
         return products.numpy() / self.each**2, np.array(self.within[:count]) / self.each
 
 
-@dataclass
+@dataclass(frozen=True)
 class GradientSamples:
-    """What was measured: the interval, the Grams, seconds of a measured step, and what went wrong."""
+    """The noise scale of a workload, and what it was estimated from.
+
+    Args:
+        noise: The noise scale with its interval.
+        grams: Gram of each batch that has one, shape (n, n).
+        seconds: Seconds of a measured step, the least of all batches.
+        problem: Why there are no per-sample gradients; empty where there are.
+        tests: Signal-to-noise ratio and norm test by batch size.
+        batch_size: Samples of a batch.
+        reduced: Whether memory ran out with larger batches.
+        coupled: Whether BatchNorm couples the samples of a batch.
+    """
 
     noise: NoiseInterval
     grams: list[np.ndarray[Any, Any]]
     seconds: float
-    problem: str = ""
+    problem: str
+    tests: list[SizeTest]
+    batch_size: int
+    reduced: bool
+    coupled: bool
 
 
-def coupled(model: nn.Module) -> bool:
-    """Whether a normalisation over the batch couples its samples."""
-    kind = nn.modules.batchnorm._BatchNorm
-    return any(isinstance(module, kind) and module.training for module in model.modules())
-
-
-def sampled(
-    stepper: StepRunner, size: int, deadline: Callable[[], bool], *, batches: int = MOST, seed: int = 0,
+def sample_noise(
+    runner: StepRunner, size: int, expired: Callable[[], bool], *, batches: int = MOST, seed: int = 0,
     level: float = 0.9,
 ) -> GradientSamples:  # fmt: skip
-    """The noise scale at the present weights, from up to `batches` independent batches of `size` samples.
+    """Estimate the noise scale at the present weights from independent batches.
 
-    The weights stay as they are; buffers and gradients do not.
+    The weights stay as they are; buffers and gradients do not. Where memory runs out the batches are halved.
+
+    Example:
+        ```python
+        import torch
+        import fisherscope as fs
+        from fisherscope.advice import StepRunner, sample_noise
+
+        model = torch.nn.Linear(6, 2)
+        data = (torch.randn(64, 6), torch.randint(0, 2, (64,)))
+        workload = fs.tasks.subject_of(model, torch.nn.functional.cross_entropy, data=data)
+        runner = StepRunner(workload, model, torch.optim.SGD(model.parameters(), lr=0.1))
+        result = sample_noise(runner, size=16, expired=lambda: False, batches=8)
+        print(result.noise.scale, result.noise.low, result.noise.high)
+        ```
+
+    Args:
+        runner: Model, loss and data.
+        size: Samples of a batch; of a workload that is one batch, that batch is taken whole.
+        expired: Tells whether time has run out; at least 8 batches are measured.
+        batches: Batches at most.
+        seed: Seed of the batches.
+        level: Nominal coverage of the interval, in (0, 1).
+
+    Returns:
+        The noise scale in samples, with its interval, and the Grams.
 
     Raises:
         AdviceError: There are too few samples, or gradients are not finite.
+
+    Cost:
+        A measured step per batch, and 512 MiB for gradients of a large model.
+
+    Source:
+        McCandlish et al. 2018, appendix A.1.
     """
-    subject, model = stepper.subject, stepper.model
-    if subject.given_size is not None:
-        return _of_one_batch(stepper, level)
-    population = subject.dataset_size
-    numbers = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    coupled = is_coupled(runner.model)
+    if runner.subject.given_size is None:
+        (noise, grams, seconds, problem), fitting_size = fit_batch_size(
+            runner, size, lambda n: _from_batches(runner, n, expired, batches, seed, level, coupled)
+        )
+    else:
+        (noise, grams, seconds, problem), fitting_size = _from_one_batch(runner, level), size
+    return GradientSamples(
+        noise, grams, seconds, problem, size_tests(grams), fitting_size, fitting_size != size, coupled
+    )
+
+
+Estimate = tuple[NoiseInterval, list[np.ndarray[Any, Any]], float, str]
+"""The interval, the Grams, seconds of a measured step, and why there are no Grams."""
+
+
+def _from_batches(
+    runner: StepRunner, size: int, expired: Callable[[], bool], batches: int, seed: int, level: float,
+    coupled: bool,
+) -> Estimate:  # fmt: skip
+    population = runner.subject.dataset_size
+    numbers = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
     blocks = Blocks(max(LEAST_BLOCKS, min(MOST, BLOCK_BYTES // max(1, 4 * numbers)) // 2 * 2))
     grams: list[Any] = []
-    problem, seconds, between = "", [], coupled(model)
-    for count, batch in enumerate(_independent(stepper, size, seed)):
-        if count >= batches or (count >= 2 * FEWEST and deadline()):
+    problem, seconds = "", []
+    for count, batch in enumerate(_independent_batches(runner, size, seed)):
+        if count >= batches or (count >= 2 * FEWEST and expired()):
             break
-        (gram, problem), spent = stepper.timed(partial(measured_step, stepper, batch, problem))
-        seconds.append(spent)
-        gradient = _gradient(stepper, size)
+        (gram, problem), step_seconds = runner.clock.time(partial(measured_step, runner, batch, problem))
+        seconds.append(step_seconds)
+        gradient = _mean_gradient(runner, size)
         if gram is not None:
             grams.append(gram)
         blocks.add(gradient, np.nan if gram is None else measures.Gradients(gram).variance)
     products, within = blocks.full()
     correction = 1.0 if population is None else 1 - size / population
-    known = not between and bool(np.isfinite(within).all())
-    noise = noise_interval(products, size * blocks.each, within if known else None, correction, level)
-    return GradientSamples(noise, grams, min(seconds), problem)
+    use_within = not coupled and bool(np.isfinite(within).all())
+    noise = noise_interval(products, size * blocks.each, within if use_within else None, correction, level)
+    return noise, grams, min(seconds), problem
 
 
-def _independent(stepper: StepRunner, size: int, seed: int) -> Iterator[Any]:
-    """Batches drawn without replacement each, independently of each other; a stream's follow each other."""
-    subject = stepper.subject
-    if subject.dataset_size is None:
-        yield from map(stepper.moved, subject.batches(size, seed))
-    drawn = np.random.SeedSequence((seed, 771)).generate_state(4096)
-    for state in drawn:
-        yield stepper.moved(next(subject.batches(size, int(state))))
+def _from_one_batch(runner: StepRunner, level: float) -> Estimate:
+    """Take each sample of the one batch as a block."""
+    size = runner.subject.given_size or 0
+    if size < FEWEST:
+        raise AdviceError(
+            f"advising on {runner.subject.name}: received one batch of {size} samples; a noise scale needs "
+            f'at least {FEWEST}, and about 64 to be useful. Pass more samples, or "data": my_dataset'
+        )
+    batch = runner.to_device(runner.subject.batch())
+    (gram, problem), seconds = runner.clock.time(lambda: measured_step(runner, batch))
+    if gram is None:
+        raise AdviceError(
+            f"advising on {runner.subject.name}: received one batch, and {problem}. Pass "
+            '"data": my_dataset, because several batches need no per-sample gradients'
+        )
+    return noise_interval(gram, level=level), [gram], seconds, problem
 
 
-def measured_step(stepper: StepRunner, batch: Any, problem: str = "") -> tuple[Any, str]:
-    """Forward and backward with their Gram; without one where it can't be had, and why."""
-    stepper.model.zero_grad(set_to_none=True)
-    if not problem:
-        try:
-            with record_gram(stepper.model, **stepper.subject.options) as record:
-                stepper.loss(batch).backward()
-            if record.share_covered == 1:
-                return record.gram.numpy(), ""
-            problem = f"only {record.share_covered:.1%} of the parameters could be measured sample by sample"
-        except GramError as error:
-            problem = str(error)
-            stepper.model.zero_grad(set_to_none=True)
-            stepper.loss(batch).backward()
+def is_coupled(model: nn.Module) -> bool:
+    """Check whether a normalisation over the batch couples its samples."""
+    kind = nn.modules.batchnorm._BatchNorm
+    return any(isinstance(module, kind) and module.training for module in model.modules())
+
+
+def _independent_batches(runner: StepRunner, size: int, seed: int) -> Iterator[Any]:
+    """Draw each batch without replacement and independently; batches of a stream follow each other."""
+    if runner.subject.dataset_size is None:
+        yield from runner.batches(size, seed)
+    for state in np.random.SeedSequence((seed, 771)).generate_state(FIRST_SEEDS):
+        yield next(runner.batches(size, int(state)))
+
+
+def measured_step(runner: StepRunner, batch: Any, problem: str = "") -> tuple[Any, str]:
+    """Run forward and backward, and record the Gram if per-sample gradients can be computed.
+
+    Args:
+        runner: Model and loss; gradients are left in the model.
+        batch: On the model's device.
+        problem: Why an earlier batch had no Gram; then none is tried.
+
+    Returns:
+        The Gram, shape (n, n), and an empty text; or None and the reason.
+    """
+    runner.model.zero_grad(set_to_none=True)
+    if problem:
+        runner.loss(batch).backward()
         return None, problem
-    stepper.loss(batch).backward()
+    try:
+        with record_gram(runner.model, **runner.subject.options) as record:
+            runner.loss(batch).backward()
+        if record.share_covered == 1:
+            return record.gram.numpy(), ""
+        problem = f"only {record.share_covered:.1%} of the parameters could be measured sample by sample"
+    except GramError as error:
+        problem = str(error)
+        runner.model.zero_grad(set_to_none=True)
+        runner.loss(batch).backward()
     return None, problem
 
 
-def _gradient(stepper: StepRunner, size: int) -> Tensor:
-    """The batch's mean gradient as a vector."""
+def _mean_gradient(runner: StepRunner, size: int) -> Tensor:
+    """The batch's mean gradient as a vector, shape (p,), float32."""
     parts = []
-    for parameter in stepper.model.parameters():
+    for parameter in runner.model.parameters():
         if parameter.requires_grad:
-            found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            parts.append((found.to_dense() if found.is_sparse else found).detach().flatten().float())
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parts.append((gradient.to_dense() if gradient.is_sparse else gradient).detach().flatten().float())
     vector = torch.cat(parts)
     if not bool(torch.isfinite(vector).all()):
         raise AdviceError(
-            f"advising on {stepper.subject.name}: gradients are NaN or infinite at the present weights; "
-            "train with a smaller learning rate (lr=), or look at the data"
+            f"advising on {runner.subject.name}: gradients are NaN or infinite at the present weights; "
+            "train with a smaller learning rate (lr=), or check the data"
         )
-    return vector / size if stepper.subject.reduction == "sum" else vector
-
-
-def _of_one_batch(stepper: StepRunner, level: float) -> GradientSamples:
-    """From the one batch that was given: its samples are the blocks."""
-    size = stepper.subject.given_size or 0
-    if size < FEWEST:
-        raise AdviceError(
-            f"advising on {stepper.subject.name}: one batch of {size} samples; a noise scale needs {FEWEST}, "
-            'and says something from about 64 on. Give more samples, or "data": my_dataset'
-        )
-    batch = stepper.moved(stepper.subject.batch())
-    (gram, problem), seconds = stepper.timed(lambda: measured_step(stepper, batch))
-    if gram is None:
-        raise AdviceError(
-            f'advising on {stepper.subject.name}: one batch was given, and {problem}. Give "data": '
-            "my_dataset: several batches need no per-sample gradients"
-        )
-    return GradientSamples(noise_interval(gram, level=level), [gram], seconds, problem)
+    return vector / size if runner.subject.reduction == "sum" else vector

@@ -1,67 +1,150 @@
-"""Seconds and memory of a training step at each batch size, up to what fits."""
+"""Phase 3 of advice: seconds and memory of a training step at each batch size, up to what fits."""
 
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
-from fisherscope.advice.training_step import AdviceError, StepRunner
+from fisherscope.advice.training_step import AdviceError, StepRunner, is_out_of_memory
 from fisherscope.analysis.batch_size.advice import StepTime
 
-Found = TypeVar("Found")
+LARGEST = 4096
+"""The largest batch size that is timed unless the caller chooses the sizes."""
+UNKNOWN_DATASET_SIZE = 1024
+"""The same where the number of samples is not known."""
 ROUNDS = 12
 FREE_SHARE = 0.8
-"""Of the free memory that a size may be expected to take."""
+"""Share of the free memory that a size may be expected to take."""
+WAITING_SHARE = 0.25
+"""Share of the timed seconds that a thread may have waited for a core."""
+IMPLAUSIBLE_RATIO = 1.5
+"""Ratio up to which a smaller batch may take longer: the least of several rounds varies."""
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def step_times(
-    stepper: StepRunner, sizes: Sequence[int], remaining: Callable[[], float], memory_limit: int | None = None
-) -> list[StepTime]:
-    """A step of each size, upwards until one does not fit or time is out; then rounds of those.
+@dataclass(frozen=True)
+class StepProfile:
+    """Times of training steps, and how far they can be trusted.
 
-    The learning rate is set to zero meanwhile; it and the weights are for the caller to put back. The
-    least of the rounds is kept, sizes taken in turn, so that a busy machine touches all alike.
+    Args:
+        steps: Seconds and memory of each size, by ascending size.
+        doubts: Signs that the seconds are not those of an idle machine.
+        slowdown: Wall seconds per CPU second where CPU time was measured, else 1.
     """
-    for group in stepper.optimizer.param_groups:
+
+    steps: list[StepTime]
+    doubts: list[str]
+    slowdown: float
+
+
+def profile_steps(
+    runner: StepRunner, sizes: Sequence[int] | None, remaining: Callable[[], float],
+    memory_limit: int | None = None,
+) -> StepProfile:  # fmt: skip
+    """Time a step of each batch size, and judge the times.
+
+    Sizes are tried upwards until one does not fit or time is out, then in rounds; the least of the rounds is
+    kept, sizes taken in turn, so that a busy machine affects all alike. The learning rate is set to zero
+    meanwhile; restoring it and the weights is the caller's part.
+
+    Args:
+        runner: Model, loss, data and optimizer.
+        sizes: Batch sizes; None for powers of two up to the data set's size or 4096.
+        remaining: Returns the seconds that are left.
+        memory_limit: Bytes that a step may take; None for what is free.
+
+    Returns:
+        The times.
+
+    Raises:
+        AdviceError: As `StepRunner.loss`.
+    """
+    sizes = sizes or _default_sizes(runner.subject.dataset_size)
+    steps = _step_times(runner, sizes, remaining, memory_limit)
+    clock = runner.clock
+    if clock.single_threaded:
+        return StepProfile(steps, [], clock.slowdown)
+    waited = clock.waited_seconds / torch.get_num_threads()
+    return StepProfile(steps, doubts(steps, clock.wall_seconds, waited), clock.slowdown)
+
+
+def doubts(steps: Sequence[StepTime], wall: float, waited: float) -> list[str]:
+    """Look for signs that seconds of several threads are not those of an idle machine.
+
+    Args:
+        steps: Measured times, by ascending batch size.
+        wall: Wall seconds of everything that was timed.
+        waited: Seconds that a thread waited for a core meanwhile, the mean over those that computed.
+
+    Returns:
+        At most one sentence, without a full stop; empty if nothing contradicts the times.
+    """
+    if wall and waited > WAITING_SHARE * wall:
+        return [
+            f"the machine was busy: each thread waited {waited:.1f} s for a core in {wall:.1f} s of timing, "
+            "so the seconds per step and the recommended batch size may be far off. Run it again when "
+            "nothing else runs, or with one thread (OMP_NUM_THREADS=1), for which CPU time is measured"
+        ]
+    times = [(step.batch_size, step.seconds) for step in steps if step.fits and step.seconds]
+    for (small, longer), (large, shorter) in pairwise(times):
+        if longer > IMPLAUSIBLE_RATIO * shorter:
+            return [
+                f"a step of {small} took longer ({longer:.3g} s) than one of {large} ({shorter:.3g} s): the "
+                "machine was busy, or small batches use a slower kernel; run it again before relying on it"
+            ]
+    return []
+
+
+def _default_sizes(samples: int | None) -> tuple[int, ...]:
+    """4, 8, 16, … up to the samples of an epoch."""
+    most = UNKNOWN_DATASET_SIZE if samples is None else min(samples, LARGEST)
+    return tuple(2**k for k in range(2, 13) if 2**k <= most)
+
+
+def _step_times(
+    runner: StepRunner, sizes: Sequence[int], remaining: Callable[[], float], memory_limit: int | None
+) -> list[StepTime]:
+    for group in runner.optimizer.param_groups:
         group["lr"] = 0.0 if not isinstance(group["lr"], torch.Tensor) else torch.zeros_like(group["lr"])
-    found: dict[int, StepTime] = {}
+    steps: dict[int, StepTime] = {}
     batches: dict[int, Any] = {}
     budget = remaining()
     for size in sorted(set(sizes)):
-        found[size] = _reason(
-            size, found, (remaining() - budget / 3) / stepper.slowdown, memory_limit
-        ) or _first(stepper, size, batches)
-        if not found[size].fits and not found[size].why.startswith("failed"):
+        seconds_left = (remaining() - budget / 3) / runner.clock.slowdown
+        steps[size] = _expected_obstacle(size, steps, seconds_left, memory_limit) or _first_step(
+            runner, size, batches
+        )
+        if not steps[size].fits and not steps[size].why.startswith("failed"):
             break
-    least = {size: step.seconds for size, step in found.items() if step.fits and step.seconds is not None}
+    least = {size: step.seconds for size, step in steps.items() if step.fits and step.seconds is not None}
     for _ in range(ROUNDS):
         for size in least:
-            if remaining() > 2 * least[size] * stepper.slowdown:
-                least[size] = min(least[size], _seconds(stepper, batches[size]))
+            if remaining() > 2 * least[size] * runner.clock.slowdown:
+                least[size] = min(least[size], _seconds(runner, batches[size]))
     return [
         StepTime(size, least.get(size), step.memory_bytes, step.why, step.fits)
-        for size, step in found.items()
+        for size, step in steps.items()
     ]
 
 
-def _reason(
-    size: int, found: dict[int, StepTime], remaining: float, memory_limit: int | None
+def _expected_obstacle(
+    size: int, steps: dict[int, StepTime], remaining: float, memory_limit: int | None
 ) -> StepTime | None:
-    """Why a size is not tried, judged by the largest that ran; None where it may be."""
-    ran = [step for step in found.values() if step.fits and step.seconds]
-    if not ran:
+    """Why a size is not tried, extrapolated from the largest that ran; None where it may be tried."""
+    timed = [step for step in steps.values() if step.fits and step.seconds]
+    if not timed:
         return None
-    growth, last = size / ran[-1].batch_size, ran[-1]
+    growth, last = size / timed[-1].batch_size, timed[-1]
     if (last.seconds or 0.0) * growth * 2 > remaining:
-        return StepTime(size, why="not tried: no time left", fits=None)
+        return StepTime(size, why="not measured (time limit; increase seconds)", fits=None)
     free = _free_memory() if memory_limit is None else memory_limit
     expected = (last.memory_bytes or 0) * growth
     if free is not None and expected > (FREE_SHARE if memory_limit is None else 1.0) * free:
@@ -71,75 +154,48 @@ def _reason(
     return None
 
 
-def _first(stepper: StepRunner, size: int, batches: dict[int, Any]) -> StepTime:
-    """The first step of a size, with its memory; running out of memory is recovered from."""
+def _first_step(runner: StepRunner, size: int, batches: dict[int, Any]) -> StepTime:
+    """Time the first step of a size and its memory; recover from running out of memory."""
     try:
-        batches[size] = stepper.moved(next(stepper.subject.batches(size)))
-        before = _reset_peak(stepper.device)
-        stepper.step(batches[size])
-        peak = _peak(stepper.device)
-        seconds = _seconds(stepper, batches[size])
+        batches[size] = next(runner.batches(size))
+        before = _reset_peak(runner.device)
+        runner.step(batches[size])
+        peak = _peak(runner.device)
+        seconds = _seconds(runner, batches[size])
         return StepTime(size, seconds, None if before is None or peak is None else max(0, peak - before))
     except AdviceError:
         raise
     except (RuntimeError, ValueError, MemoryError) as error:
         why = "out of memory" if is_out_of_memory(error) else f"failed: {str(error).splitlines()[0]:.80}"
     batches.pop(size, None)
-    _release(stepper)
+    runner.release_memory()
     return StepTime(size, why=why, fits=False)
 
 
-def fitting(stepper: StepRunner, size: int, call: Callable[[int], Found]) -> tuple[Found, int]:
-    """What `call(size)` gives, and the size: halved while memory runs out, down to 4."""
-    while True:
-        try:
-            return call(size), size
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or size < 8:
-                raise
-        _release(stepper)
-        size //= 2
-
-
-def _release(stepper: StepRunner) -> None:
-    stepper.optimizer.zero_grad(set_to_none=True)
-    gc.collect()
-    if stepper.device.type == "cuda":
-        torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the allocator failed, on whatever device."""
-    text = str(error)
-    told = "can't allocate memory" in text or "out of memory" in text.lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or told
-
-
-def _seconds(stepper: StepRunner, batch: Any) -> float:
-    return stepper.timed(lambda: stepper.step(batch))[1]
+def _seconds(runner: StepRunner, batch: Any) -> float:
+    return runner.clock.time(lambda: runner.step(batch))[1]
 
 
 def _reset_peak(device: torch.device) -> int | None:
-    """Begin a new peak; gives the bytes in use."""
+    """Start a new peak; returns the bytes in use, None where the system does not report them."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
-    with suppress(
-        OSError, AttributeError
-    ):  # freed memory goes back first, else the step would reuse it unseen
+    # Freed memory goes back to the system first, or the step would reuse it unseen.
+    with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
     try:
-        _RESET.write_text("5")  # Linux: the peak of resident memory begins anew
-        return _status("VmRSS")
+        _RESET.write_text("5")  # Linux: resets the peak of resident memory
+        return _status_bytes("VmRSS")
     except OSError:
         return None
 
 
 def _peak(device: torch.device) -> int | None:
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _status("VmHWM")
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _status_bytes("VmHWM")
 
 
-def _status(key: str) -> int | None:
+def _status_bytes(key: str) -> int | None:
     try:
         lines = [line for line in _STATUS.read_text().splitlines() if line.startswith(key)]
     except OSError:
@@ -148,11 +204,11 @@ def _status(key: str) -> int | None:
 
 
 def _free_memory() -> int | None:
-    """Bytes that a process may still take, on Linux."""
+    """Bytes that a process may still allocate; None where the system is not Linux."""
     try:
         pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         lines = Path("/proc/meminfo").read_text().splitlines()
     except (OSError, ValueError):
         return None
-    told = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")]
-    return told[0] if told else pages
+    available = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")]
+    return available[0] if available else pages

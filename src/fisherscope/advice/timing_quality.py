@@ -1,54 +1,89 @@
-"""Signs that measured seconds are not those of a machine that had nothing else to do."""
+"""Time calls, and add up how much other processes disturbed them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from fisherscope.analysis.batch_size.advice import StepTime
+import torch
 
-WAITED = 0.25
-"""Of the seconds timed, what a thread may have waited for a core."""
-LONGER = 1.5
-"""A smaller batch may take so many times a larger one's seconds: the least of several rounds varies."""
 _TASKS = Path("/proc/self/task")
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class StepClock:
+    """Times calls on one device, and adds up how much the machine was disturbed meanwhile.
+
+    On the CPU with one thread, seconds are the process's own, which another process does not lengthen;
+    `slowdown` then says how much longer one has to wait.
+
+    Args:
+        device: The device that the calls compute on.
+        slowdown: Wall seconds for each second that `time` has returned.
+        own_seconds: CPU time of the process in all timed calls.
+        wall_seconds: Wall time of all timed calls.
+        waited_seconds: Time that threads were ready to run and had no core, in all timed calls.
+    """
+
+    device: torch.device
+    slowdown: float = 1.0
+    own_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    waited_seconds: float = 0.0
+
+    @property
+    def single_threaded(self) -> bool:
+        """Whether calls compute on one thread of this process alone."""
+        return self.device.type == "cpu" and torch.get_num_threads() == 1
+
+    def time(self, call: Callable[[], Result]) -> tuple[Result, float]:
+        """Time one call, with what it has started on the device.
+
+        Args:
+            call: A function without arguments.
+
+        Returns:
+            What it returns, and its seconds: CPU time of the process if `single_threaded`, else wall time.
+
+        Cost: waits for the device before and after the call.
+        """
+        self._synchronize()
+        single_threaded, waited = self.single_threaded, waited_seconds()
+        own, wall = time.process_time(), time.perf_counter()
+        result = call()
+        self._synchronize()
+        own, wall = time.process_time() - own, time.perf_counter() - wall
+        self.own_seconds, self.wall_seconds = self.own_seconds + own, self.wall_seconds + wall
+        self.waited_seconds += max(0.0, waited_seconds() - waited)  # less if a thread has ended
+        if not single_threaded:
+            return result, wall
+        if self.own_seconds:
+            self.slowdown = max(1.0, self.wall_seconds / self.own_seconds)
+        return result, own
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
 
 def waited_seconds() -> float:
-    """Seconds that threads of this process were ready and had no core, since they began; Linux, else 0.
+    """Read how long threads of this process were ready to run and had no core.
 
     Source: the second field of /proc/…/schedstat (Documentation/scheduler/sched-stats of the kernel).
+
+    Returns:
+        Seconds since the threads began, summed over them; 0 where the system is not Linux.
     """
-    return sum(map(_waited, _TASKS.glob("*/schedstat"))) / 1e9
+    return sum(map(_waited_nanoseconds, _TASKS.glob("*/schedstat"))) / 1e9
 
 
-def _waited(schedstat: Path) -> int:
+def _waited_nanoseconds(schedstat: Path) -> int:
     try:
         return int(schedstat.read_text().split()[1])
     except (OSError, IndexError):  # the thread has ended
         return 0
-
-
-def doubts(steps: Sequence[StepTime], timed: float, waited: float) -> list[str]:
-    """What to say of the seconds of several threads, by what they waited and by what can't be.
-
-    Args:
-        steps: What was measured, by size.
-        timed: Seconds on the clock while it was.
-        waited: Seconds that a thread waited for a core meanwhile, the mean of those that computed.
-    """
-    if timed and waited > WAITED * timed:
-        return [
-            f"the machine was busy: each thread waited {waited:.1f} s for a core while {timed:.1f} s were "
-            "timed, so seconds a step and the size named may be far off. Ask again while nothing else runs, "
-            "or with one thread (OMP_NUM_THREADS=1), whose own seconds are counted"
-        ]
-    ran = [(step.batch_size, step.seconds) for step in steps if step.fits and step.seconds]
-    for (small, longer), (large, less) in pairwise(ran):
-        if longer > LONGER * less:
-            return [
-                f"a step of {small} took longer ({longer:.3g} s) than one of {large} ({less:.3g} s): the "
-                "machine was busy, or small batches meet a slower kernel; ask again before relying on it"
-            ]
-    return []

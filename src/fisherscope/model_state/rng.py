@@ -101,16 +101,25 @@ def seed(number: int) -> None:
 def seed_initialized(number: int) -> None:
     """Seed the generators that `RandomState.capture` reads, and no other.
 
+    Args:
+        number: As in `seed`.
+    """
+    seed_torch(number)
+    _seed_host(number)
+
+
+def seed_torch(number: int) -> None:
+    """Seed torch's CPU generator, and those of CUDA where it is initialised.
+
     `torch.manual_seed` would also leave a seed for a CUDA that is not initialised yet, which nothing could
     take back.
 
     Args:
-        number: As in `seed`.
+        number: Any integer.
     """
     torch.default_generator.manual_seed(number)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(number)
-    _seed_host(number)
 
 
 def _seed_host(number: int) -> None:
