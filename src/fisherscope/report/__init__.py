@@ -1,4 +1,4 @@
-"""The page that a user can show: recommendation, landscape, curves, claims."""
+"""Show runs as one HTML page: recommendation, landscape, curves, claims; and as a live page."""
 
 from fisherscope.report.page import write_report
 

@@ -1,4 +1,4 @@
-"""What the page's charts draw, as plain data: settings in the plane at each epoch, surfaces, curves."""
+"""Collect what the page's charts draw, as plain data: settings at each epoch, surfaces, curves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fisherscope.report.html_text import rounded
 
 Data = dict[str, Any]
 STOPS = 60
-"""Epochs that the page knows at most."""
+"""Largest number of epochs on a page."""
 PARTS = ("train", "val", "test")
 WORDS = {
     "fisher/cond_mean": "C̄, mean condition number",
@@ -33,33 +33,39 @@ MEASURES = (
     "effective_rank_last",
     "noise/scale_mean",
 )
-REACH = 0.05
-"""How far beyond the settings a surface is shown, in parts of the plane's side."""
+OVERHANG = 0.05
+"""How far a surface is drawn beyond the settings, as a share of the plane's side."""
 
 
-def chart_data(source: Settings, found: Landscape) -> Data:
-    """Everything that the charts of the page need.
+def chart_data(source: Settings, landscape: Landscape) -> Data:
+    """Collect everything that the charts of the page need.
+
+    Args:
+        source: The runs of the page.
+        landscape: Their landscape.
 
     Returns:
-        `axes, metrics, measures, epochs, settings`; lists of a setting run along `epochs`.
+        `axes, metrics, measures, epochs, border, settings`; lists of a setting run along `epochs`.
     """
     stops = _stops(source.last_epoch)
-    names = _metrics(source, found.metric)
-    series = [*dict.fromkeys([found.x, found.y, *_recorded(source), *names])]
+    names = _metrics(source, landscape.metric)
+    series = [*dict.fromkeys([landscape.x, landscape.y, *_recorded(source), *names])]
     lines = {name: _lines(source, name, stops) for name in series}
-    settings = [_setting(row, lines, names, found) for row in _rows(source, found)]
+    settings = [_setting(row, lines, names, landscape) for row in _rows(source, landscape)]
     return {
-        "axes": {c: {"name": name, "label": label(name)} for c, name in (("x", found.x), ("y", found.y))},
-        "metrics": [_metric(source, name, found) for name in names],
+        "axes": {
+            c: {"name": name, "label": label(name)} for c, name in (("x", landscape.x), ("y", landscape.y))
+        },
+        "metrics": [_metric(source, name, landscape) for name in names],
         "measures": [{"name": n, "label": label(n)} for n in series if n not in names],
         "epochs": stops,
-        "border": _border(found),
+        "border": _border(landscape),
         "settings": settings,
     }
 
 
 def label(name: str) -> str:
-    """A measure's or a metric's name in words."""
+    """Name a measure or a metric in words."""
     if name in WORDS:
         return WORDS[name]
     part = name.partition("/")[0]
@@ -72,18 +78,18 @@ def _stops(last: int) -> list[int]:
 
 
 def _metrics(source: Settings, name: str) -> list[str]:
-    """The metric that decides, and the same of the other parts."""
+    """Return the metric that decides, and the same metric of the other splits."""
     part, _, kind = name.rpartition("/")
     wanted = [f"{p}/{kind}" for p in PARTS if p != part]
     return [name, *(c for c in wanted if c in source.epochs.columns)]
 
 
 def _recorded(source: Settings) -> list[str]:
-    """Those of `MEASURES` that these runs have."""
-    return [name for name in MEASURES if _there(source, name)]
+    """Return those of `MEASURES` that these runs have."""
+    return [name for name in MEASURES if _has(source, name)]
 
 
-def _there(source: Settings, name: str) -> bool:
+def _has(source: Settings, name: str) -> bool:
     try:
         return bool(len(over_seeds(comparable(source), name)))
     except AnalysisError:
@@ -91,36 +97,39 @@ def _there(source: Settings, name: str) -> bool:
 
 
 def _lines(source: Settings, name: str, stops: list[int]) -> dict[str, list[float | None]]:
-    """The mean over seeds along the stops, by setting."""
+    """Return the mean over seeds along the stops, by setting."""
     geometric = name.partition("/")[0] not in PARTS
     rows = over_seeds(comparable(source), name, geometric=geometric).filter(pl.col("epoch").is_in(stops))
-    place = {epoch: k for k, epoch in enumerate(stops)}
+    at = {epoch: k for k, epoch in enumerate(stops)}
     lines: dict[str, list[float | None]] = {}
     for setting, epoch, value in rows.select("setting", "epoch", "value").iter_rows():
-        lines.setdefault(setting, [None] * len(stops))[place[epoch]] = rounded(value)
+        lines.setdefault(setting, [None] * len(stops))[at[epoch]] = rounded(value)
     return lines
 
 
-def _rows(source: Settings, found: Landscape) -> list[dict[str, Any]]:
-    """A row a setting: its state, and its final metrics over seeds."""
+def _rows(source: Settings, landscape: Landscape) -> list[dict[str, Any]]:
+    """Return a row a setting: its state, and its final metrics over seeds."""
     lost, frame = set(broken(source)), source.frame
     states = frame.group_by("setting", maintain_order=True).agg(
         pl.col("status").unique(), pl.col("reached").max(), pl.col("planned").max()
     )
-    kept = {row["setting"]: row for row in found.points.iter_rows(named=True)}
+    points = {row["setting"]: row for row in landscape.points.iter_rows(named=True)}
     rows = []
     for state in states.iter_rows(named=True):
-        row = kept[state["setting"]]
-        told = "diverged" if row["setting"] in lost else "finished"
+        row = points[state["setting"]]
+        status = "diverged" if row["setting"] in lost else "finished"
         unfinished = [s for s in state["status"] if s not in ("finished", "diverged", "failed")]
-        if told == "finished" and "finished" not in state["status"]:
-            told = unfinished[0] if unfinished else state["status"][0]
-        rows.append(row | {"state": told, "reached": state["reached"], "planned": state["planned"]})
+        if status == "finished" and "finished" not in state["status"]:
+            status = unfinished[0] if unfinished else state["status"][0]
+        rows.append(row | {"state": status, "reached": state["reached"], "planned": state["planned"]})
     return rows
 
 
 def _setting(
-    row: dict[str, Any], lines: dict[str, dict[str, list[float | None]]], metrics: list[str], found: Landscape
+    row: dict[str, Any],
+    lines: dict[str, dict[str, list[float | None]]],
+    metrics: list[str],
+    landscape: Landscape,
 ) -> Data:
     name = row["setting"]
     return {
@@ -131,24 +140,24 @@ def _setting(
     }  # fmt: skip
 
 
-def _metric(source: Settings, name: str, found: Landscape) -> Data:
-    """A metric with its direction, best settings, bands of colour and surface."""
+def _metric(source: Settings, name: str, landscape: Landscape) -> Data:
+    """Describe a metric: direction, final values, best settings, bands of colour and surface."""
     _, smaller = source.metric(name)
-    points = found.points.join(_finals(source, name), on="setting", how="left")
+    points = landscape.points.join(_finals(source, name), on="setting", how="left")
     usable = points.filter(pl.col("on_surface") & pl.col("final").is_not_null())
     scale = shown_scale(name)
-    made: Data = {"name": name, "label": label(name), "scale": scale, "smaller": smaller}
-    made["finals"] = {
+    metric: Data = {"name": name, "label": label(name), "scale": scale, "smaller": smaller}
+    metric["finals"] = {
         s: rounded(v) for s, v in points.select("setting", "final").iter_rows() if v is not None
     }
     ranked = usable.sort("final", descending=not smaller, maintain_order=True)["setting"].to_list()
-    made |= {"best": ranked[:5], "levels": [], "bands": []}
+    metric |= {"best": ranked[:5], "levels": [], "bands": []}
     if len(usable):
         levels = band_levels(usable["final"].to_numpy(), smaller)
-        made["levels"] = [rounded(level) for level in levels]
-        if len(usable) == len(found.mapped) >= 4 and levels[0] < levels[-1]:
-            made["bands"] = _surface(found, points, levels)
-    return made
+        metric["levels"] = [rounded(level) for level in levels]
+        if len(usable) == len(landscape.mapped) >= 4 and levels[0] < levels[-1]:
+            metric["bands"] = _surface(landscape, points, levels)
+    return metric
 
 
 def _finals(source: Settings, name: str) -> pl.DataFrame:
@@ -157,20 +166,20 @@ def _finals(source: Settings, name: str) -> pl.DataFrame:
     return rows.group_by("setting").agg(pl.col("value").mean().alias("final"))
 
 
-def _surface(found: Landscape, points: pl.DataFrame, levels: list[float]) -> list[Data]:
+def _surface(landscape: Landscape, points: pl.DataFrame, levels: list[float]) -> list[Data]:
     from dataclasses import replace
 
-    of_metric = replace(found, points=points)
+    of_metric = replace(landscape, points=points)
     x, y, value, _ = of_metric.contour(size=SIZE, column="final")
     return bands(np.log10(x), np.log10(y), value, levels)
 
 
-def _border(found: Landscape) -> list[float]:
-    """Corners of the part of the plane that lies among the settings, as a ring of base-10 logarithms."""
-    if len(found.mapped) < 4:
+def _border(landscape: Landscape) -> list[float]:
+    """Return the corners of the area between the settings, as a ring of base-10 logarithms."""
+    if len(landscape.mapped) < 4:
         return []
-    points, low, reach = found.scaled()
+    points, low, extent = landscape.scaled()
     turn = np.linspace(0.0, 2 * np.pi, 24)
-    around = (points[:, None] + REACH * np.stack([np.cos(turn), np.sin(turn)], axis=-1)).reshape(-1, 2)
-    corners = (low + reach * around[ConvexHull(around).vertices]) / np.log(10)
+    around = (points[:, None] + OVERHANG * np.stack([np.cos(turn), np.sin(turn)], axis=-1)).reshape(-1, 2)
+    corners = (low + extent * around[ConvexHull(around).vertices]) / np.log(10)
     return [round(float(v), 3) for v in corners.ravel()]

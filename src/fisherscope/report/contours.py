@@ -1,4 +1,4 @@
-"""A surface as bands of polygons over the logarithms of the plane, for a page to fill."""
+"""Turn a surface into bands of polygons over the logarithms of the plane, for a page to fill."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ DIGITS = 3
 
 
 def band_levels(values: NDArray[np.float64], smaller_is_better: bool) -> list[float]:
-    """Borders of the bands, lowest to highest; the last of the worse ones has all beyond it."""
+    """Return the borders of the bands, lowest to highest.
+
+    Args:
+        values: Shape (n,), the final metrics.
+        smaller_is_better: Whether the worse values are the larger ones.
+
+    Returns:
+        `BANDS + 1` borders, or two equal ones where all values are the same.
+    """
     low, high = metric_range(values, smaller_is_better)
     if low == high:
         return [low, high]
@@ -29,27 +37,30 @@ def band_levels(values: NDArray[np.float64], smaller_is_better: bool) -> list[fl
 def bands(
     log_x: NDArray[np.float64], log_y: NDArray[np.float64], value: NDArray[np.float64], levels: list[float]
 ) -> list[dict[str, Any]]:
-    """`{band, rings}` for each band with any area: rings are x0, y0, x1, y1, … in the given coordinates.
+    """Cut a surface into bands.
 
     Args:
         log_x: Shape (n,).
         log_y: Shape (m,).
         value: Shape (m, n).
-        levels: Borders; what lies beyond the outermost counts to its neighbour.
+        levels: Borders of the bands; values beyond the outermost belong to its neighbour.
+
+    Returns:
+        `{band, rings}` for each band with any area; a ring is x0, y0, x1, y1, … in the same coordinates.
     """
     generator = contour_generator(log_x, log_y, value, fill_type=FillType.OuterOffset)
-    found = []
+    areas = []
     borders = [-np.inf, *levels[1:-1], np.inf]
     for band, (low, high) in enumerate(pairwise(borders)):
         points, offsets = cast("tuple[list[Any], list[Any]]", generator.filled(low, high))
         rings = [
             _ring(part[begin:end])
-            for part, places in zip(points, offsets, strict=True)
-            for begin, end in pairwise(places)
+            for part, starts in zip(points, offsets, strict=True)
+            for begin, end in pairwise(starts)
         ]
         if rings:
-            found.append({"band": band, "rings": rings})
-    return found
+            areas.append({"band": band, "rings": rings})
+    return areas
 
 
 def _ring(points: Any) -> Ring:

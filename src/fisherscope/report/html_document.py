@@ -1,47 +1,56 @@
-"""A whole HTML document: everything inside, nothing fetched, no script but its own."""
+"""Render a whole HTML document: everything inside, nothing fetched, no script but its own."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 
-from fisherscope.report.html_text import safe
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 ASSETS = files("fisherscope.report").joinpath("assets")
-VIEW = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+
+
+@cache
+def _templates() -> Environment:
+    """Return the templates of the pages; every value in them is escaped unless marked safe there."""
+    return Environment(
+        loader=PackageLoader("fisherscope.report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
 
 
 def asset(name: str) -> str:
-    """The text of a file that the pages are made of."""
+    """Return the text of a script or style sheet of the pages."""
     return ASSETS.joinpath(name).read_text(encoding="utf-8")
 
 
-def document(title: str, body: str, scripts: Sequence[str], *, fetches: bool = False) -> str:
-    """A page that a browser shows without any other file.
+def document(
+    template: str, title: str, scripts: Sequence[str], *, fetches: bool = False, **values: object
+) -> str:
+    """Render a page that a browser shows without any other file.
 
-    Its policy lets the page's own scripts and style alone run, so that text from a run stays text.
+    Its content policy lets the page's own scripts and style alone run, so that text from a run stays text.
 
     Args:
-        title: Plain text.
-        body: HTML.
-        scripts: Names of assets and texts of scripts, in the order in which they run.
-        fetches: Whether it may ask the server that it came from.
+        template: File in `templates`; it extends `document.html`.
+        title: Title of the page, plain text.
+        scripts: Names of assets (`draw.js`) and texts of scripts, in the order in which they run.
+        fetches: Whether the page may send requests to the server that it came from.
+        values: Names that the template uses.
+
+    Returns:
+        The page.
     """
     texts = [asset(name) if name.endswith(".js") else name for name in scripts]
     style = asset("page.css")
     allowed = " ".join(f"'{_hash(text)}'" for text in texts) or "'none'"
     policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src {allowed}"
     policy += "; connect-src 'self'" if fetches else ""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">{VIEW}'
-        f"<title>{safe(title)}</title><style>{style}</style></head>"
-        f'<body>{body}<div id="tip" hidden></div>'
-        + "".join(f"<script>{text}</script>" for text in texts)
-        + "</body></html>"
-    )
+    page = _templates().get_template(template)
+    return page.render(title=title, policy=policy, style=style, scripts=texts, **values)
 
 
 def _hash(text: str) -> str:

@@ -1,50 +1,23 @@
-"""Numbers, names and tables as safe HTML: whatever a run calls itself, it stays text."""
+"""Write numbers and data into a page; templates escape everything else."""
 
 from __future__ import annotations
 
-import html
 import json
 import math
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 DIGITS = 4
 
 
-def safe(value: object) -> str:
-    """Text that can stand anywhere in a page."""
-    return html.escape(str(value))
-
-
 def number(value: object, digits: int = DIGITS) -> str:
-    """A number with few digits, – for what is not known, other things as text."""
+    """Format a number with few digits; – stands for an unknown value, other things are text."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
-    return f"{value:.{digits}g}" if isinstance(value, float) else safe(value)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "", names: bool = False) -> str:
-    """A table of cells that are safe already.
-
-    Args:
-        head: Of the columns, plain text.
-        rows: Cells as HTML.
-        kind: Its class.
-        names: Whether the first cell of a row is a setting, which the charts then point at.
-    """
-    top = "".join(f"<th scope=col>{safe(name)}</th>" for name in head)
-    body = ""
-    for row in rows:
-        mark = f' data-setting="{row[0]}"' if names else ""
-        body += f"<tr{mark}>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>"
-    return (
-        f'<div class="wide"><table class="{kind}"><thead><tr>{top}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def embedded(value: Any, name: str) -> str:
-    """A value as JSON that a script of the page reads; nothing in it can end the element."""
+    """Write a value as JSON that a script of the page reads; nothing in it can end the element."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for unsafe, escaped in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026"), ("\u2028", "\\u2028")):
         text = text.replace(unsafe, escaped)
@@ -52,7 +25,7 @@ def embedded(value: Any, name: str) -> str:
 
 
 def rounded(value: Any) -> float | None:
-    """Four digits; None for what is not a finite number."""
+    """Round to four digits; None for what is not a finite number."""
     if value is None or not math.isfinite(value):
         return None
     short = float(f"{value:.{DIGITS}g}")

@@ -1,4 +1,4 @@
-"""Runs as they stand, for the live page: a row and lines each, as far as they have come."""
+"""Collect the current state of runs for the live page: a row and curves each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fisherscope.runs.reader import Runs
 
 Data = dict[str, Any]
 POINTS = 200
-"""Points of a line at most."""
+"""Largest number of points of a curve."""
 STEPS = {
     "train/loss": "loss of the measured batch", "fisher/cond": "c, condition number of a batch",
     "fisher/energy": "l, energy of a step", COND: "C̄, at measured steps", ENERGY: "L, at measured steps",
@@ -30,7 +30,14 @@ BAR = COLUMNS.index("epoch")
 
 
 def live_data(runs: Runs) -> Data:
-    """What the live page shows: `title, told, columns, rows`, and the charts' data, a run a setting."""
+    """Collect what the live page shows.
+
+    Args:
+        runs: The runs of the directory, finished or not.
+
+    Returns:
+        `title, summary, columns, rows`, and the charts' data with each run as a setting.
+    """
     epochs, steps = runs.epochs, runs.steps
     metrics = [name for name in METRICS if name in epochs.columns]
     names = [*metrics, *(name for name in MEASURES if name in epochs.columns)]
@@ -39,12 +46,12 @@ def live_data(runs: Runs) -> Data:
     states = Counter(runs.runs["status"].to_list())
     measured = [name for name in STEPS if name in steps.columns]
     settings = [_run(row, epochs, steps, names, measured, stops) for row in runs.runs.iter_rows(named=True)]
-    shown = metrics[0] if metrics else None
+    metric = metrics[0] if metrics else None
     return {
         "title": f"{states['running']} running · fisherscope watch",
-        "told": ", ".join(f"{count} {state}" for state, count in states.most_common()) or "no run yet",
-        "columns": [*COLUMNS, *([label(shown)] if shown else [])],
-        "rows": [_row(setting, shown) for setting in _newest(runs, settings)],
+        "summary": ", ".join(f"{count} {state}" for state, count in states.most_common()) or "no run yet",
+        "columns": [*COLUMNS, *([label(metric)] if metric else [])],
+        "rows": [_row(setting, metric) for setting in _newest(runs, settings)],
         "axes": {c: {"name": name, "label": label(name)} for c, name in (("x", COND), ("y", ENERGY))},
         "metrics": [_metric(name, settings) for name in metrics],
         "measures": [{"name": name, "label": label(name)} for name in names if name not in metrics],
@@ -58,12 +65,12 @@ def _run(
     stops: list[int],
 ) -> Data:  # fmt: skip
     mine, fine = (frame.filter(pl.col("run_id") == row["run_id"]) for frame in (epochs, steps))
-    place = {epoch: k for k, epoch in enumerate(stops)}
+    at = {epoch: k for k, epoch in enumerate(stops)}
     lines: dict[str, list[float | None]] = {name: [None] * len(stops) for name in names}
     for one in mine.select("epoch", *names).iter_rows(named=True):
         for name in names:
-            if one["epoch"] in place:
-                lines[name][place[one["epoch"]]] = rounded(one[name])
+            if one["epoch"] in at:
+                lines[name][at[one["epoch"]]] = rounded(one[name])
     fixed = FIXED.fullmatch(str(row.get("policy") or "")) is not None
     reached = int(mine["epoch"].to_numpy().max()) if len(mine) else 0
     return {
@@ -71,39 +78,39 @@ def _run(
         "lr": row.get("lr"), "seeds": 1, "state": row["status"], "reached": reached,
         "planned": row.get("epochs"), "lines": {name: line for name, line in lines.items() if any(
             value is not None for value in line)},
-        "steps": {name: drawn for name in measured if (drawn := _thinned(fine, name))},
+        "steps": {name: curve for name in measured if (curve := _thinned(fine, name))},
         "now": _now(fine, mine), "left": _seconds_left(mine, row.get("epochs"), reached, row["status"]),
     }  # fmt: skip
 
 
 def _thinned(rows: pl.DataFrame, name: str) -> list[list[float | None]] | None:
-    """Epochs and values of a column of the measured steps; None where there are none."""
-    known = rows.select("epoch", pl.col(name).cast(pl.Float64, strict=False)).drop_nulls()
-    if not len(known):
+    """Return epochs and values of a column of the measured steps; None if there are none."""
+    points = rows.select("epoch", pl.col(name).cast(pl.Float64, strict=False)).drop_nulls()
+    if not len(points):
         return None
-    at = np.unique(np.linspace(0, len(known) - 1, min(POINTS, len(known))).astype(int)).tolist()
-    return [[rounded(v) for v in known[at][column]] for column in known.columns]
+    at = np.unique(np.linspace(0, len(points) - 1, min(POINTS, len(points))).astype(int)).tolist()
+    return [[rounded(v) for v in points[at][column]] for column in points.columns]
 
 
 def _now(steps: pl.DataFrame, epochs: pl.DataFrame) -> Data:
-    """The latest value of what the table shows; a last batch may be small: the size is of three."""
-    found: Data = {}
+    """Return the latest values; a last batch may be small, so the size is the largest of three."""
+    values: Data = {}
     if "batch_size" in steps.columns and len(steps):
-        found["batch_size"] = steps["batch_size"].tail(3).max()
+        values["batch_size"] = steps["batch_size"].tail(3).max()
     for name in ("lr", COND, ENERGY):
         for rows in (steps, epochs):
-            if name in rows.columns and len(known := rows[name].drop_nulls()):
-                found[name] = rounded(known[-1])
+            if name in rows.columns and len(latest := rows[name].drop_nulls()):
+                values[name] = rounded(latest[-1])
                 break
-    return found
+    return values
 
 
 def _seconds_left(epochs: pl.DataFrame, planned: int | None, reached: int, state: str) -> float | None:
-    """Epochs that are left times the mean of the last ones."""
-    timed = [name for name in ("time/train_s", "time/eval_s") if name in epochs.columns]
-    if state != "running" or not planned or not timed or not len(epochs):
+    """Estimate the time left: the epochs to go times the mean of the last ones."""
+    times = [name for name in ("time/train_s", "time/eval_s") if name in epochs.columns]
+    if state != "running" or not planned or not times or not len(epochs):
         return None
-    last = epochs.tail(5).select(pl.sum_horizontal(timed).mean()).item()
+    last = epochs.tail(5).select(pl.sum_horizontal(times).mean()).item()
     return None if last is None else float(last) * (planned - reached)
 
 
@@ -122,18 +129,18 @@ def _row(setting: Data, metric: str | None) -> Data:
 
 
 def _newest(runs: Runs, settings: list[Data]) -> list[Data]:
-    """Running ones first, then by the last change."""
+    """Sort running runs first, then by the last change."""
     updated = dict(runs.runs.select("run_id", "updated").iter_rows())
     late = sorted(settings, key=lambda s: str(updated[s["name"]]), reverse=True)
     return sorted(late, key=lambda s: s["state"] != "running")
 
 
 def _metric(name: str, settings: list[Data]) -> Data:
-    """A metric of the finished runs, with bands for colours; smaller is better for all of `METRICS`."""
+    """Describe a metric of the finished runs; smaller is better for all of `METRICS`."""
     ends = {s["name"]: _latest(s["lines"].get(name, [])) for s in settings if s["state"] == "finished"}
     finals = {run: value for run, value in ends.items() if value is not None}
-    known = np.array(list(finals.values()))
-    levels = band_levels(known, True) if len(known) > 1 else []
+    values = np.array(list(finals.values()))
+    levels = band_levels(values, True) if len(values) > 1 else []
     return {
         "name": name, "label": label(name), "scale": shown_scale(name), "smaller": True, "finals": finals,
         "best": sorted(finals, key=lambda run: finals[run])[:5], "levels": [rounded(v) for v in levels],

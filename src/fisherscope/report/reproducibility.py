@@ -1,4 +1,4 @@
-"""How the numbers were made, and the commands, versions and configuration that make them again."""
+"""Say how the numbers of a page were made; list commands, versions and configuration that repeat them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,9 @@ from typing import Any
 
 import fisherscope
 from fisherscope.analysis import Landscape, Settings
-from fisherscope.report.chart_data import label
-from fisherscope.report.html_text import safe, table
 
 MOST = 8
 """Commands, or values of a key, that are listed."""
-
-
 DEFINITIONS = {
     "c, C̄": "Condition number of the per-sample gradients of one measured batch: the ratio of the largest "
     "to the smallest non-zero singular value of the matrix whose columns they are, from the eigenvalues of "
@@ -33,66 +29,59 @@ CONTOURS = (
 )
 
 
-def definitions(found: Landscape | str) -> str:
-    """What each number is, in words."""
-    rows = [[safe(name), safe(words)] for name, words in DEFINITIONS.items()]
-    if not isinstance(found, str) and len(found.mapped) >= 4:
-        how = "a Gaussian process" if found.method == "process" else "the five nearest settings"
-        rows.append(["contours", CONTOURS.format(how=how)])
-    return table(["", ""], rows, kind="words")
+def definitions(landscape: Landscape | str) -> list[tuple[str, str]]:
+    """Explain in words what each number of the page is."""
+    rows = list(DEFINITIONS.items())
+    if not isinstance(landscape, str) and len(landscape.mapped) >= 4:
+        how = "a Gaussian process" if landscape.method == "process" else "the five nearest settings"
+        rows.append(("contours", CONTOURS.format(how=how)))
+    return rows
 
 
-def reproduction(source: Settings, directory: str) -> str:
-    """Commands, versions and configuration of the runs."""
+def reproduction(source: Settings, directory: str) -> dict[str, Any]:
+    """List what repeats the runs and the page.
+
+    Args:
+        source: The runs of the page.
+        directory: Their directory, as the user named it.
+
+    Returns:
+        The names of the page's last section: `commands, verbs, versions, configuration, version, run_count,
+        directory`.
+    """
     heads = [source.runs.head(run_id) for run_id in source.frame["run_id"]]
     environments = [head.get("environment") or {} for head in heads]
-    commands = [_command(str(e["command"])) for e in environments if e.get("command")]
-    listed = list(dict.fromkeys(commands))
-    more = f"\n# and {len(listed) - MOST} more" if len(listed) > MOST else ""
+    commands = list(dict.fromkeys(_command(str(e["command"])) for e in environments if e.get("command")))
+    more = f"\n# and {len(commands) - MOST} more" if len(commands) > MOST else ""
     place = f"'{directory}'" if " " in directory else directory
     verbs = [f"fisherscope {verb} {place}" for verb in ("select", "claims", "table", "report")]
-    made = (
-        f"<p>The runs were made by</p><pre>{safe(chr(10).join(listed[:MOST]) + more)}</pre>" if listed else ""
-    )
-    return (
-        f"{made}<p>and this page by</p><pre>{safe(chr(10).join(verbs))} -o report.html</pre>"
-        + table(["version of", "value"], _rows(environments, without=("command",)), kind="words")
-        + "<details><summary>configuration</summary>"
-        + table(["key", "value"], _rows([head["config"] for head in heads]), kind="words")
-        + "</details>"
-        + f"<footer>Written by fisherscope {safe(fisherscope.__version__)} from {len(heads)} runs in "
-        f"<code>{safe(directory)}</code>. Measures: Z. Liao, T. Drummond, I. Reid, G. Carneiro, "
-        "<cite>Approximate Fisher Information Matrix to Characterize the Training of Deep Neural Networks"
-        "</cite>, IEEE TPAMI 42(1), 2020.</footer>"
-    )
-
-
-def axes_told(found: Landscape | str) -> str:
-    """What the plane's axes and colours are, in a sentence."""
-    if isinstance(found, str):
-        return ""
-    return (
-        f"Each mark is a setting: across {safe(label(found.x))}, upwards {safe(label(found.y))}; its colour "
-        f"is the final {safe(label(found.metric))}. The slider plays how runs travel there."
-    )
+    return {
+        "commands": "\n".join(commands[:MOST]) + more,
+        "verbs": "\n".join(verbs) + " -o report.html",
+        "versions": _values(environments, without=("command",)),
+        "configuration": _values([head["config"] for head in heads]),
+        "version": fisherscope.__version__,
+        "run_count": len(heads),
+        "directory": directory,
+    }
 
 
 def _command(text: str) -> str:
-    """As a user types it, without the path of the program."""
+    """Shorten a command line to what a user types, without the path of the program."""
     program, _, rest = text.partition(" ")
     name = PurePath(program).name
     return f"{'fisherscope' if name in ('__main__.py', 'fisherscope') else f'python {name}'} {rest}".strip()
 
 
-def _rows(given: list[dict[str, Any]], without: tuple[str, ...] = ()) -> list[list[str]]:
-    """A row a key: its values over the runs, most frequent first."""
-    keys = [key for key in dict.fromkeys(key for one in given for key in one) if key not in without]
+def _values(mappings: list[dict[str, Any]], without: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+    """List each key with its values over the runs, most frequent first."""
+    keys = [key for key in dict.fromkeys(key for one in mappings for key in one) if key not in without]
     rows = []
     for key in keys:
-        values = Counter(_plain(one[key]) for one in given if key in one)
+        values = Counter(_plain(one[key]) for one in mappings if key in one)
         shown = ", ".join(value for value, _ in values.most_common(MOST))
         more = f" and {len(values) - MOST} more" if len(values) > MOST else ""
-        rows.append([safe(key), safe(shown + more)])
+        rows.append((key, shown + more))
     return rows
 
 

@@ -19,13 +19,13 @@ function rows(data) {
 }
 
 async function poll() {
-  const dot = document.getElementById("dot"), told = document.getElementById("told");
+  const dot = document.getElementById("dot"), summary = document.getElementById("summary");
   try {
     const answer = await fetch(`data.json?seen=${live.seen}`);
     if (answer.status === 200) {
       const data = await answer.json();
       live.seen = data.seen;
-      told.textContent = data.told;
+      summary.textContent = data.summary;
       document.title = data.title;
       rows(data);
       start(data);
@@ -33,7 +33,7 @@ async function poll() {
     dot.className = "live";
   } catch {
     dot.className = "live gone";
-    told.textContent = "The server has stopped; start fisherscope watch again and reload.";
+    summary.textContent = "The server has stopped; start fisherscope watch again and reload.";
   }
   setTimeout(poll, EVERY);
 }

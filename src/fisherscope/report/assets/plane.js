@@ -10,7 +10,7 @@ function landscape(data, root) {
   const slider = element("input", { type: "range", min: 0, max: Math.max(until, 0), value: until,
     "aria-label": "epoch", disabled: "" });
   if (until > 0) slider.removeAttribute("disabled");
-  const told = element("output", {}), play = element("button", { type: "button", class: "play" }, "▶ play");
+  const readout = element("output", {}), play = element("button", { type: "button", class: "play" }, "▶ play");
   let points = [];
 
   const bandOf = (metric, value) => {
@@ -44,7 +44,7 @@ function landscape(data, root) {
     points.sort((a, b) => (a.setting.name === view.hovered) - (b.setting.name === view.hovered));
     for (const point of points) clip.append(mark(point, metric));
     for (const point of points) number_best(clip, point, metric);
-    told.textContent = until >= 0 ? `epoch ${data.epochs[view.stop]} of ${data.epochs[until]}` : "no epoch yet";
+    readout.textContent = until >= 0 ? `epoch ${data.epochs[view.stop]} of ${data.epochs[until]}` : "no epoch yet";
     slider.value = view.stop;
     legend(metric);
   }
@@ -139,7 +139,7 @@ function landscape(data, root) {
     ...(bare ? [] : [choice("checkbox", "contour", "contours", true, (on) => { state.contour = on; draw(); })]),
     choice("checkbox", "travel", "travel", false, (on) => { state.travel = on; draw(); }));
   root.replaceChildren(element("div", { class: "controls" }, metrics, options), svg,
-    element("div", { class: "controls time" }, play, slider, told), key);
+    element("div", { class: "controls time" }, play, slider, readout), key);
   slider.addEventListener("input", () => stopAt(+slider.value));
   play.addEventListener("click", toggle);
   svg.addEventListener("pointermove", show);
