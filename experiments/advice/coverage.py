@@ -58,12 +58,12 @@ def gpt2(_: Any) -> Subject:
 def task(name: str) -> Callable[[Any], Subject]:
     """A built-in one, its training samples limited."""
 
-    def made(data_dir: Any) -> Subject:
-        found = fs.tasks.get(name, data_dir)
-        found = found.limited(min(LIMIT, len(found.train)))
-        return subject_of(found.model, found.loss, data=found.train, name=name)
+    def load(data_dir: Any) -> Subject:
+        loaded = fs.tasks.get(name, data_dir)
+        loaded = loaded.limited(min(LIMIT, len(loaded.train)))
+        return subject_of(loaded.model, loaded.loss, data=loaded.train, name=name)
 
-    return made
+    return load
 
 
 PROBLEMS = {"mnist/mlp": task("mnist/mlp"), "digits/resnet8": task("digits/resnet8"), "gpt2/text": gpt2}
@@ -93,17 +93,19 @@ def covered(name: str, data_dir: Any) -> dict[str, Any]:
     batches = subject.batches(SIZE, 5)
     losses = [stepper.step(next(batches)) for _ in range(WARMUP)]
     truth = brute_force(subject, model)
-    found = [
+    estimates = [
         sample_noise(stepper, SIZE, lambda: False, batches=BATCHES, seed=1000 + k).noise
         for k in range(REPETITIONS)
     ]
-    share = sum(one.low <= truth <= one.high for one in found) / REPETITIONS
+    share = sum(one.low <= truth <= one.high for one in estimates) / REPETITIONS
     print(name, truth, share, flush=True)
     return {
         "problem": name, "coverage": share, "nominal": 0.9, "repetitions": REPETITIONS, "truth": truth,
-        "loss": [losses[0], losses[-1]], "median_estimate": median(one.scale for one in found),
-        "median_low": median(one.low for one in found), "median_high": median(one.high for one in found),
-        "below": sum(one.high < truth for one in found), "above": sum(one.low > truth for one in found),
+        "loss": [losses[0], losses[-1]], "median_estimate": median(one.scale for one in estimates),
+        "median_low": median(one.low for one in estimates),
+        "median_high": median(one.high for one in estimates),
+        "below": sum(one.high < truth for one in estimates),
+        "above": sum(one.low > truth for one in estimates),
     }  # fmt: skip
 
 

@@ -85,16 +85,16 @@ def tuned(
     task: Any, problem: Problem, size: int, first_lr: float, note: Callable[..., None]
 ) -> dict[str, Any]:
     """The best rate of a ladder around `first_lr`, and the steps it took (median of seeds)."""
-    tried: dict[float, float] = {}
+    steps_at: dict[float, float] = {}
 
     def steps(exponent: int) -> float:
         lr = first_lr * 2.0**exponent
-        if lr not in tried:
-            bound = min([problem.longest, *(1.2 * s for s in tried.values() if math.isfinite(s))])
-            found = [steps_to(task, problem.target, size, lr, s, math.ceil(bound)) for s in problem.seeds]
-            tried[lr] = median(found)
-            note(size, lr, tried[lr])
-        return tried[lr]
+        if lr not in steps_at:
+            bound = min([problem.longest, *(1.2 * s for s in steps_at.values() if math.isfinite(s))])
+            counts = [steps_to(task, problem.target, size, lr, s, math.ceil(bound)) for s in problem.seeds]
+            steps_at[lr] = median(counts)
+            note(size, lr, steps_at[lr])
+        return steps_at[lr]
 
     best = 0
     while math.isinf(steps(best)) and best > -4:
@@ -103,7 +103,7 @@ def tuned(
         while steps(best + direction) < steps(best):
             best += direction
     lr = first_lr * 2.0**best
-    return {"batch_size": size, "lr": lr, "steps": tried[lr], "tried": sorted(tried.items())}
+    return {"batch_size": size, "lr": lr, "steps": steps_at[lr], "tried": sorted(steps_at.items())}
 
 
 def quiet_seconds(task: Any, sizes: tuple[int, ...], rounds: int = 12) -> dict[int, float]:
@@ -147,9 +147,9 @@ def main() -> None:
     for problem in PROBLEMS:
         task = fs.tasks.get(problem.task, options.data_dir)
         task = task.limited(min(LIMIT, len(task.train)))
-        found = trials(problem, task, options.work)
+        best_trials = trials(problem, task, options.work)
         if not options.trials_only:
-            results.append(compared(problem, task, found))
+            results.append(compared(problem, task, best_trials))
     if results:
         versions = {"torch": torch.__version__, "python": platform.python_version()}
         setting = {
@@ -161,13 +161,13 @@ def main() -> None:
         RESULT.write_text(text.replace("Infinity", "null") + "\n")
 
 
-def compared(problem: Problem, task: Any, found: list[dict[str, Any]]) -> dict[str, Any]:
+def compared(problem: Problem, task: Any, best_trials: list[dict[str, Any]]) -> dict[str, Any]:
     """What each size took by trial, what the advice says, and the ratio at its fastest size."""
     seconds = quiet_seconds(task, problem.sizes)
-    least = {row["batch_size"]: row["steps"] * seconds[row["batch_size"]] for row in found}
+    least = {row["batch_size"]: row["steps"] * seconds[row["batch_size"]] for row in best_trials}
     ran = {size: spent for size, spent in least.items() if math.isfinite(spent)}
     best = min(ran, key=ran.__getitem__)
-    middle = next(row["lr"] for row in found if row["batch_size"] == 32)
+    middle = next(row["lr"] for row in best_trials if row["batch_size"] == 32)
     subject = subject_of(task.model, task.loss, data=task.train, name=problem.task)
     advice = advice_on(
         subject,
@@ -176,7 +176,7 @@ def compared(problem: Problem, task: Any, found: list[dict[str, Any]]) -> dict[s
     )
     rows = [
         {**row, "step_seconds": seconds[row["batch_size"]], "seconds": ran.get(row["batch_size"])}
-        for row in found
+        for row in best_trials
     ]
     return {
         "task": problem.task, "target_loss": problem.target, "train_samples": len(task.train),

@@ -34,18 +34,18 @@ def main() -> None:
     """Both parts."""
     sweeps = {name: fixed(load(name)) for name in SWEEPS if stored(name).exists()}
     played = analysis.backtest(sweeps, budgets=BUDGETS)
-    found = {
+    results = {
         "command": "python -m experiments.choosing",
         "sweeps": played.sweeps.to_dicts(),
         "summary": played.summary.to_dicts(),
         "in_margins": played.within_margin().to_dicts(),
         "against": [row for budget in BUDGETS for row in against(played.trials, budget)],
-        "said": [said(sweeps, budget) for budget in BUDGETS],
+        "said": [statements_held(sweeps, budget) for budget in BUDGETS],
     }
     path = RESULTS / "choosing.json"
-    path.write_text(json.dumps(plain(found), indent=1, allow_nan=False) + "\n")
+    path.write_text(json.dumps(plain(results), indent=1, allow_nan=False) + "\n")
     print(path)
-    for row in [*found["against"], *found["said"]]:
+    for row in [*results["against"], *results["said"]]:
         print(row)
 
 
@@ -69,7 +69,7 @@ def against(trials: pl.DataFrame, budget: float) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-def said(sweeps: dict[str, Runs], budget: float) -> dict[str, Any]:
+def statements_held(sweeps: dict[str, Runs], budget: float) -> dict[str, Any]:
     """How often what `choose` says of its choice holds on the other seeds, over plays with other seeds."""
     rows = [row for name, runs in sweeps.items() for row in plays(name, runs, budget)]
     means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} if rows else {}
@@ -95,14 +95,14 @@ def plays(name: str, runs: Runs, budget: float) -> Iterator[dict[str, float]]:
         except analysis.AnalysisError:  # the budget does not pay for an epoch of each
             return
         samples = VALIDATION[name.partition("-")[0].rstrip("0123456789")]
-        made = choice(runs, candidates, plan, metric="val/error", samples=samples)
-        if made.recommended is None or made.interval is None:
+        result = choice(runs, candidates, plan, metric="val/error", samples=samples)
+        if result.recommended is None or result.interval is None:
             continue
-        error, best = truth[made.recommended.name], min(truth.values())
-        named = [made.recommended.name, *(rival.name for rival, _ in made.rivals)]
+        error, best = truth[result.recommended.name], min(truth.values())
+        named = [result.recommended.name, *(rival.name for rival, _ in result.rivals)]
         allowed = margin(best, "val/error")
         yield {
-            "covered": made.interval[0] <= error <= made.interval[1],
+            "covered": result.interval[0] <= error <= result.interval[1],
             "named": len(named) / len(candidates),
             "best_named": min(truth, key=lambda setting: truth[setting]) in named,
             "within_margin_named": min(truth[setting] for setting in named) <= best + allowed,

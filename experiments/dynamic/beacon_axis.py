@@ -40,12 +40,14 @@ SENTENCE = re.compile(rf"{AXIS} ([\d.e+]+) ± \d+ %, L ([\d.e+-]+) ±")
 
 def main() -> None:
     """Make the beacons, train five seeds by them, write where each was said to end and ended."""
-    told = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    told.add_argument("task", choices=DESIGNS)
-    told.add_argument("--fixed", type=Path, required=True, help="whole runs of the fixed sizes")
-    told.add_argument("--out", type=Path, required=True)
-    told.add_argument("--data", type=Path, default=None, help="where the data files lie")
-    args = told.parse_args()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("task", choices=DESIGNS)
+    parser.add_argument("--fixed", type=Path, required=True, help="whole runs of the fixed sizes")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=None, help="where the data files lie")
+    args = parser.parse_args()
     design, root = DESIGNS[args.task], args.out / args.task.replace("/", "-")
     plain = json.loads((RESULTS / f"dynamic-{args.task.replace('/', '-')}.json").read_text())
     cost = plain["cost_model"]
@@ -54,24 +56,24 @@ def main() -> None:
         root.mkdir(parents=True, exist_ok=True)
         fixed = load_runs(args.fixed).filter(pl.col("seed").is_in(design.seeds))
         seconds = {int(size): value for size, value in cost["seconds"].items()}
-        made = beacons_of(fixed, seconds, axis=AXIS, task=args.task, sizes=design.sizes)
-        file.write_text(made.to_json(), encoding="utf-8")
+        beacons = beacons_of(fixed, seconds, axis=AXIS, task=args.task, sizes=design.sizes)
+        file.write_text(beacons.to_json(), encoding="utf-8")
     grid = {"policies": [f"beacon:{file}"], "lrs": list(design.rates), "seeds": list(design.confirm)}
     run_sweep({"task": args.task, **design.settings, **grid}, root / "runs", jobs=1, data_dir=args.data)
     rows = ends(load_runs(root / "runs"), read_beacons(file), cost, design)
-    held = json.loads(RESULT.read_text()) if RESULT.exists() else {"what": WHAT, "axis": AXIS, "tasks": {}}
-    held["tasks"][args.task] = {
+    results = json.loads(RESULT.read_text()) if RESULT.exists() else {"what": WHAT, "axis": AXIS, "tasks": {}}
+    results["tasks"][args.task] = {
         "command": f"python -m experiments.dynamic.beacon_axis {args.task} --fixed RUNS --out DIR",
         "environment": environment(load_runs(root / "runs")),
         "against_c": plain["prediction_of_beacon_runs"],
         "errors": errors(rows), "inside": sum(row["inside"] for row in rows), "rows": rows,
     }  # fmt: skip
-    RESULT.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
-    sys.stdout.write(json.dumps(held["tasks"][args.task], indent=1) + "\n")
+    RESULT.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(json.dumps(results["tasks"][args.task], indent=1) + "\n")
 
 
 def ends(runs: Runs, beacons: Beacons, cost: dict[str, Any], design: Design) -> list[dict[str, Any]]:
-    """A row a run: its error and modelled time, the place foretold (first; last before half) and reached."""
+    """A row a run: its error and modelled time, the place predicted (first; last before half) and reached."""
     region = region_of(beacons.region)
     across = dict(at_epoch(settings_of(runs), AXIS).iter_rows())
     rows = []
@@ -79,18 +81,19 @@ def ends(runs: Runs, beacons: Beacons, cost: dict[str, Any], design: Design) -> 
         reached = across[row["run_id"]], row["energy"]
         epochs = runs.epochs.filter(pl.col("run_id") == row["run_id"]).sort("epoch")
         half = epochs.filter(pl.col("epoch") <= pl.col("epoch").max() / 2)
-        told = SENTENCE.findall(" ".join(t for t in half["policy/decisions"].to_list() if t))
+        forecasts = SENTENCE.findall(" ".join(t for t in half["policy/decisions"].to_list() if t))
         rows.append({
             "lr": row["lr"], "seed": row["seed"], "test": row["test"], "seconds": row["seconds"],
             "final_size": row["final_size"], "reached": reached,
-            "at_the_start": [float(v) for v in told[0]], "before_half": [float(v) for v in told[-1]],
+            "at_the_start": [float(v) for v in forecasts[0]],
+            "before_half": [float(v) for v in forecasts[-1]],
             "inside": region.holds(*map(math.log, reached)),
         })  # fmt: skip
     return rows
 
 
 def errors(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """Root mean square of log(reached / foretold), of the rank and of L."""
+    """Root mean square of log(reached / predicted), of the rank and of L."""
     return {
         moment: [
             math.sqrt(sum(math.log(row["reached"][k] / row[moment][k]) ** 2 for row in rows) / len(rows))

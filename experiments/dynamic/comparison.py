@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 from experiments.dynamic.designs import DESIGNS, Design
-from experiments.dynamic.forecasts import arrivals, foretold_at_the_start, foretold_by_the_policy
+from experiments.dynamic.forecasts import arrivals, predictions_at_the_start, predictions_by_the_policy
 from experiments.dynamic.tables import Arm, Rows, choice, missing, summary, table_of, verdicts
 
 from fisherscope.analysis import beacons_of
@@ -32,13 +32,13 @@ IMAGES = Path(__file__).parents[2] / "docs" / "images"
 
 def main() -> None:
     """Train, choose, confirm, write."""
-    told = argparse.ArgumentParser(description=__doc__)
-    told.add_argument("task", choices=DESIGNS)
-    told.add_argument("--out", type=Path, default=Path("runs/dynamic"))
-    told.add_argument("--only-read", action="store_true")
-    told.add_argument("--without-beacons", action="store_true", help="leave BeaconPolicy's runs for later")
-    told.add_argument("--data", type=Path, default=None, help="where the data files lie")
-    args = told.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("task", choices=DESIGNS)
+    parser.add_argument("--out", type=Path, default=Path("runs/dynamic"))
+    parser.add_argument("--only-read", action="store_true")
+    parser.add_argument("--without-beacons", action="store_true", help="leave BeaconPolicy's runs for later")
+    parser.add_argument("--data", type=Path, default=None, help="where the data files lie")
+    args = parser.parse_args()
     study = Study(args.task, args.out / args.task.replace("/", "-"), args.data)
     if not args.only_read:
         study.train(with_beacons=not args.without_beacons)
@@ -78,15 +78,15 @@ class Study:
         written = {
             "what": "dynamic sampling against fixed sizes; design in experiments/PREREGISTERED-dynamic.md",
             "command": f"python -m experiments.dynamic {self.task}",
-            "design": design.told(),
+            "design": design.as_json(),
             "environment": environment(runs),
             "cost_model": cost,
             "choice": {"reference": reference, "families": chosen},
             "selection": summary(table, seeds=design.seeds),
             "confirmation": verdicts(table, design, chosen, reference),
             "pairs": self._pairs(table),
-            "prediction": foretold_at_the_start(beacons, table),
-            "prediction_of_beacon_runs": foretold_by_the_policy(runs, table),
+            "prediction": predictions_at_the_start(beacons, table),
+            "prediction_of_beacon_runs": predictions_by_the_policy(runs, table),
             "arrival": arrivals(table, beacons, design),
             "missing": missing(table, design, [*chosen, reference]),
         }
@@ -104,21 +104,26 @@ class Study:
 
     def runs(self) -> Runs:
         """This experiment's, and the fixed ones of an exported sweep."""
-        given = [self.design.fixed_runs] if self.design.fixed_runs else []
-        return load_runs([*([self.root] if self.root.exists() else []), *given])
+        exported = [self.design.fixed_runs] if self.design.fixed_runs else []
+        return load_runs([*([self.root] if self.root.exists() else []), *exported])
 
     def cost(self) -> dict[str, Any]:
         """Seconds a step at each size, measured once and kept beside the runs."""
         place = self.root / "cost.json"
         if not place.exists():
-            given = {"task": self.task, "threads": 1, **self.design.settings}
-            found = seconds_a_step(given, self.design.sizes, rounds=self.design.rounds, data_dir=self.data)
-            of = f"median CPU seconds of a step, {found.rounds} interleaved rounds, one thread"
-            told = {"seconds": found.plain, "measured": found.measured, "quartiles": found.spread, "of": of}
+            config = {"task": self.task, "threads": 1, **self.design.settings}
+            timing = seconds_a_step(config, self.design.sizes, rounds=self.design.rounds, data_dir=self.data)
+            of = f"median CPU seconds of a step, {timing.rounds} interleaved rounds, one thread"
+            record = {
+                "seconds": timing.plain,
+                "measured": timing.measured,
+                "quartiles": timing.spread,
+                "of": of,
+            }
             self.root.mkdir(parents=True, exist_ok=True)
-            place.write_text(json.dumps(told), encoding="utf-8")
-        held: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
-        return held
+            place.write_text(json.dumps(record), encoding="utf-8")
+        cost: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+        return cost
 
     def beacons(self) -> Beacons:
         """Of the selection seeds' fixed runs, made once."""
@@ -129,8 +134,8 @@ class Study:
         if not file.exists():
             mine = self.runs().filter(pl.col("seed").is_in(self.design.seeds), pl.col("task") == self.task)
             seconds = {int(size): value for size, value in self.cost()["seconds"].items()}
-            made = beacons_of(mine, seconds, axis="cond_geomean", task=self.task, sizes=self.design.sizes)
-            file.write_text(made.to_json(), encoding="utf-8")
+            beacons = beacons_of(mine, seconds, axis="cond_geomean", task=self.task, sizes=self.design.sizes)
+            file.write_text(beacons.to_json(), encoding="utf-8")
         return file
 
     def _arms(self, *, beacon: bool = False) -> list[Arm]:
@@ -150,8 +155,12 @@ class Study:
 
 def environment(runs: Runs) -> dict[str, Any]:
     """Versions and machine of a run of this experiment."""
-    told = runs.head(next(iter(runs.paths)))["environment"]
-    return {key: told[key] for key in ("fisherscope", "python", "torch", "numpy", "machine") if key in told}
+    recorded = runs.head(next(iter(runs.paths)))["environment"]
+    return {
+        key: recorded[key]
+        for key in ("fisherscope", "python", "torch", "numpy", "machine")
+        if key in recorded
+    }
 
 
 def picture(written: dict[str, Any], task: str) -> None:

@@ -45,7 +45,7 @@ class Design:
     pairs: tuple[str, ...] = ()
     pair_runs: Path | None = None
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """For the result file."""
         files = {k: v and v.name for k, v in (("fixed_runs", self.fixed_runs), ("pair_runs", self.pair_runs))}
         return {**asdict(self), **files}

@@ -23,7 +23,7 @@ NINETY = 1.645
 """Deviations on both sides of the mean that hold 90 % of a normal distribution."""
 
 
-def foretold_at_the_start(beacons: Beacons, table: pl.DataFrame) -> dict[str, Any]:
+def predictions_at_the_start(beacons: Beacons, table: pl.DataFrame) -> dict[str, Any]:
     """The end of every open-loop schedule as forecast from the beacons alone, against what was reached."""
     misses, inside = [], []
     for row in table.filter(~pl.col("diverged")).iter_rows(named=True):
@@ -44,27 +44,27 @@ def foretold_at_the_start(beacons: Beacons, table: pl.DataFrame) -> dict[str, An
         return {"runs": 0}
     places = [(math.log(p.cond), math.log(p.energy)) for p in beacons.region]
     reach = [max(p[k] for p in places) - min(p[k] for p in places) for k in (0, 1)]
-    told = _errors(misses)
+    errors = _errors(misses)
     return {
         "what": "ends of staged and growing runs as forecast at the start, from the selection seeds' beacons",
-        **told,
-        "share_of_range": {k: told["rms_log"][k] / reach[i] for i, k in enumerate("CL")},
+        **errors,
+        "share_of_range": {k: errors["rms_log"][k] / reach[i] for i, k in enumerate("CL")},
         "covered_by_90": {k: sum(i[n] for i in inside) / len(inside) for n, k in enumerate("CL")},
     }
 
 
-def foretold_by_the_policy(runs: Runs, table: pl.DataFrame) -> dict[str, Any]:
-    """What BeaconPolicy itself foretold at the start, and last before half of the run, against the end."""
-    found: dict[str, list[tuple[float, float]]] = {"at the start": [], "before half of the run": []}
+def predictions_by_the_policy(runs: Runs, table: pl.DataFrame) -> dict[str, Any]:
+    """What BeaconPolicy itself predicted at the start, and last before half of the run, against the end."""
+    by_moment: dict[str, list[tuple[float, float]]] = {"at the start": [], "before half of the run": []}
     for row in table.filter(pl.col("family") == "beacon", ~pl.col("diverged")).iter_rows(named=True):
         epochs = runs.epochs.filter(pl.col("run_id") == row["run_id"]).sort("epoch")
         half = epochs.filter(pl.col("epoch") <= pl.col("epoch").max() / 2)
-        told = SENTENCE.findall(" ".join(t for t in half["policy/decisions"].to_list() if t))
-        for moment, (cond, energy) in zip(found, (told[0], told[-1]), strict=True):
-            found[moment].append(
+        forecasts = SENTENCE.findall(" ".join(t for t in half["policy/decisions"].to_list() if t))
+        for moment, (cond, energy) in zip(by_moment, (forecasts[0], forecasts[-1]), strict=True):
+            by_moment[moment].append(
                 (math.log(row["cond"] / float(cond)), math.log(row["energy"] / float(energy)))
             )
-    return {moment: _errors(misses) for moment, misses in found.items() if misses}
+    return {moment: _errors(misses) for moment, misses in by_moment.items() if misses}
 
 
 def _errors(misses: Sequence[tuple[float, float]]) -> dict[str, Any]:
@@ -92,11 +92,11 @@ def _plan(policy: Policy, beacons: Beacons, sizes: tuple[int, ...]) -> tuple[int
 
 def arrivals(table: pl.DataFrame, beacons: Beacons, design: Design) -> list[dict[str, Any]]:
     """Share of each family's runs, at the policies' rates, that end inside the region."""
-    region, found = region_of(beacons.region), []
+    region, rows = region_of(beacons.region), []
     for (family,), part in table.filter(pl.col("lr").is_in(design.rates)).group_by(
         "family", maintain_order=True
     ):
         ends = part.filter(~pl.col("diverged")).select("cond", "energy").drop_nulls().rows()
         inside = sum(region.holds(math.log(c), math.log(e)) for c, e in ends)
-        found.append({"family": family, "runs": len(part), "inside": inside, "share": inside / len(part)})
-    return found
+        rows.append({"family": family, "runs": len(part), "inside": inside, "share": inside / len(part)})
+    return rows

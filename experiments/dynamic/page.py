@@ -29,11 +29,11 @@ NAMED = {
 
 def main() -> None:
     """Rewrite every block whose result is there."""
-    found = {task: json.loads(path.read_text()) for task in DESIGNS if (path := _file(task)).exists()}
-    blocks = {f"comparison {task}": comparison(held["confirmation"]) for task, held in found.items()}
-    blocks["forecasts"] = forecasts(found)
-    blocks["arrival"] = arrival({task: held for task, held in found.items() if held["confirmation"]})
-    blocks["pairs"] = pairs(found)
+    results = {task: json.loads(path.read_text()) for task in DESIGNS if (path := _file(task)).exists()}
+    blocks = {f"comparison {task}": comparison(result["confirmation"]) for task, result in results.items()}
+    blocks["forecasts"] = forecasts(results)
+    blocks["arrival"] = arrival({task: result for task, result in results.items() if result["confirmation"]})
+    blocks["pairs"] = pairs(results)
     if AXIS.exists():
         blocks["by rank"] = by_rank(json.loads(AXIS.read_text())["tasks"])
     rewrite(PAGE, blocks)
@@ -50,26 +50,33 @@ def comparison(rows: Rows) -> str:
 
 def _row(row: dict[str, Any]) -> list[str]:
     policy = "beacon:FILE.json" if row["policy"] == "beacon" else row["policy"]
-    told = [NAMED.get(row["family"], row["family"]), f"`{policy}`, {row['lr']:g}", str(row["n"])]
-    told.append(f"{100 * row['test']:.2f}" + (f" ± {100 * row['test_std']:.2f}" if row["test_std"] else ""))
+    cells = [NAMED.get(row["family"], row["family"]), f"`{policy}`, {row['lr']:g}", str(row["n"])]
+    cells.append(f"{100 * row['test']:.2f}" + (f" ± {100 * row['test_std']:.2f}" if row["test_std"] else ""))
     if "difference" in row:
         bound = f" (≤ {100 * row['upper']:+.2f})" if row["upper"] is not None else ""
-        told.append(f"{100 * row['difference']:+.2f}{bound}")
-        told.append(f"≤ {100 * row['paired_upper']:+.2f}" if row["paired_upper"] is not None else "")
+        cells.append(f"{100 * row['difference']:+.2f}{bound}")
+        cells.append(f"≤ {100 * row['paired_upper']:+.2f}" if row["paired_upper"] is not None else "")
     else:
-        told += ["", ""]
-    told += [f"{row['seconds']:.3g}", f"{row.get('time_ratio', 1):.2f}", f"{row['steps']:.0f}"]
-    told += [f"{row['cond']:.2g}", f"{row['energy']:.3g}", f"{row['final_size']:.0f}", row.get("verdict", "")]
-    return told
+        cells += ["", ""]
+    cells += [f"{row['seconds']:.3g}", f"{row.get('time_ratio', 1):.2f}", f"{row['steps']:.0f}"]
+    cells += [
+        f"{row['cond']:.2g}",
+        f"{row['energy']:.3g}",
+        f"{row['final_size']:.0f}",
+        row.get("verdict", ""),
+    ]
+    return cells
 
 
-def forecasts(found: dict[str, Any]) -> str:
+def forecasts(results: dict[str, Any]) -> str:
     """Median and root mean square misses, by task and by who said when."""
     rows = []
-    for task, held in found.items():
-        told = {"beacons, of schedules at the start": held["prediction"]}
-        told |= {f"`BeaconPolicy`, {when}": part for when, part in held["prediction_of_beacon_runs"].items()}
-        for who, part in told.items():
+    for task, result in results.items():
+        parts = {"beacons, of schedules at the start": result["prediction"]}
+        parts |= {
+            f"`BeaconPolicy`, {when}": part for when, part in result["prediction_of_beacon_runs"].items()
+        }
+        for who, part in parts.items():
             if part.get("runs"):
                 covered = part.get("covered_by_90")
                 rows.append([
@@ -95,28 +102,28 @@ def _percent(log: float) -> str:
     return f"{share:.0f} %" if share >= 10 else f"{share:.2g} %"
 
 
-def arrival(found: dict[str, Any]) -> str:
+def arrival(results: dict[str, Any]) -> str:
     """Share of runs inside the region, a column a task."""
-    families = dict.fromkeys(row["family"] for held in found.values() for row in held["arrival"])
-    at = {task: {row["family"]: row for row in held["arrival"]} for task, held in found.items()}
+    families = dict.fromkeys(row["family"] for result in results.values() for row in result["arrival"])
+    at = {task: {row["family"]: row for row in result["arrival"]} for task, result in results.items()}
     rows = [
-        [NAMED.get(family, family), *(_share(held.get(family)) for held in at.values())]
+        [NAMED.get(family, family), *(_share(result.get(family)) for result in at.values())]
         for family in families
     ]
-    return markdown(["family", *found], rows)
+    return markdown(["family", *results], rows)
 
 
 def by_rank(tasks: dict[str, Any]) -> str:
-    """What `BeaconPolicy` by effective rank foretold and reached, a row a task and rate."""
-    head = ["task, rate", "runs", "rms of log rank, of log L, foretold at the start", "before half"]
+    """What `BeaconPolicy` by effective rank predicted and reached, a row a task and rate."""
+    head = ["task, rate", "runs", "rms of log rank, of log L, predicted at the start", "before half"]
     rows = []
-    for task, held in tasks.items():
-        for rate in dict.fromkeys(row["lr"] for row in held["rows"]):
-            mine = [row for row in held["rows"] if row["lr"] == rate]
+    for task, result in tasks.items():
+        for rate in dict.fromkeys(row["lr"] for row in result["rows"]):
+            mine = [row for row in result["rows"] if row["lr"] == rate]
             tests = [100 * row["test"] for row in mine]
-            told = (errors(mine)[when] for when in ("at_the_start", "before_half"))
+            errors_at = (errors(mine)[when] for when in ("at_the_start", "before_half"))
             rows.append([
-                f"{task}, {rate:g}", len(mine), *(f"{rank:.2g}, {energy:.2g}" for rank, energy in told),
+                f"{task}, {rate:g}", len(mine), *(f"{rank:.2g}, {energy:.2g}" for rank, energy in errors_at),
                 f"{sum(row['inside'] for row in mine)} of {len(mine)}",
                 f"{mean(tests):.2f} ± {stdev(tests):.2f}", f"{mean(row['seconds'] for row in mine):.3g}",
             ])  # fmt: skip
@@ -127,7 +134,7 @@ def _share(row: dict[str, Any] | None) -> str:
     return "" if row is None else f"{row['inside']} of {row['runs']}"
 
 
-def pairs(found: dict[str, Any]) -> str:
+def pairs(results: dict[str, Any]) -> str:
     """Ends of schedules and their reverse, with the deviation of the logarithms over seeds."""
     head = [
         "task",
@@ -141,7 +148,7 @@ def pairs(found: dict[str, Any]) -> str:
     rows = [
         [task, f"`{row['policy']}`, {row['lr']:g}", row["n"], row["diverged"], _end(row, "cond"),
          _end(row, "energy"), f"{100 * row['test']:.2f}"]
-        for task, held in found.items() for row in held["pairs"]
+        for task, result in results.items() for row in result["pairs"]
     ]  # fmt: skip
     return markdown(head, rows)
 

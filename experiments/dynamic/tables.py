@@ -88,10 +88,10 @@ def summary(
     table: pl.DataFrame, *, seeds: Sequence[int] | None = None, policies: Sequence[str] | None = None
 ) -> Rows:
     """Means over seeds of each setting; of these seeds and policies only."""
-    kept = table
+    selected = table
     for column, wanted in (("seed", seeds), ("policy", policies)):
-        kept = kept if wanted is None else kept.filter(pl.col(column).is_in(wanted))
-    return _means(kept).sort("lr", "seconds").to_dicts() if len(kept) else []
+        selected = selected if wanted is None else selected.filter(pl.col(column).is_in(wanted))
+    return _means(selected).sort("lr", "seconds").to_dicts() if len(selected) else []
 
 
 def _means(table: pl.DataFrame) -> pl.DataFrame:
@@ -141,34 +141,34 @@ def _of_family(settings: Rows, best: dict[float, Arm]) -> Arm:
 
 def verdicts(table: pl.DataFrame, design: Design, chosen: list[Arm], reference: Arm) -> Rows:
     """Each chosen setting against the reference, on seeds that did not choose."""
-    held = table.filter(pl.col("seed").is_in(design.confirm))
-    base = _of(held, reference)
+    judged = table.filter(pl.col("seed").is_in(design.confirm))
+    base = _of(judged, reference)
     if not len(base):
         return []
-    found = [{"family": "reference", **_means(base).drop("family").row(0, named=True)}]
+    rows = [{"family": "reference", **_means(base).drop("family").row(0, named=True)}]
     for arm in chosen:
-        mine = _of(held, arm)
+        mine = _of(judged, arm)
         if len(mine) and (arm["policy"], arm["lr"]) != (reference["policy"], reference["lr"]):
             row = _means(mine).drop("family").row(0, named=True)
-            found.append({**row, "family": arm["family"], **_verdict(mine, base)})
-    return found
+            rows.append({**row, "family": arm["family"], **_verdict(mine, base)})
+    return rows
 
 
 def _verdict(mine: pl.DataFrame, base: pl.DataFrame) -> dict[str, Any]:
     """Equivalence of the error and ratio of the time; "supported" needs both. One seed has no bound."""
     ratio = float(mine["seconds"].mean()) / float(base["seconds"].mean())
     allowed = margin(float(base["test"].mean()), "test/error")
-    told: dict[str, Any] = {"margin": allowed, "time_ratio": ratio, "paired_upper": _paired_upper(mine, base)}
+    row: dict[str, Any] = {"margin": allowed, "time_ratio": ratio, "paired_upper": _paired_upper(mine, base)}
     if min(len(mine), len(base)) < 2:
         both = mine.join(base, on="seed", suffix="_base")
         difference = (both["test"] - both["test_base"]).mean()
         verdict = "contradicted" if ratio > FASTER else "inconclusive"
-        return told | {"difference": difference, "upper": None, "verdict": verdict}
+        return row | {"difference": difference, "upper": None, "verdict": verdict}
     test = welch(Sample.of(mine["test"].to_list()), Sample.of(base["test"].to_list()))
     lower = test.estimate - (test.upper() - test.estimate)
     good, bad = test.upper() < allowed, lower > allowed or mine["diverged"].any()
     verdict = "contradicted" if bad or ratio > FASTER else "supported" if good else "inconclusive"
-    return told | {"difference": test.estimate, "upper": test.upper(), "lower": lower, "as_good": good,
+    return row | {"difference": test.estimate, "upper": test.upper(), "lower": lower, "as_good": good,
                    "verdict": verdict}  # fmt: skip
 
 

@@ -65,15 +65,16 @@ def main() -> None:
     parser.add_argument("network", choices=("resnet110", "densenet110"))
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=240)
-    told = parser.parse_args()
-    found = {
-        "what": f"cifar10/{told.network}, s32-lr0.1, real images, on one CPU thread",
-        "command": f"python -m experiments.study.cifar110 {told.network} --steps {told.steps} --data-dir DIR",
+    options = parser.parse_args()
+    result = {
+        "what": f"cifar10/{options.network}, s32-lr0.1, real images, on one CPU thread",
+        "command": f"python -m experiments.study.cifar110 {options.network} --steps {options.steps}"
+        " --data-dir DIR",
         "fisherscope": fs.__version__,
         "torch": torch.__version__,
-        **losses(told.network, told.steps, told.data_dir),
+        **losses(options.network, options.steps, options.data_dir),
     }
-    print(json.dumps(found, indent=1))
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main() -> None:
         task = fs.tasks.get(name).limited(samples)
         for lr in rates:
             rows += [trained(task, size, lr, seed) for size in SIZES for seed in SEEDS]
-            told = {
+            output = {
                 "command": "python -m experiments.study.fitted",
                 "torch": torch.__version__,
                 "epochs": EPOCHS,
@@ -47,8 +47,8 @@ def main() -> None:
                 "trends": trends(rows),
                 "rows": rows,
             }
-            RESULT.write_text(json.dumps(told, indent=1) + "\n")
-            sys.stdout.write(json.dumps(told["trends"][-1]) + "\n")
+            RESULT.write_text(json.dumps(output, indent=1) + "\n")
+            sys.stdout.write(json.dumps(output["trends"][-1]) + "\n")
             sys.stdout.flush()
 
 
@@ -58,7 +58,7 @@ def trained(task: Any, size: int, lr: float, seed: int) -> dict[str, Any]:
     model = task.model()
     optimizer = torch.optim.SGD(model.parameters(), lr, momentum=0.9, nesterov=True, weight_decay=1e-4)
     order, steps = np.random.default_rng(seed), math.ceil(len(task.train) / size)
-    found: dict[str, list[float]] = defaultdict(list)
+    series: dict[str, list[float]] = defaultdict(list)
     for _ in range(EPOCHS):
         due = set(order.choice(steps, min(PER_EPOCH, steps), replace=False).tolist())
         chosen = order.permutation(len(task.train))
@@ -70,24 +70,24 @@ def trained(task: Any, size: int, lr: float, seed: int) -> dict[str, Any]:
                     loss = task.loss(model, batch)
                     loss.backward()
                 for key, value in looked_at(record).items():
-                    found[key].append(value)
+                    series[key].append(value)
             else:
                 loss = task.loss(model, batch)
                 loss.backward()
             optimizer.step()
     last = loss.item() if math.isfinite(loss.item()) else None
-    means = {key: round(float(np.nanmean(values)), 4) for key, values in found.items()}
+    means = {key: round(float(np.nanmean(values)), 4) for key, values in series.items()}
     return {"task": task.name, "batch_size": size, "lr": lr, "seed": seed, "last_loss": last, **means}
 
 
 def looked_at(record: Any) -> dict[str, float]:
     """Of one step, log10; samples without a gradient are left out of the cosines."""
     lengths = record.gram.diagonal().sqrt()
-    kept = lengths > 0
-    if int(kept.sum()) < 2:
+    nonzero = lengths > 0
+    if int(nonzero.sum()) < 2:
         return {}
-    scale = lengths[kept]
-    cosines = record.gram[kept][:, kept] / (scale[:, None] * scale[None, :])
+    scale = lengths[nonzero]
+    cosines = record.gram[nonzero][:, nonzero] / (scale[:, None] * scale[None, :])
     plain, unit = (fs.spectrum(gram, record.entry_error) for gram in (record.gram, cosines))
     return {
         "log_cond": math.log10(plain.cond),
@@ -103,12 +103,12 @@ def trends(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         mine = [row for row in rows if (row["task"], row["lr"]) == (task, lr)]
         by_size = {size: [row for row in mine if row["batch_size"] == size] for size in SIZES}
         sizes = [size for size, runs in by_size.items() if all(row["last_loss"] is not None for row in runs)]
-        found: dict[str, Any] = {"task": task, "lr": lr, "sizes": sizes}
+        trend: dict[str, Any] = {"task": task, "lr": lr, "sizes": sizes}
         for key in ("log_cond", "log_cond_cosines", "log_lengths"):
             means = [float(np.mean([row[key] for row in by_size[size]])) for size in sizes]
-            found[key] = [round(value, 3) for value in means]
-            found[f"tau_{key}"] = round(float(kendalltau(sizes, means).statistic), 3)
-        out.append(found)
+            trend[key] = [round(value, 3) for value in means]
+            trend[f"tau_{key}"] = round(float(kendalltau(sizes, means).statistic), 3)
+        out.append(trend)
     return out
 
 

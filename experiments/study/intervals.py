@@ -20,10 +20,10 @@ def interval_rows(runs: Runs) -> Iterator[dict[str, Any]]:
     source = settings_of(runs)
     for (setting,), part in source.frame.group_by("setting", maintain_order=True):
         steps = source.steps.filter(pl.col("run_id").is_in(part["run_id"].to_list()))
-        found = [
+        parts = [
             differences(run["fisher/cond"].to_numpy()) for _, run in steps.sort("step").group_by("run_id")
         ]
-        every = np.concatenate(found)
+        every = np.concatenate(parts)
         count = len(steps) // len(part)
         yield {
             "setting": setting, "steps": count, "measured": 1 + (count - 2) // EVERY + 1, "runs": len(part),

@@ -34,7 +34,7 @@ Rows = list[dict[str, Any]]
 def main() -> None:
     """Everything, in about five minutes."""
     sweeps = {name: load(name) for name in SWEEPS if stored(name).exists()}
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "sweeps": [described(name, runs) for name, runs in sweeps.items()],
         "claims": [row for name, runs in sweeps.items() for row in claims(name, runs, sweeps)],
         "candidates": [{"sweep": n, **row} for n, runs in sweeps.items() for row in compared(fixed(runs))],
@@ -46,14 +46,14 @@ def main() -> None:
         "transfer": list(transfers({name: fixed(runs) for name, runs in sweeps.items()})),
     }
     tested = analysis.backtest({name: fixed(runs) for name, runs in sweeps.items()})
-    found["backtest"] = {
+    results["backtest"] = {
         name: getattr(tested, name).to_dicts() for name in ("summary", "gains", "predictions", "sweeps")
     }
-    (RESULTS / "study.json").write_text(json.dumps(plain(found), indent=1, allow_nan=False) + "\n")
-    rewrite(DOCS / "study.md", {name: block(found) for name, block in BLOCKS.items()})
-    renew(DOCS / "study.md", found)
-    rewrite(ROOT / "README.md", {"headline": headline(found)})
-    draw(found, {name: studied(runs) for name, runs in sweeps.items()}, DOCS / "images" / "study")
+    (RESULTS / "study.json").write_text(json.dumps(plain(results), indent=1, allow_nan=False) + "\n")
+    rewrite(DOCS / "study.md", {name: block(results) for name, block in BLOCKS.items()})
+    renew(DOCS / "study.md", results)
+    rewrite(ROOT / "README.md", {"headline": headline(results)})
+    draw(results, {name: studied(runs) for name, runs in sweeps.items()}, DOCS / "images" / "study")
 
 
 def described(name: str, runs: Runs) -> dict[str, Any]:
@@ -89,12 +89,12 @@ def semantics() -> Rows:
     """Means over seeds and batches of the comparison of the two kinds of columns, by epoch."""
     rows = pl.DataFrame(json.loads((RESULTS / "semantics.json").read_text())["rows"])
     logs = (pl.col("cond_path").log() - pl.col("cond_per_loss").log()).alias("log_cond_ratio")
-    kept = ("trace_ratio", "log_cond_ratio", "log_eigenvalue_correlation", "norm_correlation")
+    columns = ("trace_ratio", "log_cond_ratio", "log_eigenvalue_correlation", "norm_correlation")
     return (
         rows.with_columns(logs)
         .group_by("epoch", maintain_order=True)
         .agg(
-            *(pl.col(c).mean() for c in kept),
+            *(pl.col(c).mean() for c in columns),
             pl.col("log_cond_ratio").std().alias("log_cond_spread"),
             pl.len(),
         )

@@ -39,18 +39,18 @@ PAPER = {
 """The paper's figures on MNIST, as far as a sweep has what they show."""
 
 
-def draw(found: dict[str, Any], sweeps: dict[str, Runs], folder: Path) -> None:
+def draw(results: dict[str, Any], sweeps: dict[str, Runs], folder: Path) -> None:
     """Write every picture of the page.
 
     Args:
-        found: What `experiments.study` found.
+        results: What `experiments.study` results.
         sweeps: Its runs.
         folder: Where the files go.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with styled():
-        written(choosing(found), folder / "choosing.png")
-        written(measures(found), folder / "measures.png")
+        written(choosing(results), folder / "choosing.png")
+        written(measures(results), folder / "measures.png")
         for name, numbers in PAPER.items():
             if name in sweeps:
                 for number in numbers:
@@ -62,14 +62,14 @@ def written(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=DPI)
 
 
-def choosing(found: dict[str, Any]) -> Figure:
+def choosing(results: dict[str, Any]) -> Figure:
     """What (C̄, L) add to a forecast, and what each way of choosing loses."""
     figure, (left, right) = panels(1, 2, (5.4, 4.2))
-    _gains(left, found["backtest"]["gains"])
-    _regrets(right, found["backtest"]["summary"])
-    settings = [r["settings"] for r in found["sweeps"]]
-    told = f"{len(settings)} sweeps of {min(settings)} to {max(settings)} settings; intervals are 95 %."
-    note(figure, (told, "Points are percent of validation error."))
+    _gains(left, results["backtest"]["gains"])
+    _regrets(right, results["backtest"]["summary"])
+    settings = [r["settings"] for r in results["sweeps"]]
+    words = f"{len(settings)} sweeps of {min(settings)} to {max(settings)} settings; intervals are 95 %."
+    note(figure, (words, "Points are percent of validation error."))
     return figure
 
 
@@ -97,13 +97,13 @@ def _regrets(axes: Axes, summary: list[dict[str, Any]]) -> None:
     axes.legend(fontsize=8.5)
 
 
-def measures(found: dict[str, Any]) -> Figure:
+def measures(results: dict[str, Any]) -> Figure:
     """How each measure goes with the batch size, and how early its ranks are those of the end, by sweep."""
     figure, axes = panels(1, 2, (5.4, 3.8))
     titles = (("tau_batch", "Kendall's τ with |B| at fixed α"), ("stability", "ρ of early and final ranks"))
     for panel, (key, title) in zip(axes, titles, strict=True):
         for normed, marker, colour in ((True, "o", CATEGORIES[0]), (False, "D", CATEGORIES[1])):
-            rows = [r for r in found["candidates"] if r["sweep"].endswith("-mlp") is not normed]
+            rows = [r for r in results["candidates"] if r["sweep"].endswith("-mlp") is not normed]
             _marks(panel, rows, key, 0.12 if normed else -0.12, marker=marker, color=colour,
                    label="BatchNorm" if normed else "MLP")  # fmt: skip
         panel.set_yticks(range(len(MEASURES)), list(reversed(MEASURES.values())))

@@ -52,7 +52,7 @@ def compared(seed: int) -> list[dict[str, Any]]:
 def measured(model: nn.Module, task: Any, seed: int) -> list[dict[str, float]]:
     """Both Grams of some random batches; the model's buffers are put back."""
     numbers = np.random.default_rng(seed)
-    kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     rows = []
     for _ in range(BATCHES):
         x, y = task.batch("train", numbers.choice(len(task.train), SIZE, replace=False))
@@ -62,7 +62,7 @@ def measured(model: nn.Module, task: Any, seed: int) -> list[dict[str, float]]:
             own.backward(F.cross_entropy(model(x), y, reduction="none"))
         model.zero_grad()
         for name, buffer in model.named_buffers():
-            buffer.copy_(kept[name])
+            buffer.copy_(buffers[name])
         rows.append(ratios(path, own))
     return rows
 

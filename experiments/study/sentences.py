@@ -16,7 +16,7 @@ import numpy as np
 from experiments.study.candidates import CANDIDATES
 from experiments.study.tables import FOUND_ON, known
 
-Found = dict[str, Any]
+Results = dict[str, Any]
 WORDS = (
     "no",
     "one",
@@ -47,28 +47,28 @@ def number(value: float, form: str = ".2f") -> str:
     return format(value, form).replace("-", "−")
 
 
-def verdicts(found: Found, claim: int) -> dict[str, str]:
+def verdicts(results: Results, claim: int) -> dict[str, str]:
     """By sweep."""
-    rows = (r for r in found["claims"] if r["number"] == claim and r["verdict"] != "not testable")
+    rows = (r for r in results["claims"] if r["number"] == claim and r["verdict"] != "not testable")
     return {r["sweep"]: r["verdict"] for r in rows}
 
 
-def count_of(found: Found, claim: int, verdict: str) -> str:
+def count_of(results: Results, claim: int, verdict: str) -> str:
     """In words."""
-    return spelled(list(verdicts(found, claim).values()).count(verdict))
+    return spelled(list(verdicts(results, claim).values()).count(verdict))
 
 
-def claim(found: Found, which: int, sweep: str) -> dict[str, Any]:
+def claim(results: Results, which: int, sweep: str) -> dict[str, Any]:
     """The row of a claim on a sweep."""
-    row: dict[str, Any] = next(r for r in found["claims"] if (r["number"], r["sweep"]) == (which, sweep))
+    row: dict[str, Any] = next(r for r in results["claims"] if (r["number"], r["sweep"]) == (which, sweep))
     return row
 
 
-def values(found: Found, measure: str, key: str, confirming: bool = False) -> list[float]:
+def values(results: Results, measure: str, key: str, confirming: bool = False) -> list[float]:
     """A candidate's, by sweep."""
     return [
         r[key]
-        for r in found["candidates"]
+        for r in results["candidates"]
         if r["measure"] == measure and known(r.get(key)) and not (confirming and r["sweep"] in FOUND_ON)
     ]
 
@@ -76,70 +76,70 @@ def values(found: Found, measure: str, key: str, confirming: bool = False) -> li
 # What the sentences say -----------------------------------------------------------------------------------
 
 
-def design(found: Found) -> list[str]:
+def design(results: Results) -> list[str]:
     """Sweeps, and candidates beside the first."""
-    return [spelled(len(found["sweeps"])), spelled(len(CANDIDATES) - 1)]
+    return [spelled(len(results["sweeps"])), spelled(len(CANDIDATES) - 1)]
 
 
-def falling(found: Found) -> list[str]:
+def falling(results: Results) -> list[str]:
     """Claim 2: supported with BatchNorm on so many sweeps; τ(C̄, |B|) on MNIST's MLPs."""
-    normed = [v for name, v in verdicts(found, 2).items() if not name.endswith("-mlp")]
+    normed = [v for name, v in verdicts(results, 2).items() if not name.endswith("-mlp")]
     assert set(normed) == {"supported"}, normed
-    taus = [claim(found, 2, name)["estimate"] for name in ("mnist-mlp", "mnist1000-mlp")]
+    taus = [claim(results, 2, name)["estimate"] for name in ("mnist-mlp", "mnist1000-mlp")]
     return [spelled(len(normed)), *map(number, taus)]
 
 
-def contradicted(which: int) -> Callable[[Found], list[str]]:
+def contradicted(which: int) -> Callable[[Results], list[str]]:
     """On how many of how many sweeps a claim is contradicted."""
-    return lambda found: [count_of(found, which, "contradicted"), spelled(len(verdicts(found, which)))]
+    return lambda results: [count_of(results, which, "contradicted"), spelled(len(verdicts(results, which)))]
 
 
-def up_and_down(found: Found) -> list[str]:
+def up_and_down(results: Results) -> list[str]:
     """Claim 7: sweeps, the factor on the digits, octaves on MNIST's MLP."""
-    assert claim(found, 7, "digits-resnet8")["verdict"] == "contradicted"
-    assert claim(found, 7, "mnist-mlp")["verdict"] == "inconclusive"
-    apart = claim(found, 7, "mnist-mlp")
+    assert claim(results, 7, "digits-resnet8")["verdict"] == "contradicted"
+    assert claim(results, 7, "mnist-mlp")["verdict"] == "inconclusive"
+    apart = claim(results, 7, "mnist-mlp")
     margin = re.search(r"margin ([\d.]+)", apart["figure"])
     assert margin is not None
     octaves = [number(apart[key], ".1f") for key in ("estimate", "low", "high")]
     return [
-        *contradicted(7)(found), number(2 ** claim(found, 7, "digits-resnet8")["estimate"], ".1f"), *octaves,
-        number(float(margin[1]), ".1f"),
+        *contradicted(7)(results), number(2 ** claim(results, 7, "digits-resnet8")["estimate"], ".1f"),
+        *octaves, number(float(margin[1]), ".1f"),
     ]  # fmt: skip
 
 
-def corners(found: Found) -> list[str]:
+def corners(results: Results) -> list[str]:
     """Claim 4 on MNIST's ResNet-8."""
-    assert "supported" not in verdicts(found, 4).values()
-    assert [name for name, v in verdicts(found, 4).items() if v == "contradicted"] == ["mnist-resnet8"]
-    return [number(claim(found, 4, "mnist-resnet8")["estimate"])]
+    assert "supported" not in verdicts(results, 4).values()
+    assert [name for name, v in verdicts(results, 4).items() if v == "contradicted"] == ["mnist-resnet8"]
+    return [number(claim(results, 4, "mnist-resnet8")["estimate"])]
 
 
-def rough(found: Found) -> list[str]:
+def rough(results: Results) -> list[str]:
     """Claim 11 where there are three seeds; claim 6."""
-    enough = {r["sweep"] for r in found["sweeps"] if r["seeds"] >= 3}
-    held = [v for name, v in verdicts(found, 11).items() if name in enough]
+    enough = {r["sweep"] for r in results["sweeps"] if r["seeds"] >= 3}
+    outcomes = [v for name, v in verdicts(results, 11).items() if name in enough]
     return [
-        spelled(held.count("supported")),
-        spelled(len(held)),
-        count_of(found, 6, "supported"),
-        count_of(found, 6, "contradicted").replace("no", "none"),
+        spelled(outcomes.count("supported")),
+        spelled(len(outcomes)),
+        count_of(results, 6, "supported"),
+        count_of(results, 6, "contradicted").replace("no", "none"),
     ]
 
 
-def lengths(found: Found) -> list[str]:
+def lengths(results: Results) -> list[str]:
     """Smallest τ of c of the cosines; largest spread of lengths on ResNet-8."""
-    taus = [r["tau_log_cond_cosines"] for r in found["fitted"]]
-    widest = max(max(r["log_lengths"]) for r in found["fitted"] if r["task"] == "digits/resnet8")
+    taus = [r["tau_log_cond_cosines"] for r in results["fitted"]]
+    widest = max(max(r["log_lengths"]) for r in results["fitted"] if r["task"] == "digits/resnet8")
     assert min(taus) > 0.99, taus
     return ["1", f"{10**widest:.0f}"]
 
 
-def gains(found: Found) -> list[str]:
+def gains(results: Results) -> list[str]:
     """Sweeps on which (C̄, L) help beyond doubt, and harm: over the error, over the training loss."""
     counts = []
     for without in ("metric+grid", "train_loss+grid"):
-        rows = [r for r in found["backtest"]["gains"] if r["without"] == without]
+        rows = [r for r in results["backtest"]["gains"] if r["without"] == without]
         above = [r["sweep"] for r in rows if known(r["low"]) and r["low"] > 0]
         below = [r["sweep"] for r in rows if known(r["high"]) and r["high"] < 0]
         counts.append((above, below, rows))
@@ -153,31 +153,33 @@ def gains(found: Found) -> list[str]:
     ]  # fmt: skip
 
 
-def halving(found: Found) -> list[str]:
+def halving(results: Results) -> list[str]:
     """Share of plays within the margin, of the way of least regret at 20 %."""
-    best = min((r for r in found["backtest"]["summary"] if r["budget"] == 0.2), key=lambda r: r["regret"])
+    best = min((r for r in results["backtest"]["summary"] if r["budget"] == 0.2), key=lambda r: r["regret"])
     assert best["rival"] == "successive halving", best
     return [f"{best['within']:.0%}".replace("%", " %")]
 
 
-def steady(found: Found) -> list[str]:
+def steady(results: Results) -> list[str]:
     """The effective rank: τ with |B|, early against final ranks."""
-    spans = (values(found, RANK, key) for key in ("tau_batch", "stability"))
+    spans = (values(results, RANK, key) for key in ("tau_batch", "stability"))
     return [number(pick(span)) for span in spans for pick in (min, max)]
 
 
-def chosen(found: Found) -> list[str]:
+def chosen(results: Results) -> list[str]:
     """The rule fixed beforehand: who beats the literal c by more than the margin, and what breaks the tie."""
     mean = {
-        m: float(np.mean(values(found, m, "gain", confirming=True))) for m in CANDIDATES if _enough(found, m)
+        m: float(np.mean(values(results, m, "gain", confirming=True)))
+        for m in CANDIDATES
+        if _enough(results, m)
     }
     better = sorted((m for m in mean if mean[m] > mean[LITERAL] + MARGIN), key=lambda m: -mean[m])
     near = [m for m in better if mean[m] > mean[better[0]] - MARGIN]
-    early = {m: float(np.mean(values(found, m, "stability", confirming=True))) for m in near}
+    early = {m: float(np.mean(values(results, m, "stability", confirming=True))) for m in near}
     assert max(early, key=early.__getitem__) == RANK, early
     assert max(mean.values()) < MARGIN, mean  # the paragraph ends on it
     others = sorted(value for m, value in early.items() if m != RANK)
-    confirming = len(found["sweeps"]) - len(FOUND_ON)
+    confirming = len(results["sweeps"]) - len(FOUND_ON)
     listed = [f"{m} ({number(mean[m], '.3f')})" for m in near]
     return [
         spelled(confirming), number(mean[LITERAL], ".3f"), spelled(len(better)), spelled(len(near)),
@@ -186,22 +188,22 @@ def chosen(found: Found) -> list[str]:
     ]  # fmt: skip
 
 
-def _enough(found: Found, measure: str) -> bool:
+def _enough(results: Results, measure: str) -> bool:
     """Whether a measure has a gain on each of the confirming sweeps."""
-    return len(values(found, measure, "gain", confirming=True)) == len(found["sweeps"]) - len(FOUND_ON)
+    return len(values(results, measure, "gain", confirming=True)) == len(results["sweeps"]) - len(FOUND_ON)
 
 
-def interval(found: Found) -> list[str]:
+def interval(results: Results) -> list[str]:
     """Spread of C̄ from one step in fifty in long and short runs."""
-    told = []
+    numbers = []
     for steps in (max, min):
-        wanted = steps(r["steps"] for r in found["interval"])
-        spread = np.mean([r["arithmetic_spread"] for r in found["interval"] if r["steps"] == wanted])
-        told += [f"{100 * spread:.0f} %", f"{wanted:,}".replace(",", " ")]
-    return told
+        wanted = steps(r["steps"] for r in results["interval"])
+        spread = np.mean([r["arithmetic_spread"] for r in results["interval"] if r["steps"] == wanted])
+        numbers += [f"{100 * spread:.0f} %", f"{wanted:,}".replace(",", " ")]
+    return numbers
 
 
-SENTENCES: tuple[tuple[str, Callable[[Found], Sequence[str]]], ...] = (
+SENTENCES: tuple[tuple[str, Callable[[Results], Sequence[str]]], ...] = (
     (
         "claims are tested on {} sweeps that a desktop processor can train, its measure is compared "
         "with {} others,",
@@ -269,13 +271,13 @@ SENTENCES: tuple[tuple[str, Callable[[Found], Sequence[str]]], ...] = (
 )
 
 
-def renewed(text: str, found: Found) -> str:
+def renewed(text: str, results: Results) -> str:
     """The page with the numbers of its sentences as the results have them.
 
     Raises:
         ValueError: A sentence is not there, or stands twice.
     """
-    for template, told in SENTENCES:
+    for template, numbers_of in SENTENCES:
         pattern = re.escape(template).replace(r"\ ", r"\s+").replace(r"\{\}", "(.+?)")
         pattern += r"(?=\s)" if template.endswith(".") else ""  # or a number would end at its own point
         matches = list(re.finditer(pattern, text, flags=re.S))
@@ -284,13 +286,13 @@ def renewed(text: str, found: Found) -> str:
                 f"writing docs/study.md: it has {len(matches)} times, expected once: {template!r}; "
                 "update experiments/study/sentences.py with the sentence"
             )
-        match, numbers = matches[0], told(found)
+        match, numbers = matches[0], numbers_of(results)
         for group in range(len(numbers), 0, -1):
             begin, end = match.span(group)
             text = text[:begin] + numbers[group - 1] + text[end:]
     return text
 
 
-def renew(page: Path, found: Found) -> None:
+def renew(page: Path, results: Results) -> None:
     """`renewed`, in place."""
-    page.write_text(renewed(page.read_text(), found))
+    page.write_text(renewed(page.read_text(), results))

@@ -12,12 +12,12 @@ import numpy as np
 from experiments.study.candidates import CANDIDATES
 
 FOUND_ON = ("digits-resnet8", "digits-mlp")
-"""Where the first lead was found: shown, and not counted in the choice of the measure."""
+"""Where the first lead was results: shown, and not counted in the choice of the measure."""
 MEANS = ("arithmetic", "geometric")
 MARKS = {"supported": "yes", "contradicted": "NO", "inconclusive": "·", "not testable": "–"}
 
 
-def sweep_table(found: dict[str, Any]) -> str:
+def sweep_table(results: dict[str, Any]) -> str:
     """What was trained."""
     head = [
         "sweep",
@@ -27,7 +27,7 @@ def sweep_table(found: dict[str, Any]) -> str:
         "diverged",
         "chosen by validation",
         "its test error",
-        "not to be told apart",
+        "statistically tied",
     ]
     rows = [
         [
@@ -35,16 +35,16 @@ def sweep_table(found: dict[str, Any]) -> str:
             f"{r['test_error']:.2f}" + (f" ± {r['test_std']:.2f}" if known(r["test_std"]) else "") + " %",
             r["indistinguishable"],
         ]
-        for r in found["sweeps"]
+        for r in results["sweeps"]
     ]  # fmt: skip
     return markdown(head, rows)
 
 
-def claim_table(found: dict[str, Any]) -> str:
+def claim_table(results: dict[str, Any]) -> str:
     """A row a claim, a column a sweep."""
-    names = [r["sweep"] for r in found["sweeps"]]
-    verdicts = {(r["number"], r["sweep"]): MARKS[r["verdict"]] for r in found["claims"]}
-    texts = {r["number"]: r["claim"] for r in found["claims"]}
+    names = [r["sweep"] for r in results["sweeps"]]
+    verdicts = {(r["number"], r["sweep"]): MARKS[r["verdict"]] for r in results["claims"]}
+    texts = {r["number"]: r["claim"] for r in results["claims"]}
     rows = []
     for number, text in texts.items():
         marks = [verdicts.get((number, name), "–") for name in names]
@@ -53,7 +53,7 @@ def claim_table(found: dict[str, Any]) -> str:
     return markdown(["claim", *names, "yes / no"], rows)
 
 
-def figure_table(found: dict[str, Any]) -> str:
+def figure_table(results: dict[str, Any]) -> str:
     """The deciding figure of each claim on each sweep."""
     rows = [
         [
@@ -65,7 +65,7 @@ def figure_table(found: dict[str, Any]) -> str:
             r["n"] or "",
             p_value(r["p_corrected"]),
         ]
-        for r in sorted(found["claims"], key=lambda r: r["number"])
+        for r in sorted(results["claims"], key=lambda r: r["number"])
         if r["verdict"] != "not testable"
     ]
     return markdown(
@@ -73,10 +73,10 @@ def figure_table(found: dict[str, Any]) -> str:
     )
 
 
-def candidate_table(found: dict[str, Any], key: str, form: str = "{:+.2f}") -> str:
+def candidate_table(results: dict[str, Any], key: str, form: str = "{:+.2f}") -> str:
     """A row a measure, a column a sweep; the mean of the confirming ones last."""
-    names = [r["sweep"] for r in found["sweeps"]]
-    values = {(r["measure"], r["sweep"]): r.get(key) for r in found["candidates"]}
+    names = [r["sweep"] for r in results["sweeps"]]
+    values = {(r["measure"], r["sweep"]): r.get(key) for r in results["candidates"]}
     rows = []
     for measure in CANDIDATES:
         cells = [values.get((measure, name)) for name in names]
@@ -86,7 +86,7 @@ def candidate_table(found: dict[str, Any], key: str, form: str = "{:+.2f}") -> s
     return markdown(["measure", *names, "mean of the confirming"], rows)
 
 
-def gain_table(found: dict[str, Any]) -> str:
+def gain_table(results: dict[str, Any]) -> str:
     """What (C̄, L) add to the forecast, by sweep."""
     rows = [
         [
@@ -95,12 +95,12 @@ def gain_table(found: dict[str, Any]) -> str:
             f"{r['gain']:+.3f}" if known(r["gain"]) else "–",
             span(r["low"], r["high"]),
         ]
-        for r in found["backtest"]["gains"]
+        for r in results["backtest"]["gains"]
     ]
     return markdown(["sweep", "(C̄, L) added to", "gain in ρ", "95 %"], rows)
 
 
-def regret_table(found: dict[str, Any]) -> str:
+def regret_table(results: dict[str, Any]) -> str:
     """Regret of every way of choosing, by budget."""
     rows = [
         [
@@ -110,7 +110,7 @@ def regret_table(found: dict[str, Any]) -> str:
             f"{r['within']:.0%}",
             f"{r['epochs']:.0%}",
         ]
-        for r in found["backtest"]["summary"]
+        for r in results["backtest"]["summary"]
         if known(r["regret"])
     ]
     return markdown(
@@ -118,21 +118,21 @@ def regret_table(found: dict[str, Any]) -> str:
     )
 
 
-def interval_table(found: dict[str, Any]) -> str:
+def interval_table(results: dict[str, Any]) -> str:
     """How far measuring one step in fifty is off."""
     rows = [
         [
             r["setting"], r["steps"], r["measured"],
             *(f"{r[f'{mean}_bias']:+.2f} ± {r[f'{mean}_spread']:.2f}" for mean in MEANS),
         ]
-        for r in found["interval"]
+        for r in results["interval"]
     ]  # fmt: skip
     return markdown(
         ["setting", "steps", "measured at 1 in 50", "log C̄, arithmetic", "log C̄, geometric"], rows
     )
 
 
-def semantics_table(found: dict[str, Any]) -> str:
+def semantics_table(results: dict[str, Any]) -> str:
     """Path against per-loss columns."""
     rows = [
         [
@@ -140,7 +140,7 @@ def semantics_table(found: dict[str, Any]) -> str:
             f"{r['log_cond_spread']:.2f}", f"{r['log_eigenvalue_correlation']:.3f}",
             f"{r['norm_correlation']:.3f}",
         ]
-        for r in found["semantics"]
+        for r in results["semantics"]
     ]  # fmt: skip
     head = [
         "after epochs",
@@ -153,14 +153,14 @@ def semantics_table(found: dict[str, Any]) -> str:
     return markdown(head, rows)
 
 
-def fitted_table(found: dict[str, Any]) -> str:
+def fitted_table(results: dict[str, Any]) -> str:
     """How c, c of the cosines and the spread of lengths go with the batch size."""
     rows = [
         [
             r["task"], r["lr"], f"{r['sizes'][0]} to {r['sizes'][-1]}",
             *(f"{r[key][0]:.2f} to {r[key][-1]:.2f} ({r['tau_' + key]:+.2f})" for key in FITTED),
         ]
-        for r in found["fitted"]
+        for r in results["fitted"]
     ]  # fmt: skip
     head = [
         "task",
@@ -176,30 +176,30 @@ def fitted_table(found: dict[str, Any]) -> str:
 FITTED = ("log_cond", "log_lengths", "log_cond_cosines")
 
 
-def transfer_table(found: dict[str, Any]) -> str:
+def transfer_table(results: dict[str, Any]) -> str:
     """What is within the margin of a sweep's best, and the median regret, by what is carried over to it."""
     head = ["carried over", "pairs of sweeps", "within the margin", "median regret (points)"]
     rows = []
     for kind, carried in (("setting", "(|B|, α) of the best"), ("position", "its final (C̄_K, L_K)")):
-        pairs = found["transfer"]
+        pairs = results["transfer"]
         regrets = np.array([r[kind] for r in pairs])
         within = np.mean(regrets <= [r["margin"] for r in pairs])
         rows.append([carried, len(pairs), f"{within:.0%}", f"{100 * np.median(regrets):.2f}"])
-    chance = np.mean([r["random_within"] for r in found["transfer"]])
-    rows.append(["nothing: any setting of the grid", len(found["transfer"]), f"{chance:.0%}", ""])
+    chance = np.mean([r["random_within"] for r in results["transfer"]])
+    rows.append(["nothing: any setting of the grid", len(results["transfer"]), f"{chance:.0%}", ""])
     return markdown(head, rows)
 
 
-def headline(found: dict[str, Any]) -> str:
+def headline(results: dict[str, Any]) -> str:
     """Three sentences for the README."""
-    gains = [r for r in found["backtest"]["gains"] if r["without"] == "metric+grid"]
+    gains = [r for r in results["backtest"]["gains"] if r["without"] == "metric+grid"]
     above = sum(known(r["low"]) and r["low"] > 0 for r in gains)
     below = sum(known(r["high"]) and r["high"] < 0 for r in gains)
-    rank = [r for r in found["candidates"] if r["measure"] == "effective rank"]
-    paper = [r for r in found["candidates"] if r["measure"] == "arithmetic mean of c"]
+    rank = [r for r in results["candidates"] if r["measure"] == "effective rank"]
+    paper = [r for r in results["candidates"] if r["measure"] == "arithmetic mean of c"]
     normed = [r["tau_batch"] for r in paper if not r["sweep"].endswith("-mlp")]
     plain = [r["tau_batch"] for r in paper if r["sweep"].endswith("-mlp")]
-    played = [r for r in found["backtest"]["summary"] if r["budget"] == 0.2]
+    played = [r for r in results["backtest"]["summary"] if r["budget"] == 0.2]
     best, ways = min(played, key=lambda r: r["regret"]), len(played)
     return "\n".join(
         (
@@ -220,11 +220,11 @@ BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "sweeps": sweep_table,
     "claims": claim_table,
     "figures of claims": figure_table,
-    "gain": lambda found: candidate_table(found, "gain"),
-    "stability": lambda found: candidate_table(found, "stability", "{:.2f}"),
-    "beyond": lambda found: candidate_table(found, "stability_beyond_grid", "{:.2f}"),
-    "tau batch": lambda found: candidate_table(found, "tau_batch"),
-    "tau lr": lambda found: candidate_table(found, "tau_lr"),
+    "gain": lambda results: candidate_table(results, "gain"),
+    "stability": lambda results: candidate_table(results, "stability", "{:.2f}"),
+    "beyond": lambda results: candidate_table(results, "stability_beyond_grid", "{:.2f}"),
+    "tau batch": lambda results: candidate_table(results, "tau_batch"),
+    "tau lr": lambda results: candidate_table(results, "tau_lr"),
     "gains": gain_table,
     "regret": regret_table,
     "interval": interval_table,
