@@ -24,18 +24,18 @@ class Relabelled:
         return len(self.split)
 
     def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> Any:
-        """The contract's of `tasks.Split`."""
+        """Make a batch, as `tasks.Split` does."""
         images, labels = self.split.batch(indices, epoch, seed)
         return images, self.relabel(labels)
 
 
 def digits5() -> tasks.Task:
-    """The digits in five classes: 0 and 1, 2 and 3, …"""
+    """Return the digits in five classes: 0 and 1, 2 and 3, …"""
     return _relabelled("digits5/resnet8", 5, lambda labels: labels // 2)
 
 
 def digits2() -> tasks.Task:
-    """The digits in two classes: even and odd."""
+    """Return the digits in two classes: even and odd."""
     return _relabelled("digits2/resnet8", 2, lambda labels: labels % 2)
 
 

@@ -45,7 +45,7 @@ def text(samples: int, length: int = 16) -> torch.Tensor:
 
 
 def gpt2(_: Any) -> Subject:
-    """A small GPT-2, dropout as it comes."""
+    """Build a small GPT-2 with its default dropout."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(vocab_size=VOCABULARY, n_positions=16, n_embd=32, n_layer=2, n_head=2)
@@ -56,7 +56,7 @@ def gpt2(_: Any) -> Subject:
 
 
 def task(name: str) -> Callable[[Any], Subject]:
-    """A built-in one, its training samples limited."""
+    """Return a function that loads a built-in task with limited training samples."""
 
     def load(data_dir: Any) -> Subject:
         loaded = fs.tasks.get(name, data_dir)

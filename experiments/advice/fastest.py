@@ -51,7 +51,7 @@ PROBLEMS = (
 
 
 def steps_to(task: Any, target: float, size: int, lr: float, seed: int, longest: int) -> float:
-    """Steps of SGD with momentum 0.9 until some training samples' loss is at the target; inf if never."""
+    """Count the steps of SGD with momentum 0.9 until the loss reaches the target; inf if it never does."""
     torch.manual_seed(seed)
     model = task.model().train()
     optimizer = torch.optim.SGD(model.parameters(), lr, momentum=0.9, nesterov=True)
@@ -84,7 +84,7 @@ def shuffled(task: Any, size: int, seed: int) -> Any:
 def tuned(
     task: Any, problem: Problem, size: int, first_lr: float, note: Callable[..., None]
 ) -> dict[str, Any]:
-    """The best rate of a ladder around `first_lr`, and the steps it took (median of seeds)."""
+    """Find the best learning rate of a ladder around `first_lr`, and the steps it took (median of seeds)."""
     steps_at: dict[float, float] = {}
 
     def steps(exponent: int) -> float:
@@ -107,7 +107,7 @@ def tuned(
 
 
 def quiet_seconds(task: Any, sizes: tuple[int, ...], rounds: int = 12) -> dict[int, float]:
-    """The least seconds of this process for a training step at each size, sizes taken in turn."""
+    """Measure the least CPU seconds of a training step at each size, sizes taken in turn."""
     model = task.model().train()
     optimizer = torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9, nesterov=True)
     batches = {size: task.train.batch(torch.arange(size)) for size in sizes}
@@ -123,7 +123,7 @@ def quiet_seconds(task: Any, sizes: tuple[int, ...], rounds: int = 12) -> dict[i
 
 
 def trials(problem: Problem, task: Any, work: Path) -> list[dict[str, Any]]:
-    """The best trial of each size, kept as they finish."""
+    """Run the trials of each size and save the best ones as they finish."""
     store = work / f"{problem.task.replace('/', '-')}.json"
     done = json.loads(store.read_text()) if store.exists() else []
     lr = done[-1]["lr"] if done else problem.first_lr
@@ -162,7 +162,7 @@ def main() -> None:
 
 
 def compared(problem: Problem, task: Any, best_trials: list[dict[str, Any]]) -> dict[str, Any]:
-    """What each size took by trial, what the advice says, and the ratio at its fastest size."""
+    """Compare what each size took by trial with the advice, at the advised size."""
     seconds = quiet_seconds(task, problem.sizes)
     least = {row["batch_size"]: row["steps"] * seconds[row["batch_size"]] for row in best_trials}
     ran = {size: spent for size, spent in least.items() if math.isfinite(spent)}

@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def ends(runs: Runs, beacons: Beacons, cost: dict[str, Any], design: Design) -> list[dict[str, Any]]:
-    """A row a run: its error and modelled time, the place predicted (first; last before half) and reached."""
+    """Return a row a run: error, modelled time, the place predicted (first; last before half) and reached."""
     region = region_of(beacons.region)
     across = dict(at_epoch(settings_of(runs), AXIS).iter_rows())
     rows = []

@@ -53,7 +53,7 @@ class Study:
         self.design: Design = DESIGNS[task]
 
     def train(self, *, with_beacons: bool) -> None:
-        """What is missing: selection, confirmation seed by seed, and BeaconPolicy last where it is chosen."""
+        """Train what is missing: selection, confirmation seed by seed, BeaconPolicy last if chosen."""
         design = self.design
         if design.fixed_runs is None:
             self._sweep(batch_sizes=design.sizes, lrs=design.fixed_rates, seeds=design.seeds)
@@ -70,7 +70,7 @@ class Study:
             self._confirm([(beacon, arm["lr"]) for arm in self._arms(beacon=True)])
 
     def write(self) -> None:
-        """The result file and the picture, of what there is."""
+        """Write the result file and the picture from the runs that are there."""
         runs, cost, design = self.runs(), self.cost(), self.design
         table = table_of(runs, cost, design)
         chosen, reference = choice(table, design)
@@ -96,14 +96,14 @@ class Study:
         sys.stdout.write(f"{target}\n")
 
     def _pairs(self, table: pl.DataFrame) -> Rows:
-        """Ends of the schedules that are compared with each other, over all their seeds."""
+        """Summarise the ends of the schedules that are compared with each other, over all their seeds."""
         design = self.design
         if design.pair_runs is not None:
             table = table_of(load_runs(design.pair_runs), self.cost(), design)
         return summary(table.filter(pl.col("lr").is_in(design.rates)), policies=design.pairs)
 
     def runs(self) -> Runs:
-        """This experiment's, and the fixed ones of an exported sweep."""
+        """Load this experiment's runs, and the fixed ones of an exported sweep."""
         exported = [self.design.fixed_runs] if self.design.fixed_runs else []
         return load_runs([*([self.root] if self.root.exists() else []), *exported])
 
@@ -139,7 +139,7 @@ class Study:
         return file
 
     def _arms(self, *, beacon: bool = False) -> list[Arm]:
-        """The settings to confirm, the reference first; or BeaconPolicy's."""
+        """Return the settings to confirm, the reference first; or BeaconPolicy's."""
         chosen, reference = choice(table_of(self.runs(), self.cost(), self.design), self.design)
         return [arm for arm in [reference, *chosen] if (arm["family"] == "beacon") is beacon]
 

@@ -24,7 +24,7 @@ NINETY = 1.645
 
 
 def predictions_at_the_start(beacons: Beacons, table: pl.DataFrame) -> dict[str, Any]:
-    """The end of every open-loop schedule as forecast from the beacons alone, against what was reached."""
+    """Compare the ends of open-loop schedules, as forecast from the beacons alone, with those reached."""
     misses, inside = [], []
     for row in table.filter(~pl.col("diverged")).iter_rows(named=True):
         if row["family"] not in OPEN_LOOP or row["cond"] is None:
@@ -54,7 +54,7 @@ def predictions_at_the_start(beacons: Beacons, table: pl.DataFrame) -> dict[str,
 
 
 def predictions_by_the_policy(runs: Runs, table: pl.DataFrame) -> dict[str, Any]:
-    """What BeaconPolicy itself predicted at the start, and last before half of the run, against the end."""
+    """Compare what BeaconPolicy predicted at the start, and last before half of the run, with the end."""
     by_moment: dict[str, list[tuple[float, float]]] = {"at the start": [], "before half of the run": []}
     for row in table.filter(pl.col("family") == "beacon", ~pl.col("diverged")).iter_rows(named=True):
         epochs = runs.epochs.filter(pl.col("run_id") == row["run_id"]).sort("epoch")
@@ -79,7 +79,7 @@ def _errors(misses: Sequence[tuple[float, float]]) -> dict[str, Any]:
 
 
 def _plan(policy: Policy, beacons: Beacons, sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """The nearest size's number in the middle of each part."""
+    """Return the number of the nearest size in the middle of each part."""
     state, plan = policy.init(), []
     total = beacons.epochs * beacons.samples
     for part in range(beacons.parts):

@@ -44,7 +44,7 @@ def _file(task: str) -> Path:
 
 
 def comparison(rows: Rows) -> str:
-    """A row a confirmed setting."""
+    """Write a row a confirmed setting."""
     return markdown(HEAD, [_row(row) for row in rows])
 
 
@@ -114,7 +114,7 @@ def arrival(results: dict[str, Any]) -> str:
 
 
 def by_rank(tasks: dict[str, Any]) -> str:
-    """What `BeaconPolicy` by effective rank predicted and reached, a row a task and rate."""
+    """Write what `BeaconPolicy` by effective rank predicted and reached, a row a task and rate."""
     head = ["task, rate", "runs", "rms of log rank, of log L, predicted at the start", "before half"]
     rows = []
     for task, result in tasks.items():
@@ -135,7 +135,7 @@ def _share(row: dict[str, Any] | None) -> str:
 
 
 def pairs(results: dict[str, Any]) -> str:
-    """Ends of schedules and their reverse, with the deviation of the logarithms over seeds."""
+    """Write the ends of schedules and their reverse, with the deviation of the logarithms over seeds."""
     head = [
         "task",
         "setting, rate",

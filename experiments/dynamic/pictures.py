@@ -21,7 +21,7 @@ SCHEDULES = ("s8-to-32-lr0.03", "s16-to-64-MS-lr0.03", "s8-increase:share=0.427-
 
 
 def main() -> None:
-    """The ways of the chosen policies among the fixed sizes of their rate, and their error curves."""
+    """Draw the travel of the chosen policies among the fixed sizes of their rate, and their error curves."""
     runs = fs.load_runs(RUNS)
     beacon = next(name for name in runs.runs["policy"].unique() if name.startswith("beacon:"))
     names = (f"{beacon}-lr0.03", *SCHEDULES)

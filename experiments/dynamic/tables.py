@@ -25,7 +25,7 @@ Rows = list[dict[str, Any]]
 
 
 def table_of(runs: Runs, cost: dict[str, Any], design: Design) -> pl.DataFrame:
-    """A row a run: setting, seed, errors, samples, steps, modelled seconds, C̄, L, last size."""
+    """Return a row a run: setting, seed, errors, samples, steps, modelled seconds, C̄, L, last size."""
     names = dict(runs.runs.select("run_id", "policy").iter_rows())
     epochs = {key[0]: part.sort("epoch") for key, part in runs.epochs.group_by("run_id")}
     last = runs.steps.sort("step").group_by("run_id").agg(pl.col("batch_size").tail(4).max())
@@ -107,7 +107,7 @@ def _means(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def choice(table: pl.DataFrame, design: Design) -> tuple[list[Arm], Arm]:
-    """The setting of each family, and the best fixed one at the policies' first rate, by validation."""
+    """Choose a setting of each family, and the best fixed one at the policies' first rate, by validation."""
     means = _means(table.filter(pl.col("seed").is_in(design.seeds)))
     fixed = means.filter(pl.col("family") == "fixed", pl.col("policy").is_in([f"s{b}" for b in design.sizes]))
     best = {lr: _best(fixed.filter(pl.col("lr") == lr)) for lr in design.rates}
@@ -130,7 +130,7 @@ def _best(settings: pl.DataFrame) -> Arm:
 
 
 def _of_family(settings: Rows, best: dict[float, Arm]) -> Arm:
-    """The fastest within the margin of the best fixed one at its rate; if none is, the best."""
+    """Choose the fastest within the margin of the best fixed one at its rate; if none is, the best."""
 
     def allowed(row: Arm) -> float:
         return float(best[row["lr"]]["val"] + margin(best[row["lr"]]["val"], "val/error"))
@@ -186,7 +186,7 @@ def _of(table: pl.DataFrame, arm: Arm) -> pl.DataFrame:
 
 
 def missing(table: pl.DataFrame, design: Design, arms: list[Arm]) -> list[str]:
-    """What the design asks for and no finished run gives."""
+    """List what the design asks for and no finished run gives."""
     there = set(table.select("policy", "lr", "seed").rows())
     want = [(p, lr, s) for p in design.names if design.chosen for lr in design.rates for s in design.seeds]
     want += [

@@ -165,7 +165,7 @@ def rooms_figure() -> Figure:
 
 
 def _way(axes: Axes, points: list[tuple[float, float]]) -> None:
-    """An arrow through points, smooth, upright where it passes a floor."""
+    """Draw an arrow through points, smooth, upright where it passes a floor."""
     half = 0.28
     (x, y), *rest = points
     corners, codes = [(x, y - half)], [Curve.MOVETO]

@@ -34,7 +34,7 @@ td, th { padding: 2px 8px }
 
 
 def cells() -> dict[str, Any]:
-    """What is typed, and the object that it gives."""
+    """Return what is typed in each cell, and the object that it evaluates to."""
     torch.manual_seed(0)
     digits = load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16
@@ -60,7 +60,7 @@ def cells() -> dict[str, Any]:
 
 
 def page(shown: dict[str, Any]) -> str:
-    """Inputs and outputs, one under the other."""
+    """Lay out inputs and outputs, one under the other."""
     parts = (
         f"<pre>{escape(typed)}</pre><div class=out>{found._repr_html_()}</div>"
         for typed, found in shown.items()
@@ -69,7 +69,7 @@ def page(shown: dict[str, Any]) -> str:
 
 
 def drawn(html: str) -> Image.Image:
-    """The page as Chromium draws it, cut at its end."""
+    """Draw the page with Chromium, cut at its end."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         raise SystemExit("drawing the notebook: no chromium, chromium-browser or google-chrome is installed")

@@ -47,13 +47,13 @@ class Half:
 
     @classmethod
     def of(cls, seeds: int) -> Half:
-        """The first half decides, the other is judged on."""
+        """Split the seeds: the first half decides, the other is judged on."""
         cut = max(1, seeds // 2)
         return cls(list(range(cut)), list(range(cut, seeds)) or [0])
 
 
 def compared(runs: RunsLike, task: str | None = None) -> Iterator[dict[str, Any]]:
-    """A row a candidate: τ with |B| and α, early rank stability, what it adds to a forecast."""
+    """Return a row a candidate: τ with |B| and α, early rank stability, gain of a forecast."""
     source = settings_of(runs, task=task)
     metric, smaller = source.metric(None)
     grid = SettingGrid.of(source)
@@ -74,14 +74,14 @@ def compared(runs: RunsLike, task: str | None = None) -> Iterator[dict[str, Any]
 
 
 def early_epoch(planned: int) -> int:
-    """A thirty-second of the schedule, at least 2."""
+    """Return the early epoch: a thirty-second of the schedule, at least 2."""
     return max(2, math.ceil(planned / 32))
 
 
 def judged(
     grid: SettingGrid, early: Array, late: Array, half: Half, base: Array, energy: Array, final: Array
 ) -> dict[str, Any]:
-    """The figures (a) to (d) of one candidate."""
+    """Compute the figures (a) to (d) of one candidate."""
     ended, begun = seed_mean(late), seed_mean(early[:, half.first])
     other = seed_mean(late[:, half.second])
     return {

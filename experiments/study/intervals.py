@@ -16,7 +16,7 @@ EVERY, DRAWS = 50, 200
 
 
 def interval_rows(runs: Runs) -> Iterator[dict[str, Any]]:
-    """A row a setting: log C̄ from one random step in `EVERY` minus log C̄ from all, mean and deviation."""
+    """Return a row a setting: log C̄ from one random step in `EVERY` minus log C̄ from all."""
     source = settings_of(runs)
     for (setting,), part in source.frame.group_by("setting", maintain_order=True):
         steps = source.steps.filter(pl.col("run_id").is_in(part["run_id"].to_list()))
@@ -46,7 +46,7 @@ def differences(cond: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def sparse(count: int, numbers: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """The first step and one of each `EVERY`; each weighs the steps since the one before."""
+    """Draw the first step and one of each `EVERY`; each weighs the steps since the one before."""
     starts = range(1, count, EVERY)
     drawn = [start + int(numbers.integers(min(EVERY, count - start))) for start in starts]
     chosen = np.array([0, *drawn])

@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def described(name: str, runs: Runs) -> dict[str, Any]:
-    """What there is of a sweep, and the setting that validation chooses, with its test error, shown once."""
+    """Describe a sweep, and the setting that validation chooses with its test error, shown once."""
     source = settings_of(fixed(runs))
     picked = analysis.select(source.runs)
     chosen = source.frame.filter(pl.col("setting") == picked.recommended)["run_id"].to_list()

@@ -58,12 +58,12 @@ def draw(results: dict[str, Any], sweeps: dict[str, Runs], folder: Path) -> None
 
 
 def written(figure: Figure, path: Path) -> None:
-    """A picture of the page's size."""
+    """Save a picture in the page's size."""
     figure.savefig(path, dpi=DPI)
 
 
 def choosing(results: dict[str, Any]) -> Figure:
-    """What (C̄, L) add to a forecast, and what each way of choosing loses."""
+    """Draw what (C̄, L) add to a forecast, and what each method of choosing loses."""
     figure, (left, right) = panels(1, 2, (5.4, 4.2))
     _gains(left, results["backtest"]["gains"])
     _regrets(right, results["backtest"]["summary"])
@@ -116,7 +116,7 @@ def measures(results: dict[str, Any]) -> Figure:
 
 
 def _marks(axes: Axes, rows: list[dict[str, Any]], key: str, shift: float, **look: Any) -> None:
-    """A mark a row, on its measure's line."""
+    """Draw a mark a row, on its measure's line."""
     lines = {name: place for place, name in enumerate(reversed(MEASURES))}
     known = [(r[key], lines[r["measure"]] + shift) for r in rows
              if r["measure"] in lines and r.get(key) is not None and np.isfinite(r[key])]  # fmt: skip

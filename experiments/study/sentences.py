@@ -38,7 +38,7 @@ MARGIN = 0.02
 
 
 def spelled(count: int) -> str:
-    """A small number in words."""
+    """Spell a small number."""
     return WORDS[count] if count < len(WORDS) else str(count)
 
 
@@ -59,13 +59,13 @@ def count_of(results: Results, claim: int, verdict: str) -> str:
 
 
 def claim(results: Results, which: int, sweep: str) -> dict[str, Any]:
-    """The row of a claim on a sweep."""
+    """Return the row of a claim on a sweep."""
     row: dict[str, Any] = next(r for r in results["claims"] if (r["number"], r["sweep"]) == (which, sweep))
     return row
 
 
 def values(results: Results, measure: str, key: str, confirming: bool = False) -> list[float]:
-    """A candidate's, by sweep."""
+    """Return a candidate's values by sweep."""
     return [
         r[key]
         for r in results["candidates"]
@@ -161,13 +161,13 @@ def halving(results: Results) -> list[str]:
 
 
 def steady(results: Results) -> list[str]:
-    """The effective rank: τ with |B|, early against final ranks."""
+    """Give the effective rank's τ with |B|, and early against final ranks."""
     spans = (values(results, RANK, key) for key in ("tau_batch", "stability"))
     return [number(pick(span)) for span in spans for pick in (min, max)]
 
 
 def chosen(results: Results) -> list[str]:
-    """The rule fixed beforehand: who beats the literal c by more than the margin, and what breaks the tie."""
+    """Apply the rule fixed beforehand: who beats the literal c by the margin, what breaks the tie."""
     mean = {
         m: float(np.mean(values(results, m, "gain", confirming=True)))
         for m in CANDIDATES
@@ -272,7 +272,7 @@ SENTENCES: tuple[tuple[str, Callable[[Results], Sequence[str]]], ...] = (
 
 
 def renewed(text: str, results: Results) -> str:
-    """The page with the numbers of its sentences as the results have them.
+    """Put the numbers of the results into the sentences of the page.
 
     Raises:
         ValueError: A sentence is not there, or stands twice.

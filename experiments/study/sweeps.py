@@ -26,17 +26,17 @@ SWEEPS = (
 
 
 def stored(name: str) -> Path:
-    """A sweep's compact file."""
+    """Return the path of a sweep's export."""
     return RESULTS / "sweeps" / f"{name}.zip"
 
 
 def load(name: str) -> Runs:
-    """A sweep's runs."""
+    """Load a sweep's runs."""
     return fs.load_runs(stored(name))
 
 
 def fixed(runs: Runs) -> Runs:
-    """Ended runs of constant batch size, of the seeds with which every setting has ended."""
+    """Select ended runs of constant batch size, of the seeds with which every setting has ended."""
     frame = settings_of(runs).frame
     ended = frame.filter(pl.col("fixed"), pl.col("status").is_in(["finished", "diverged"]))
     settings = frame.filter(pl.col("fixed"))["setting"].n_unique()
@@ -46,7 +46,7 @@ def fixed(runs: Runs) -> Runs:
 
 
 def studied(runs: Runs) -> Runs:
-    """`fixed`, and the schedules that have ended."""
+    """Select the runs of `fixed`, and the schedules that have ended."""
     frame = settings_of(runs).frame
     schedules = frame.filter(~pl.col("fixed"), pl.col("status") == "finished")["run_id"].to_list()
     chosen = fixed(runs).runs["run_id"].to_list() + schedules

@@ -18,7 +18,7 @@ MARKS = {"supported": "yes", "contradicted": "NO", "inconclusive": "·", "not te
 
 
 def sweep_table(results: dict[str, Any]) -> str:
-    """What was trained."""
+    """List what was trained."""
     head = [
         "sweep",
         "settings",
@@ -41,7 +41,7 @@ def sweep_table(results: dict[str, Any]) -> str:
 
 
 def claim_table(results: dict[str, Any]) -> str:
-    """A row a claim, a column a sweep."""
+    """Write a row a claim, a column a sweep."""
     names = [r["sweep"] for r in results["sweeps"]]
     verdicts = {(r["number"], r["sweep"]): MARKS[r["verdict"]] for r in results["claims"]}
     texts = {r["number"]: r["claim"] for r in results["claims"]}
@@ -54,7 +54,7 @@ def claim_table(results: dict[str, Any]) -> str:
 
 
 def figure_table(results: dict[str, Any]) -> str:
-    """The deciding figure of each claim on each sweep."""
+    """List the deciding figure of each claim on each sweep."""
     rows = [
         [
             r["number"],
@@ -74,7 +74,7 @@ def figure_table(results: dict[str, Any]) -> str:
 
 
 def candidate_table(results: dict[str, Any], key: str, form: str = "{:+.2f}") -> str:
-    """A row a measure, a column a sweep; the mean of the confirming ones last."""
+    """Write a row a measure, a column a sweep; the mean of the confirming ones last."""
     names = [r["sweep"] for r in results["sweeps"]]
     values = {(r["measure"], r["sweep"]): r.get(key) for r in results["candidates"]}
     rows = []
@@ -87,7 +87,7 @@ def candidate_table(results: dict[str, Any], key: str, form: str = "{:+.2f}") ->
 
 
 def gain_table(results: dict[str, Any]) -> str:
-    """What (C̄, L) add to the forecast, by sweep."""
+    """List what (C̄, L) add to the forecast, by sweep."""
     rows = [
         [
             r["sweep"],
@@ -177,7 +177,7 @@ FITTED = ("log_cond", "log_lengths", "log_cond_cosines")
 
 
 def transfer_table(results: dict[str, Any]) -> str:
-    """What is within the margin of a sweep's best, and the median regret, by what is carried over to it."""
+    """Write the share within the margin and the median regret, by what is carried over to a sweep."""
     head = ["carried over", "pairs of sweeps", "within the margin", "median regret (points)"]
     rows = []
     for kind, carried in (("setting", "(|B|, α) of the best"), ("position", "its final (C̄_K, L_K)")):
@@ -246,7 +246,7 @@ def rewrite(page: Path, blocks: dict[str, str]) -> None:
 
 
 def markdown(head: list[str], rows: list[list[Any]]) -> str:
-    """A table."""
+    """Write a table in Markdown."""
     whole = [head, ["---"] * len(head), *rows]
     lines = ["| " + " | ".join(str(cell).replace("|", r"\|") for cell in row) + " |" for row in whole]
     return "\n".join(lines)
@@ -260,7 +260,7 @@ def interval(row: dict[str, Any]) -> str:
 
 
 def span(low: float | None, high: float | None) -> str:
-    """An interval, empty where there is none."""
+    """Write an interval, empty where there is none."""
     return f"({low:.2f} to {high:.2f})" if known(low) and known(high) else ""
 
 

@@ -44,7 +44,7 @@ class Map:
 
 
 def transfers(sweeps: dict[str, Runs]) -> Iterator[dict[str, Any]]:
-    """A row a pair of sweeps: regret, in the metric's unit, of the setting nearest to the other sweep's best.
+    """Yield a row a pair of sweeps: regret, in the metric's unit, of the setting nearest the other's best.
 
     `position` is given every setting's final (C̄, L) on the target, which nobody has who has yet to choose: an
     upper bound of what carrying a position could do. `random` is the mean over all settings.
