@@ -2,4 +2,7 @@
 
 
 class AnalysisError(ValueError):
-    """The runs cannot answer what was asked; the text says what is there, what is missing and what to do."""
+    """An analysis cannot be made of these runs.
+
+    The text says what is there, what is missing and what to do.
+    """

@@ -1,4 +1,8 @@
-"""A Gaussian process; its hyperparameters are averaged over a grid, so that few points do not fool it."""
+"""Gaussian-process regression with its hyperparameters marginalised over a grid.
+
+Not scikit-learn's GaussianProcessRegressor, which maximises the evidence: with the few points of a
+small sweep the maximum is often a surface without noise, and the intervals are far too narrow.
+"""
 
 import itertools
 import math
@@ -22,7 +26,7 @@ PRIOR_VALUES = 2.0
 class GaussianProcess:
     """Values over features: a constant, a linear part, a smooth part and noise; made by `fit`.
 
-    For each point of the grid of (length scale, noise, linear part) the scale is integrated out; the points
+    At each point of the grid of (length scale, noise, linear part) the scale is integrated out; the points
     are weighted by their evidence (Rasmussen & Williams 2006, chapters 2 and 5).
     """
 
@@ -41,12 +45,12 @@ class GaussianProcess:
     def fit(
         cls, features: FloatArray, values: FloatArray, over: FloatArray | None = None
     ) -> "GaussianProcess":
-        """Learn from features (n, d) and values (n,), all finite.
+        """Fit features (n, d) and values (n,), all finite.
 
         Args:
-            features: Where the values are known.
+            features: Features of the known values.
             values: The values.
-            over: Features (m, d) whose deviations are the units of length; by default `features`.
+            over: Features (m, d) whose deviations are the units of length; `features` by default.
 
         Raises:
             ValueError: There are fewer than two points.
@@ -61,33 +65,33 @@ class GaussianProcess:
         centre, spread = units.mean(axis=0), units.std(axis=0)
         spread = np.where(spread > 1e-12, spread, 1.0)
         level, scale = float(values.mean()), float(values.std()) or 1.0
-        at, known, n = (features - centre) / spread, (values - level) / scale, len(values)
+        at, scaled, n = (features - centre) / spread, (values - level) / scale, len(values)
         factor = np.linalg.cholesky(_kernels(at, at) + NOISE[:, None, None] * np.eye(n))
         half = np.linalg.inv(factor)  # (48, n, n)
         inverse = np.swapaxes(half, 1, 2) @ half
-        weights = inverse @ known
-        sizes = (PRIOR_VALUES + weights @ known) / (PRIOR_VALUES + n)
+        weights = inverse @ scaled
+        sizes = (PRIOR_VALUES + weights @ scaled) / (PRIOR_VALUES + n)
         logs = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
         evidence = -logs - 0.5 * (n + PRIOR_VALUES) * np.log(sizes)
         shares = np.exp(evidence - evidence.max())
-        return cls(at, known, centre, spread, level, scale, shares / shares.sum(), weights, inverse, sizes)
+        return cls(at, scaled, centre, spread, level, scale, shares / shares.sum(), weights, inverse, sizes)
 
     def predict(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of the noiseless value at features (m, d)."""
+        """Return mean and deviation of the noiseless value, (m,) each, at features (m, d)."""
         at = (features - self.centre) / self.spread
-        used = self.shares > NEGLIGIBLE
-        shares = self.shares[used, None]
-        cross = _kernels(at, self.features)[used]  # (k, m, n)
-        means = np.einsum("kmn,kn->km", cross, self.weights[used])
-        told = np.einsum("kmn,kmn->km", cross @ self.inverse[used], cross)
-        own = np.maximum(2.0 + SLOPES[used, None] * np.sum(at**2, axis=1) - told, 0.0)
+        weighty = self.shares > NEGLIGIBLE
+        shares = self.shares[weighty, None]
+        cross = _kernels(at, self.features)[weighty]  # (k, m, n)
+        means = np.einsum("kmn,kn->km", cross, self.weights[weighty])
+        explained = np.einsum("kmn,kmn->km", cross @ self.inverse[weighty], cross)
+        prior = np.maximum(2.0 + SLOPES[weighty, None] * np.sum(at**2, axis=1) - explained, 0.0)
         mean = np.sum(shares * means, axis=0)
-        square = np.sum(shares * (self.sizes[used, None] * own + means**2), axis=0)
+        square = np.sum(shares * (self.sizes[weighty, None] * prior + means**2), axis=0)
         deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
         return self.level + self.scale * mean, self.scale * deviation
 
     def noise(self) -> float:
-        """Standard deviation of the noise, averaged over the grid."""
+        """Return the standard deviation of the noise, averaged over the grid."""
         return self.scale * math.sqrt(float(np.sum(self.shares * self.sizes * NOISE)))
 
 
@@ -98,7 +102,7 @@ NEGLIGIBLE = 1e-4
 
 
 def _kernels(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Covariance of a (m, d) with b (n, d) at each point of the grid, shape (48, m, n)."""
+    """Return the covariance of a (m, d) with b (n, d) at each point of the grid, (48, m, n)."""
     square = np.sum((a[:, None] - b[None]) ** 2, axis=-1)
     lengths = np.array(LENGTHS)[:, None, None]
     smooth = np.exp(-square / (2 * lengths**2 * max(a.shape[1], 1)))

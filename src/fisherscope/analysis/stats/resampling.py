@@ -1,4 +1,4 @@
-"""Resampling of settings and seeds: permutations within strata, random fives, bootstraps. Repeatable."""
+"""Permutations within strata, random subsets and bootstraps; all repeatable."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -19,19 +19,19 @@ Strata = Sequence[NDArray[np.intp]]
 
 
 def generator() -> np.random.Generator:
-    """The generator of one test."""
+    """Return a fresh random generator with the fixed seed."""
     return np.random.default_rng(SEED)
 
 
 def stratified_tau(values: FloatArray, along: FloatArray, strata: Strata) -> float:
-    """Mean of Kendall's τ over the strata; NaN for none."""
-    found = [kendall(values[group], along[group]) for group in strata]
-    known = [tau for tau in found if np.isfinite(tau)]
-    return float(np.mean(known)) if known else float("nan")
+    """Return the mean of Kendall's τ over the strata; NaN if there are none."""
+    taus = [kendall(values[group], along[group]) for group in strata]
+    defined = [tau for tau in taus if np.isfinite(tau)]
+    return float(np.mean(defined)) if defined else float("nan")
 
 
 def permuted_taus(values: FloatArray, along: FloatArray, strata: Strata) -> FloatArray:
-    """`stratified_tau` with the values shuffled within each stratum, shape (PERMUTATIONS,)."""
+    """Return `stratified_tau` of values shuffled within each stratum, (PERMUTATIONS,)."""
     numbers, total, count = generator(), np.zeros(PERMUTATIONS), 0
     for group in strata:
         left, right = (np.sign(np.subtract.outer(v[group], v[group])) for v in (values, along))
@@ -39,14 +39,14 @@ def permuted_taus(values: FloatArray, along: FloatArray, strata: Strata) -> Floa
         if not scale > 0:
             continue
         order = numbers.permuted(np.tile(np.arange(len(group)), (PERMUTATIONS, 1)), axis=1)
-        shuffled = left[order[:, :, None], order[:, None, :]]
-        total += np.einsum("pij,ij->p", shuffled, right) / scale
+        signs = left[order[:, :, None], order[:, None, :]]
+        total += np.einsum("pij,ij->p", signs, right) / scale
         count += 1
     return total / count if count else np.full(PERMUTATIONS, np.nan)
 
 
 def seed_draws(values: FloatArray, draws: int = BOOTSTRAPS) -> FloatArray:
-    """Means over seeds of resampled seeds, setting by setting, shape (draws, n).
+    """Return seed means of resampled seeds for each setting, (draws, n).
 
     Deviations from the setting's mean are stretched by sqrt(s/(s − 1)): a resample of s values has too
     little spread by that much.
@@ -54,25 +54,25 @@ def seed_draws(values: FloatArray, draws: int = BOOTSTRAPS) -> FloatArray:
     numbers, mean = generator(), seed_mean(values)
     out = np.empty((draws, len(values)))
     for k, row in enumerate(values):
-        known = row[np.isfinite(row)]
-        count = len(known)
+        defined = row[np.isfinite(row)]
+        count = len(defined)
         if count < 2:
             out[:, k] = mean[k]
             continue
-        picked = (known - mean[k])[numbers.integers(0, count, (draws, count))].mean(axis=1)
-        out[:, k] = mean[k] + picked * np.sqrt(count / (count - 1))
+        resampled = (defined - mean[k])[numbers.integers(0, count, (draws, count))].mean(axis=1)
+        out[:, k] = mean[k] + resampled * np.sqrt(count / (count - 1))
     return out
 
 
 def setting_draws(count: int, statistic: Callable[[NDArray[np.intp]], float]) -> FloatArray:
-    """A statistic of settings resampled with replacement, shape (BOOTSTRAPS,)."""
+    """Return a statistic of settings resampled with replacement, (BOOTSTRAPS,)."""
     numbers = generator()
     return np.array([statistic(numbers.integers(0, count, count)) for _ in range(BOOTSTRAPS)])
 
 
 @lru_cache(maxsize=8)
 def random_sets(count: int, size: int) -> NDArray[np.intp]:
-    """Sets of `size` out of `count`: all of them where that is few, else PERMUTATIONS random ones."""
+    """Return subsets of `size` out of `count`: all if few, else PERMUTATIONS random ones."""
     if count <= 12:
         return np.array(list(itertools.combinations(range(count), size)), dtype=np.intp)
     numbers = generator()
@@ -80,6 +80,9 @@ def random_sets(count: int, size: int) -> NDArray[np.intp]:
 
 
 def share_at_or_below(draws: FloatArray, bound: float) -> float:
-    """Share of bootstrap draws at or below a bound: a one-sided p-value of "above the bound", never 0."""
-    known = draws[np.isfinite(draws)]
-    return float((1 + np.sum(known <= bound)) / (1 + len(known))) if len(known) else float("nan")
+    """Return the share of bootstrap draws at or below a bound.
+
+    It is a one-sided p-value of "above the bound", and never 0.
+    """
+    defined = draws[np.isfinite(draws)]
+    return float((1 + np.sum(defined <= bound)) / (1 + len(defined))) if len(defined) else float("nan")
