@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated
 
 import typer
@@ -16,6 +17,7 @@ WORTH = (
     "fisher/cond_mean",
     "fisher/energy_sum",
 )
+REASON_WIDTH = 60
 
 
 def runs(
@@ -42,13 +44,14 @@ def runs(
 
 
 def _print(columns: list[str], rows: list[tuple[object, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from fisherscope.plain_text import aligned_table
 
-    table = Table(box=None, pad_edge=False)
-    for name in columns:
-        table.add_column(name.removeprefix("fisher/"), no_wrap=name != "reason")  # which may be long
-    for row in rows:
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value or "") for value in row))
-    console = Console()
-    Console(width=max(console.width, 160)).print(table)
+    head = [name.removeprefix("fisher/") for name in columns]
+    print("\n".join(aligned_table(head, [[_cell(value) for value in row] for row in rows])))
+
+
+def _cell(value: object) -> str:
+    """Format a value of the table; a long reason takes several lines."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return fill(str(value or ""), REASON_WIDTH, break_long_words=False, break_on_hyphens=False)

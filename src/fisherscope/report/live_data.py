@@ -11,6 +11,7 @@ import polars as pl
 from fisherscope.analysis.data.labels import shown_scale
 from fisherscope.analysis.data.run_measures import COND, ENERGY
 from fisherscope.analysis.data.settings import FIXED
+from fisherscope.plain_text import duration
 from fisherscope.report.chart_data import MEASURES, label
 from fisherscope.report.contours import band_levels
 from fisherscope.report.html_text import rounded
@@ -120,7 +121,7 @@ def _row(setting: Data, metric: str | None) -> Data:
     shown = None if value is None or metric is None else value * shown_scale(metric)
     cells = [
         setting["name"], setting["state"], f"{setting['reached']}" + (f" of {planned}" if planned else ""),
-        None if left is None else _duration(left), now.get("batch_size"),
+        None if left is None else duration(left), now.get("batch_size"),
         now.get("lr"), now.get(COND), now.get(ENERGY), *([] if metric is None else [shown]),
     ]  # fmt: skip
     under_way = planned and setting["state"] == "running"
@@ -150,8 +151,3 @@ def _metric(name: str, settings: list[Data]) -> Data:
 
 def _latest(line: list[float | None]) -> float | None:
     return next((value for value in reversed(line) if value is not None), None)
-
-
-def _duration(seconds: float) -> str:
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes > 1 else f"{seconds:.0f} s"

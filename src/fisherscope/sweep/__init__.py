@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fisherscope.plain_text import duration
 from fisherscope.sweep.grid import Grid, cost, pending
 from fisherscope.sweep.pool import Event, WorkerPool
 from fisherscope.sweep.step_time import StepTimes, seconds_a_step
-from fisherscope.sweep.time_estimate import duration, seconds_left
+from fisherscope.sweep.time_estimate import seconds_left
 from fisherscope.training import Configuration, ConfigurationError
 
 __all__ = [

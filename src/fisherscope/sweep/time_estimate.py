@@ -53,13 +53,6 @@ def seconds_left(
     return found, how
 
 
-def duration(seconds: float) -> str:
-    """Seconds in the unit that reads best."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def _pace(samples: list[tuple[Configuration, float]]) -> dict[int, float]:
     """Median seconds an epoch by batch size."""
     by_size: dict[int, list[float]] = {}

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from fisherscope.analysis.batch_size.noise_scale import NoiseInterval, SizeTest
+from fisherscope.plain_text import aligned_table
 
 NEAR = 1.1
 """Sizes within this factor of the least time are as good as the best: timings are no better."""
@@ -167,12 +168,8 @@ class Advice:
 
     def __str__(self) -> str:
         head = ("batch", "s/step", "samples/s", "memory", "fits", "rel. time", "rel. samples")
-        table = [head, *(cells(row) for row in self.rows)]
-        widths = [max(len(line[k]) for line in table) for k in range(len(head))]
-        drawn = [
-            "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in table
-        ]
-        return "\n".join([f"Advice for {self.name} on {self.device}", "", *drawn, "", *self.lines()])
+        table = aligned_table(head, [cells(row) for row in self.rows], align="r")
+        return "\n".join([f"Advice for {self.name} on {self.device}", "", *table, "", *self.lines()])
 
     def _repr_html_(self) -> str:
         """Table with a bar for the relative time; the fastest in bold."""

@@ -14,8 +14,9 @@ from fisherscope.analysis.data.settings import RunsLike, settings_of
 from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.landscapes.plane import margin
 from fisherscope.analysis.stats.hypothesis_tests import Difference, Sample, holm, student, welch
-from fisherscope.analysis.tables.formats import aligned, latex, markdown
+from fisherscope.analysis.tables.formats import latex, markdown
 from fisherscope.analysis.tables.policy_kinds import COLUMNS, KINDS, best_of_kinds
+from fisherscope.plain_text import aligned_table
 from fisherscope.runs.reader import Runs, load_runs
 
 Test = Literal["welch", "student"]
@@ -96,8 +97,8 @@ class Table:
         return ["", by, *self.notes]
 
     def _text(self) -> str:
-        tests = ["", *aligned(*self._tests())] if len(self.comparisons) else []
-        return "\n".join([*aligned(*self._grid()), *tests, *self._feet()])
+        tests = ["", *aligned_table(*self._tests(), rule=True)] if len(self.comparisons) else []
+        return "\n".join([*aligned_table(*self._grid(), rule=True), *tests, *self._feet()])
 
     def _markdown(self) -> str:
         tests = ["", *markdown(*self._tests())] if len(self.comparisons) else []

@@ -1,0 +1,63 @@
+"""Text for people: durations and tables in aligned columns. Standard library only."""
+
+from collections.abc import Sequence
+
+
+def duration(seconds: float) -> str:
+    """Format seconds in the unit that reads best: `45 s`, `90 min`, `3.2 h`.
+
+    Args:
+        seconds: Not negative.
+
+    Returns:
+        Whole seconds below two minutes, whole minutes below two hours, hours with one decimal above.
+
+    Example:
+        >>> duration(45), duration(5400), duration(11_520)
+        ('45 s', '90 min', '3.2 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def aligned_table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, align: str = "l", rule: bool = False
+) -> list[str]:
+    """Format a table in columns as wide as their widest cell, two spaces apart.
+
+    Args:
+        head: Column names.
+        rows: Cells; one that contains line breaks takes several lines.
+        align: A letter per column, `l` or `r`; the last one counts for all columns that follow.
+        rule: Whether a line of dashes separates the head from the rows.
+
+    Returns:
+        The lines, without trailing spaces.
+
+    Example:
+        >>> lines = aligned_table(["setting", "error"], [["s8", "3.1"], ["s16", "12.4"]], align="lr")
+        >>> print("\\n".join(lines))
+        setting  error
+        s8         3.1
+        s16       12.4
+    """
+    table = [[cell.splitlines() or [""] for cell in row] for row in [head, *rows]]
+    widths = [max(len(line) for row in table for line in row[k]) for k in range(len(head))]
+    sides = align.ljust(len(head), align[-1])
+    lines = [line for row in table[:1] for line in _row_lines(row, widths, sides)]
+    lines += ["  ".join("-" * width for width in widths)] if rule else []
+    return lines + [line for row in table[1:] for line in _row_lines(row, widths, sides)]
+
+
+def _row_lines(row: Sequence[Sequence[str]], widths: Sequence[int], sides: str) -> list[str]:
+    """Format one row of cells, which are lists of lines."""
+    lines = []
+    for k in range(max(len(cell) for cell in row)):
+        texts = [cell[k] if k < len(cell) else "" for cell in row]
+        padded = [
+            text.rjust(width) if side == "r" else text.ljust(width)
+            for text, width, side in zip(texts, widths, sides, strict=False)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return lines
