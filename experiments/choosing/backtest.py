@@ -18,8 +18,9 @@ from experiments.study.sweeps import RESULTS, SWEEPS, fixed, load, plain, stored
 from fisherscope import analysis
 from fisherscope.analysis.data.settings import settings_of
 from fisherscope.analysis.landscapes.plane import margin
-from fisherscope.analysis.selection.halving_result import Candidate, choice
-from fisherscope.analysis.selection.successive_halving import ladder
+from fisherscope.analysis.selection.halving_from_runs import halving_from_runs
+from fisherscope.analysis.selection.halving_result import Candidate
+from fisherscope.analysis.selection.successive_halving import halving_plan
 from fisherscope.analysis.stats.resampling import generator
 from fisherscope.runs.reader import Runs
 
@@ -91,11 +92,11 @@ def plays(name: str, runs: Runs, budget: float) -> Iterator[dict[str, float]]:
         mine = frame.filter(pl.col("seed") == seed)
         candidates = [Candidate(*row) for row in mine.select("run_id", "batch_size", "lr").iter_rows()]
         try:
-            plan = ladder(len(candidates), epochs, budget * len(candidates) * epochs)
+            plan = halving_plan(len(candidates), epochs, budget * len(candidates) * epochs)
         except analysis.AnalysisError:  # the budget does not pay for an epoch of each
             return
         samples = VALIDATION[name.partition("-")[0].rstrip("0123456789")]
-        result = choice(runs, candidates, plan, metric="val/error", samples=samples)
+        result = halving_from_runs(runs, candidates, plan, metric="val/error", samples=samples)
         if result.recommended is None or result.interval is None:
             continue
         error, best = truth[result.recommended.name], min(truth.values())

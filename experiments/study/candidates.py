@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fisherscope.analysis.data.setting_grid import SettingGrid, seed_mean
 from fisherscope.analysis.data.settings import RunsLike, settings_of
 from fisherscope.analysis.errors import AnalysisError
-from fisherscope.analysis.selection.surrogate import LearningCurves
+from fisherscope.analysis.selection.learning_curves import LearningCurves
 from fisherscope.analysis.stats.gaussian_process import GaussianProcess
 from fisherscope.analysis.stats.hypothesis_tests import residuals, spearman
 from fisherscope.analysis.stats.resampling import stratified_tau
@@ -60,7 +60,7 @@ def compared(runs: RunsLike, task: str | None = None) -> Iterator[dict[str, Any]
     half, epoch = Half.of(len(grid.seeds)), early_epoch(source.planned)
     recorded = LearningCurves.of(grid, metric, smaller)
     final = seed_mean(recorded.final[:, half.second])
-    base = np.column_stack([recorded.early("metric", epoch, np.array(half.first)), grid.coordinates])
+    base = np.column_stack([recorded.feature("metric", epoch, np.array(half.first)), grid.coordinates])
     energy = seed_mean(grid.logs(ENERGY, epoch)[:, half.first])
     for name, column in CANDIDATES.items():
         try:

@@ -16,7 +16,8 @@ from fisherscope.analysis.backtests.backtesting import Backtest
 from fisherscope.analysis.backtests.baselines import RIVALS
 from fisherscope.analysis.backtests.predictive_power import GAINS
 from fisherscope.analysis.data.setting_grid import SettingGrid
-from fisherscope.analysis.selection.surrogate import WITH, WITHOUT, LearningCurves
+from fisherscope.analysis.selection.learning_curves import LearningCurves
+from fisherscope.analysis.selection.surrogate import WITH_MEASURES, WITHOUT_MEASURES
 
 PLAIN = Truth(seeds=2, epochs=20, bowl=0.02, early_noise=0.003, diverged=("s8-lr0.2",))
 HIDDEN = Truth(
@@ -89,7 +90,10 @@ def test_measures_gain_where_they_alone_know(tmp_path: Path) -> None:
         (r["sweep"], r["mode"], r["predictor"]): r["rho"] for r in found.predictions.iter_rows(named=True)
     }
     for sweep in sweeps:
-        assert rows[sweep, "all others finished", WITH] > rows[sweep, "all others finished", WITHOUT] + 0.2
+        assert (
+            rows[sweep, "all others finished", WITH_MEASURES]
+            > rows[sweep, "all others finished", WITHOUT_MEASURES] + 0.2
+        )
     assert found.wins()[0] >= 2
     assert "Fewer than 6 sweeps" in str(found)
 

@@ -61,9 +61,9 @@ def test_a_setting_that_has_not_ended_is_not_recommended_over_those_that_have(tm
 def test_the_sentences_say_what_to_do(root: Path) -> None:
     text = str(select(root))
     size, lr = NAMES[select(root).recommended]
-    assert f"Use batch {size}, rate {lr:g}" in text
+    assert f"Use batch size {size}, learning rate {lr:g}" in text
     assert "validation error" in text
-    assert "(80 %:" in text
+    assert "(80 % interval" in text
     assert "Spent 92 of 192 epochs. Next:" in text
     assert "s8-lr0.2 diverged" in text
 
@@ -131,7 +131,7 @@ def test_too_early_to_recommend(tmp_path: Path) -> None:
     found = select(write(tmp_path, dataclasses.replace(GRID, unfinished=dict.fromkeys(NAMES, 2))))
     assert found.recommended is None
     assert found.next_setting is not None
-    assert "0 settings have finished; at least 3" in str(found)
+    assert "Finished settings: 0; at least 3" in str(found)
 
 
 def test_bad_input(root: Path, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_bad_input(root: Path, tmp_path: Path) -> None:
         select(tmp_path)
     with pytest.raises(AnalysisError, match=r"epoch 40.*1 to 12"):
         select(root, at_epoch=40)
-    with pytest.raises(AnalysisError, match="none of auto, grid"):
+    with pytest.raises(AnalysisError, match="expected one of auto, grid"):
         select(root, predictor="magic")
     write(tmp_path, Truth(seeds=1, epochs=4, diverged=tuple(NAMES)))
     lost = select(tmp_path)

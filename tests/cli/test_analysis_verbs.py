@@ -35,7 +35,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_select(root: Path) -> None:
     text = ran(select, root)
     assert text.exit_code == 0, text.output
-    assert "Use batch" in text.output
+    assert "Use batch size" in text.output
     answer = json.loads(ran(select, root, "--json").output)
     assert answer["recommended"] in answer["indistinguishable"]
     assert answer["next_setting"] == "s8-lr0.1"

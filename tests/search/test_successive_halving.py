@@ -24,9 +24,10 @@ import fisherscope as fs
 from fisherscope.analysis import settings_of
 from fisherscope.analysis.backtests.baselines import RIVALS
 from fisherscope.analysis.data.setting_grid import SettingGrid
-from fisherscope.analysis.selection.halving_result import Candidate, HalvingResult, choice
-from fisherscope.analysis.selection.successive_halving import HalvingPlan, Round, Rung, ladder
-from fisherscope.analysis.selection.surrogate import LearningCurves
+from fisherscope.analysis.selection.halving_from_runs import halving_from_runs
+from fisherscope.analysis.selection.halving_result import Candidate, HalvingResult
+from fisherscope.analysis.selection.learning_curves import LearningCurves
+from fisherscope.analysis.selection.successive_halving import HalvingPlan, Round, Rung, halving_plan
 from fisherscope.analysis.stats.hypothesis_tests import share_deviation, share_interval
 from fisherscope.cli import choose_text
 from fisherscope.cli.choose import choose, share
@@ -83,8 +84,8 @@ def test_killed_and_started_again_it_chooses_what_the_back_test_plays(
 
 def test_it_says_what_it_does_and_what_next(chosen: tuple[Path, dict[str, Any], str]) -> None:
     out, answer, said = chosen
-    assert "all to epoch 1; the best 2 to epoch 3; the best one to epoch 6. That takes 13." in said
-    assert "C̄ and L are shown and decide nothing" in said
+    assert "all to epoch 1; the best 2 to epoch 3; the best one to epoch 6. Total: 13 epochs." in said
+    assert "C̄ and L are shown for information only" in said
     assert f"  {answer['recommended']['setting']}" in said
     assert "fisherscope choose digits/mlp --budget 50% --batch-sizes" in said  # of 2 rates one is at the edge
     assert ran(choose, *WORDS, "--out", out).output.count("of training") == 1  # nothing is left
@@ -93,7 +94,7 @@ def test_it_says_what_it_does_and_what_next(chosen: tuple[Path, dict[str, Any], 
 def test_select_reads_what_it_leaves_and_goes_on(chosen: tuple[Path, dict[str, Any], str]) -> None:
     out, answer, _ = chosen
     now = ran(select, out)
-    assert f"Use batch {answer['recommended']['batch_size']}, rate" in now.output
+    assert f"Use batch size {answer['recommended']['batch_size']}, learning rate" in now.output
     assert f"Spent {answer['spent_epochs']} of 36 epochs. Next:" in now.output
     assert f"Spent {answer['spent_epochs'] + 5} of 36 epochs" in ran(select, out, "--run-next").output
 
@@ -132,11 +133,11 @@ PLAN = HalvingPlan((Rung(16, 1), Rung(5, 3), Rung(1, 9)), 60)
 
 
 def looked(root: Path, truth: Truth, samples: int | None = 2000) -> HalvingResult:
-    """`choice` on planted runs of a whole grid; what halving would not have trained is there as well."""
+    """`halving_from_runs` on runs of a whole planted grid, those that halving would not train among them."""
     write(root, truth)
     places = [(size, lr) for size in truth.batch_sizes for lr in truth.lrs]
     candidates = [Candidate(f"s{size}-lr{lr:g}-seed0", size, lr) for size, lr in places]
-    return choice(fs.load_runs(root), candidates, PLAN, metric="val/error", samples=samples)
+    return halving_from_runs(fs.load_runs(root), candidates, PLAN, metric="val/error", samples=samples)
 
 
 def test_the_planted_best_is_chosen_and_its_like_is_named(tmp_path: Path) -> None:
@@ -147,30 +148,30 @@ def test_the_planted_best_is_chosen_and_its_like_is_named(tmp_path: Path) -> Non
     assert error[best] == min(error.values())
     ties = {name for name, value in error.items() if value < min(error.values()) + 1e-9} - {best}
     assert ties <= {c.name for c, _ in made.rivals}
-    text = choose_text.told(made)
+    text = str(made)
     assert f"({best}): measured validation error {100 * min(error.values()):.2f} %" in text
     assert "2000 validation samples" in text
-    assert "Not distinguishable: " in text
+    assert "Statistically tied with: " in text
     assert "times faster" in text
-    kept = choose_text.compared(made, made.standing.rounds[0])
+    kept = choose_text.comparison_text(made, made.state.rounds[0])
     assert "Epoch 1: 16 settings compared, 5 kept." in kept
     assert len(re.findall(r"^  s\d", kept, re.MULTILINE)) == 5
 
 
 def test_a_choice_that_got_worse_after_it_was_made_is_told(tmp_path: Path) -> None:
     made = looked(tmp_path, TRUTH)
-    assert made.worsened is None
-    assert "Do not rely" not in choose_text.told(made)
-    chosen = made.standing.chosen
+    assert made.better_at is None
+    assert "Do not rely" not in str(made)
+    chosen = made.state.chosen
     assert chosen is not None
     values = made.values.copy()
     values[chosen, 1:] = [0.22, 0.22, 0.22, *[0.46] * 6]
     fell = replace(made, values=values)
-    assert fell.worsened == (1, 0.22)
-    assert "it was better at epoch 1 (22.00 %)" in choose_text.told(fell)
-    assert "smaller rates, the --optimizer you train with" in choose_text.told(fell)
+    assert fell.better_at == (1, 0.22)
+    assert "it was better at epoch 1 (22.00 %)" in str(fell)
+    assert "smaller learning rates, the --optimizer you train with" in str(fell)
     assert fell.answer()["better_at"] == {"epoch": 1, "value": 0.22}
-    assert replace(fell, samples=None).worsened is None
+    assert replace(fell, samples=None).better_at is None
 
 
 def test_the_optimizer_is_the_user_s_and_goes_into_what_comes_next(tmp_path: Path) -> None:
@@ -187,8 +188,8 @@ def test_the_optimizer_is_the_user_s_and_goes_into_what_comes_next(tmp_path: Pat
 
 def test_an_edge_is_told_with_the_command_that_goes_beyond(tmp_path: Path) -> None:
     made = looked(tmp_path, Truth(**{**TRUTH.__dict__, "ratio": -14.0, "bowl": 0.001}))
-    assert "64 is the largest batch size tried; try 128" in choose_text.told(made)
-    command = choose_text.following(
+    assert "64 is the largest batch size tried; try 128" in str(made)
+    command = choose_text.next_commands(
         made, "a/b", "20%", 0, {"epochs": 9, "data-dir": None, "out": Path("my runs")}
     )
     assert (
@@ -199,7 +200,7 @@ def test_an_edge_is_told_with_the_command_that_goes_beyond(tmp_path: Path) -> No
 def test_other_seeds_are_the_next_step_inside_the_grid(tmp_path: Path) -> None:
     made = looked(tmp_path, TRUTH)
     assert made.edges == []
-    command = choose_text.following(made, "a/b", "20%", 3, {"epochs": 9, "out": Path("runs")})
+    command = choose_text.next_commands(made, "a/b", "20%", 3, {"epochs": 9, "out": Path("runs")})
     assert "--seeds 4,5 --epochs 9 --out runs\n  fisherscope select runs" in command
 
 
@@ -207,19 +208,21 @@ def test_all_diverged_and_a_metric_without_known_noise(tmp_path: Path) -> None:
     lost = tuple(f"s{b}-lr{a:g}" for b in TRUTH.batch_sizes for a in TRUTH.lrs)
     made = looked(tmp_path / "lost", Truth(**{**TRUTH.__dict__, "diverged": lost}))
     assert made.recommended is None
-    assert "Nothing can be recommended" in choose_text.told(made)
-    assert choose_text.following(made, "a/b", "20%", 0, {"out": Path("runs")}) == ""
-    assert "cannot be told: nothing says how noisy" in choose_text.told(looked(tmp_path / "b", TRUTH, None))
+    assert "Nothing can be recommended" in str(made)
+    assert choose_text.next_commands(made, "a/b", "20%", 0, {"out": Path("runs")}) == ""
+    assert "the noise of validation error is not" in str(looked(tmp_path / "b", TRUTH, None))
 
 
 def test_a_budget_at_which_it_lost_more_is_told() -> None:
-    assert "So small a budget" in choose_text.planned("a/b", "10%", ladder(36, 40, 144))
-    assert "So small a budget" not in choose_text.planned("a/b", "20%", ladder(36, 40, 288))
+    assert "Small budget" in choose_text.plan_text("a/b", "10%", halving_plan(36, 40, 144))
+    assert "Small budget" not in choose_text.plan_text("a/b", "20%", halving_plan(36, 40, 288))
 
 
 def test_nothing_on_disk_yet() -> None:
-    made = choice(None, [Candidate("a", 8, 0.1), Candidate("b", 16, 0.1)], PLAN, metric="val/error")
-    assert (made.standing.todo, made.standing.until, made.spent) == ((0, 1), 1, 0)
+    made = halving_from_runs(
+        None, [Candidate("a", 8, 0.1), Candidate("b", 16, 0.1)], PLAN, metric="val/error"
+    )
+    assert (made.state.todo, made.state.until, made.spent) == ((0, 1), 1, 0)
 
 
 def test_a_share_s_interval_covers_as_it_says() -> None:
@@ -254,7 +257,7 @@ def test_choose_in_python_reports_and_resumes(tmp_path: Path) -> None:
         )  # fmt: skip
 
     first = search()
-    assert not first.standing.todo
+    assert not first.state.todo
     assert first.recommended is not None
     assert first.spent <= 0.6 * 4 * 3
     assert heard[0] == ("planned", 4)

@@ -62,15 +62,15 @@ def choose(
         out=out,
         listener=_printer(task, budget, to),
     )
-    if result.standing.todo:
+    if result.state.todo:
         print(f"Stopped after {result.spent} epochs; the same command goes on.", file=to)
         raise SystemExit(1)
-    print(json.dumps(result.answer(), ensure_ascii=False, indent=1) if as_json else choose_text.told(result))
+    print(json.dumps(result.answer(), ensure_ascii=False, indent=1) if as_json else result)
     common: dict[str, object] = {
         "optimizer": None if optimizer == "SGD" else optimizer,
         "epochs": epochs, "per-epoch": per_epoch, "limit-train": limit_train, "data-dir": data_dir, "out": out
     }  # fmt: skip
-    print(choose_text.following(result, task, budget, seed, common), file=to)
+    print(choose_text.next_commands(result, task, budget, seed, common), file=to)
 
 
 def _printer(task: str, budget: str, to: TextIO) -> "SearchListener":
@@ -83,10 +83,10 @@ def _printer(task: str, budget: str, to: TextIO) -> "SearchListener":
         """Prints to `to`; what was lost goes to stderr."""
 
         def planned(self, plan: "HalvingPlan") -> None:
-            print(choose_text.planned(task, budget, plan), file=to, flush=True)
+            print(choose_text.plan_text(task, budget, plan), file=to, flush=True)
 
         def compared(self, result: "HalvingResult", comparison: "Round") -> None:
-            print(choose_text.compared(result, comparison), file=to, flush=True)
+            print(choose_text.comparison_text(result, comparison), file=to, flush=True)
 
         def lost(self, run_id: str, reason: str) -> None:
             print(f"{run_id}: {reason}", file=sys.stderr)

@@ -55,21 +55,7 @@ def select(
 
         finish_run(found.next_run, directories, data_dir)
         found = look()
-    answer: dict[str, object] = {
-        "recommended": found.recommended,
-        "indistinguishable": found.indistinguishable,
-        "fastest": found.fastest,
-        "next_setting": found.next_setting,
-        "next_run": found.next_run,
-        "spent_epochs": found.spent_epochs,
-        "all_epochs": found.all_epochs,
-        "metric": found.metric,
-        "predictor": found.predictor,
-        "epoch": found.epoch,
-        "candidates": found.candidates.to_dicts(),
-        "notes": found.notes,
-    }
-    _told(found, answer, out, as_json)
+    _told(found, found.answer(), out, as_json)
 
 
 def named(directories: list[Path]) -> Path | dict[str, Path]:

@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from fisherscope.analysis.selection.halving_result import Candidate, HalvingResult, choice
-from fisherscope.analysis.selection.successive_halving import HalvingPlan, Round, ladder
+from fisherscope.analysis.selection.halving_from_runs import halving_from_runs
+from fisherscope.analysis.selection.halving_result import Candidate, HalvingResult
+from fisherscope.analysis.selection.successive_halving import HalvingPlan, Round, halving_plan
 from fisherscope.runs.errors import RunLockedError
 from fisherscope.runs.reader import load_runs
 from fisherscope.sweep import Grid, SweepResult, run_sweep
@@ -82,7 +83,7 @@ def choose(
 
     Returns:
         The comparisons made, the recommended setting with its interval and rivals, and the cost; if
-        `standing.todo` is not empty, the search was interrupted: call again to continue.
+        `state.todo` is not empty, the search was interrupted: call again to continue.
 
     Raises:
         ValueError: The budget is not in (0, 1], or rates are missing for this optimizer.
@@ -105,7 +106,7 @@ def choose(
         task, tuple(batch_sizes), tuple(SGD_RATES if lrs is None else lrs), (seed,), settings=settings
     )
     configurations = sorted(grid.configurations(), key=lambda c: (c.batch_size, c.lr))
-    plan = ladder(len(configurations), epochs, budget * len(configurations) * epochs)
+    plan = halving_plan(len(configurations), epochs, budget * len(configurations) * epochs)
     trained = task_of(configurations[0], data_dir)
     optimizer_of(configurations[0], trained.model())  # refuses an unknown optimizer before anything trains
     if lrs is None and optimizer.lower() != "sgd":
@@ -132,21 +133,21 @@ def _halve(
     failed, reported = dict[str, str](), 0
 
     def look() -> HalvingResult:
-        return choice(
+        return halving_from_runs(
             load_runs(out) if out.exists() else None, candidates, plan, metric=f"val/{task.metric}",
             smaller=task.direction == "min", failed=failed, samples=len(task.validation),
         )  # fmt: skip
 
     before = None
-    while (result := look()).standing.todo:
-        if before == (result.standing.todo, result.spent):
+    while (result := look()).state.todo:
+        if before == (result.state.todo, result.spent):
             raise ValueError(
                 f"choosing by {result.metric}: training went on without it; the task's runs do not log it"
             )
-        before = result.standing.todo, result.spent
+        before = result.state.todo, result.spent
         reported = _report(listener, result, reported)
-        todo = [configurations[k] for k in result.standing.todo]
-        until = result.standing.until
+        todo = [configurations[k] for k in result.state.todo]
+        until = result.state.until
         with listener.training(todo, until) as event:
             swept = run_sweep(todo, out, jobs=jobs, until=until, data_dir=data_dir, event=event)
         failed |= _lost(swept, listener)
@@ -158,9 +159,9 @@ def _halve(
 
 def _report(listener: SearchListener, result: HalvingResult, reported: int) -> int:
     """Report the comparisons that have not been reported; return how many there are now."""
-    for comparison in result.standing.rounds[reported:]:
+    for comparison in result.state.rounds[reported:]:
         listener.compared(result, comparison)
-    return len(result.standing.rounds)
+    return len(result.state.rounds)
 
 
 def _lost(swept: SweepResult, listener: SearchListener) -> dict[str, str]:

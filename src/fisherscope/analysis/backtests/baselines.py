@@ -1,4 +1,4 @@
-"""Ways to choose a setting within a budget of epochs, played on a recorded sweep. All costs count."""
+"""Baseline strategies that choose a setting within an epoch budget, on recorded sweeps."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,29 +10,27 @@ from numpy.typing import NDArray
 
 from fisherscope.analysis.data.settings import FloatArray
 from fisherscope.analysis.errors import AnalysisError
-from fisherscope.analysis.selection.successive_halving import KEPT, ladder
-from fisherscope.analysis.selection.successive_halving import play as play_halving
+from fisherscope.analysis.selection.learning_curves import PREDICTORS, LearningCurves
+from fisherscope.analysis.selection.successive_halving import REDUCTION, halving_plan, simulate_halving
 from fisherscope.analysis.selection.surrogate import (
-    PREDICTORS,
-    WITH,
-    WITHOUT,
-    LearningCurves,
-    left_out_error,
+    WITH_MEASURES,
+    WITHOUT_MEASURES,
+    leave_one_out_error,
     next_setting,
     ordering,
 )
 
 AUTO = "auto"
-"""Screening that adds (C̄, L) where left-out beacons say so: what `select` does."""
+"""Screening that adds (C̄, L) if they predict left-out beacons better: what `select` does."""
 BRACKETS = 3
 
 
 @dataclass(frozen=True)
 class Play:
-    """What one rival did.
+    """The choice of one strategy and its cost.
 
     Args:
-        chosen: Index of the setting; None where the budget did not allow a choice.
+        chosen: Index of the setting; None if the budget did not allow a choice.
         trained: Epochs it paid for, by setting, shape (n,).
     """
 
@@ -41,11 +39,11 @@ class Play:
 
 
 Rival = Callable[[LearningCurves, int, float, int, np.random.Generator], Play]
-"""(recorded, seed, budget in epochs, screening epoch, numbers) → play; it sees that seed only."""
+"""(curves, seed, budget in epochs, screening epoch, random numbers) → play; it sees that seed only."""
 
 
 def screening(
-    recorded: LearningCurves,
+    curves: LearningCurves,
     seed: int,
     budget: float,
     epoch: int,
@@ -53,74 +51,75 @@ def screening(
     *,
     predictor: str,
 ) -> Play:
-    """Train all to an epoch, finish beacons one by one, choose by the forecast."""
-    count, epochs = len(recorded.grid), recorded.epochs
-    there = np.isfinite(recorded.early("metric", epoch, np.array([seed])))
-    trained = np.where(there, float(epoch), _reached(recorded, seed, epoch))
-    if trained.sum() > budget:
+    """Train all to an epoch, finish settings one by one, choose the best that ended."""
+    count, epochs = len(curves.grid), curves.epochs
+    there = np.isfinite(curves.feature("metric", epoch, np.array([seed])))
+    epochs_trained = np.where(there, float(epoch), _epochs_until(curves, seed, epoch))
+    if epochs_trained.sum() > budget:
         return Play(None, np.zeros(count))
     final = np.full(count, math.nan)
-    ways = (WITHOUT, WITH) if predictor == AUTO else (predictor,)
-    tables = [recorded.features(way, epoch, np.array([seed])) for way in ways]
-    name = ordering(ways[0])
-    early = None if name is None else recorded.early(name, epoch, np.array([seed]))
-    while trained.sum() + epochs - epoch <= budget:
-        k = next_setting(_better(tables, final), final, there, early)
+    predictors = (WITHOUT_MEASURES, WITH_MEASURES) if predictor == AUTO else (predictor,)
+    tables = [curves.features(way, epoch, np.array([seed])) for way in predictors]
+    name = ordering(predictors[0])
+    early = None if name is None else curves.feature(name, epoch, np.array([seed]))
+    while epochs_trained.sum() + epochs - epoch <= budget:
+        k = next_setting(_better_features(tables, final), final, there, early)
         if k is None:
             break
-        final[k] = recorded.final[k, seed]
-        trained[k] = epochs
-    return Play(_choice(final, there, early), trained)
+        final[k] = curves.final[k, seed]
+        epochs_trained[k] = epochs
+    return Play(_choose(final, there, early), epochs_trained)
 
 
 def early_metric(
-    recorded: LearningCurves, seed: int, budget: float, epoch: int, numbers: np.random.Generator
+    curves: LearningCurves, seed: int, budget: float, epoch: int, numbers: np.random.Generator
 ) -> Play:
-    """Train all as far as the budget goes, take the best there."""
-    count = len(recorded.grid)
-    reach = min(int(budget // count), recorded.epochs)
+    """Train all as far as the budget allows, and take the best there."""
+    count = len(curves.grid)
+    reach = min(int(budget // count), curves.epochs)
     if reach < 1:
         return Play(None, np.zeros(count))
-    return Play(_lowest(recorded.values["metric"][:, seed, reach]), np.full(count, float(reach)))
+    return Play(_lowest(curves.values["metric"][:, seed, reach]), np.full(count, float(reach)))
 
 
 def successive_halving(
-    recorded: LearningCurves, seed: int, budget: float, epoch: int, numbers: np.random.Generator
+    curves: LearningCurves, seed: int, budget: float, epoch: int, numbers: np.random.Generator
 ) -> Play:
-    """What `fisherscope choose` does: drop two of three at each comparison, finish the last."""
-    return _halved(recorded, seed, np.arange(len(recorded.grid)), budget)
+    """Drop two of three at each comparison and finish the last: what `choose` does."""
+    return _halve(curves, seed, np.arange(len(curves.grid)), budget)
 
 
 def hyperband(
-    recorded: LearningCurves, seed: int, budget: float, epoch: int, numbers: np.random.Generator
+    curves: LearningCurves, seed: int, budget: float, epoch: int, numbers: np.random.Generator
 ) -> Play:
-    """Brackets of successive halving over random subsets, fewer settings for longer (Li et al. 2018)."""
-    count = len(recorded.grid)
+    """Run successive halving on random subsets, fewer settings for longer (Li et al. 2018)."""
+    count = len(curves.grid)
     subsets = [
-        numbers.choice(count, max(1, count // KEPT**bracket), replace=False) for bracket in range(BRACKETS)
+        numbers.choice(count, max(1, count // REDUCTION**bracket), replace=False)
+        for bracket in range(BRACKETS)
     ]
-    plays = [_halved(recorded, seed, subset, budget / BRACKETS) for subset in subsets]
+    plays = [_halve(curves, seed, subset, budget / BRACKETS) for subset in subsets]
     ends = np.full(count, math.nan)
     for play in plays:
         if play.chosen is not None:
-            ends[play.chosen] = recorded.final[play.chosen, seed]
+            ends[play.chosen] = curves.final[play.chosen, seed]
     return Play(_lowest(ends), np.sum([play.trained for play in plays], axis=0))
 
 
 def random_search(
-    recorded: LearningCurves, seed: int, budget: float, epoch: int, numbers: np.random.Generator
+    curves: LearningCurves, seed: int, budget: float, epoch: int, numbers: np.random.Generator
 ) -> Play:
-    """As many random settings as can be trained to the end, the best of them."""
-    count = len(recorded.grid)
-    size = min(int(budget // recorded.epochs), count)
-    trained = np.zeros(count)
+    """Train as many random settings as the budget allows, and take the best."""
+    count = len(curves.grid)
+    size = min(int(budget // curves.epochs), count)
+    epochs_trained = np.zeros(count)
     if not size:
-        return Play(None, trained)
-    picked = numbers.choice(count, size, replace=False)
-    trained[picked] = recorded.epochs
+        return Play(None, epochs_trained)
+    subset = numbers.choice(count, size, replace=False)
+    epochs_trained[subset] = curves.epochs
     final = np.full(count, math.nan)
-    final[picked] = recorded.final[picked, seed]
-    return Play(_lowest(final), trained)
+    final[subset] = curves.final[subset, seed]
+    return Play(_lowest(final), epochs_trained)
 
 
 RIVALS: Mapping[str, Rival] = {
@@ -133,19 +132,22 @@ RIVALS: Mapping[str, Rival] = {
 }
 
 
-def _choice(final: FloatArray, there: NDArray[np.bool_], early: FloatArray | None) -> int | None:
-    """The best beacon that ended; without one the lowest early figure. A forecast is never chosen unseen."""
+def _choose(final: FloatArray, there: NDArray[np.bool_], early: FloatArray | None) -> int | None:
+    """Return the best setting that ended; without one, the best early figure.
+
+    A forecast alone is never chosen.
+    """
     if np.isfinite(final).any():
         return _lowest(final)
     return None if early is None else _lowest(np.where(there & ~np.isinf(final), early, math.nan))
 
 
-def _better(tables: list[FloatArray], final: FloatArray) -> FloatArray:
-    """The features that predict left-out beacons better; the first unless another is."""
+def _better_features(tables: list[FloatArray], final: FloatArray) -> FloatArray:
+    """Return the features that predict left-out settings better; the first if tied."""
     if len(tables) == 1:
         return tables[0]
-    ended = np.where(np.isinf(final), math.nan, final)
-    errors = [left_out_error(table, ended) for table in tables]
+    finished = np.where(np.isinf(final), math.nan, final)
+    errors = [leave_one_out_error(table, finished) for table in tables]
     return tables[1] if errors[1] < errors[0] else tables[0]
 
 
@@ -154,17 +156,17 @@ def _lowest(values: FloatArray) -> int | None:
     return int(np.argmin(np.where(usable, values, np.inf))) if usable.any() else None
 
 
-def _reached(recorded: LearningCurves, seed: int, epoch: int) -> FloatArray:
-    """Epochs of each run up to the screening epoch, fewer where it diverged before."""
-    there = np.isfinite(recorded.values["metric"][:, seed, 1 : epoch + 1])
+def _epochs_until(curves: LearningCurves, seed: int, epoch: int) -> FloatArray:
+    """Return the epochs of each run up to the screening epoch, fewer if it diverged before."""
+    there = np.isfinite(curves.values["metric"][:, seed, 1 : epoch + 1])
     return np.asarray(there.sum(axis=1), dtype=np.float64)
 
 
-def _halved(recorded: LearningCurves, seed: int, settings: NDArray[np.intp], budget: float) -> Play:
-    trained = np.zeros(len(recorded.grid))
+def _halve(curves: LearningCurves, seed: int, settings: NDArray[np.intp], budget: float) -> Play:
+    epochs_trained = np.zeros(len(curves.grid))
     try:
-        plan = ladder(len(settings), recorded.epochs, budget)
+        plan = halving_plan(len(settings), curves.epochs, budget)
     except AnalysisError:  # the budget does not pay for it
-        return Play(None, trained)
-    chosen, trained[settings] = play_halving(recorded.values["metric"][settings, seed], plan)
-    return Play(None if chosen is None else int(settings[chosen]), trained)
+        return Play(None, epochs_trained)
+    chosen, epochs_trained[settings] = simulate_halving(curves.values["metric"][settings, seed], plan)
+    return Play(None if chosen is None else int(settings[chosen]), epochs_trained)

@@ -1,23 +1,21 @@
-"""What successive halving has chosen from runs on disk, how sure that is, and what it cost."""
+"""The result of `choose`: what successive halving has chosen, how sure that is, and what it cost."""
 
 import math
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from fisherscope.analysis.data.run_measures import COND, ENERGY
-from fisherscope.analysis.data.setting_grid import edges
+from fisherscope.analysis.data.setting_grid import edge_note, edges
 from fisherscope.analysis.data.settings import FloatArray, setting_name
-from fisherscope.analysis.selection.result import RATES
-from fisherscope.analysis.selection.successive_halving import HalvingPlan, HalvingState, Round, standing
+from fisherscope.analysis.selection.result import metric_text, use_text, value_text
+from fisherscope.analysis.selection.successive_halving import ROUNDING, HalvingPlan, HalvingState
 from fisherscope.analysis.stats.hypothesis_tests import Z80, share_deviation, share_interval
-from fisherscope.runs.reader import Runs
+from fisherscope.plain_text import duration
 
-TIMES = ("time/train_s", "time/eval_s")
+CLEARLY_FASTER = 1.1
+"""Ratio of training times from which a rival is called faster."""
 
 
 @dataclass(frozen=True)
@@ -30,29 +28,29 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """As the paper writes it: `s32-lr0.1`."""
+        """The setting's name as the paper writes it: `s32-lr0.1`."""
         return setting_name(self.batch_size, self.lr)
 
 
 @dataclass(frozen=True)
 class HalvingResult:
-    """Where choosing stands; made by `choice`.
+    """What successive halving has done so far, and the setting it recommends; made by `choose`.
 
     Args:
-        candidates: In the order of the grid.
+        candidates: The settings, in the order of the grid.
         plan: The rungs.
-        standing: Comparisons made, what to train next, what was chosen.
-        metric: Column of the epochs that compares.
+        state: Comparisons made, what to train next, what was chosen.
+        metric: Column of the epochs that settings are compared by.
         smaller: Whether smaller is better.
-        values: The metric as recorded, shape (n, epochs + 1); NaN where it is not there.
-        shown: Columns of each setting at each epoch that decide nothing: C̄_K and L_K.
-        seconds: Trained and evaluated, each setting, shape (n,).
-        samples: That a validation metric is a share of; None where it is none.
+        values: The metric as recorded, shape (n, epochs + 1); NaN where it is missing.
+        shown: C̄_K and L_K of each setting at each epoch, for information only.
+        seconds: Seconds of training and evaluation of each setting, shape (n,).
+        samples: Validation samples that the metric is a share of; None if it is no share.
     """
 
     candidates: tuple[Candidate, ...]
     plan: HalvingPlan
-    standing: HalvingState
+    state: HalvingState
     metric: str
     smaller: bool
     values: FloatArray
@@ -63,166 +61,194 @@ class HalvingResult:
     @property
     def spent(self) -> int:
         """Epochs trained."""
-        return int(self.reached.sum())
+        return int(self.epochs_trained.sum())
 
     @property
-    def reached(self) -> NDArray[np.int64]:
+    def epochs_trained(self) -> NDArray[np.int64]:
         """Epochs of each setting, shape (n,)."""
         return np.asarray((~np.isnan(self.values[:, 1:])).sum(axis=1), dtype=np.int64)
 
     @property
     def recommended(self) -> Candidate | None:
-        """The setting that was finished."""
-        chosen = self.standing.chosen
-        return None if chosen is None else self.candidates[chosen]
+        """The setting that was finished; None before, or if all were lost."""
+        return None if self.state.chosen is None else self.candidates[self.state.chosen]
+
+    @property
+    def value(self) -> float | None:
+        """Final metric of the recommended setting."""
+        chosen = self.state.chosen
+        return None if chosen is None else float(self.values[chosen, self.plan.epochs])
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """80 % interval of the chosen one's metric, from the number of validation samples alone."""
-        if self.standing.chosen is None or self.samples is None:
+        """80 % interval of that metric, from the number of validation samples alone."""
+        if self.value is None or self.samples is None:
             return None
-        return share_interval(float(self.values[self.standing.chosen, self.plan.epochs]), self.samples)
+        return share_interval(self.value, self.samples)
 
     @property
     def rivals(self) -> list[tuple[Candidate, int]]:
-        """Settings that could not be told from the chosen one where they were last compared, and that epoch.
+        """Settings statistically tied with the chosen one at their last comparison, and its epoch.
 
-        Best first, the last comparison before earlier ones; empty where the metric's noise is not known.
+        Best first, the last comparison before earlier ones; empty if the metric's noise is not known.
         """
-        chosen, found = self.standing.chosen, dict[int, int]()
+        chosen, epochs = self.state.chosen, dict[int, int]()
         if chosen is None or self.samples is None:
             return []
-        for made in reversed(self.standing.rounds):
-            values = self.values[:, made.epoch]
-            for k in made.order[np.isfinite(self.values[made.order, made.epoch])].tolist():
-                reach = Z80 * math.hypot(
-                    *(share_deviation(float(values[i]), self.samples) for i in (k, chosen))
-                )
+        for comparison in reversed(self.state.rounds):
+            values = self.values[:, comparison.epoch]
+            for k in comparison.order[np.isfinite(values[comparison.order])].tolist():
+                half_width = self._half_width(float(values[k]), float(values[chosen]), self.samples)
                 worse = (values[k] - values[chosen]) * (1 if self.smaller else -1)
-                if k != chosen and k not in found and self._last(k) == made.epoch and worse <= reach:
-                    found[k] = made.epoch
-        return [(self.candidates[k], epoch) for k, epoch in found.items()]
+                last = self._last_compared(k) == comparison.epoch
+                if k != chosen and k not in epochs and last and worse <= half_width:
+                    epochs[k] = comparison.epoch
+        return [(self.candidates[k], epoch) for k, epoch in epochs.items()]
 
     @property
     def fastest(self) -> tuple[Candidate, float] | None:
         """The fastest rival, and how many times faster it trains; None unless by a tenth or more."""
         if self.recommended is None or not self.rivals:
             return None
-        pace = self.seconds / np.maximum(self.reached, 1)
+        pace = self.seconds / np.maximum(self.epochs_trained, 1)
         places = [self.candidates.index(rival) for rival, _ in self.rivals]
         best = min(places, key=lambda k: pace[k])
-        times = pace[self.standing.chosen] / pace[best] if pace[best] > 0 else 0.0
-        return (self.candidates[best], float(times)) if times >= 1.1 else None
+        ratio = pace[self.state.chosen] / pace[best] if pace[best] > 0 else 0.0
+        return (self.candidates[best], float(ratio)) if ratio >= CLEARLY_FASTER else None
 
     @property
-    def worsened(self) -> tuple[int, float] | None:
+    def better_at(self) -> tuple[int, float] | None:
         """The comparison at which the chosen one was better than at its end, beyond noise: epoch and value.
 
-        It was chosen for what it did then. None also where the metric's noise is not known.
+        It was chosen for that value. None also if the metric's noise is not known.
         """
-        chosen, samples = self.standing.chosen, self.samples
-        if chosen is None or samples is None or not self.standing.rounds:
+        chosen, samples, end = self.state.chosen, self.samples, self.value
+        if chosen is None or end is None or samples is None or not self.state.rounds:
             return None
-        values = self.values[chosen, [made.epoch for made in self.standing.rounds]]
+        values = self.values[chosen, [comparison.epoch for comparison in self.state.rounds]]
         k = int(np.argmin(values if self.smaller else -values))
-        end, best = float(self.values[chosen, self.plan.epochs]), float(values[k])
-        reach = Z80 * math.hypot(*(share_deviation(value, samples) for value in (end, best)))
-        fell = (end - best) * (1 if self.smaller else -1) > reach
-        return (self.standing.rounds[k].epoch, best) if fell else None
+        best = float(values[k])
+        worse = (end - best) * (1 if self.smaller else -1) > self._half_width(end, best, samples)
+        return (self.state.rounds[k].epoch, best) if worse else None
 
     @property
     def edges(self) -> list[tuple[str, float, float]]:
-        """Where the chosen one lies at the end of an axis: which, its value, and what to try beyond."""
-        if self.standing.chosen is None:
+        """Axes at whose end the chosen one lies: name, value there, and what to try beyond."""
+        if self.state.chosen is None:
             return []
         sizes = np.array([c.batch_size for c in self.candidates], dtype=np.float64)
-        return edges(sizes, np.array([c.lr for c in self.candidates]), self.standing.chosen)
+        return edges(sizes, np.array([c.lr for c in self.candidates]), self.state.chosen)
+
+    @property
+    def lost(self) -> list[Candidate]:
+        """Settings without a metric where they were compared: diverged or failed."""
+        places = [k for r in self.state.rounds for k in r.order[~np.isfinite(r.values)].tolist()]
+        return [self.candidates[k] for k in places]
 
     def answer(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        best = self.recommended
+        """Return plain values, for JSON.
+
+        Returns:
+            The recommended setting with its metric and interval, what it is tied with, every comparison,
+            and the epochs and seconds spent.
+        """
+        best, worse = self.recommended, self.better_at
         return {
             "recommended": None if best is None else vars(best) | {"setting": best.name},
             "metric": self.metric,
-            "value": None
-            if self.standing.chosen is None
-            else float(self.values[self.standing.chosen, self.plan.epochs]),
+            "value": self.value,
             "interval": self.interval,
             "not_distinguishable": [{"setting": c.name, "at_epoch": e} for c, e in self.rivals],
-            "better_at": None
-            if self.worsened is None
-            else dict(zip(("epoch", "value"), self.worsened, strict=True)),
+            "better_at": None if worse is None else dict(zip(("epoch", "value"), worse, strict=True)),
             "fastest": None if self.fastest is None else self.fastest[0].name,
             "edges": [{"axis": a, "value": v, "try": t} for a, v, t in self.edges],
             "comparisons": [
-                {"epoch": made.epoch, "compared": len(made.order), "kept": self._names(made)}
-                for made in self.standing.rounds
+                {
+                    "epoch": r.epoch, "compared": len(r.order),
+                    "kept": [self.candidates[k].name for k in r.order[: r.survivors].tolist()],
+                }
+                for r in self.state.rounds
             ],
             "lost": [c.name for c in self.lost],
             "spent_epochs": self.spent,
             "allowed_epochs": self.plan.allowed,
             "all_epochs": len(self.candidates) * self.plan.epochs,
             "seconds": float(self.seconds.sum()),
-        }
+        }  # fmt: skip
 
-    @property
-    def lost(self) -> list[Candidate]:
-        """Settings that had no metric where they were compared: diverged or failed."""
-        places = [k for r in self.standing.rounds for k in r.order[~np.isfinite(r.values)].tolist()]
-        return [self.candidates[k] for k in places]
+    def __str__(self) -> str:
+        lines = [self._headline(), self._worse_text(), self._rivals_text(), self._cost_text()]
+        lines += [edge_note(*edge) for edge in self.edges]
+        return "\n".join(line for line in lines if line)
 
-    def _names(self, made: Round) -> list[str]:
-        return [self.candidates[k].name for k in made.order[: made.kept].tolist()]
+    def _headline(self) -> str:
+        best, value = self.recommended, self.value
+        if best is None or value is None:
+            if self.state.todo:
+                return "Nothing can be recommended yet: the search is not complete."
+            return (
+                "Nothing can be recommended: all settings that were to be finished diverged or failed. Try "
+                "smaller learning rates."
+            )
+        use = use_text(best.batch_size, best.lr, best.name)
+        return f"{use}: measured {metric_text(self.metric)} {self.text(value)} ({self._interval_text()})."
 
-    def _last(self, k: int) -> int:
-        """Epoch at which a setting was last compared."""
-        return max(made.epoch for made in self.standing.rounds if k in made.order)
+    def _interval_text(self) -> str:
+        if self.interval is None:
+            return "one seed; its noise is not known"
+        low, high = (self.text(value) for value in self.interval)
+        ends = f"{low.removesuffix(' %')} to {high}"
+        return f"80 % interval {ends}, one seed, {self.samples} validation samples"
 
+    def _worse_text(self) -> str:
+        if self.better_at is None:
+            return ""
+        epoch, value = self.better_at
+        return (
+            f"Do not rely on it: it was better at epoch {epoch} ({self.text(value)}), where it was chosen "
+            "over others. Try smaller learning rates, the --optimizer you train with, or a larger --budget, "
+            "which compares later."
+        )
 
-def choice(
-    runs: Runs | None,
-    candidates: Sequence[Candidate],
-    plan: HalvingPlan,
-    *,
-    metric: str,
-    smaller: bool = True,
-    failed: Collection[str] = (),
-    samples: int | None = None,
-) -> HalvingResult:
-    """Where choosing stands, from what is on disk; it depends on that alone, so a stopped one goes on.
+    def _rivals_text(self) -> str:
+        if self.recommended is None:
+            return ""
+        if self.samples is None:
+            return f"Whether others are as good is not known: the noise of {metric_text(self.metric)} is not."
+        by_epoch = dict[int, list[str]]()
+        for candidate, epoch in self.rivals:
+            by_epoch.setdefault(epoch, []).append(candidate.name)
+        if not by_epoch:
+            return (
+                f"All other settings had a clearly worse {metric_text(self.metric)} when they were dropped."
+            )
+        parts = [f"{', '.join(names)} (compared at epoch {epoch})" for epoch, names in by_epoch.items()]
+        text = f"Statistically tied with: {'; '.join(parts)}."
+        if self.fastest is not None:
+            text += f" {self.fastest[0].name} trains {self.fastest[1]:.1f} times faster."
+        return text
 
-    Args:
-        runs: From `load_runs`; None before there is any. Others than the candidates' are left aside.
-        candidates: The settings, in the order of the grid.
-        plan: From `ladder`.
-        metric: Column of the epochs that compares.
-        smaller: Whether smaller is better.
-        failed: Run ids that will not go on, besides those that diverged.
-        samples: Validation samples, for the noise of an error rate.
-    """
-    rows = {c.run_id: k for k, c in enumerate(candidates)}
-    mine = None if runs is None else runs.filter(pl.col("run_id").is_in(list(rows)))
-    epochs = pl.DataFrame() if mine is None else mine.epochs
-    ended = [] if mine is None else mine.runs.filter(pl.col("status") == "diverged")["run_id"].to_list()
+    def _cost_text(self) -> str:
+        whole, allowed = len(self.candidates) * self.plan.epochs, math.floor(self.plan.allowed + ROUNDING)
+        share, time = f"{self.spent / whole:.0%}", duration(float(self.seconds.sum()))
+        spent = f"Spent {self.spent} of {allowed} epochs allowed, {share} of the grid's {whole}"
+        return f"{spent}; {time} of training."
 
-    def by_epoch(column: str) -> FloatArray:
-        out = np.full((len(rows), plan.epochs + 1), math.nan)
-        if column in epochs.columns:
-            for run_id, epoch, value in epochs.select("run_id", "epoch", column).iter_rows():
-                out[rows[run_id], epoch] = math.inf if value is None or not math.isfinite(value) else value
-        return out
+    def text(self, value: float) -> str:
+        """Format a value of the metric.
 
-    values = by_epoch(metric)
-    oriented = np.where(np.isinf(values) | smaller, values, -values)
-    lost = np.array([c.run_id in {*failed, *ended} for c in candidates])
-    seconds = sum(np.where(np.isfinite(t), t, 0.0).sum(axis=1) for t in map(by_epoch, TIMES))
-    return HalvingResult(
-        tuple(candidates), plan, standing(oriented, lost, plan), metric, smaller, values,
-        {name: by_epoch(name) for name in (COND, ENERGY)}, np.asarray(seconds),
-        samples if _share(metric, values) else None,
-    )  # fmt: skip
+        Args:
+            value: As in `values`.
 
+        Returns:
+            In per cent with two decimals if the metric is a share, else with four digits.
+        """
+        return value_text(float(value), self.metric)
 
-def _share(metric: str, values: FloatArray) -> bool:
-    """Whether a metric is a share of the samples."""
-    return metric.rpartition("/")[2] in RATES and not (values[np.isfinite(values)] > 1).any()
+    def _half_width(self, one: float, other: float, samples: int) -> float:
+        """Return the half-width of the 80 % interval of the difference of two shares."""
+        return Z80 * math.hypot(share_deviation(one, samples), share_deviation(other, samples))
+
+    def _last_compared(self, k: int) -> int:
+        """Return the epoch at which a setting was last compared."""
+        return max(r.epoch for r in self.state.rounds if k in r.order)

@@ -1,13 +1,18 @@
-"""What `select` answers, and how it says it."""
+"""The result of `select`: a recommendation with its evidence, as sentences and as plain values."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
+from fisherscope.plain_text import duration
+
 RATES = ("error", "accuracy")
 """Metrics that are a share of the samples, and are shown in per cent."""
-WORTH_TELLING = 1.1
-"""How many times faster a setting has to be."""
+CLEARLY_FASTER = 1.1
+"""Ratio of training times from which a setting is called faster."""
+AT_MOST = 8
+"""Names that a sentence lists."""
 
 
 @dataclass(frozen=True)
@@ -15,19 +20,23 @@ class Selection:
     """A recommendation with its evidence; made by `select`.
 
     Args:
-        candidates: A row a setting, best first: `setting, batch_size, lr, state` (finished, predicted,
-            diverged, unknown), `expected, low, high` (80 %), `in_set`, `gain` (expected improvement by it),
-            `seconds` (all epochs), `left_epochs`, `left_seconds`, `seeds`.
-        recommended: The best setting that has ended, or while none has, the best expected one; None where
+        candidates: A row per setting, best first: `setting, batch_size, lr, state` (finished, predicted,
+            diverged, unknown), `expected, low, high` (80 % interval), `in_set` (statistically tied with the
+            best), `gain` (expected improvement), `seconds` (of all epochs), `left_epochs`, `left_seconds`,
+            `seeds`.
+        recommended: The best setting that has finished, or while none has, the best expected one; None if
             nothing can be said yet.
-        fastest: Fastest setting that cannot be told from it, if faster.
-        next_setting: Setting whose end would tell most; None where all have ended.
+        fastest: Fastest setting that is statistically tied with it, if faster.
+        next_setting: Setting whose end is worth most; None if all have ended.
         next_run: A run of it that can be finished.
-        distinguishable: Whether any setting can be told from the recommended one.
+        distinguishable: Whether any setting is distinguishable from the recommended one.
         predictor: Features of the prediction.
-        epoch: At which they were read.
-        spent_epochs: Trained so far, over all runs.
-        all_epochs: Of all runs to their end.
+        epoch: Epoch at which they were read.
+        metric: Column of the epochs that settings are compared by.
+        spent_epochs: Epochs trained so far, over all runs.
+        all_epochs: Epochs of all runs to their end.
+        task: Name of the task; empty if the runs do not say.
+        notes: What a reader must know.
     """
 
     candidates: pl.DataFrame
@@ -46,79 +55,115 @@ class Selection:
 
     @property
     def indistinguishable(self) -> list[str]:
-        """The set that cannot be told from the best, the recommended one first."""
+        """The settings statistically tied with the best, the recommended one first."""
         return self.candidates.filter(pl.col("in_set"))["setting"].to_list()
 
     def row(self, setting: str) -> dict[str, object]:
-        """A candidate's row."""
+        """Return a candidate's row.
+
+        Args:
+            setting: Its name, such as `s32-lr0.1`.
+
+        Returns:
+            The columns of `candidates` and their values.
+
+        Raises:
+            StopIteration: There is no such candidate.
+        """
         return next(iter(self.candidates.filter(pl.col("setting") == setting).iter_rows(named=True)))
 
+    def answer(self) -> dict[str, Any]:
+        """Return plain values, for JSON.
+
+        Returns:
+            The fields under their names, `indistinguishable`, and `candidates` as a list of rows.
+        """
+        names = ("recommended", "indistinguishable", "fastest", "next_setting", "next_run", "spent_epochs",
+                 "all_epochs", "metric", "predictor", "epoch")  # fmt: skip
+        return {
+            **{name: getattr(self, name) for name in names},
+            "candidates": self.candidates.to_dicts(),
+            "notes": self.notes,
+        }
+
     def __str__(self) -> str:
-        lines = [
-            self._headline(),
-            self._set_told(),
-            f"Spent {self.spent_epochs} of {self.all_epochs} epochs.",
-        ]
-        lines[-1] += self._next_told()
-        return "\n".join(line for line in [*lines, *self.notes] if line)
+        cost = f"Spent {self.spent_epochs} of {self.all_epochs} epochs.{self._next_text()}"
+        lines = [self._headline(), self._comparison_text(), cost, *self.notes]
+        return "\n".join(line for line in lines if line)
 
     def _headline(self) -> str:
         if self.recommended is None:
-            return "Nothing can be recommended yet."
+            return self._nothing_text()
         row = self.row(self.recommended)
-        shown = [_shown(row[c], self.metric) for c in ("expected", "low", "high")]
-        if self.metric.rpartition("/")[2] in RATES:
-            shown = [shown[0], shown[1].removesuffix(" %"), shown[2].removesuffix(" %")]
-        name = self.metric.replace("val/", "validation ").replace("test/", "test ")
-        use = f"Use {_spelt(row)}: {'expected' if row['state'] == 'predicted' else 'measured'} {name}"
+        value, low, high = (value_text(row[c], self.metric) for c in ("expected", "low", "high"))
+        origin = "expected" if row["state"] == "predicted" else "measured"
+        use = f"{use_text(row['batch_size'], row['lr'], row['setting'])}: {origin} {metric_text(self.metric)}"
         if row["low"] is None:
-            return f"{use} {shown[0]}; how sure that is cannot be told from so few runs."
-        return f"{use} {shown[0]} (80 %: {shown[1]}–{shown[2]})."
+            return f"{use} {value}; too few runs for an interval."
+        return f"{use} {value} (80 % interval {low.removesuffix(' %')} to {high})."
 
-    def _set_told(self) -> str:
+    def _nothing_text(self) -> str:
+        """Say why nothing can be recommended."""
+        if (self.candidates["state"] == "diverged").all():
+            return "Nothing can be recommended: every setting diverged. Try smaller learning rates."
+        open_ = ~pl.col("state").is_in(["finished", "diverged"])
+        complete = len(self.candidates.filter(open_, pl.col("left_epochs") <= 0))
+        if not complete:
+            return "Nothing can be recommended yet: no run has finished."
+        return (
+            "Nothing can be recommended yet: no run has finished. Settings with all their epochs whose runs "
+            f"were not closed: {complete}; call run.finish()."
+        )
+
+    def _comparison_text(self) -> str:
+        """Say which settings may be as good as the recommended one."""
         others = [name for name in self.indistinguishable if name != self.recommended]
         if self.recommended is None:
             return ""
         if not self.distinguishable and others:
             text = f"No setting is distinguishable: all {len(others) + 1} may be as good."
         elif others:
-            more = f" and {len(others) - 8} more" if len(others) > 8 else ""
-            text = f"Not distinguishable: {', '.join(others[:8])}{more}."
+            more = f" and {len(others) - AT_MOST} more" if len(others) > AT_MOST else ""
+            text = f"Statistically tied with: {', '.join(others[:AT_MOST])}{more}."
         elif len(self.candidates) == 1:
             text = "It is the only setting."
         elif (unknown := (self.candidates["state"] == "unknown").sum()) == len(self.candidates) - 1:
             text = "No other setting has ended, so there is nothing to compare it with."
         elif unknown:
-            text = f"Every setting it can be compared with is worse; of {unknown} nothing is known yet."
+            text = (
+                f"Every setting it can be compared with is worse; nothing is known yet of {unknown} others."
+            )
         else:
-            text = "Every other setting is worse, as far as this evidence goes."
+            text = "All other settings are worse, according to this evidence."
         if self.fastest is not None:
             slow, fast = (self.row(name)["seconds"] for name in (self.recommended, self.fastest))
-            if isinstance(slow, float) and isinstance(fast, float) and slow >= WORTH_TELLING * fast:
+            if isinstance(slow, float) and isinstance(fast, float) and slow >= CLEARLY_FASTER * fast:
                 text += f" {self.fastest} trains {slow / fast:.1f} times faster."
         return text
 
-    def _next_told(self) -> str:
+    def _next_text(self) -> str:
+        """Say what to finish next, and what it costs."""
         if self.next_setting is None:
             return ""
         row = self.row(self.next_setting)
         cost = f"{row['left_epochs']} epochs"
         if isinstance(row["left_seconds"], float):
-            cost += f", about {_duration(row['left_seconds'])}"
+            cost += f", about {duration(row['left_seconds'])}"
         return f" Next: {self.next_setting} ({cost})."
 
 
-def _spelt(row: dict[str, object]) -> str:
-    return f"batch {row['batch_size']}, rate {row['lr']:.6g} ({row['setting']})"
+def use_text(batch_size: object, lr: object, setting: object) -> str:
+    """Begin a recommendation with a setting's batch size, learning rate and name."""
+    return f"Use batch size {batch_size}, learning rate {lr:.6g} ({setting})"
 
 
-def _shown(value: object, metric: str) -> str:
+def metric_text(name: str) -> str:
+    """Name a metric in words: `val/error` is the validation error."""
+    return name.replace("val/", "validation ").replace("test/", "test ")
+
+
+def value_text(value: object, metric: str) -> str:
+    """Format a value of a metric, in per cent if it is a share."""
     if not isinstance(value, float):
         return "?"
     return f"{100 * value:.2f} %" if metric.rpartition("/")[2] in RATES else f"{value:.4g}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,8 +1,8 @@
-"""Successive halving within a budget: which settings train on, and how far. What `choose` does.
+"""Successive halving within a budget of epochs: which settings train on, and how far.
 
-All train for a few epochs of the full schedule, the best third of them three times as far, and so on; the
-last one is finished. Each comparison is of one metric at one epoch
-(Jamieson & Talwalkar 2016, Li et al. 2018).
+All settings train for a few epochs of the full schedule, the best third of them three times as far, and so
+on; the last one is finished. Each comparison is of one metric at one epoch (Jamieson & Talwalkar 2016, Li et
+al. 2018). Pure: arrays in, decisions out; `choose` and the back-test share it.
 """
 
 import math
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from fisherscope.analysis.data.settings import FloatArray
 from fisherscope.analysis.errors import AnalysisError
 
-KEPT = 3
-"""Of so many settings one goes on; more are dropped only where the budget does not pay for that."""
+REDUCTION = 3
+"""One setting in three survives a comparison; fewer only if the budget does not pay for that."""
 ROUNDING = 1e-9
-"""Of a budget that was reckoned from a share."""
+"""Rounding error of a budget that was computed from a share."""
 
 
 @dataclass(frozen=True)
 class Rung:
-    """So many settings are trained up to an epoch, and compared there."""
+    """A number of settings that are trained up to an epoch, and compared there."""
 
     settings: int
     epoch: int
@@ -33,7 +33,7 @@ class HalvingPlan:
     """The rungs of a budget; the last one is one setting at the end of its schedule.
 
     Args:
-        rungs: With fewer settings and more epochs each.
+        rungs: Each with fewer settings and more epochs than the one before.
         allowed: Epochs that may be spent.
     """
 
@@ -47,7 +47,7 @@ class HalvingPlan:
 
     @property
     def cost(self) -> int:
-        """Epochs of all rungs, where nothing diverges."""
+        """Epochs of all rungs if nothing diverges."""
         return _cost(self.rungs)
 
 
@@ -56,27 +56,27 @@ class Round:
     """A comparison that has been made.
 
     Args:
-        epoch: Where.
-        order: Settings compared, best first, shape (m,); those that were lost before it last.
+        epoch: Epoch at which settings were compared.
+        order: Settings compared, best first, shape (m,); those that were lost before it come last.
         values: Their metric, shape (m,); inf for the lost.
-        kept: How many go on.
+        survivors: Number of settings that train on.
     """
 
     epoch: int
     order: NDArray[np.intp]
     values: FloatArray
-    kept: int
+    survivors: int
 
 
 @dataclass(frozen=True)
 class HalvingState:
-    """Where halving stands.
+    """The comparisons that have been made, and what to train next.
 
     Args:
         rounds: Comparisons made.
         todo: Settings to train next; empty at the end.
-        until: Up to this epoch.
-        chosen: The setting that was finished; None before, or where all were lost.
+        until: Epoch up to which they are trained.
+        chosen: The setting that was finished; None before, or if all were lost.
     """
 
     rounds: tuple[Round, ...]
@@ -85,22 +85,22 @@ class HalvingState:
     chosen: int | None
 
 
-def ladder(settings: int, epochs: int, allowed: float) -> HalvingPlan:
-    """The rungs that a budget pays for, with as many epochs before the first comparison as it allows.
+def halving_plan(settings: int, epochs: int, allowed: float) -> HalvingPlan:
+    """Plan the rungs that a budget pays for, with the first comparison as late as it allows.
 
     Args:
-        settings: How many there are.
+        settings: Number of settings.
         epochs: Length of the schedule.
         allowed: Epochs that may be spent, over all settings.
 
     Raises:
-        AnalysisError: It does not pay for one epoch of each and the rest of one.
+        AnalysisError: The budget does not pay for one epoch of each setting and the rest of one.
     """
-    for share in range(KEPT, max(settings, KEPT) + 1):
-        made = [_rungs(settings, epochs, first, share) for first in range(1, epochs + 1)]
-        paid = [rungs for rungs in made if _cost(rungs) <= allowed + ROUNDING]
-        if paid:
-            return HalvingPlan(paid[-1], allowed)
+    for reduction in range(REDUCTION, max(settings, REDUCTION) + 1):
+        plans = [_rungs(settings, epochs, first, reduction) for first in range(1, epochs + 1)]
+        affordable = [rungs for rungs in plans if _cost(rungs) <= allowed + ROUNDING]
+        if affordable:
+            return HalvingPlan(affordable[-1], allowed)
     raise AnalysisError(
         f"choosing among {settings} settings of {epochs} epochs within {allowed:.0f} epochs: one epoch of "
         f"each and the rest of the best takes {settings + epochs - 1}; give a budget of at least "
@@ -108,14 +108,14 @@ def ladder(settings: int, epochs: int, allowed: float) -> HalvingPlan:
     )
 
 
-def standing(metric: FloatArray, lost: NDArray[np.bool_], plan: HalvingPlan) -> HalvingState:
-    """What halving has compared, and what it needs next, from what has been recorded so far.
+def halving_state(metric: FloatArray, lost: NDArray[np.bool_], plan: HalvingPlan) -> HalvingState:
+    """Return what halving has compared and what it needs next, from what has been recorded so far.
 
     Args:
-        metric: Shape (n, epochs + 1), index 1 the epoch, smaller is better; NaN where it is not there yet,
-            inf where it is not finite.
-        lost: Shape (n,): runs that will not go on (diverged, failed).
-        plan: Its rungs.
+        metric: Shape (n, epochs + 1), index 1 the epoch, smaller is better; NaN if it is not there yet,
+            inf if it is not finite.
+        lost: Shape (n,): runs that take no further part (diverged, failed).
+        plan: The rungs.
     """
     alive, rounds = np.arange(len(metric)), list[Round]()
     for rung, following in zip(plan.rungs, plan.rungs[1:], strict=False):
@@ -125,60 +125,64 @@ def standing(metric: FloatArray, lost: NDArray[np.bool_], plan: HalvingPlan) -> 
             return HalvingState(tuple(rounds), tuple(waiting), rung.epoch, None)
         values = np.where(missing, np.inf, values)
         order = np.argsort(values, kind="stable")
-        kept = min(following.settings, int(np.isfinite(values).sum()))
-        rounds.append(Round(rung.epoch, alive[order], values[order], kept))
-        alive = alive[order[:kept]]
-    return _finished(metric, lost, plan, rounds)
+        survivors = min(following.settings, int(np.isfinite(values).sum()))
+        rounds.append(Round(rung.epoch, alive[order], values[order], survivors))
+        alive = alive[order[:survivors]]
+    return _final_state(metric, lost, plan, rounds)
 
 
-def play(metric: FloatArray, plan: HalvingPlan) -> tuple[int | None, FloatArray]:
-    """Halving on recorded runs: the setting chosen, and the epochs that each was trained, shape (n,).
+def simulate_halving(metric: FloatArray, plan: HalvingPlan) -> tuple[int | None, FloatArray]:
+    """Run successive halving on recorded runs.
 
     Args:
-        metric: As for `standing`, to the end; NaN after a run was lost.
-        plan: Its rungs.
+        metric: As for `halving_state`, to the end; NaN after a run was lost.
+        plan: The rungs.
+
+    Returns:
+        Index of the setting chosen (None if all were lost), and the epochs each was trained, shape (n,).
     """
-    there = _reached(metric)
-    trained = np.zeros(len(metric), dtype=np.int64)
+    recorded = _epochs_of(metric)
+    epochs = np.zeros(len(metric), dtype=np.int64)
     while True:
-        seen = np.where(np.arange(metric.shape[1]) <= trained[:, None], metric, math.nan)
-        now = standing(seen, trained > there, plan)
-        if not now.todo:
-            return now.chosen, np.minimum(trained, there).astype(np.float64)
-        trained[list(now.todo)] = now.until
+        so_far = np.where(np.arange(metric.shape[1]) <= epochs[:, None], metric, math.nan)
+        state = halving_state(so_far, epochs > recorded, plan)
+        if not state.todo:
+            return state.chosen, np.minimum(epochs, recorded).astype(np.float64)
+        epochs[list(state.todo)] = state.until
 
 
-def _finished(
+def _final_state(
     metric: FloatArray, lost: NDArray[np.bool_], plan: HalvingPlan, rounds: list[Round]
 ) -> HalvingState:
-    """The best of the last comparison is finished; where it is lost there, the next that is paid for."""
+    """Finish the best of the last comparison; if it is lost, the next one that the budget pays for."""
     order = rounds[-1].order[np.isfinite(rounds[-1].values)] if rounds else np.arange(len(metric))
-    reached = _reached(metric)
+    epochs = _epochs_of(metric)
     for k in order.tolist():
         if np.isfinite(metric[k, plan.epochs]):
             return HalvingState(tuple(rounds), (), plan.epochs, k)
-        left = plan.epochs - reached[k]
-        if left and not lost[k] and reached.sum() + left <= plan.allowed + ROUNDING:
+        remaining = plan.epochs - epochs[k]
+        if remaining and not lost[k] and epochs.sum() + remaining <= plan.allowed + ROUNDING:
             return HalvingState(tuple(rounds), (k,), plan.epochs, None)
     return HalvingState(tuple(rounds), (), plan.epochs, None)
 
 
-def _reached(metric: FloatArray) -> NDArray[np.int64]:
-    """Epochs that each setting has been trained, shape (n,)."""
+def _epochs_of(metric: FloatArray) -> NDArray[np.int64]:
+    """Return how many epochs each setting has been trained, shape (n,)."""
     return np.asarray((~np.isnan(metric[:, 1:])).sum(axis=1), dtype=np.int64)
 
 
-def _rungs(settings: int, epochs: int, first: int, share: int) -> tuple[Rung, ...]:
+def _rungs(settings: int, epochs: int, first: int, reduction: int) -> tuple[Rung, ...]:
     rungs = [Rung(settings, first)]
     while rungs[-1].settings > 1 and rungs[-1].epoch < epochs:
-        rungs.append(Rung(max(1, rungs[-1].settings // share), min(rungs[-1].epoch * share, epochs)))
+        last = rungs[-1]
+        rungs.append(Rung(max(1, last.settings // reduction), min(last.epoch * reduction, epochs)))
     several = rungs[-1].settings > 1  # they are finished, and compared at the end
     return (*(rungs if several else rungs[:-1]), Rung(1, epochs))
 
 
 def _cost(rungs: tuple[Rung, ...]) -> int:
-    done, cost = 0, 0
+    before, cost = 0, 0
     for rung in rungs:
-        cost += rung.settings * (rung.epoch - done)
-        done = rung.epoch
+        cost += rung.settings * (rung.epoch - before)
+        before = rung.epoch
     return cost

@@ -1,115 +1,26 @@
-"""Final metrics from early epochs: the predictors that are compared, and which run to finish next."""
+"""Predict final metrics from early features, and say which run to finish next.
+
+The second phase of `select`: arrays in, arrays out; nothing is read from runs.
+"""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from scipy import stats
 
-from fisherscope.analysis.data.run_measures import COND, ENERGY, measure
-from fisherscope.analysis.data.setting_grid import SettingGrid, seed_mean
+from fisherscope.analysis.data.setting_grid import seed_mean
 from fisherscope.analysis.data.settings import FloatArray
 from fisherscope.analysis.errors import AnalysisError
+from fisherscope.analysis.selection.learning_curves import PREDICTORS, EarlyLook
 from fisherscope.analysis.stats.gaussian_process import GaussianProcess
 
-MEASURES, COORDINATES = "measures", "grid"
-PREDICTORS = (
-    "grid",
-    "ratio",
-    "train_loss",
-    "metric",
-    "measures",
-    "train_loss+grid",
-    "metric+grid",
-    "train_loss+grid+measures",
-    "metric+grid+measures",
-)
-"""grid: (log B, log α), no measurement; ratio: log(α/B); metric: the early one; measures: log C̄, log L."""
-
-WITHOUT, WITH = "metric+grid", "metric+grid+measures"
-"""The two whose difference is the headline: what (C̄_K, L_K) add (docs/evidence.md, rule 4)."""
+WITHOUT_MEASURES, WITH_MEASURES = "metric+grid", "metric+grid+measures"
+"""The two predictors whose difference is what (C̄_K, L_K) add."""
 
 FEWEST = 3
 """Finished settings that a prediction needs."""
-
-
-@dataclass(frozen=True)
-class LearningCurves:
-    """What was recorded of a grid, epoch by epoch; logarithms, smaller is better.
-
-    Args:
-        grid: The settings.
-        values: Feature → shape (n, s, E + 1), index 2 the epoch, NaN where it is missing.
-        final: Metric at the end, shape (n, s); inf where the run diverged, NaN where it has not ended.
-        smaller: Whether smaller metrics are better; others are held negated.
-        logarithmic: Whether metrics are logarithms (they are where all are positive and smaller is better).
-        seconds: A training epoch, shape (n,); NaN where no time was recorded.
-    """
-
-    grid: SettingGrid
-    values: dict[str, FloatArray]
-    final: FloatArray
-    smaller: bool
-    logarithmic: bool
-    seconds: FloatArray
-
-    @classmethod
-    def of(cls, grid: SettingGrid, metric: str, smaller: bool) -> "LearningCurves":
-        """Read a grid; measures that were not recorded are all NaN."""
-        epochs = max(grid.source.planned, grid.source.last_epoch)
-        raw = _by_epoch(grid, metric, epochs)
-        logarithmic = smaller and bool(np.all(raw[np.isfinite(raw)] > 0))
-        oriented = raw if smaller else -raw
-        values = {"metric": _log(raw) if logarithmic else oriented}
-        for name, column in (("train_loss", "train/loss"), ("cond", COND), ("energy", ENERGY)):
-            values[name] = _log(_by_epoch(grid, column, epochs))
-        timed = _by_epoch(grid, "time/train_s", epochs).reshape(len(grid), -1)
-        seconds = np.array([_median(row) for row in timed])
-        return cls(grid, values, _final(grid, values["metric"]), smaller, logarithmic, seconds)
-
-    @property
-    def epochs(self) -> int:
-        """Length of the schedule."""
-        return int(self.values["metric"].shape[2]) - 1
-
-    def features(self, predictor: str, epoch: int, seeds: NDArray[np.intp] | None = None) -> FloatArray:
-        """The predictor's features at an epoch, means over seeds, shape (n, d)."""
-        columns = []
-        for part in predictor.split("+"):
-            if part == COORDINATES:
-                columns += list(self.grid.coordinates.T)
-            elif part == "ratio":
-                columns.append(self.grid.coordinates[:, 1] - self.grid.coordinates[:, 0])
-            else:
-                columns += [self.early(name, epoch, seeds) for name in _recorded(part)]
-        return np.column_stack(columns)
-
-    def early(self, name: str, epoch: int, seeds: NDArray[np.intp] | None = None) -> FloatArray:
-        """One recorded feature at an epoch, mean over seeds, shape (n,)."""
-        values = self.values[name][:, :, epoch]
-        return seed_mean(values if seeds is None else values[:, seeds])
-
-    def truth(self, seed: int) -> FloatArray:
-        """Mean final metric on the other seeds, shape (n,), smaller is better; lost runs as the worst one."""
-        others = [k for k in range(len(self.grid.seeds)) if k != seed] or [seed]
-        final = self.final[:, others]
-        worst = float(self.final[np.isfinite(self.final)].max())
-        values = self.shown(np.where(np.isinf(final), worst, final))
-        return (1 if self.smaller else -1) * seed_mean(values)
-
-    def held(self, values: FloatArray) -> FloatArray:
-        """Metrics as `values` has them; the inverse of `shown`."""
-        if self.logarithmic:
-            return _log(values)
-        return values if self.smaller else -values
-
-    def shown(self, values: FloatArray) -> FloatArray:
-        """Values as the metric has them."""
-        if self.logarithmic:
-            return np.exp(values)
-        return values if self.smaller else -values
 
 
 @dataclass(frozen=True)
@@ -125,8 +36,62 @@ class Forecast:
     std: FloatArray
 
 
+@dataclass(frozen=True)
+class Expectation:
+    """What is expected of every setting's final metric; made by `fit_surrogate`.
+
+    Args:
+        predictor: Features that the surrogate was fitted to.
+        mean: Shape (n,), in the scale of the learning curves; NaN if nothing can be said.
+        std: Shape (n,): of measured means by the spread of seeds, of predicted ones by the surrogate.
+        state: `finished`, `predicted`, `diverged` or `unknown`, length n.
+        next_setting: Index of the setting whose end is worth most; None if all have ended.
+        notes: How the predictor was chosen, and why settings were not predicted.
+    """
+
+    predictor: str
+    mean: FloatArray
+    std: FloatArray
+    state: tuple[str, ...]
+    next_setting: int | None
+    notes: tuple[str, ...]
+
+
+def fit_surrogate(look: EarlyLook, predictor: str) -> Expectation:
+    """Predict the final metric of the settings that have not ended, and choose which to finish next.
+
+    Args:
+        look: Early features and known final metrics.
+        predictor: One of `PREDICTORS`, or `auto`.
+
+    Raises:
+        AnalysisError: There is no such predictor.
+    """
+    if predictor != "auto" and predictor not in PREDICTORS:
+        raise AnalysisError(
+            f"selecting by predictor={predictor!r}: expected one of auto, {', '.join(PREDICTORS)}"
+        )
+    predictor, note = _choose_predictor(look) if predictor == "auto" else (predictor, "")
+    notes = [note] if note else []
+    features, final = look.features[predictor], look.final
+    mean, std = final.copy(), np.where(np.isnan(final), math.nan, 0.0)
+    finished = int(np.isfinite(final).sum())
+    if np.isnan(final).any():
+        if finished >= FEWEST:
+            prediction = forecast(features, final, look.candidates)
+            mean, std = prediction.mean, prediction.std
+        else:
+            notes.append(f"Finished settings: {finished}; at least {FEWEST} are needed to predict others.")
+    seeds = np.maximum(np.isfinite(look.seed_finals).sum(axis=1), 1)
+    std = np.where(np.isfinite(final), _seed_deviation(look, features) / np.sqrt(seeds), std)
+    state = tuple(_state(f, m) for f, m in zip(final.tolist(), mean.tolist(), strict=True))
+    early = look.early[ordering(predictor) or "metric"]
+    following = next_setting(features, final, look.candidates, early if np.isfinite(early).any() else None)
+    return Expectation(predictor, mean, std, state, following, tuple(notes))
+
+
 def forecast(features: FloatArray, final: FloatArray, candidates: NDArray[np.bool_]) -> Forecast:
-    """Predict what is not known from what is.
+    """Predict the final metrics that are not known from those that are.
 
     Args:
         features: Shape (n, d).
@@ -137,12 +102,12 @@ def forecast(features: FloatArray, final: FloatArray, candidates: NDArray[np.boo
         AnalysisError: Fewer than `FEWEST` are known.
     """
     usable = candidates & np.isfinite(features).all(axis=1)
-    known = usable & np.isfinite(final)
-    if known.sum() < FEWEST:
+    training = usable & np.isfinite(final)
+    if training.sum() < FEWEST:
         raise AnalysisError(
-            f"predicting final metrics: {int(known.sum())} are known; at least {FEWEST} are needed"
+            f"predicting final metrics: {int(training.sum())} are known; at least {FEWEST} are needed"
         )
-    process = GaussianProcess.fit(features[known], final[known], features[usable])
+    process = GaussianProcess.fit(features[training], final[training], features[usable])
     mean, std = np.full(len(final), math.nan), np.full(len(final), math.nan)
     mean[usable], std[usable] = process.predict(features[usable])
     there = np.isfinite(final)
@@ -151,7 +116,10 @@ def forecast(features: FloatArray, final: FloatArray, candidates: NDArray[np.boo
 
 
 def expected_improvement(mean: FloatArray, std: FloatArray, best: float) -> FloatArray:
-    """How much lower than `best` settings are expected to come out, shape (n,); 0 where that is not known."""
+    """Return the expected improvement on `best` (smaller is better), shape (n,); 0 if unknown.
+
+    Source: Jones, Schonlau & Welch 1998.
+    """
     gap, spread = np.where(np.isfinite(mean), best - mean, -1e3), np.maximum(np.nan_to_num(std), 1e-12)
     value: FloatArray = gap * stats.norm.cdf(gap / spread) + spread * stats.norm.pdf(gap / spread)
     return np.where(np.isfinite(mean), np.maximum(value, 0.0), 0.0)
@@ -160,87 +128,84 @@ def expected_improvement(mean: FloatArray, std: FloatArray, best: float) -> Floa
 def next_setting(
     features: FloatArray, final: FloatArray, candidates: NDArray[np.bool_], early: FloatArray | None
 ) -> int | None:
-    """The setting whose end would tell most: spread among the promising first, then expected improvement.
+    """Choose the setting to finish next: spread among the promising, then by expected improvement.
 
     Args:
         features: Shape (n, d).
         final: Shape (n,): known metrics; NaN not known, inf diverged.
         candidates: Those that may be finished.
-        early: An early figure that orders settings, smaller is better; None where a predictor has none.
+        early: An early feature that orders settings, smaller is better; None if a predictor has none.
     """
     open_ = candidates & np.isnan(final) & np.isfinite(features).all(axis=1)
     if not open_.any():
         return None
-    known = np.isfinite(final) & np.isfinite(features).all(axis=1)
-    if known.sum() >= FEWEST:
-        found = forecast(features, final, candidates | known)
-        gain = expected_improvement(found.mean, found.std, float(final[known].min()))
-        return int(np.argmax(np.where(open_, np.nan_to_num(gain + 1e-9 * found.std), -1.0)))
+    training = np.isfinite(final) & np.isfinite(features).all(axis=1)
+    if training.sum() >= FEWEST:
+        prediction = forecast(features, final, candidates | training)
+        gain = expected_improvement(prediction.mean, prediction.std, float(final[training].min()))
+        return int(np.argmax(np.where(open_, np.nan_to_num(gain + 1e-9 * prediction.std), -1.0)))
     scaled = (features - features[open_].mean(axis=0)) / np.maximum(features[open_].std(axis=0), 1e-12)
-    if not known.any():
+    if not training.any():
         order = early if early is not None else np.sum(scaled**2, axis=1)
         return int(np.argmin(np.where(open_ & np.isfinite(order), order, np.inf)))
     promising = open_
     if early is not None:
         promising = open_ & (early <= np.median(early[open_]))
         promising = promising if promising.any() else open_
-    apart = np.sqrt(((scaled[:, None] - scaled[known][None]) ** 2).sum(axis=-1)).min(axis=1)
-    return int(np.argmax(np.where(promising, apart, -1.0)))
+    distance = np.sqrt(((scaled[:, None] - scaled[training][None]) ** 2).sum(axis=-1)).min(axis=1)
+    return int(np.argmax(np.where(promising, distance, -1.0)))
 
 
 def ordering(predictor: str) -> str | None:
-    """The early feature of a predictor that orders settings by itself."""
+    """Return the early feature of a predictor that orders settings by itself."""
     parts = predictor.split("+")
     return next((name for name in ("metric", "train_loss") if name in parts), None)
 
 
-def left_out_error(features: FloatArray, final: FloatArray) -> float:
-    """Root mean square error of each known metric predicted from the others; NaN below five of them."""
-    known = np.flatnonzero(np.isfinite(final) & np.isfinite(features).all(axis=1))
-    if len(known) < FEWEST + 2:
+def leave_one_out_error(features: FloatArray, final: FloatArray) -> float:
+    """Return the RMS error of each known metric predicted from the others; NaN below five."""
+    training = np.flatnonzero(np.isfinite(final) & np.isfinite(features).all(axis=1))
+    if len(training) < FEWEST + 2:
         return math.nan
     errors = []
-    for k in known:
-        rest = known[known != k]
-        mean, _ = GaussianProcess.fit(features[rest], final[rest], features[known]).predict(features[[k]])
+    for k in training:
+        rest = training[training != k]
+        mean, _ = GaussianProcess.fit(features[rest], final[rest], features[training]).predict(features[[k]])
         errors.append(mean[0] - final[k])
     return float(np.sqrt(np.mean(np.square(errors))))
 
 
-def _recorded(part: str) -> tuple[str, ...]:
-    return ("cond", "energy") if part == MEASURES else (part,)
+def _choose_predictor(look: EarlyLook) -> tuple[str, str]:
+    """Return the predictor that `auto` takes, and a note that says why."""
+    if not np.isnan(look.final).any():
+        return WITHOUT_MEASURES, ""
+    if not np.isfinite(look.features["measures"][look.candidates]).all():
+        return WITHOUT_MEASURES, ""
+    final = np.where(np.isinf(look.final), math.nan, look.final)
+    without, with_ = (leave_one_out_error(look.features[p], final) for p in (WITHOUT_MEASURES, WITH_MEASURES))
+    errors = f"leave-one-out error {with_:.3g} with them, {without:.3g} without"
+    if with_ < without:
+        return WITH_MEASURES, f"(C̄, L) are used: {errors}."
+    return WITHOUT_MEASURES, "" if math.isnan(without) else f"(C̄, L) do not help here: {errors}."
 
 
-def _by_epoch(grid: SettingGrid, name: str, epochs: int) -> FloatArray:
-    """A measure by setting, seed and epoch; all NaN where it was not recorded."""
-    out = np.full((len(grid), len(grid.seeds), epochs + 1), math.nan)
-    try:
-        found = grid.source.frame.join(measure(grid.source, name), on="run_id", how="inner")
-    except AnalysisError:
-        return out
-    row = {name: k for k, name in enumerate(grid.names)}
-    column = {seed: k for k, seed in enumerate(grid.seeds)}
-    for setting, seed, epoch, value in found.select("setting", "seed", "epoch", "value").iter_rows():
-        if epoch <= epochs:
-            out[row[setting], column[seed], epoch] = value
-    return out
+def _seed_deviation(look: EarlyLook, features: FloatArray) -> float:
+    """Return the deviation between seeds, pooled; with one seed each, the surrogate's noise."""
+    values = np.where(np.isfinite(look.seed_finals), look.seed_finals, math.nan)
+    count = np.isfinite(values).sum(axis=1)
+    freedom = int(np.maximum(count - 1, 0).sum())
+    if freedom:
+        square = np.nansum((values - seed_mean(values)[:, None]) ** 2)
+        return math.sqrt(float(square) / freedom)
+    training = np.isfinite(look.final) & np.isfinite(features).all(axis=1)
+    if training.sum() < FEWEST:
+        return math.nan
+    return GaussianProcess.fit(features[training], look.final[training]).noise()
 
 
-def _final(grid: SettingGrid, metric: FloatArray) -> FloatArray:
-    """The last metric of finished runs, inf of diverged ones."""
-    out = np.full(metric.shape[:2], math.nan)
-    rows = grid.source.frame.filter(pl.col("status").is_in(["finished", "diverged"]))
-    for setting, seed, status, reached in rows.select("setting", "seed", "status", "reached").iter_rows():
-        place = grid.names.index(setting), grid.seeds.index(seed)
-        out[place] = math.inf if status == "diverged" else metric[place][min(reached, metric.shape[2] - 1)]
-    return out
-
-
-def _median(values: FloatArray) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else math.nan
-
-
-def _log(values: FloatArray) -> FloatArray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(values > 0, np.log(values), math.nan)
+def _state(final: float, mean: float) -> str:
+    if math.isinf(final):
+        return "diverged"
+    if math.isfinite(final):
+        return "finished"
+    return "predicted" if math.isfinite(mean) else "unknown"

@@ -1,0 +1,65 @@
+"""Read from runs on disk how far successive halving has come."""
+
+import math
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import polars as pl
+
+from fisherscope.analysis.data.run_measures import COND, ENERGY
+from fisherscope.analysis.data.settings import FloatArray
+from fisherscope.analysis.selection.halving_result import Candidate, HalvingResult
+from fisherscope.analysis.selection.result import RATES
+from fisherscope.analysis.selection.successive_halving import HalvingPlan, halving_state
+from fisherscope.runs.reader import Runs
+
+TIMES = ("time/train_s", "time/eval_s")
+
+
+def halving_from_runs(
+    runs: Runs | None,
+    candidates: Sequence[Candidate],
+    plan: HalvingPlan,
+    *,
+    metric: str,
+    smaller: bool = True,
+    failed: Collection[str] = (),
+    samples: int | None = None,
+) -> HalvingResult:
+    """Return what halving has done so far, from what is on disk alone, so that it can be resumed.
+
+    Args:
+        runs: From `load_runs`; None before there is any. Runs of no candidate are ignored.
+        candidates: The settings, in the order of the grid.
+        plan: From `halving_plan`.
+        metric: Column of the epochs that settings are compared by.
+        smaller: Whether smaller is better.
+        failed: Run ids that take no further part, besides those that diverged.
+        samples: Validation samples, for the noise of an error rate.
+    """
+    rows = {c.run_id: k for k, c in enumerate(candidates)}
+    own = None if runs is None else runs.filter(pl.col("run_id").is_in(list(rows)))
+    epochs = pl.DataFrame() if own is None else own.epochs
+    diverged = [] if own is None else own.runs.filter(pl.col("status") == "diverged")["run_id"].to_list()
+
+    def by_epoch(column: str) -> FloatArray:
+        out = np.full((len(rows), plan.epochs + 1), math.nan)
+        if column in epochs.columns:
+            for run_id, epoch, value in epochs.select("run_id", "epoch", column).iter_rows():
+                out[rows[run_id], epoch] = math.inf if value is None or not math.isfinite(value) else value
+        return out
+
+    values = by_epoch(metric)
+    oriented = np.where(np.isinf(values) | smaller, values, -values)
+    lost = np.array([c.run_id in {*failed, *diverged} for c in candidates])
+    seconds = sum(np.where(np.isfinite(t), t, 0.0).sum(axis=1) for t in map(by_epoch, TIMES))
+    return HalvingResult(
+        tuple(candidates), plan, halving_state(oriented, lost, plan), metric, smaller, values,
+        {name: by_epoch(name) for name in (COND, ENERGY)}, np.asarray(seconds),
+        samples if _is_share(metric, values) else None,
+    )  # fmt: skip
+
+
+def _is_share(metric: str, values: FloatArray) -> bool:
+    """Return whether a metric is a share of the samples."""
+    return metric.rpartition("/")[2] in RATES and not (values[np.isfinite(values)] > 1).any()

@@ -1,0 +1,114 @@
+"""Turn expectations into a recommendation: the table of candidates, the tied set, the next run.
+
+The third phase of `select`.
+"""
+
+import math
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from fisherscope.analysis.data.setting_grid import edge_note, edges
+from fisherscope.analysis.data.settings import FloatArray, Settings
+from fisherscope.analysis.selection.learning_curves import RecordedSweep
+from fisherscope.analysis.selection.result import Selection
+from fisherscope.analysis.selection.surrogate import Expectation, expected_improvement
+from fisherscope.analysis.stats.hypothesis_tests import Z80
+
+
+def recommend(sweep: RecordedSweep, expectation: Expectation) -> Selection:
+    """Recommend the best setting that has finished; only if none has, the best expected one.
+
+    Args:
+        sweep: The runs and their curves.
+        expectation: Expected final metrics of its settings.
+    """
+    source, grid = sweep.source, sweep.curves.grid
+    table, distinguishable = _table(sweep, expectation)
+    recommended = _recommended(table)
+    notes = list(source.notes)
+    if sweep.metric.startswith("test/"):
+        notes.append("Chosen on the test set: log a validation metric, or the test error shown is too good.")
+    notes += expectation.notes
+    if recommended is not None:
+        place = grid.names.index(recommended)
+        notes += [edge_note(*edge) for edge in edges(grid.batch_sizes, grid.lrs, place)]
+    following = None if expectation.next_setting is None else grid.names[expectation.next_setting]
+    return Selection(
+        table, recommended, _fastest(table, recommended), following, _open_run(source, following),
+        distinguishable, expectation.predictor, sweep.look.epoch, sweep.metric,
+        int(source.frame["reached"].sum()), int(source.frame["planned"].fill_null(source.planned).sum()),
+        source.task, tuple(notes),
+    )  # fmt: skip
+
+
+def _recommended(table: pl.DataFrame) -> str | None:
+    """Return the first setting that finished, else the first expected one."""
+    usable = table.filter(pl.col("expected").is_not_null() & (pl.col("state") != "diverged"))
+    finished = usable.filter(pl.col("state") == "finished")
+    best = finished if len(finished) else usable
+    return str(best["setting"][0]) if len(best) else None
+
+
+def _table(sweep: RecordedSweep, expectation: Expectation) -> tuple[pl.DataFrame, bool]:
+    """Return a row per candidate, best first, and whether any is distinguishable from the best."""
+    curves, source, mean, std = sweep.curves, sweep.source, expectation.mean, expectation.std
+    grid, state = curves.grid, expectation.state
+    usable = np.isfinite(mean)
+    inside, gain = _comparison(expectation, usable)
+    ends = [mean, mean - Z80 * std, mean + Z80 * std]
+    expected, low, high = (curves.as_metric(values) for values in ends)
+    if not curves.smaller:
+        low, high = high, low
+    reached = dict(source.frame.group_by("setting").agg(pl.col("reached").max()).iter_rows())
+    counts = dict(source.frame.group_by("setting").agg(pl.len()).iter_rows())
+    rows = []
+    for k, name in enumerate(grid.names):
+        remaining = 0 if state[k] in ("finished", "diverged") else source.planned - int(reached[name])
+        rows.append({
+            "setting": name, "batch_size": int(grid.batch_sizes[k]), "lr": float(grid.lrs[k]),
+            "state": state[k], "expected": _finite(expected[k]), "low": _finite(low[k]),
+            "high": _finite(high[k]), "in_set": bool(inside[k]), "gain": _finite(gain[k]),
+            "seconds": _finite(curves.seconds[k] * source.planned), "left_epochs": remaining,
+            "left_seconds": _finite(curves.seconds[k] * remaining), "seeds": int(counts[name]),
+            "order": float(mean[k]) if usable[k] else math.inf,
+        })  # fmt: skip
+    floats = dict.fromkeys(("expected", "low", "high", "gain", "seconds", "left_seconds"), pl.Float64)
+    table = pl.DataFrame(rows, schema_overrides=floats).sort("order", maintain_order=True).drop("order")
+    return table, bool((usable & ~inside).any()) or int(usable.sum()) == 1
+
+
+def _comparison(expectation: Expectation, usable: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], FloatArray]:
+    """Return which settings are tied with the best, and the expected improvement of predicted ones."""
+    mean, std, state = expectation.mean, expectation.std, np.array(expectation.state)
+    gain = np.full(len(mean), math.nan)
+    if not usable.any():
+        return np.zeros(len(mean), dtype=bool), gain
+    finished = usable & (state == "finished")
+    best = int(np.argmin(np.where(finished if finished.any() else usable, mean, np.inf)))
+    half_width = Z80 * np.sqrt(np.nan_to_num(std) ** 2 + np.nan_to_num(std[best]) ** 2)
+    tied = usable & (mean - mean[best] <= half_width)
+    gain = np.where(state == "predicted", expected_improvement(mean, std, float(mean[best])), math.nan)
+    return tied, gain
+
+
+def _fastest(table: pl.DataFrame, recommended: str | None) -> str | None:
+    """Return the fastest setting of the tied set, unless it is the recommended one."""
+    with_times = pl.col("in_set") & pl.col("seconds").is_not_null()
+    inside = table.filter(with_times).sort("seconds", maintain_order=True)
+    if recommended is None or not len(inside) or inside["setting"][0] == recommended:
+        return None
+    return str(inside["setting"][0])
+
+
+def _open_run(source: Settings, setting: str | None) -> str | None:
+    """Return the run of a setting that has come furthest without ending."""
+    rows = source.frame.filter(
+        pl.col("setting") == pl.lit(setting), ~pl.col("status").is_in(["finished", "diverged"])
+    ).sort("reached", descending=True)
+    return str(rows["run_id"][0]) if setting is not None and len(rows) else None
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
