@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 from tests.oracles import statistics as oracle
 
 from fisherscope.analysis.stats import hypothesis_tests
@@ -114,3 +115,22 @@ def test_permutation_p_counts_the_observed_one() -> None:
     assert hypothesis_tests.permutation_p(5.0, [1.0, 2.0, 3.0]) == 1 / 4
     assert hypothesis_tests.permutation_p(2.0, [1.0, 2.0, 3.0]) == 3 / 4
     assert math.isnan(hypothesis_tests.permutation_p(math.nan, [1.0]))
+
+
+def test_intervals_and_sign_tests_are_scipy_s() -> None:
+    """Wilson's interval is written out because scipy takes whole counts only; at whole counts they agree."""
+    for count in (0, 1, 17, 250, 500):
+        ours = hypothesis_tests.share_interval(count / 500, 500)
+        expected = stats.binomtest(count, 500).proportion_ci(0.8, "wilson")
+        assert ours == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert hypothesis_tests.sign_p(6, 8) == pytest.approx(37 / 256)
+    assert math.isnan(hypothesis_tests.sign_p(0, 0))
+
+
+def test_no_spread_decides_by_the_distance() -> None:
+    a, b = Sample(1.0, 0.0, 3), Sample(2.0, 0.0, 3)
+    assert welch(a, b).p == student(a, b).p == 0.0
+    assert welch(a, a).p == student(a, a).p == hypothesis_tests.paired([0.0, 0.0]).p == 1.0
+    assert hypothesis_tests.paired([1.0, 2.0, math.nan]).p == pytest.approx(
+        stats.ttest_1samp([1.0, 2.0], 0).pvalue
+    )

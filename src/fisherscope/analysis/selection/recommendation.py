@@ -31,13 +31,13 @@ def recommend(sweep: RecordedSweep, expectation: Expectation) -> Selection:
     if sweep.metric.startswith("test/"):
         notes.append("Chosen on the test set: log a validation metric, or the test error shown is too good.")
     notes += expectation.notes
+    following = None if expectation.next_setting is None else grid.names[expectation.next_setting]
+    fastest, next_run = _fastest(table, recommended), _open_run(source, following)
     if recommended is not None:
         place = grid.names.index(recommended)
         notes += [edge_note(*edge) for edge in edges(grid.batch_sizes, grid.lrs, place)]
-    following = None if expectation.next_setting is None else grid.names[expectation.next_setting]
     return Selection(
-        table, recommended, _fastest(table, recommended), following, _open_run(source, following),
-        distinguishable, expectation.predictor, sweep.look.epoch, sweep.metric,
+        table, recommended, fastest, following, next_run, distinguishable, expectation.predictor, sweep.look.epoch, sweep.metric,
         int(source.frame["reached"].sum()), int(source.frame["planned"].fill_null(source.planned).sum()),
         source.task, tuple(notes),
     )  # fmt: skip

@@ -200,7 +200,7 @@ def _seed_deviation(look: EarlyLook, features: FloatArray) -> float:
     training = np.isfinite(look.final) & np.isfinite(features).all(axis=1)
     if training.sum() < FEWEST:
         return math.nan
-    return GaussianProcess.fit(features[training], look.final[training]).noise()
+    return GaussianProcess.fit(features[training], look.final[training]).noise
 
 
 def _state(final: float, mean: float) -> str:

@@ -90,8 +90,9 @@ class GaussianProcess:
         deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
         return self.level + self.scale * mean, self.scale * deviation
 
+    @property
     def noise(self) -> float:
-        """Return the standard deviation of the noise, averaged over the grid."""
+        """Standard deviation of the noise, averaged over the grid."""
         return self.scale * math.sqrt(float(np.sum(self.shares * self.sizes * NOISE)))
 
 
