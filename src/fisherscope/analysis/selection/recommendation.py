@@ -37,7 +37,8 @@ def recommend(sweep: RecordedSweep, expectation: Expectation) -> Selection:
         place = grid.names.index(recommended)
         notes += [edge_note(*edge) for edge in edges(grid.batch_sizes, grid.lrs, place)]
     return Selection(
-        table, recommended, fastest, following, next_run, distinguishable, expectation.predictor, sweep.look.epoch, sweep.metric,
+        table, recommended, fastest, following, next_run, distinguishable,
+        expectation.predictor, sweep.look.epoch, sweep.metric,
         int(source.frame["reached"].sum()), int(source.frame["planned"].fill_null(source.planned).sum()),
         source.task, tuple(notes),
     )  # fmt: skip
