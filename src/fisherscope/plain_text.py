@@ -24,7 +24,7 @@ def duration(seconds: float) -> str:
 def aligned_table(
     head: Sequence[str], rows: Sequence[Sequence[str]], *, align: str = "l", rule: bool = False
 ) -> list[str]:
-    """Format a table in columns as wide as their widest cell, two spaces apart.
+    r"""Format a table in columns as wide as their widest cell, two spaces apart.
 
     Args:
         head: Column names.
@@ -37,7 +37,7 @@ def aligned_table(
 
     Example:
         >>> lines = aligned_table(["setting", "error"], [["s8", "3.1"], ["s16", "12.4"]], align="lr")
-        >>> print("\\n".join(lines))
+        >>> print("\n".join(lines))
         setting  error
         s8         3.1
         s16       12.4
