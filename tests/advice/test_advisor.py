@@ -465,14 +465,14 @@ def test_seconds_that_contradict_each_other_are_said() -> None:
         StepTime(16, 0.0026),
         StepTime(32, why="no", fits=False),
     ]
-    (note,) = doubts(steps, wall=10.0, waited=0.1)
+    (note,) = doubts(steps, wall_seconds=10.0, waiting_seconds=0.1)
     assert "a step of 4 took longer (0.011 s) than one of 8 (0.0027 s)" in note
-    assert doubts(steps[1:], wall=10.0, waited=0.1) == []
+    assert doubts(steps[1:], wall_seconds=10.0, waiting_seconds=0.1) == []
 
 
 def test_threads_that_waited_for_a_core_are_said_first() -> None:
-    assert doubts([StepTime(4, 0.0011), StepTime(8, 0.0027)], wall=10.0, waited=2.4) == []
-    (note,) = doubts([StepTime(4, 0.011), StepTime(8, 0.0027)], wall=10.0, waited=6.0)
+    assert doubts([StepTime(4, 0.0011), StepTime(8, 0.0027)], wall_seconds=10.0, waiting_seconds=2.4) == []
+    (note,) = doubts([StepTime(4, 0.011), StepTime(8, 0.0027)], wall_seconds=10.0, waiting_seconds=6.0)
     assert "waited 6.0 s for a core in 10.0 s of timing" in note
     assert "OMP_NUM_THREADS=1" in note
 

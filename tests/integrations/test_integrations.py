@@ -607,7 +607,7 @@ def test_hugging_face_resumes_with_what_was_counted(tmp_path: Path) -> None:
     assert resumed.monitor.history["step"].to_list() == whole.monitor.history["step"].to_list()
     assert resumed.monitor.totals()["samples"] == 24
     (tmp_path / "checkpoint-3" / "fisherscope.json").unlink()
-    with pytest.warns(UserWarning, match="begin anew"):
+    with pytest.warns(UserWarning, match="start over"):
         trainer(tmp_path, bert(0.0), [integrations.TransformersCallback()], **saved).train(
             resume_from_checkpoint=str(tmp_path / "checkpoint-3")
         )

@@ -147,11 +147,11 @@ def test_the_same_draws_seed_cuda_and_leave_the_users_own(cuda: Cuda) -> None:
 
 def test_a_check_of_neutrality_leaves_the_users_cuda_generators(cuda: Cuda) -> None:
     from fisherscope.tasks import subject_of
-    from fisherscope.verification.diagnostics import neutral
+    from fisherscope.verification.diagnostics import check_neutrality
 
     batch = (torch.randn(6, 3), torch.arange(6) % 2)
     subject = subject_of(nn.Linear(3, 2), F.cross_entropy, batch=batch)
-    assert neutral(subject, batch).startswith("bit for bit")
+    assert check_neutrality(subject, batch).startswith("bit for bit")
     assert cuda.values == [5, 9]
 
 

@@ -1,4 +1,4 @@
-"""`fs.advise`: measure for a minute on a user's model and data, then recommend a batch size."""
+"""`fs.advise`: measure a user's model and data, then recommend a batch size."""
 
 from __future__ import annotations
 

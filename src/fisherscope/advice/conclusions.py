@@ -1,4 +1,4 @@
-"""Phase 4 of advice: what follows from warm-up, noise scale and step times; values only, no model."""
+"""Phase 4 of advice: what follows from warm-up, noise scale and step times."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def conclude(
 
 
 def _measuring_interval(noise: GradientSamples, profile: StepProfile, size: int) -> int | None:
-    """Steps between measurements of this batch size so that they cost `OVERHEAD` of the steps' time."""
+    """Steps between measurements of this batch size that cost `OVERHEAD` of the time."""
     plain = [step.seconds for step in profile.steps if step.batch_size == size and step.seconds]
     if not plain or not noise.grams:
         return None

@@ -1,4 +1,4 @@
-"""Phase 2 of advice: the noise scale, from Grams and gradients of independent batches at fixed weights."""
+"""Phase 2 of advice: the noise scale, from independent batches at fixed weights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FIRST_SEEDS = 4096
 
 @dataclass
 class Blocks:
-    """Sums of batches' mean gradients, `each` batches a block; joined in pairs when there are too many.
+    """Sums of batches' mean gradients by block; blocks are joined when there are too many.
 
     Args:
         limit: Blocks to store at most.
@@ -219,7 +219,7 @@ def is_coupled(model: nn.Module) -> bool:
 
 
 def _independent_batches(runner: StepRunner, size: int, seed: int) -> Iterator[Any]:
-    """Draw each batch without replacement and independently; batches of a stream follow each other."""
+    """Draw independent batches, each without replacement; those of a stream are consecutive."""
     if runner.subject.dataset_size is None:
         yield from runner.batches(size, seed)
     for state in np.random.SeedSequence((seed, 771)).generate_state(FIRST_SEEDS):

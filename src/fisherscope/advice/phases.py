@@ -26,7 +26,15 @@ WARMUP_SHARE, NOISE_SHARE = 0.35, 0.7
 
 @dataclass(frozen=True)
 class AdviceOptions:
-    """How advice is made; the arguments of `advise` explain each field.
+    """How advice is made.
+
+    Args:
+        warmup: Training steps before measuring.
+        sizes: Batch sizes to time; None for powers of two.
+        seconds: Time limit.
+        seed: Seed of the batches, and of a new model.
+        level: Nominal coverage of the noise scale's interval, in (0, 1).
+        memory_limit: Bytes that a step may take; None for what is free.
 
     Raises:
         AdviceError: A field is outside its range.
@@ -84,14 +92,14 @@ def advice_on(
         raise AdviceError(
             f"advising on {subject.name}: no parameter has requires_grad; expected a model to train"
         )
-    stepped = _optimizer(parameters, optimizer)
+    torch_optimizer = _optimizer(parameters, optimizer)
     limit = TimeLimit(options.seconds)  # starts after what is loaded on first use
     warmup_size = max(1, min(WARMUP_SIZE, (samples or WARMUP_SIZE) // 2))
     noise_size = max(2, min(NOISE_SIZE, (samples or 4 * NOISE_SIZE) // 4))
-    with restored_after(model, stepped):
+    with restored_after(model, torch_optimizer):
         model.train()
         rng.seed_torch(options.seed)
-        runner = StepRunner(subject, model, stepped)
+        runner = StepRunner(subject, model, torch_optimizer)
         warmed_up = warm_up(
             runner, options.warmup, warmup_size, lambda: limit.remaining(WARMUP_SHARE) < 0, options.seed
         )

@@ -1,4 +1,4 @@
-"""Phase 3 of advice: seconds and memory of a training step at each batch size, up to what fits."""
+"""Phase 3 of advice: seconds and memory of a training step at each batch size."""
 
 from __future__ import annotations
 
@@ -72,26 +72,27 @@ def profile_steps(
     clock = runner.clock
     if clock.single_threaded:
         return StepProfile(steps, [], clock.slowdown)
-    waited = clock.waited_seconds / torch.get_num_threads()
-    return StepProfile(steps, doubts(steps, clock.wall_seconds, waited), clock.slowdown)
+    waiting_seconds = clock.waited_seconds / torch.get_num_threads()
+    return StepProfile(steps, doubts(steps, clock.wall_seconds, waiting_seconds), clock.slowdown)
 
 
-def doubts(steps: Sequence[StepTime], wall: float, waited: float) -> list[str]:
+def doubts(steps: Sequence[StepTime], wall_seconds: float, waiting_seconds: float) -> list[str]:
     """Look for signs that seconds of several threads are not those of an idle machine.
 
     Args:
         steps: Measured times, by ascending batch size.
-        wall: Wall seconds of everything that was timed.
-        waited: Seconds that a thread waited for a core meanwhile, the mean over those that computed.
+        wall_seconds: Wall time of everything that was timed.
+        waiting_seconds: Time that a thread waited for a core meanwhile, the mean over those that computed.
 
     Returns:
         At most one sentence, without a full stop; empty if nothing contradicts the times.
     """
-    if wall and waited > WAITING_SHARE * wall:
+    if wall_seconds and waiting_seconds > WAITING_SHARE * wall_seconds:
         return [
-            f"the machine was busy: each thread waited {waited:.1f} s for a core in {wall:.1f} s of timing, "
-            "so the seconds per step and the recommended batch size may be far off. Run it again when "
-            "nothing else runs, or with one thread (OMP_NUM_THREADS=1), for which CPU time is measured"
+            f"the machine was busy: each thread waited {waiting_seconds:.1f} s for a core in "
+            f"{wall_seconds:.1f} s of timing, so the seconds per step and the recommended batch size may "
+            "be far off. Run it again when nothing else runs, or with one thread (OMP_NUM_THREADS=1), for "
+            "which CPU time is measured"
         ]
     times = [(step.batch_size, step.seconds) for step in steps if step.fits and step.seconds]
     for (small, longer), (large, shorter) in pairwise(times):
@@ -138,11 +139,11 @@ def _step_times(
 def _expected_obstacle(
     size: int, steps: dict[int, StepTime], remaining: float, memory_limit: int | None
 ) -> StepTime | None:
-    """Why a size is not tried, extrapolated from the largest that ran; None where it may be tried."""
-    timed = [step for step in steps.values() if step.fits and step.seconds]
-    if not timed:
+    """Tell why a size can't be run, extrapolated from smaller ones; None if it can."""
+    smaller = [step for step in steps.values() if step.fits and step.seconds]
+    if not smaller:
         return None
-    growth, last = size / timed[-1].batch_size, timed[-1]
+    growth, last = size / smaller[-1].batch_size, smaller[-1]
     if (last.seconds or 0.0) * growth * 2 > remaining:
         return StepTime(size, why="not measured (time limit; increase seconds)", fits=None)
     free = _free_memory() if memory_limit is None else memory_limit

@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 @dataclass
 class StepClock:
-    """Times calls on one device, and adds up how much the machine was disturbed meanwhile.
+    """Time calls on one device, and add up how much the machine was disturbed meanwhile.
 
     On the CPU with one thread, seconds are the process's own, which another process does not lengthen;
     `slowdown` then says how much longer one has to wait.
@@ -53,13 +53,13 @@ class StepClock:
         Cost: waits for the device before and after the call.
         """
         self._synchronize()
-        single_threaded, waited = self.single_threaded, waited_seconds()
+        single_threaded, waited_before = self.single_threaded, waited_seconds()
         own, wall = time.process_time(), time.perf_counter()
         result = call()
         self._synchronize()
         own, wall = time.process_time() - own, time.perf_counter() - wall
         self.own_seconds, self.wall_seconds = self.own_seconds + own, self.wall_seconds + wall
-        self.waited_seconds += max(0.0, waited_seconds() - waited)  # less if a thread has ended
+        self.waited_seconds += max(0.0, waited_seconds() - waited_before)  # less if a thread has ended
         if not single_threaded:
             return result, wall
         if self.own_seconds:

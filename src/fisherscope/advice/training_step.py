@@ -85,13 +85,23 @@ class StepRunner:
             yield self.to_device(batch)
 
     def to_device(self, batch: Any) -> Any:
-        """Move the tensors of a batch to the model's device; a CPU model gets the batch itself."""
+        """Move the tensors of a batch to the model's device.
+
+        Args:
+            batch: Any structure of tensors.
+
+        Returns:
+            A batch of the same structure; for a model on the CPU the batch itself.
+        """
         if self.device.type == "cpu":
             return batch
         return pytree.tree_map_only(Tensor, lambda tensor: tensor.to(self.device), batch)
 
     def loss(self, batch: Any) -> Tensor:
         """Compute the loss of a batch, and check that it can be trained on.
+
+        Args:
+            batch: On the model's device.
 
         Returns:
             A tensor with one element.
@@ -116,6 +126,9 @@ class StepRunner:
 
     def step(self, batch: Any) -> float:
         """Run forward, backward and a step of the optimizer.
+
+        Args:
+            batch: On the model's device.
 
         Returns:
             The loss before the step.

@@ -1,7 +1,7 @@
-"""The monitor in other people's loops and trackers: a file a framework, imported on first use.
+"""Callbacks and trackers for other frameworks, each imported on first use.
 
 A callback (`LightningCallback`, `TransformersCallback`) is a monitor in a framework's loop; a tracker is an
-`on_measure` callable of a monitor, which gets each row as it is recorded.
+`on_measure` callback of a monitor, which receives each row as it is recorded.
 """
 
 from importlib import import_module
@@ -18,7 +18,7 @@ HOMES = {
     "WandbTracker": "wandb",
     "CsvTracker": "csv",
 }
-"""Public name → the module that has it, named as the framework and as the extra that installs it."""
+"""Module of each public name, called as the framework and as the extra that installs it."""
 
 __all__ = ["HOMES", "MissingFrameworkError", *HOMES]
 
@@ -27,5 +27,5 @@ def __getattr__(name: str) -> Any:
     if name in HOMES:
         return getattr(import_module(f"fisherscope.integrations.{HOMES[name]}"), name)
     raise AttributeError(
-        f"module 'fisherscope.integrations' has no attribute {name!r}; it has {', '.join(HOMES)}"
+        f"module 'fisherscope.integrations' has no attribute {name!r}; expected one of {', '.join(HOMES)}"
     )

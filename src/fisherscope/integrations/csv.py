@@ -1,4 +1,4 @@
-"""CSV: a file with a line a measured step, for whatever reads one."""
+"""CSV: a file with one line per measured step."""
 
 import csv
 import os
@@ -8,15 +8,28 @@ from typing import Any
 
 
 class CsvTracker:
-    """`Monitor(on_measure=[CsvTracker("measured.csv")])`; every line is on disk before the next step.
+    """Write each row to a CSV file; every line is on disk before the next step.
 
-    The first row's keys are the columns. A file that is there is added to, where its columns are the same.
+    The keys of the first row are the columns. An existing file with the same columns is appended to.
+
+    Example:
+        ```python
+        import os, tempfile
+        import torch
+        import fisherscope as fs
+
+        path = os.path.join(tempfile.mkdtemp(), "measured.csv")
+        model = torch.nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        tracker = fs.integrations.CsvTracker(path)
+        monitor = fs.Monitor(model, optimizer, on_measure=[tracker])
+        with monitor.observe():
+            model(torch.randn(8, 4)).square().mean().backward()
+        assert len(open(path).readlines()) == 2
+        ```
 
     Args:
-        path: The file.
-
-    Raises:
-        ValueError: At a row that has other columns than the file.
+        path: The file; its directory is created.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -24,17 +37,25 @@ class CsvTracker:
         self._columns: list[str] | None = None
 
     def __call__(self, row: Mapping[str, Any]) -> None:
+        """Append a line.
+
+        Args:
+            row: Values by column.
+
+        Raises:
+            ValueError: The row has other columns than the file.
+        """
         if self._columns is None:
-            self._columns = self._begin(list(row))
+            self._columns = self._open(list(row))
         if set(row) != set(self._columns):
-            differing = ", ".join(sorted(set(row) ^ set(self._columns)))
+            difference = ", ".join(sorted(set(row) ^ set(self._columns)))
             raise ValueError(
-                f"writing {self.path}: its columns and the row's differ in {differing}; give another file"
+                f"writing {self.path}: its columns and the row's differ in {difference}; use another file"
             )
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, self._columns).writerow(row)
 
-    def _begin(self, keys: list[str]) -> list[str]:
+    def _open(self, keys: list[str]) -> list[str]:
         if self.path.exists() and self.path.stat().st_size:
             with self.path.open(newline="") as file:
                 return next(csv.reader(file))
@@ -44,4 +65,4 @@ class CsvTracker:
         return keys
 
     def close(self) -> None:
-        """Nothing to do: every line is written when it comes."""
+        """Do nothing: every line is written when it comes."""

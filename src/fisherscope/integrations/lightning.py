@@ -5,34 +5,65 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from fisherscope.integrations.optional_import import required
+from fisherscope.integrations.optional_import import import_framework
 from fisherscope.integrations.scalars import numbers
-from fisherscope.integrations.step_hooks import Steps, samples_in
+from fisherscope.integrations.step_hooks import Steps, dataset_size
 from fisherscope.monitor import Monitor
 from fisherscope.sampler import DynamicBatchSampler
 
-lightning = required("lightning.pytorch", "lightning")
-batch_sizes = required("lightning.pytorch.utilities.data", "lightning")
+lightning = import_framework("lightning.pytorch", "lightning")
+batch_sizes = import_framework("lightning.pytorch.utilities.data", "lightning")
 Callback: Any = lightning.Callback
-exceptions = required("lightning.fabric.utilities.exceptions", "lightning")
+exceptions = import_framework("lightning.fabric.utilities.exceptions", "lightning")
 
 
 class LightningCallback(Callback):
-    """Measures a Lightning training while it runs: `Trainer(callbacks=[LightningCallback(every=50)])`.
+    """Measure a Lightning training while it runs.
 
-    A step opens before the first of its batches and closes before the optimizer steps, so that accumulated
-    batches are one step and the loss scale of mixed precision is taken out. Rows go to the trainer's loggers
-    too. What it has counted is in Lightning's checkpoints, and the state of a `DynamicBatchSampler`.
+    A step opens before the first of its batches and closes before the optimizer steps, so accumulated batches
+    are one step and the loss scale of mixed precision is taken out. Lightning's checkpoints contain the state
+    of the monitor and of a `DynamicBatchSampler`.
+
+    Example:
+        ```python
+        import warnings
+        import lightning.pytorch as pl
+        import torch
+        from fisherscope.integrations import LightningCallback
+
+        class Classifier(pl.LightningModule):
+            def __init__(self):
+                super().__init__()
+                self.layer = torch.nn.Linear(8, 3)
+
+            def training_step(self, batch, index):
+                return torch.nn.functional.cross_entropy(self.layer(batch[0]), batch[1])
+
+            def configure_optimizers(self):
+                return torch.optim.SGD(self.parameters(), lr=0.1)
+
+        data = torch.utils.data.TensorDataset(torch.randn(32, 8), torch.randint(0, 3, (32,)))
+        callback = LightningCallback(every=2)
+        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer = pl.Trainer(
+                max_epochs=1, callbacks=[callback], logger=False, enable_checkpointing=False, **quiet
+            )
+            trainer.fit(Classifier(), torch.utils.data.DataLoader(data, batch_size=8))
+        print(callback.monitor.summary())
+        ```
 
     Args:
-        every: Steps an interval.
-        run: A `fisherscope.runs` run; gets the rows, and each epoch with the metrics that were logged.
-        log: Whether rows go to the trainer's loggers.
+        every: Interval in steps; one step of each is measured.
+        run: A `fisherscope.runs` run that records the rows, and each epoch with the logged metrics.
+        log: Whether the trainer's loggers get the rows too.
         monitor: The other arguments of `Monitor`.
 
     Raises:
-        ValueError: When training starts: several optimizers, or a `DynamicBatchSampler` in a loader that
-            Lightning would rebuild or count, or with accumulation.
+        ValueError: When training starts: several optimizers; a `DynamicBatchSampler` in a loader that
+            Lightning would rebuild or count, or together with accumulation.
+        MissingFrameworkError: Lightning is not installed.
     """
 
     def __init__(self, every: int = 50, *, run: Any = None, log: bool = True, **monitor: Any) -> None:
@@ -42,40 +73,44 @@ class LightningCallback(Callback):
         self.sampler: DynamicBatchSampler | None = None
         self._steps: Steps | None = None
         self._samples: int | None = 0  # of the open step; None once a batch does not say
-        self._restored: dict[str, Any] = {}
+        self._saved_state: dict[str, Any] = {}
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Build the monitor: model, optimizer and data are known now."""
+        """Build the monitor, once model, optimizer and data are there.
+
+        Raises:
+            ValueError: As the class says.
+        """
         loader = trainer.train_dataloader
         self.sampler = _sampler(loader, trainer)
-        known = {
-            "dataset_size": samples_in(loader),
+        defaults = {
+            "dataset_size": dataset_size(loader),
             "grad_scaler": getattr(trainer.precision_plugin, "scaler", None),
             "accumulate": _accumulates(trainer),
         }
-        self.monitor = Monitor(pl_module, _optimizer(trainer), **{**known, **self.options})
+        self.monitor = Monitor(pl_module, _optimizer(trainer), **{**defaults, **self.options})
         self._steps = Steps(self.monitor)
-        if self._restored:
-            self.monitor.load_state_dict(self._restored["monitor"])
+        if self._saved_state:
+            self.monitor.load_state_dict(self._saved_state["monitor"])
         if self.sampler is not None:
-            self._drive(self.sampler, trainer.optimizers[0])
+            self._attach(self.sampler, trainer.optimizers[0])
 
-    def _drive(self, sampler: DynamicBatchSampler, optimizer: Any) -> None:
-        if self._restored.get("sampler"):
-            sampler.load_state_dict(self._restored["sampler"])
+    def _attach(self, sampler: DynamicBatchSampler, optimizer: Any) -> None:
+        if self._saved_state.get("sampler"):
+            sampler.load_state_dict(self._saved_state["sampler"])
         sampler.attach(optimizer)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """The first batch of a step opens it."""
+        """Open a step at its first batch."""
         if self._steps is None:
             return
         if not self._steps.open:
             self._samples = 0
-        self._samples = _added(self._samples, batch)
+        self._samples = _count_samples(self._samples, batch)
         self._steps.begin()
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-        """Every gradient of the step is there."""
+        """Close the step: all its gradients are computed."""
         if self._steps is None or not self._steps.open:
             return
         self._steps.end(self._samples)
@@ -87,12 +122,12 @@ class LightningCallback(Callback):
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """The sampler goes on to the next batch and its rate."""
+        """Advance the sampler to the next batch and its learning rate."""
         if self.sampler is not None and self.monitor is not None:
             self.sampler.step(self.monitor.measurement)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """The epoch's row, with what was logged."""
+        """Log the epoch's row, with the logged metrics."""
         if self.monitor is None:
             return
         totals, run = self.monitor.epoch_end(), self.options["run"]
@@ -101,39 +136,58 @@ class LightningCallback(Callback):
             run.log_epoch({**metrics, **totals})
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Batches that were accumulated for a step that did not come are dropped."""
+        """Drop batches that were accumulated for a step that never came."""
         if self._steps is not None:
             self._steps.drop()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Nothing stays on the model."""
+        """Remove every hook from the model."""
         if self._steps is not None:
             self._steps.drop(exception)
 
     def state_dict(self) -> dict[str, Any]:
-        """What Lightning's checkpoint keeps."""
+        """Return what Lightning's checkpoint stores.
+
+        Returns:
+            States of `monitor` and `sampler`; None for those that are not there.
+        """
         return {
             "monitor": self.monitor.state_dict() if self.monitor is not None else None,
             "sampler": self.sampler.state_dict() if self.sampler is not None else None,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there, when training starts."""
-        self._restored = state_dict if state_dict.get("monitor") else {}
+        """Resume from a checkpoint when training starts.
+
+        Args:
+            state_dict: The value of `state_dict`.
+        """
+        self._saved_state = state_dict if state_dict.get("monitor") else {}
 
 
 class DynamicLoader:
-    """A DataLoader over a `DynamicBatchSampler`, which Lightning takes as it is.
+    """Wrap a DataLoader with a `DynamicBatchSampler`, so that Lightning uses it unchanged.
 
-    Lightning counts a DataLoader's batches once and builds it again with a sampler of its own where there are
-    several processes; neither fits a sampler whose epochs differ in length.
+    Lightning counts a DataLoader's batches once, and rebuilds it with a sampler of its own in several
+    processes; neither is possible with a sampler whose epochs differ in length.
+
+    Example:
+        ```python
+        import torch
+        import fisherscope as fs
+
+        data = torch.utils.data.TensorDataset(torch.randn(32, 8))
+        sampler = fs.DynamicBatchSampler(data, fs.policy.parse("s4-to-16", lr=0.05, epochs=3), seed=0)
+        loader = torch.utils.data.DataLoader(data, batch_sampler=sampler)
+        train_loader = fs.integrations.DynamicLoader(loader)  # for trainer.fit(module, train_loader)
+        ```
 
     Args:
         loader: `DataLoader(data, batch_sampler=DynamicBatchSampler(…))`. Lightning draws one batch ahead: a
             policy that reads measurements needs lag >= 1 + num_workers * prefetch_factor.
 
     Raises:
-        TypeError: It is no such loader.
+        TypeError: The loader has another batch sampler.
     """
 
     def __init__(self, loader: "DataLoader[Any]") -> None:
@@ -152,38 +206,40 @@ class DynamicLoader:
 def _optimizer(trainer: Any) -> Any:
     if len(trainer.optimizers) != 1:
         raise ValueError(
-            f"measuring a Lightning training: it has {len(trainer.optimizers)} optimizers, and a measurement "
-            "belongs to the step of one; build an fs.Monitor in the module and observe each by hand"
+            f"measuring a Lightning training: it has {len(trainer.optimizers)} optimizers; expected one, "
+            "because a measurement belongs to the step of one. Build one fs.Monitor per optimizer by hand"
         )
     return trainer.optimizers[0]
 
 
 def _sampler(loader: Any, trainer: Any) -> DynamicBatchSampler | None:
-    """The sampler that the callback is to drive."""
+    """Return the sampler that the callback advances, None if the loader has none."""
     if isinstance(getattr(loader, "batch_sampler", None), DynamicBatchSampler):
         raise ValueError(
-            "measuring a Lightning training: it counts a DataLoader's batches once, and a "
-            "DynamicBatchSampler changes their number; give it fs.integrations.DynamicLoader(loader)"
+            "measuring a Lightning training: Lightning counts a DataLoader's batches once, and a "
+            "DynamicBatchSampler changes their number; pass it fs.integrations.DynamicLoader(loader)"
         )
     if not isinstance(loader, DynamicLoader):
         return None
     if _accumulates(trainer):
         raise ValueError(
-            "measuring a Lightning training: a DynamicBatchSampler chooses what one step holds, and "
-            "accumulate_grad_batches would join several of its batches; leave that at 1"
+            "measuring a Lightning training: a DynamicBatchSampler chooses the batch of each step, and "
+            f"accumulate_grad_batches={trainer.accumulate_grad_batches} would join several of its batches; "
+            "leave that at 1"
         )
     return loader.sampler
 
 
 def _accumulates(trainer: Any) -> bool:
     scheduled = any(
-        isinstance(it, lightning.callbacks.GradientAccumulationScheduler) for it in trainer.callbacks
+        isinstance(callback, lightning.callbacks.GradientAccumulationScheduler)
+        for callback in trainer.callbacks
     )
     return scheduled or trainer.accumulate_grad_batches > 1
 
 
-def _added(samples: int | None, batch: Any) -> int | None:
-    """Samples so far, with those of one more batch, as Lightning counts them."""
+def _count_samples(samples: int | None, batch: Any) -> int | None:
+    """Add the samples of a batch, as Lightning counts them; None once a batch does not say."""
     if samples is None:
         return None
     try:

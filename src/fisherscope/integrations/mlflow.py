@@ -1,26 +1,34 @@
-"""MLflow: each measured value as a metric of a run."""
+"""MLflow: each number of a row as a metric of an MLflow run."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from fisherscope.integrations.optional_import import required
+from fisherscope.integrations.optional_import import import_framework
 from fisherscope.integrations.scalars import numbers
 
 
 class MLflowTracker:
-    """`Monitor(on_measure=[MLflowTracker()])`, in or before `mlflow.start_run()`.
+    """Log each row to an MLflow run: `fs.Monitor(…, on_measure=[MLflowTracker()])`.
 
     Args:
-        run_id: Of the run to log to; by default the one that is active when a row comes (MLflow starts one
-            where none is).
+        run_id: Id of the run to log to; by default the run that is active when a row comes (MLflow starts
+            one if none is).
+
+    Raises:
+        MissingFrameworkError: MLflow is not installed.
     """
 
     def __init__(self, run_id: str | None = None) -> None:
-        self._mlflow = required("mlflow", "mlflow")
+        self._mlflow = import_framework("mlflow", "mlflow")
         self.run_id = run_id
 
     def __call__(self, row: Mapping[str, Any]) -> None:
+        """Log the numbers of a row under their own keys.
+
+        Args:
+            row: A row of a monitor; its `step` is the metric's step.
+        """
         self._mlflow.log_metrics(numbers(row), step=row["step"], run_id=self.run_id)
 
     def close(self) -> None:
-        """Nothing to do: MLflow has each row, and the run is the loop's to end."""
+        """Do nothing: MLflow has each row, and the loop ends the run."""

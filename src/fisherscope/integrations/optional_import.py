@@ -1,4 +1,4 @@
-"""A framework that an integration needs, or an error that says how to get it."""
+"""Import a framework that an integration needs, or say how to install it."""
 
 from importlib import import_module
 from typing import Any
@@ -8,20 +8,23 @@ class MissingFrameworkError(ImportError):
     """The framework of an integration is not installed."""
 
 
-def required(module: str, extra: str) -> Any:
-    """The module of a framework.
+def import_framework(module: str, extra: str) -> Any:
+    """Import a module of a framework.
 
     Args:
-        module: As `import` names it.
-        extra: Of fisherscope, which installs it.
+        module: Its dotted name.
+        extra: The extra of fisherscope that installs it.
+
+    Returns:
+        The module.
 
     Raises:
-        MissingFrameworkError: It is not there, or something that it needs itself.
+        MissingFrameworkError: It, or something that it needs itself, is not installed.
     """
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise MissingFrameworkError(
-            f"loading fisherscope.integrations.{extra}: {module} can't be imported ({error}); install it by "
-            f"pip install 'fisherscope[{extra}]'"
+            f"loading fisherscope.integrations.{extra}: {module} can't be imported ({error}); install it "
+            f"with pip install 'fisherscope[{extra}]'"
         ) from error

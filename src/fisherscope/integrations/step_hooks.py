@@ -1,4 +1,4 @@
-"""The optimizer steps of a monitor, where a framework's hooks stand in for one `with` block."""
+"""The steps of a monitor in a loop with hooks, which can't have one `with` block per step."""
 
 from collections.abc import Sized
 from typing import Any
@@ -7,10 +7,10 @@ from fisherscope.monitor import Monitor, Step
 
 
 class Steps:
-    """Opens and closes `monitor.observe()` at two hooks of a loop that is not ours.
+    """Open and close `monitor.observe()` from two hooks of a framework's loop.
 
     Args:
-        monitor: Of the model and the optimizer that the loop trains.
+        monitor: The monitor of the model and the optimizer that the loop trains.
     """
 
     def __init__(self, monitor: Monitor) -> None:
@@ -19,21 +19,21 @@ class Steps:
 
     @property
     def open(self) -> bool:
-        """Whether a step has begun and not ended: between the micro-batches of one, say."""
+        """Whether a step has begun and not ended, as between its micro-batches."""
         return self._step is not None
 
     def begin(self) -> None:
-        """Before a step's first forward; nothing where a step is open already."""
+        """Open a step before its first forward, unless one is open."""
         if self._step is None:
             step = self.monitor.observe()
             step.__enter__()
             self._step = step
 
     def end(self, batch_size: int | None = None) -> None:
-        """After a step's last backward, before the optimizer; nothing where no step is open.
+        """Close the step after its last backward and before the optimizer, if one is open.
 
         Args:
-            batch_size: Samples of the step as the framework counts them; a measured step knows better.
+            batch_size: Samples of the step as the framework counts them; a measured step counts them itself.
         """
         step, self._step = self._step, None
         if step is None:
@@ -43,15 +43,26 @@ class Steps:
         step.__exit__(None, None, None)
 
     def drop(self, error: BaseException | None = None) -> None:
-        """The open step did not come to its end: nothing is counted, nothing stays on the model."""
+        """Close an unfinished step without counting it, and remove every hook from the model.
+
+        Args:
+            error: What ended the step; None for the end of the loop.
+        """
         step, self._step = self._step, None
         if step is not None:
             error = error or RuntimeError("the loop ended within a step")
             step.__exit__(type(error), error, error.__traceback__)
 
 
-def samples_in(loader: Any) -> int | None:
-    """Samples of a loader's dataset, None where it does not say."""
+def dataset_size(loader: Any) -> int | None:
+    """Count the samples of a loader's data set.
+
+    Args:
+        loader: A DataLoader, or another iterable.
+
+    Returns:
+        The number; None for a data set without a length.
+    """
     data = getattr(loader, "dataset", None)
     try:
         return len(data) if isinstance(data, Sized) else None

@@ -1,30 +1,38 @@
-"""TensorBoard: each measured value as a scalar under its own key."""
+"""TensorBoard: each number of a row as a scalar under its own key."""
 
 import os
 from collections.abc import Mapping
 from typing import Any
 
-from fisherscope.integrations.optional_import import required
+from fisherscope.integrations.optional_import import import_framework
 from fisherscope.integrations.scalars import numbers
 
 
 class TensorBoardTracker:
-    """`Monitor(on_measure=[TensorBoardTracker("runs/mine")])`.
+    """Write each row to TensorBoard: `fs.Monitor(…, on_measure=[TensorBoardTracker(path)])`.
 
     Args:
-        where: A directory, or the `SummaryWriter` that the loop has already.
+        where: A directory, or an existing `SummaryWriter`.
+
+    Raises:
+        MissingFrameworkError: TensorBoard is not installed.
     """
 
     def __init__(self, where: Any) -> None:
         if isinstance(where, str | os.PathLike):
-            required("tensorboard", "tensorboard")
-            where = required("torch.utils.tensorboard", "tensorboard").SummaryWriter(os.fspath(where))
+            import_framework("tensorboard", "tensorboard")
+            where = import_framework("torch.utils.tensorboard", "tensorboard").SummaryWriter(os.fspath(where))
         self.writer = where
 
     def __call__(self, row: Mapping[str, Any]) -> None:
+        """Write the numbers of a row as scalars.
+
+        Args:
+            row: A row of a monitor; its `step` is the global step.
+        """
         for key, value in numbers(row).items():
             self.writer.add_scalar(key, value, row["step"])
 
     def close(self) -> None:
-        """Write what is buffered."""
+        """Write what is buffered and close the writer."""
         self.writer.close()

@@ -5,27 +5,50 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from fisherscope.integrations.optional_import import required
-from fisherscope.integrations.step_hooks import Steps, samples_in
+from fisherscope.integrations.optional_import import import_framework
+from fisherscope.integrations.step_hooks import Steps, dataset_size
 from fisherscope.monitor import Monitor
 
-TrainerCallback: Any = required("transformers", "transformers").TrainerCallback
+TrainerCallback: Any = import_framework("transformers", "transformers").TrainerCallback
 
 STATE = "fisherscope.json"
-"""File in a checkpoint's folder: what the monitor has counted."""
+"""File in a checkpoint's folder with the monitor's state."""
 
 
 class TransformersCallback(TrainerCallback):
-    """Measures a Hugging Face training: `Trainer(…, callbacks=[TransformersCallback(every=50)])`.
+    """Measure a Hugging Face training: `Trainer(…, callbacks=[TransformersCallback()])`.
 
     A step opens before the first of its micro-batches and closes before the optimizer steps. A sample's
-    column is its share of that step's gradient, so that it does not matter whether Trainer divides the loss
-    by micro-batches or by tokens. What it has counted is in Trainer's checkpoints.
+    column is its share of that step's gradient, so it does not matter whether Trainer divides the loss by
+    micro-batches or by tokens. Trainer's checkpoints contain the state of the monitor.
+
+    Example:
+        ```python
+        import tempfile
+        import torch
+        import transformers
+        from fisherscope.integrations import TransformersCallback
+
+        tiny = transformers.BertConfig(
+            vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+        )
+        data = [{"input_ids": torch.randint(0, 40, (6,)), "labels": k % 2} for k in range(16)]
+        callback = TransformersCallback(every=2)
+        settings = transformers.TrainingArguments(
+            tempfile.mkdtemp(), max_steps=4, use_cpu=True, report_to=[], disable_tqdm=True, save_strategy="no"
+        )
+        model = transformers.BertForSequenceClassification(tiny)
+        transformers.Trainer(model, settings, train_dataset=data, callbacks=[callback]).train()
+        print(callback.monitor.summary())
+        ```
 
     Args:
-        every: Steps an interval.
-        run: A `fisherscope.runs` run; gets the rows, and each epoch with its evaluation.
+        every: Interval in steps; one step of each is measured.
+        run: A `fisherscope.runs` run that records the rows, and each epoch with its evaluation.
         monitor: The other arguments of `Monitor`.
+
+    Raises:
+        MissingFrameworkError: transformers is not installed.
     """
 
     def __init__(self, every: int = 50, *, run: Any = None, **monitor: Any) -> None:
@@ -34,16 +57,16 @@ class TransformersCallback(TrainerCallback):
         self._steps: Steps | None = None
         self._epoch: dict[str, Any] | None = None  # totals of an epoch whose row is not written
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **known: Any) -> None:
-        """Build the monitor: model, optimizer and data are known now."""
+    def on_train_begin(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
+        """Build the monitor, once model, optimizer and data are there."""
         self._drop()
-        optimizer = known["optimizer"]
-        found = {
-            "dataset_size": samples_in(known["train_dataloader"]),
+        optimizer = objects["optimizer"]
+        defaults = {
+            "dataset_size": dataset_size(objects["train_dataloader"]),
             "grad_scaler": getattr(optimizer, "scaler", None),
             "accumulate": args.gradient_accumulation_steps > 1,
         }
-        self.monitor = Monitor(known["model"], optimizer, **{**found, **self.options})
+        self.monitor = Monitor(objects["model"], optimizer, **{**defaults, **self.options})
         self._steps, self._epoch = Steps(self.monitor), None
         if state.global_step > 0:
             self._restore(_checkpoint(args, state))
@@ -51,45 +74,46 @@ class TransformersCallback(TrainerCallback):
     def _restore(self, folder: Path) -> None:
         if not (folder / STATE).exists():
             warnings.warn(
-                f"resuming: {folder} has no {STATE}, so the measures begin anew at this step", stacklevel=2
+                f"resuming: {folder} has no {STATE}, so the running measures start over at this step",
+                stacklevel=2,
             )
         elif self.monitor is not None:
             self.monitor.load_state_dict(json.loads((folder / STATE).read_text()))
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Before the step's first micro-batch."""
+        """Open a step before its first micro-batch."""
         if self._steps is not None:
-            self._steps.drop()  # of a step that an error ended, for Trainer tells callbacks of none
+            self._steps.drop()  # a step that an error ended: Trainer does not notify callbacks of exceptions
             self._steps.begin()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Every gradient of the step is there."""
+        """Close the step: all its gradients are computed."""
         if self._steps is not None:
             self._steps.end()
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """The epoch's totals; its row waits for an evaluation."""
+        """Take the epoch's totals; its row waits for an evaluation."""
         self._drop()
         self._write_epoch(state)
         if self.monitor is not None:
             self._epoch = self.monitor.epoch_end()
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
-        """The evaluation after an epoch belongs in its row."""
+        """Log the epoch's row with the evaluation that follows it."""
         self._drop()
-        named = {key.replace("eval_", "val_", 1): value for key, value in (metrics or {}).items()}
+        values = {key.replace("eval_", "val_", 1): value for key, value in (metrics or {}).items()}
         self._write_epoch(
-            state, {key: value for key, value in named.items() if isinstance(value, int | float)}
+            state, {key: value for key, value in values.items() if isinstance(value, int | float)}
         )
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """What was counted goes into the checkpoint's folder."""
+        """Write the monitor's state into the checkpoint's folder."""
         folder = _checkpoint(args, state)
         if self.monitor is not None and folder.is_dir() and state.is_world_process_zero:
             (folder / STATE).write_text(json.dumps(self.monitor.state_dict()))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """The last epoch's row, where nothing was evaluated after it."""
+        """Log the last epoch's row, if no evaluation followed it."""
         self._drop()
         self._write_epoch(state)
 
@@ -107,5 +131,5 @@ class TransformersCallback(TrainerCallback):
 
 
 def _checkpoint(args: Any, state: Any) -> Path:
-    """The folder that Trainer saves this step to."""
+    """Path of the folder to which Trainer saves this step."""
     return Path(args.output_dir) / f"checkpoint-{state.global_step}"

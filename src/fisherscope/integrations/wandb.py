@@ -1,33 +1,39 @@
-"""Weights & Biases: each measured value under its own key, drawn over the optimizer step."""
+"""Weights & Biases: each number of a row under its own key, drawn over the optimizer step."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from fisherscope.integrations.optional_import import required
+from fisherscope.integrations.optional_import import import_framework
 from fisherscope.integrations.scalars import numbers
 
 
 class WandbTracker:
-    """`Monitor(on_measure=[WandbTracker()])`, after `wandb.init(…)`.
+    """Log each row to a Weights & Biases run: `fs.Monitor(…, on_measure=[WandbTracker()])`.
 
     Args:
-        run: What `wandb.init` returned; by default the run that is active.
+        run: The result of `wandb.init`; by default the active run.
 
     Raises:
-        RuntimeError: There is none.
+        RuntimeError: No run is active.
+        MissingFrameworkError: wandb is not installed.
     """
 
     def __init__(self, run: Any = None) -> None:
-        run = run or required("wandb", "wandb").run
+        run = run or import_framework("wandb", "wandb").run
         if run is None:
             raise RuntimeError(
-                "building a WandbTracker: no run is active; call wandb.init(…) before, or give its result: "
+                "building a WandbTracker: no run is active; call wandb.init(…) first, or pass its result: "
                 "WandbTracker(wandb.init(…))"
             )
         self.run = run
         self._defined: set[str] = set()
 
     def __call__(self, row: Mapping[str, Any]) -> None:
+        """Log the numbers of a row under their own keys.
+
+        Args:
+            row: A row of a monitor; its `step` is the horizontal axis.
+        """
         values = numbers(row)
         for key in values.keys() - self._defined - {"step"}:
             self.run.define_metric(key, step_metric="step")  # its own counter counts calls of log
@@ -35,4 +41,4 @@ class WandbTracker:
         self.run.log({**values, "step": row["step"]})
 
     def close(self) -> None:
-        """Nothing to do: the run is the loop's to finish."""
+        """Do nothing: the loop finishes the run."""

@@ -1,4 +1,4 @@
-"""A forward that leaves no trace: random state, buffers and attributes of modules are restored after it."""
+"""A forward that leaves no trace in random state, buffers and attributes of modules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fisherscope.model_state.snapshot import ModuleState
 
 @contextmanager
 def preserve_module_state(module: nn.Module) -> Iterator[None]:
-    """Run a forward in the block without leaving a trace on the model or on the random generators.
+    """Run a forward in the block that leaves no trace on model and random generators.
 
     In the block the buffers are copies, so that even their version counters stay. Afterwards buffers, plain
     attributes of modules (counters, a cache of the last input, the training mode) and all random generators
@@ -22,11 +22,12 @@ def preserve_module_state(module: nn.Module) -> Iterator[None]:
 
     Example:
         ```python
+        import torch
         from fisherscope.model_state import preserve_module_state
 
-        norm = torch.nn.BatchNorm1d(20)
+        norm = torch.nn.BatchNorm1d(3)
         with preserve_module_state(norm):
-            norm(x)
+            norm(torch.randn(8, 3))
         assert norm.num_batches_tracked == 0
         ```
 

@@ -1,4 +1,4 @@
-"""Running a model again as if for the first time: the same random numbers, the same buffers."""
+"""Run a model again with the same random numbers and the same buffers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from fisherscope.model_state.snapshot import TensorValues
 
 @contextmanager
 def same_draws(seed: int = 0) -> Iterator[None]:
-    """Seed torch, Python and NumPy for the block; afterwards their generators continue as before.
+    """Seed torch, Python and NumPy for the block, and restore their generators after it.
 
     Example:
         ```python
+        import torch
         from fisherscope.model_state import same_draws
 
         with same_draws(seed=3):
@@ -36,6 +37,17 @@ def same_draws(seed: int = 0) -> Iterator[None]:
 @contextmanager
 def same_buffers(model: nn.Module) -> Iterator[None]:
     """Restore the values of a model's buffers when the block ends, also by an error.
+
+    Example:
+        ```python
+        import torch
+        from fisherscope.model_state import same_buffers
+
+        norm = torch.nn.BatchNorm1d(3)
+        with same_buffers(norm):
+            norm(torch.randn(8, 3))
+        assert norm.num_batches_tracked == 0
+        ```
 
     Args:
         model: The model; running statistics and vectors of a power iteration are buffers.

@@ -19,6 +19,7 @@ class RandomState:
 
     Example:
         ```python
+        import torch
         from fisherscope.model_state import RandomState
 
         before = RandomState.capture()
@@ -56,7 +57,7 @@ class RandomState:
         return cls(torch.get_rng_state(), tuple(devices), random.getstate(), numpy)
 
     def restore(self) -> None:
-        """Set every captured generator to this state; those that were not captured stay as they are."""
+        """Set every captured generator to this state; others stay as they are."""
         torch.set_rng_state(self.cpu)
         if self.cuda:
             torch.cuda.set_rng_state_all(self.cuda)
@@ -146,14 +147,16 @@ def state(device: torch.device) -> dict[str, Any]:
     }
 
 
-def restore(saved: dict[str, Any], device: torch.device) -> None:
+def restore(checkpoint: dict[str, Any], device: torch.device) -> None:
     """Set the generators to what `state` returned.
 
     Args:
-        saved: The value of `state`.
+        checkpoint: The value of `state`.
         device: The device that is trained on.
     """
-    name, keys, *rest = saved["numpy"]
-    RandomState(saved["torch"], (), saved["python"], (name, keys.numpy().astype(np.uint32), *rest)).restore()
-    if saved["cuda"] is not None:
-        torch.cuda.set_rng_state(saved["cuda"], device)
+    name, keys, *rest = checkpoint["numpy"]
+    RandomState(
+        checkpoint["torch"], (), checkpoint["python"], (name, keys.numpy().astype(np.uint32), *rest)
+    ).restore()
+    if checkpoint["cuda"] is not None:
+        torch.cuda.set_rng_state(checkpoint["cuda"], device)

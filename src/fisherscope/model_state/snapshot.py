@@ -37,7 +37,7 @@ class ModuleState:
         self._attributes = [_Attributes(module) for module in self._modules]
 
     def copy_buffers(self) -> None:
-        """Put a copy in each buffer's place until `restore`; modules that share a buffer share the copy."""
+        """Put a copy in each buffer's place until `restore`; a shared buffer has a shared copy."""
         copies: dict[int, Tensor] = {}
         for module in self._modules:
             for name, buffer in module._buffers.items():
@@ -76,7 +76,7 @@ class _Attributes:
 
 
 class TensorValues:
-    """Values and gradients of tensors, copied; restored in place, so that references to them stay valid.
+    """Copies of tensors' values and gradients, to be restored in place.
 
     Args:
         tensors: Parameters, buffers and others; one that occurs twice is copied once.
@@ -85,11 +85,13 @@ class TensorValues:
     """
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
-        self._saved = [_TensorValue(tensor) for tensor in {id(tensor): tensor for tensor in tensors}.values()]
+        self._copies = [
+            _TensorValue(tensor) for tensor in {id(tensor): tensor for tensor in tensors}.values()
+        ]
 
     def restore(self) -> None:
         """Set values, gradients and `requires_grad` to what they were."""
-        for value in self._saved:
+        for value in self._copies:
             value.restore()
 
 
@@ -129,26 +131,30 @@ class OptimizerState:
         """Set state and settings to what they were."""
         self._optimizer.state.clear()
         self._optimizer.state.update(self._state)
-        for group, saved in zip(self._optimizer.param_groups, self._groups, strict=True):
-            group.update(saved)
+        for group, settings in zip(self._optimizer.param_groups, self._groups, strict=True):
+            group.update(settings)
 
 
 @contextmanager
 def restored_after(model: nn.Module, optimizer: Optimizer | None = None) -> Iterator[None]:
-    """Restore a model, its optimizer and the random generators when the block ends, also by an error.
+    """Restore a model, its optimizer and random generators when the block ends.
 
-    Restored bit for bit: parameters, buffers, gradients, modes, `requires_grad`, plain attributes of modules,
-    state and settings of the optimizer, and every generator that `RandomState` captures.
+    Also if an error ends it. Restored bit for bit: parameters, buffers, gradients, modes, `requires_grad`,
+    plain attributes of modules, state and settings of the optimizer, and every generator that `RandomState`
+    captures.
 
     Example:
         ```python
+        import torch
         from fisherscope.model_state import restored_after
 
-        before = model.state_dict()["0.weight"].clone()
+        model = torch.nn.Linear(3, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        before = model.weight.detach().clone()
         with restored_after(model, optimizer):
-            F.cross_entropy(model(x), y).backward()
+            model(torch.randn(8, 3)).square().mean().backward()
             optimizer.step()
-        assert torch.equal(model.state_dict()["0.weight"], before)
+        assert torch.equal(model.weight, before)
         ```
 
     Args:
@@ -158,8 +164,10 @@ def restored_after(model: nn.Module, optimizer: Optimizer | None = None) -> Iter
     Cost: a copy of all these tensors, on their device, while the block runs.
     """
     modules = ModuleState(model)
-    stepped = [] if optimizer is None else [p for group in optimizer.param_groups for p in group["params"]]
-    tensors = TensorValues([*model.parameters(), *model.buffers(), *stepped, *modules.tensors()])
+    optimizer_tensors = (
+        [] if optimizer is None else [p for group in optimizer.param_groups for p in group["params"]]
+    )
+    tensors = TensorValues([*model.parameters(), *model.buffers(), *optimizer_tensors, *modules.tensors()])
     optimization = None if optimizer is None else OptimizerState(optimizer)
     with preserve_random_state():
         try:

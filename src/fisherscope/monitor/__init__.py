@@ -1,4 +1,4 @@
-"""Monitor: the recorder, the measures, the optimizer and a run meet in one `with` block per step."""
+"""Monitor: measure a training loop with one `with` block per step."""
 
 from fisherscope.monitor.monitor import Monitor
 from fisherscope.monitor.step import Step

@@ -1,4 +1,4 @@
-"""How many samples a step holds, read off the model's inputs without touching their values."""
+"""Batch size of a step, read off the shapes of the model's inputs."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -11,7 +11,7 @@ InputDim = tuple[int, int]
 
 
 def tensors(values: Iterable[Any]) -> Iterator[Tensor]:
-    """Iterate over the tensors among some values, inside lists, tuples and dicts too, in order.
+    """Iterate over the tensors among some values, also inside lists, tuples and dicts.
 
     Args:
         values: Arguments of a call.
@@ -29,7 +29,7 @@ def tensors(values: Iterable[Any]) -> Iterator[Tensor]:
 
 
 class BatchSizeReader:
-    """Reads |B| of unmeasured steps off the shapes of the model's inputs.
+    """Read |B| of unmeasured steps off the shapes of the model's inputs.
 
     Measured steps teach it which dimension carries the batch; until one was measured it is the first
     dimension of the first tensor. Forward passes of one step add up (micro-batches; `passes` is their number

@@ -19,7 +19,7 @@ def frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
 
 
 def outliers(samples: pl.DataFrame, count: int) -> pl.DataFrame:
-    """Select the samples with the largest gradients, and those that pull most against their batch.
+    """Select samples with the largest gradients, and those that most oppose their batch.
 
     Args:
         samples: The frame `Monitor.samples`.

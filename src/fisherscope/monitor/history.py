@@ -1,4 +1,4 @@
-"""What a monitored run has given so far: its rows, its sums, and how it was measured; saved as one value."""
+"""Rows, sums and settings of a monitored run, saved as one value."""
 
 from typing import Any
 
@@ -76,11 +76,11 @@ class History:
         ]
 
     def _check(self, state: dict[str, Any]) -> None:
-        saved = state["settings"]
+        before = state["settings"]
         differing = [
-            f"{key}={saved.get(key)!r} (now {value!r})"
+            f"{key}={before.get(key)!r} (now {value!r})"
             for key, value in self.settings.items()
-            if saved.get(key) != value
+            if before.get(key) != value
         ]
         if differing:
             raise ValueError(

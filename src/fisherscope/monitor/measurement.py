@@ -128,14 +128,14 @@ def measurement(
 
 
 def _subset(size: int, count: int, seed: Sequence[int]) -> "np.ndarray[Any, Any] | None":
-    """Seeded random indices in batch order, shape (count,); None where the batch has no more samples."""
+    """Draw seeded indices in batch order, shape (count,); None if there are no more samples."""
     if size <= count:
         return None
     return np.sort(np.random.default_rng(seed).choice(size, count, replace=False))
 
 
 def is_valid(record: "GramRecord") -> bool:
-    """Check that a record has a Gram that passed its self-check, of some of the parameters at least."""
+    """Check that a record has a Gram, of some parameters at least, that passed its check."""
     return record.measured and record.share_covered > 0 and record.status.partition(":")[0] in VALID_STATUSES
 
 

@@ -1,4 +1,4 @@
-"""The monitor of a training loop: measures the steps that are due, counts all of them."""
+"""The monitor of a training loop: it measures the steps that are due and counts all."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class Monitor:
-    """Measures a training loop while it runs: a row per measured step, and running means over all steps.
+    """Measure a training loop while it runs.
 
-    Training is left as it is: parameters, gradients, buffers and random state are those of an unmeasured loop
-    (with `fused=True` up to rounding). A measurement that fails becomes a row whose `status` says why, and a
-    warning, unless `strict`.
+    It records a row per measured step, and running means over all steps. Training is left as it is:
+    parameters, gradients, buffers and random state are those of an unmeasured loop (with `fused=True` up to
+    rounding). A measurement that fails becomes a row whose `status` says why, and a warning, unless `strict`.
 
     Example:
         ```python
@@ -139,7 +139,7 @@ class Monitor:
     def observe(
         self, ids: "Sequence[SampleId] | torch.Tensor | None" = None, batch_size: int | None = None
     ) -> Step:
-        """Return a context manager for forward and backward of one optimizer step; it measures when due.
+        """Return a context manager for forward and backward of one optimizer step.
 
         Args:
             ids: Ids of the samples in batch order, for `samples` and `outliers`.
@@ -218,7 +218,7 @@ class Monitor:
         return frame(self.state.history.running.samples.rows())
 
     def outliers(self, count: int = 10) -> "pl.DataFrame":
-        """Select the samples with the largest gradients, and those that pull most against their batch.
+        """Select samples with the largest gradients, and those that most oppose their batch.
 
         Args:
             count: Samples of each kind.

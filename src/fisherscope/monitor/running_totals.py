@@ -1,4 +1,4 @@
-"""Sums over a run: counters over all steps, running measures over the measured ones; state is JSON."""
+"""Sums over a run: counters of all steps, running measures of the measured ones."""
 
 import math
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ class Counters:
 
     @property
     def ratio(self) -> float:
-        """Measured share of the steps in the last finished epoch, or in the first so far (docs/paper.md)."""
+        """Measured share of the steps in the last finished epoch, or the first (docs/paper.md)."""
         if self.sampling_ratio is not None:
             return self.sampling_ratio
         return self.epoch_measured / self.epoch_steps if self.epoch_steps else math.nan

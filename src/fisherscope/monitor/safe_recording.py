@@ -11,7 +11,7 @@ from fisherscope.gram import GramRecord, record_gram
 
 
 class Recording:
-    """Opens a record around a step and closes it; an error in doing so becomes `failure`, a text.
+    """Record one step; an error in doing so becomes `failure`, a text.
 
     Args:
         model: The module that the step calls.

@@ -1,4 +1,4 @@
-"""Which steps are measured: seeded random ones, every n-th, a number per epoch, or as a budget allows."""
+"""Which steps are measured: seeded random ones, every n-th, or as many as a budget allows."""
 
 import random
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Position:
 
 
 class Schedule(Protocol):
-    """Decides for each step, once and in order, whether it is measured."""
+    """Decide for each step, once and in order, whether it is measured."""
 
     def due(self, position: Position) -> bool:
         """Decide whether the step at `position` is measured."""
@@ -123,19 +123,19 @@ class PerEpoch:
     count: int
     seed: int
     dataset_size: int
-    taken: int = 0
+    measurements: int = 0
     epoch: int = -1
     _targets: list[int] = field(default_factory=list)
 
     def due(self, position: Position) -> bool:
-        """Check for a target sample, in the step or before it, that no earlier measurement stands for."""
+        """Check for a target sample, up to this step, that no measurement stands for yet."""
         if position.epoch != self.epoch:
-            self.taken = 0
+            self.measurements = 0
         if position.epoch != self.epoch or not self._targets:
             self.epoch, self._targets = position.epoch, self._samples_of(position.epoch)
         reached = position.samples_in_epoch + max(position.batch_size, 1)
-        due = self.taken < self.count and self._targets[self.taken] < reached
-        self.taken += due
+        due = self.measurements < self.count and self._targets[self.measurements] < reached
+        self.measurements += due
         return due
 
     def _samples_of(self, epoch: int) -> list[int]:
@@ -151,11 +151,11 @@ class PerEpoch:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch, and how many of its target samples have been measured."""
-        return {"epoch": self.epoch, "taken": self.taken}
+        return {"epoch": self.epoch, "taken": self.measurements}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from what `state_dict` returned."""
-        self.epoch, self.taken, self._targets = state["epoch"], state["taken"], []
+        self.epoch, self.measurements, self._targets = state["epoch"], state["taken"], []
 
 
 WARM_STEP = 8

@@ -32,9 +32,10 @@ COUPLED = (
 
 
 class Step:
-    """One optimizer step, a context manager that `Monitor.observe` returns; run forward and backward inside.
+    """Context manager of one optimizer step, as `Monitor.observe` returns it.
 
-    `loss` may be set in the block to the step's mean loss, where that is not what `backward` is called on.
+    Forward and backward run in its block. `loss` may be set in the block to the step's mean loss, where that
+    is not what `backward` is called on.
 
     Example:
         ```python
@@ -209,8 +210,8 @@ class Step:
         return {key: json_value(value) for key, value in row.items()}
 
     def _notes(self, record: GramRecord) -> list[str]:
-        coupled = record.semantics == "path" and any(
+        has_batch_norm = record.semantics == "path" and any(
             isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
             for module in self.state.model.modules()
         )
-        return [*record.notes, *([COUPLED] if coupled else [])]
+        return [*record.notes, *([COUPLED] if has_batch_norm else [])]

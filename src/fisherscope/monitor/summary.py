@@ -130,7 +130,7 @@ def _missing_rank(row: Row) -> int:
 
 
 def summary(rows: Sequence[Row], running: RunningTotals, notes: Sequence[str], rule: str) -> str:
-    """Summarise a run: progress, C̄ and L, noise scale, rank, layers, cost, self-check, notes and alerts.
+    """Summarise a run: progress, C̄ and L, noise scale, rank, cost, notes and alerts.
 
     Args:
         rows: Measured steps of the run.

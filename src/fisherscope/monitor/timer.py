@@ -13,7 +13,7 @@ FEWEST_BLOCKS = 3
 
 
 class StepTimer:
-    """Times the steps of one process; a resumed run has a new one."""
+    """Time the steps of one process; a resumed run has a new one."""
 
     def __init__(self) -> None:
         self._start: float | None = None

@@ -1,4 +1,4 @@
-"""What a user should know before they trust or use the measurement of their model."""
+"""Warnings and remarks about the measurement of a user's model."""
 
 from __future__ import annotations
 
@@ -16,63 +16,93 @@ from fisherscope.tasks import Subject
 _DROPOUT = (nn.Dropout, nn.modules.dropout._DropoutNd)
 
 
-def warnings_of(subject: Subject, model: nn.Module, record: GramRecord, read: Spectrum | None) -> list[str]:
-    """Sentences, the gravest first."""
-    found = [text for text in (_uncovered(record), _ungraded(record), _status(record)) if text]
+def warnings_of(
+    subject: Subject, model: nn.Module, record: GramRecord, eigenvalues: Spectrum | None
+) -> list[str]:
+    """List what limits the measurement, the most serious first.
+
+    Args:
+        subject: The workload.
+        model: The model after the recorded step.
+        record: A record of one step.
+        eigenvalues: Spectrum of its Gram; None without one.
+
+    Returns:
+        One sentence for each.
+    """
+    texts = [text for text in (_uncovered(record), _ungraded(record), _status(record)) if text]
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in model.modules()):
-        found.append(
+        texts.append(
             "BatchNorm in training mode couples the samples: a column is a sample's share of this step's "
             "gradient (semantics='per_loss' gives ∇ℓ_i, with one backward pass a sample)"
         )
     slow = [row.parameter for row in record.coverage if "replay" in row.rule]
     if slow:
-        found.append(
-            f"no rule for {', '.join(slow[:3])}: their calls are made again sample by sample, slowly"
+        texts.append(
+            f"no rule for {', '.join(slow[:3])}: their calls are repeated sample by sample, which is slow"
         )
-    if read is not None and read.censored:
-        found.append(
-            f"the smallest singular value lies at the rounding floor: c is {read.cond:.3g} or more; "
+    if eigenvalues is not None and eigenvalues.censored:
+        texts.append(
+            f"the smallest singular value lies at the rounding floor: c is {eigenvalues.cond:.3g} or more; "
             "precision='float64' lowers the floor"
         )
     if record.batch_size == 1:
-        found.append("a batch of one sample has no spectrum to speak of: c is 1 and the noise scale unknown")
-    return found + record.notes
+        texts.append("a batch of one sample has no useful spectrum: c is 1 and the noise scale is undefined")
+    return texts + record.notes
 
 
 def remarks_of(model: nn.Module) -> list[str]:
-    """What might worry a user and need not."""
-    found = []
+    """List what may look like a problem and is none.
+
+    Args:
+        model: The model after the recorded step.
+
+    Returns:
+        One sentence for each.
+    """
+    texts = []
     if any(isinstance(m, _DROPOUT) and m.training and m.p > 0 for m in model.modules()):
-        found.append("dropout is on, which is fine: columns are those of the masks that were drawn")
+        texts.append("dropout is on, which is fine: columns are those of the sampled masks")
     frozen = [p.numel() for p in model.parameters() if not p.requires_grad]
     if frozen:
-        found.append(f"{sum(frozen):,} numbers of {len(frozen)} frozen parameters take no part")
-    return found
+        texts.append(f"{sum(frozen):,} numbers of {len(frozen)} frozen parameters are not measured")
+    return texts
 
 
-def neutral(subject: Subject, batch: Any) -> str:
-    """Whether a measured step leaves gradients, buffers and random state as a plain one does; a sentence."""
+def check_neutrality(subject: Subject, batch: Any) -> str:
+    """Compare gradients, buffers and random state after a measured and a plain step.
+
+    Args:
+        subject: Model and loss; copies of the model are used.
+        batch: One batch.
+
+    Returns:
+        The result in words: "bit for bit as unmeasured: …" if they are equal.
+    """
     first = subject.make()
-    plain = [_after(subject, copy.deepcopy(first), batch, measured=False) for _ in range(2)]
-    measured = _after(subject, copy.deepcopy(first), batch, measured=True)
+    plain = [_after(subject, copy.deepcopy(first), batch, recorded=False) for _ in range(2)]
+    recorded = _after(subject, copy.deepcopy(first), batch, recorded=True)
     if not _alike(plain[0], plain[1]):
-        return "two plain steps differ already (a kernel that is not deterministic), so this can't be told"
-    if _alike(plain[0], measured):
+        return "two plain steps differ already (a kernel that is not deterministic), so this can't be checked"
+    if _alike(plain[0], recorded):
         return "bit for bit as unmeasured: gradients, buffers, random state"
     return "NOT as unmeasured: gradients, buffers or random state differ; please report this"
 
 
-def _after(subject: Subject, model: nn.Module, batch: Any, measured: bool) -> list[torch.Tensor]:
+neutral = check_neutrality  # the former name, until examination.py uses the new one
+
+
+def _after(subject: Subject, model: nn.Module, batch: Any, recorded: bool) -> list[torch.Tensor]:
     with same_draws():
-        if measured:
+        if recorded:
             with record_gram(model, **{**subject.options, "strict": False}):
                 subject.loss(model, batch).backward()
         else:
             subject.loss(model, batch).backward()
         grads = [torch.zeros(()) if p.grad is None else p.grad.to_dense() for p in model.parameters()]
-        drawn = RandomState.capture()
+        random_state = RandomState.capture()
         parameters = (parameter.detach() for parameter in model.parameters())
-        return [*grads, *model.buffers(), *parameters, drawn.cpu, *drawn.cuda]
+        return [*grads, *model.buffers(), *parameters, random_state.cpu, *random_state.cuda]
 
 
 def _alike(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
@@ -80,13 +110,13 @@ def _alike(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
 
 
 def _uncovered(record: GramRecord) -> str:
-    left = [row for row in record.coverage if row.rule == "left out"]
-    count = sum(row.count for row in left)
-    if not left:
+    skipped = [row for row in record.coverage if row.rule == "left out"]
+    count = sum(row.count for row in skipped)
+    if not skipped:
         return ""
     return (
-        f"{count:,} numbers of {len(left)} parameters can't be split by sample (see below) and are left out; "
-        "semantics='per_loss' measures them too, with one backward pass a sample"
+        f"{count:,} numbers of {len(skipped)} parameters can't be split by sample (see below) and are left "
+        "out; semantics='per_loss' measures them too, with one backward pass a sample"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a measured step of a user's model costs beside a plain one, and the interval that follows."""
+"""Cost of a measured step relative to a plain one, and the interval that follows."""
 
 from __future__ import annotations
 
@@ -15,12 +15,20 @@ from fisherscope.gram import record_gram
 from fisherscope.tasks import Subject
 
 SHARE = 0.02
-"""Of the training time: what measuring may take at the suggested interval."""
+"""Share of the training time that measuring may take at the suggested interval."""
 
 
 @dataclass(frozen=True)
 class Overhead:
-    """Median seconds of a forward and backward pass, and ratios of a measured one (eigenvalues included)."""
+    """Time of a forward and backward pass, and that of a measured one relative to it.
+
+    Args:
+        batch_size: Samples of the batch.
+        plain_seconds: Median seconds of an unmeasured pass.
+        neutral_ratio: Median ratio of a measured pass, eigenvalues included, to a plain one.
+        fused_ratio: The same with `fused=True`.
+        turns: Passes of each kind.
+    """
 
     batch_size: int
     plain_seconds: float
@@ -30,44 +38,57 @@ class Overhead:
 
     @property
     def every(self) -> int:
-        """Steps an interval, so that measuring one of them takes `SHARE` of the time: two digits."""
+        """Interval in steps at which measuring takes `SHARE` of the time, to two digits."""
         steps = max(1, math.ceil((self.neutral_ratio - 1) / SHARE))
         unit: int = 10 ** max(0, len(str(steps)) - 2)
         return -(-steps // unit) * unit
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the fields and `every` as JSON values."""
         return {**asdict(self), "every": self.every}
 
 
-def cost(subject: Subject, batch: Any, size: int, seconds: float) -> Overhead:
-    """Interleaved plain, measured and fused passes on one copy of the model, for about `seconds`."""
+def measure_overhead(subject: Subject, batch: Any, size: int, seconds: float) -> Overhead:
+    """Time interleaved plain, measured and fused passes on one copy of the model.
+
+    Args:
+        subject: Model and loss.
+        batch: One batch.
+        size: Its samples.
+        seconds: Time limit; three turns are made in any case, the first of which does not count.
+
+    Returns:
+        Medians over the turns.
+    """
     model = subject.make()
-    taken: dict[str, list[float]] = {"plain": [], "neutral": [], "fused": []}
-    began, turn = time.perf_counter(), 0
-    while turn < 3 or (time.perf_counter() - began < seconds and turn < 50):
-        for mode, times in taken.items():
+    times: dict[str, list[float]] = {"plain": [], "neutral": [], "fused": []}
+    start, turn = time.perf_counter(), 0
+    while turn < 3 or (time.perf_counter() - start < seconds and turn < 50):
+        for mode, mode_times in times.items():
             model.zero_grad()
-            started = time.perf_counter()
+            pass_start = time.perf_counter()
             if mode == "plain":
                 subject.loss(model, batch).backward()
             else:
-                _measure(subject, model, batch, mode == "fused")
+                _measured_pass(subject, model, batch, mode == "fused")
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if turn:  # the first one probes, and warms up
-                times.append(time.perf_counter() - started)
+                mode_times.append(time.perf_counter() - pass_start)
         turn += 1
     ratios = {
-        mode: statistics.median(a / b for a, b in zip(taken[mode], taken["plain"], strict=True))
+        mode: statistics.median(a / b for a, b in zip(times[mode], times["plain"], strict=True))
         for mode in ("neutral", "fused")
     }
-    return Overhead(size, statistics.median(taken["plain"]), ratios["neutral"], ratios["fused"], turn - 1)
+    return Overhead(size, statistics.median(times["plain"]), ratios["neutral"], ratios["fused"], turn - 1)
 
 
-def _measure(subject: Subject, model: torch.nn.Module, batch: Any, fused: bool) -> None:
+def _measured_pass(subject: Subject, model: torch.nn.Module, batch: Any, fused: bool) -> None:
     options = {**subject.options, "fused": fused, "strict": False}
     with record_gram(model, **options) as record:
         subject.loss(model, batch).backward()
     if record.measured:
         spectrum(record.gram, record.entry_error)
+
+
+cost = measure_overhead  # the former name, until examination.py uses the new one
