@@ -1,6 +1,8 @@
 """The monitor in real loops: rows, running means over all steps, schedules, resuming, trouble."""
 
+import ast
 import copy
+import inspect
 import io
 import itertools
 import json
@@ -16,6 +18,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import fisherscope as fs
+from fisherscope.monitor import monitor as monitor_module
+from fisherscope.monitor import state as state_module
+from fisherscope.monitor import step as step_module
 from fisherscope.monitor.batch_size import BatchSizeReader
 from fisherscope.monitor.schedule import WARM_STEP, Budget, FixedInterval, PerEpoch, Position, RandomInterval
 from fisherscope.monitor.timer import StepTimer
@@ -535,6 +540,42 @@ def test_a_resumed_monitor_knows_of_micro_batches():
     second.monitor.load_state_dict(json.loads(json.dumps(first.monitor.state_dict())))
     in_parts(second, (4, 4))
     assert second.monitor.measurement["status"] == "ok"
+
+
+def test_a_saved_state_has_the_keys_that_older_runs_have():
+    monitor = Loop(per_epoch=2, dataset_size=96).run(3)
+    state = monitor.state_dict()
+    assert set(state) == {"settings", "account", "epochs_given", "notes", "rows", "schedule", "sizes"}
+    assert set(state["account"]) == {"counters", "cond", "energy", "noise", "layers", "samples"}
+    assert set(state["schedule"]) == {"epoch", "taken"}
+    assert set(state["sizes"]) == {"places", "ratio", "passes"}
+
+
+def test_a_monitors_attributes_are_those_that_its_steps_read():
+    loop = Loop(every=1)
+    run, rows = MemoryRun(), []
+    loop.monitor.run, loop.monitor.strict, loop.monitor.on_measure = run, True, [rows.append]
+    loop.run(1)
+    assert run.rows == rows == [loop.monitor.measurement]
+    with pytest.raises(ValueError, match="received 3 ids"):
+        loop.take(slice(0, 16), ids=[1, 2, 3])
+
+
+def test_steps_and_monitor_do_not_reach_into_each_other():
+    """They share a `MonitorState`; neither file names a private attribute of anything but itself."""
+    for module in (monitor_module, step_module, state_module):
+        tree = ast.parse(inspect.getsource(module))
+        private = {
+            ast.unparse(node)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute)
+            and node.attr.startswith("_")
+            and node.attr.strip("_") == node.attr[1:]
+        }
+        assert not {name for name in private if not name.startswith("self._")} - {
+            "nn.modules.batchnorm._BatchNorm"
+        }
+    assert "fisherscope.monitor.monitor" not in inspect.getsource(step_module)
 
 
 def test_a_state_of_another_way_of_measuring_is_refused():

@@ -45,7 +45,11 @@ class ModuleState:
                     module._buffers[name] = copies.setdefault(id(buffer), buffer.clone())
 
     def tensors(self) -> list[Tensor]:
-        """List the leaf tensors that are plain attributes: neither parameters nor buffers."""
+        """List the leaf tensors that are plain attributes: neither parameters nor buffers.
+
+        Returns:
+            The tensors themselves, in the order of the modules.
+        """
         values = (value for module in self._modules for value in vars(module).values())
         return [value for value in values if isinstance(value, Tensor) and value.is_leaf]
 
