@@ -392,7 +392,10 @@ def test_a_second_writer_is_told_who_has_it_and_a_dead_one_is_succeeded(tmp_path
     writer.kill()
     writer.wait()
     runs = fs.load_runs(tmp_path)
-    assert runs.runs.select("status", "reason").row(0) == ("interrupted", "its process ended without a word")
+    assert runs.runs.select("status", "reason").row(0) == (
+        "interrupted",
+        "the process exited without closing the run",
+    )
     run = fs.open_run(tmp_path / "busy", {"task": "x"})
     assert run.load_checkpoint() is None
     run.close()
@@ -405,7 +408,7 @@ def test_one_process_does_not_open_a_run_twice_and_reading_does_not_unlock_it(tm
     assert fs.load_runs(tmp_path).runs["status"][0] == "running"
 
     def other():
-        lock._mine.clear()  # as a process that was not forked from this one
+        lock._own_locks.clear()  # as a process that was not forked from this one
         try:
             fs.open_run(tmp_path / "a", CONFIG)
         except RunLockedError:
@@ -606,7 +609,7 @@ def test_a_read_only_directory_is_a_clear_error(open_place, capfd):
     (open_place / "there" / "lock").chmod(0o444)
     assert unprivileged(lambda: fs.open_run(open_place / "there", CONFIG)) == 7
     said = capfd.readouterr().out
-    assert "may be written to" in said
+    assert "you may write to" in said
     fs.open_run(open_place / "there", CONFIG).close()
 
 
@@ -642,7 +645,7 @@ def test_no_space_left_is_said_so(tmp_path):
         pytest.skip("this system has no /dev/full")
     run = fs.open_run(tmp_path / "a", CONFIG)
     (tmp_path / "a" / "epochs.jsonl").symlink_to("/dev/full")
-    with pytest.raises(RunError, match=r"appending to epochs\.jsonl.*No space left.*make room"):
+    with pytest.raises(RunError, match=r"appending to epochs\.jsonl.*No space left.*free some space"):
         run.log_epoch(val_error=1.0)
     run.close()
 
@@ -718,7 +721,7 @@ def test_places_that_are_not_runs(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(RunError, match="it is a file"):
         fs.open_run(tmp_path / "file", CONFIG)
-    with pytest.raises(RunError, match="neither a directory nor a whole export"):
+    with pytest.raises(RunError, match="neither a directory nor a complete export"):
         fs.load_runs(tmp_path / "file")
     with pytest.raises(FileNotFoundError, match="there is no"):
         fs.load_runs(tmp_path / "absent")
@@ -802,6 +805,6 @@ def test_a_run_whose_column_is_empty_joins_one_whose_is_not(tmp_path):
 def test_the_last_row_is_found_whatever_its_length(tmp_path, monkeypatch):
     monkeypatch.setattr(run_files, "TAIL_BYTES", 4)
     path = tmp_path / "rows"
-    assert run_files.last_line(path) is None
+    assert run_files.last_row(path) is None
     path.write_bytes(b'{"a": 1}\n{"a": "long enough"}\n{"torn')
-    assert run_files.last_line(path) == {"a": "long enough"}
+    assert run_files.last_row(path) == {"a": "long enough"}

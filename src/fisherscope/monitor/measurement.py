@@ -159,14 +159,5 @@ def parameter_groups(model: "nn.Module", optimizer: "Optimizer") -> dict[str, in
     return {name: group_of[id(p)] for name, p in model.named_parameters() if id(p) in group_of}
 
 
-def json_value(value: Any) -> Any:
-    """Convert a value to what JSON has: Python numbers, None where not finite."""
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value
-
-
 def _share(part: float, whole: float) -> float:
     return part / whole if whole > 0 else math.nan

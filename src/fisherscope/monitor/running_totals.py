@@ -7,7 +7,8 @@ from typing import Any
 
 from fisherscope import measures
 from fisherscope.monitor.breakdown import Layers, SampleId, Samples
-from fisherscope.monitor.measurement import Measurement, json_value
+from fisherscope.monitor.measurement import Measurement
+from fisherscope.runs.config_values import json_value
 
 
 @dataclass

@@ -17,13 +17,13 @@ from fisherscope.monitor.measurement import (
     Row,
     diagnosis,
     is_valid,
-    json_value,
     measurement,
     parameter_groups,
 )
 from fisherscope.monitor.safe_recording import Recording
 from fisherscope.monitor.schedule import Position
 from fisherscope.monitor.state import MonitorState
+from fisherscope.runs.config_values import json_value
 
 COUPLED = (
     "BatchNorm in training mode couples the samples: a column is a sample's path contribution to this step, "

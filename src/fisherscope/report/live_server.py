@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import threading
@@ -15,10 +14,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from fisherscope.report.html_document import document
 from fisherscope.report.live_data import live_data
+from fisherscope.runs.queries import fingerprint
 from fisherscope.runs.reader import load_runs
 
 HOST = "127.0.0.1"
-WATCHED = ("run.json", "steps.jsonl", "epochs.jsonl", "lock")
 REST = 4.0
 """Pause after a read, in multiples of its time, so that watching many runs stays a small load."""
 
@@ -33,22 +32,10 @@ class WatchedDirectory:
     def newer(self, seen: str) -> bytes | None:
         """Return the runs as JSON, or None if the stamp `seen` is the newest."""
         with self._lock:
-            stamp = self._look()
+            stamp = fingerprint(self.root)
             if stamp != self._stamp and time.monotonic() >= self._next:
                 self._read(stamp)
             return None if seen == self._stamp else self._data
-
-    def _look(self) -> str:
-        """Hash the names, sizes and times of the files that matter."""
-        digest = hashlib.sha256()
-        for place, _, files in os.walk(self.root):
-            for name in sorted(set(files) & set(WATCHED)):
-                try:
-                    state = os.stat(os.path.join(place, name))
-                except OSError:  # removed meanwhile
-                    continue
-                digest.update(f"{place}/{name} {state.st_size} {state.st_mtime_ns}\n".encode())
-        return digest.hexdigest()[:16]
 
     def _read(self, stamp: str) -> None:
         began = time.monotonic()

@@ -5,9 +5,34 @@ from typing import Any
 
 from fisherscope.runs.config_values import run_id
 from fisherscope.runs.errors import DamagedRunError, RunError, RunLockedError
+from fisherscope.runs.queries import (
+    epoch_rows,
+    fingerprint,
+    has_ended,
+    is_run,
+    run_config,
+    run_directories,
+    status,
+)
 from fisherscope.runs.run import Run, open_run
 
-__all__ = ["DamagedRunError", "Run", "RunError", "RunLockedError", "Runs", "load_runs", "open_run", "run_id"]
+__all__ = [
+    "DamagedRunError",
+    "Run",
+    "RunError",
+    "RunLockedError",
+    "Runs",
+    "epoch_rows",
+    "fingerprint",
+    "has_ended",
+    "is_run",
+    "load_runs",
+    "open_run",
+    "run_config",
+    "run_directories",
+    "run_id",
+    "status",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
-"""Runs in one small file: heads and tables, no spectra, no checkpoints; `load_runs` reads it back.
+"""Runs in one small file: run.json contents and tables, no spectra or checkpoints; `load_runs` reads it.
 
-A zip of `runs.json` (format, heads by run id) and one Parquet file a table: `epochs`, `steps`, `measures`.
+A zip of `runs.json` (format, heads by run id) and one Parquet file per table: `epochs`, `steps`, `measures`.
 Equal runs give equal bytes.
 """
 
@@ -20,20 +20,20 @@ FORMAT = 1
 HEADS = "runs.json"
 TABLES = ("epochs", "steps", "measures")
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The zip's time stamp of every part: the earliest that it can have."""
+"""Time stamp of every member of the zip: the earliest that it can have."""
 
-TOLD = ("fisherscope", "python", "torch", "numpy", "machine", "cpus", "device")
-"""What is kept of the environment: versions and the kind of machine, no command lines and no paths."""
+ENVIRONMENT_KEYS = ("fisherscope", "python", "torch", "numpy", "machine", "cpus", "device")
+"""Keys of the environment that are exported: versions and kind of machine, no command lines, no paths."""
 
 EXACT = ("train/", "val/", "test/")
-"""Columns of metrics, which stay as they are: ties must stay ties. Other floats are 32 bits."""
+"""Columns of metrics, which stay in 64 bits: ties must stay ties. Other floats get 32 bits."""
 
 LARGEST = 1e38
-"""Beyond it a number does not fit into 32 bits."""
+"""Largest number that is stored in 32 bits."""
 
 
 class Archive:
-    """An exported file, its tables read when first asked for.
+    """Read an exported file; each table is read at its first use.
 
     Args:
         path: The file.
@@ -46,23 +46,23 @@ class Archive:
 
     @classmethod
     def read(cls, path: Path) -> "Archive":
-        """The archive at a path.
+        """Open the archive at a path.
 
         Raises:
-            RunError: It is no such file, is damaged, or is of another format.
+            RunError: The file is no export, is damaged, or is of another format.
         """
-        told = json.loads(_part(path, HEADS))
-        if told.get("format") != FORMAT:
+        contents = json.loads(_read_member(path, HEADS))
+        if contents.get("format") != FORMAT:
             raise RunError(
-                f"loading runs: {path} has format {told.get('format')!r}, this version of fisherscope reads "
-                f"{FORMAT}; use the version that wrote it"
+                f"loading runs: {path} has format {contents.get('format')!r}, this version of fisherscope "
+                f"reads {FORMAT}; use the version that wrote it"
             )
-        return cls(path, told["runs"])
+        return cls(path, contents["runs"])
 
     def table(self, name: str) -> pl.DataFrame:
-        """One of `TABLES`; floats in 64 bits."""
+        """Return one of `TABLES`; floats in 64 bits."""
         if name not in self._tables:
-            frame = pl.read_parquet(io.BytesIO(_part(self.path, f"{name}.parquet")))
+            frame = pl.read_parquet(io.BytesIO(_read_member(self.path, f"{name}.parquet")))
             self._tables[name] = frame.with_columns(pl.col(pl.Float32).cast(pl.Float64))
         return self._tables[name]
 
@@ -70,18 +70,18 @@ class Archive:
 def write(
     path: str | os.PathLike[str], heads: Mapping[str, dict[str, Any]], tables: Mapping[str, pl.DataFrame]
 ) -> None:
-    """Write an archive; an existing file is replaced when the new one is whole.
+    """Write an archive; an existing file is replaced once the new one is complete.
 
     Args:
         path: The file.
         heads: run.json of each run, by run id.
-        tables: By their names.
+        tables: The tables by name, one for each of `TABLES`.
     """
-    told = {"format": FORMAT, "runs": {run_id: _shareable(head) for run_id, head in heads.items()}}
+    contents = {"format": FORMAT, "runs": {run_id: _shareable_head(head) for run_id, head in heads.items()}}
     target = Path(path)
     partial = target.with_name(f"{target.name}.partial")
     with zipfile.ZipFile(partial, "w") as file:
-        text = json.dumps(told, separators=(",", ":"), ensure_ascii=False)
+        text = json.dumps(contents, separators=(",", ":"), ensure_ascii=False)
         file.writestr(zipfile.ZipInfo(HEADS, EPOCH), text, zipfile.ZIP_DEFLATED, 9)
         for name in TABLES:
             buffer = io.BytesIO()
@@ -90,25 +90,25 @@ def write(
     partial.replace(target)
 
 
-def _shareable(head: dict[str, Any]) -> dict[str, Any]:
-    environment = {key: value for key, value in head["environment"].items() if key in TOLD}
+def _shareable_head(head: dict[str, Any]) -> dict[str, Any]:
+    environment = {key: value for key, value in head["environment"].items() if key in ENVIRONMENT_KEYS}
     return head | {"environment": environment}
 
 
 def _compact(frame: pl.DataFrame) -> pl.DataFrame:
-    """Floats in 32 bits, whose relative error is 6e-8, except metrics and what would not fit."""
+    """Convert floats to 32 bits (relative error 6e-8), except metrics and columns that would not fit."""
     floats = [name for name, kind in frame.schema.items() if kind == pl.Float64]
     largest = frame.select(pl.col(name).abs().max() for name in floats)
     small = [n for n in floats if not n.startswith(EXACT) and (largest[n][0] or 0.0) < LARGEST]
     return frame.with_columns(pl.col(name).cast(pl.Float32) for name in small)
 
 
-def _part(path: Path, name: str) -> bytes:
+def _read_member(path: Path, name: str) -> bytes:
     try:
         with zipfile.ZipFile(path) as file:
             return file.read(name)
     except (zipfile.BadZipFile, KeyError) as error:
         raise RunError(
-            f"loading runs: {path} is neither a directory nor a whole export of runs "
-            f"({str(error).strip(chr(34))}); give what `fisherscope export` wrote"
+            f"loading runs: {path} is neither a directory nor a complete export of runs "
+            f"({str(error).strip(chr(34))}); give a file that `fisherscope export` wrote"
         ) from error

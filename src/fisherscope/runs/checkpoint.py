@@ -1,4 +1,4 @@
-"""The checkpoint of a run: a state of tensors and plain values, and how long the logs were when it was taken.
+"""The checkpoint of a run: a state of tensors and plain values, and the lengths of the logs at that moment.
 
 torch is imported here, and only when a checkpoint is written or read.
 """
@@ -22,61 +22,61 @@ def write(path: Path, state: Any, config: Mapping[str, Any], marks: Mapping[str,
     """Replace the checkpoint.
 
     Raises:
-        TypeError: The state holds what could not be read back.
-        RunError: The disk refuses; the checkpoint before is still there.
+        TypeError: The state holds a type that could not be read back.
+        RunError: The disk is full or read-only; the previous checkpoint is still there.
     """
     check(state)
-    held = {"format": FORMAT, "config": dict(config), "marks": dict(marks), "state": state}
-    replace(path, lambda file: _save(held, file))
+    contents = {"format": FORMAT, "config": dict(config), "marks": dict(marks), "state": state}
+    replace(path, lambda file: _save(contents, file))
 
 
 def read(path: Path, config: Mapping[str, Any]) -> tuple[Any, dict[str, int]]:
-    """The state and the marks of the checkpoint.
+    """Read the checkpoint: its state, and the bytes of each log that belong to it.
 
     Raises:
-        DamagedRunError: The file is not a whole checkpoint.
-        RunError: It is of another version or of another configuration.
+        DamagedRunError: The file is not a complete checkpoint.
+        RunError: The checkpoint is of another format or another configuration, or cannot be read.
     """
     import torch
 
     try:
         with zipfile.ZipFile(path) as archive:
-            if (wrong := archive.testzip()) is not None:  # torch.load does not look
-                raise zipfile.BadZipFile(f"checksum of {wrong}")
-        held = torch.load(path, map_location="cpu", weights_only=True)
-        version, theirs = held["format"], held["config"]
-        state, marks = held["state"], {str(name): int(size) for name, size in held["marks"].items()}
+            if (member := archive.testzip()) is not None:  # torch.load checks no checksum
+                raise zipfile.BadZipFile(f"checksum of {member}")
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+        version, theirs = contents["format"], contents["config"]
+        state, marks = contents["state"], {str(name): int(size) for name, size in contents["marks"].items()}
     except OSError as error:
-        raise RunError(f"reading {path}: {error.strerror or error}; see that it may be read") from error
+        raise RunError(f"reading {path}: {error.strerror or error}; check its permissions") from error
     except Exception as error:  # whatever the bytes make torch raise
         raise DamagedRunError(
             f"reading {path}: damaged or not a fisherscope checkpoint ({_first_sentence(error)}, "
             f"{os.stat(path).st_size} bytes); restore it from a copy, or delete the run's "
-            "directory to begin it anew"
+            "directory to start over"
         ) from error
     if version != FORMAT:
         raise RunError(
             f"reading {path}: it has checkpoint format {version!r}, this version of fisherscope reads "
-            f"{FORMAT}; use the version that wrote it, or delete the run's directory to begin it anew"
+            f"{FORMAT}; use the version that wrote it, or delete the run's directory to start over"
         )
     if differing := differences(config, theirs):
         raise RunError(
-            f"reading {path}: it is of another configuration: {', '.join(differing)}; "
-            "go on with that one, or give another directory"
+            f"reading {path}: it belongs to another configuration: {', '.join(differing)}; "
+            "resume with that configuration, or give another directory"
         )
     return state, marks
 
 
 def _first_sentence(error: Exception) -> str:
-    """Without the rest, which with torch is advice to load what strangers may have put there."""
+    """Return the first sentence of an error; torch's next ones advise unsafe loading."""
     return (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
 
 
-def check(state: Any, place: str = "state") -> None:
-    """Refuse what `torch.load(weights_only=True)` would not give back.
+def check(state: Any, position: str = "state") -> None:
+    """Raise an error for a type that `torch.load(weights_only=True)` would not read back.
 
     Raises:
-        TypeError: Names the place and the type.
+        TypeError: Names the position and the type.
     """
     import torch
 
@@ -84,30 +84,30 @@ def check(state: Any, place: str = "state") -> None:
         return
     if type(state) in (list, tuple):
         if set(map(type, state)) <= SCALARS:
-            return  # long columns of numbers
+            return  # a long column of numbers
         for k, part in enumerate(state):
-            check(part, f"{place}[{k}]")
+            check(part, f"{position}[{k}]")
         return
     if type(state) in (dict, OrderedDict):
         for key, part in state.items():
             if type(key) not in SCALARS:
                 raise TypeError(
-                    f"saving a checkpoint: {place} has a key of {type(key).__name__}; use text or numbers"
+                    f"saving a checkpoint: {position} has a key of {type(key).__name__}; use text or numbers"
                 )
-            check(part, f"{place}[{key!r}]")
+            check(part, f"{position}[{key!r}]")
         return
     raise TypeError(
-        f"saving a checkpoint: {place} is of {type(state).__qualname__}; expected tensors, "
+        f"saving a checkpoint: {position} is of {type(state).__qualname__}; expected tensors, "
         "numbers, text, None, and dicts, lists and tuples of these (convert arrays by torch.from_numpy)"
     )
 
 
-def _save(held: dict[str, Any], file: BinaryIO) -> None:
-    """`torch.save`, which hides the disk's error behind one of its own."""
+def _save(contents: dict[str, Any], file: BinaryIO) -> None:
+    """Save by torch, and raise the disk's own error, which `torch.save` hides behind another."""
     import torch
 
     try:
-        torch.save(held, file)
+        torch.save(contents, file)
     except RuntimeError as error:
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None

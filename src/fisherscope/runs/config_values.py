@@ -1,27 +1,27 @@
-"""What a run directory stores: plain JSON values, and the id that follows from a configuration."""
+"""JSON values of a run directory, and the run id that follows from a configuration."""
 
 import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 HASH_DIGITS = 6
 LONGEST_NAME = 120
 
 
-def plain(value: Any, name: str = "value", *, null: bool = True) -> Any:
-    """`value` as JSON has it: numbers of any library as Python's, tuples as lists.
+def json_value(value: Any, name: str = "value", *, null: bool = True) -> Any:
+    """Convert a value to JSON's types: numbers of any library to Python's, tuples to lists.
 
     Args:
         value: Number, text, None, zero-dimensional array or tensor, or lists and mappings of these.
-        name: Of the value, for the error.
-        null: Non-finite numbers become None; otherwise they are refused.
+        name: Name of the value, for the error.
+        null: Convert non-finite numbers to None; otherwise they raise an error.
 
     Raises:
-        TypeError: It is something else.
-        ValueError: It is not finite, and `null` is false.
+        TypeError: The value is something else.
+        ValueError: The value is not finite, and `null` is false.
     """
     if value is None or isinstance(value, bool | str):
         return value
@@ -32,65 +32,87 @@ def plain(value: Any, name: str = "value", *, null: bool = True) -> Any:
             raise ValueError(f"storing {name}={value!r}: expected a finite number")
         return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): plain(part, f"{name}[{key!r}]", null=null) for key, part in value.items()}
+        return {str(key): json_value(part, f"{name}[{key!r}]", null=null) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(part, f"{name}[{k}]", null=null) for k, part in enumerate(value)]
+        return [json_value(part, f"{name}[{k}]", null=null) for k, part in enumerate(value)]
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
-        return plain(value.item(), name, null=null)
+        return json_value(value.item(), name, null=null)
     raise TypeError(
         f"storing {name}: received {type(value).__name__}; expected numbers, text, None, or lists and "
         "mappings of these (arrays go to log_outcomes, eigenvalues to log_step, tensors to save_checkpoint)"
     )
 
 
-def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration as run.json has it, so that it compares equal to what is read back."""
-    return {str(key): plain(value, f"config[{key!r}]", null=False) for key, value in config.items()}
+def json_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert a configuration to what run.json holds, so that it compares equal to what is read back."""
+    return {str(key): json_value(value, f"config[{key!r}]", null=False) for key, value in config.items()}
+
+
+def flatten_config(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield keys and values with dotted keys for nested mappings; lists become JSON text."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from flatten_config(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, json.dumps(value) if isinstance(value, list) else value
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Keys in which two configurations differ, each with both values; an absent key is one that is None."""
+    """List the keys in which two configurations differ, with both values; an absent key equals None."""
     missing = object()
     return [
-        f"{key}={_shown(theirs.get(key, missing), missing)} (now {_shown(ours.get(key, missing), missing)})"
+        f"{key}={_text(theirs.get(key, missing), missing)} (now {_text(ours.get(key, missing), missing)})"
         for key in sorted({*ours, *theirs})
         if ours.get(key) != theirs.get(key)
     ]
 
 
 def run_id(config: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> str:
-    """A readable name that follows from the configuration: `mnist-resnet8-s32-lr0.1-seed0-3f9c1d`.
+    """Return a readable name for a configuration, such as `mnist-resnet8-s32-lr0.1-seed0-3f9c1d`.
 
-    The hash at its end is of the keys that are not in the name and not at their default, so equal
-    configurations have equal names, and a new option leaves the names of old runs as they were.
+    The hash at its end covers the keys that are neither in the name nor at their default. So equal
+    configurations have equal names, and adding an option leaves the names of old runs as they were.
 
     Args:
         config: As for `open_run`.
-        defaults: Values that do not count; None counts as one for every key.
+        defaults: Values that are left out of the hash; None is such a value for every key.
+
+    Returns:
+        The name: letters, digits and ``._=+-``, at most 127 characters.
+
+    Raises:
+        TypeError: A value is neither a number, text, None nor a list or mapping of these.
+        ValueError: A number is not finite.
+
+    Example:
+        ```python
+        name = fs.runs.run_id({"task": "digits/mlp", "batch_size": 32, "lr": 0.1, "seed": 0})
+        assert name.startswith("digits-mlp-s32-lr0.1-seed0-")
+        ```
     """
-    config = plain_config(config)
-    spelt = _spelt(config)
-    text = "-".join(spelt.values()) or "run"
+    config = json_config(config)
+    parts = _name_parts(config)
+    text = "-".join(parts.values()) or "run"
     name = re.sub(r"[^A-Za-z0-9._=+-]+", "-", text).strip("-.")[:LONGEST_NAME]
     if name != text.replace("/", "-"):
-        spelt = {}  # the name alone does not tell
-    defaults = plain_config(defaults or {})
+        parts = {}  # the name alone does not determine the values
+    defaults = json_config(defaults or {})
     rest = {
         key: value
         for key, value in config.items()
-        if key not in spelt and value is not None and value != defaults.get(key)
+        if key not in parts and value is not None and value != defaults.get(key)
     }
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]}"
 
 
-def _spelt(config: Mapping[str, Any]) -> dict[str, str]:
-    """The keys that a run id spells out, as it does; the others are in its hash."""
+def _name_parts(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parts of a run id by the keys they show; the other keys are in its hash."""
     sizes = "policy" if config.get("policy") else "batch_size"
-    before = {"task": "", "policy": "", "batch_size": "s", "lr": "lr", "seed": "seed"}
+    prefix = {"task": "", "policy": "", "batch_size": "s", "lr": "lr", "seed": "seed"}
     keys = ["task", sizes, "seed"] if "lr" in str(config.get("policy")) else ["task", sizes, "lr", "seed"]
-    return {key: f"{before[key]}{config[key]}" for key in keys if config.get(key) is not None}
+    return {key: f"{prefix[key]}{config[key]}" for key in keys if config.get(key) is not None}
 
 
-def _shown(value: Any, missing: object) -> str:
+def _text(value: Any, missing: object) -> str:
     return "absent" if value is missing else repr(value)

@@ -2,12 +2,44 @@
 
 
 class RunError(RuntimeError):
-    """A run directory could not be written or read; the text says what to do."""
+    """Say why a run directory could not be written or read, and what to do.
+
+    Example:
+        ```python
+        try:
+            fs.runs.epoch_rows("runs/absent")
+        except fs.runs.RunError as error:
+            print(error)
+        ```
+    """
 
 
 class RunLockedError(RunError):
-    """Another process is writing this run."""
+    """Say which process is writing the run already.
+
+    Example:
+        ```python
+        with fs.open_run("runs/mine/locked", {"seed": 0}):
+            try:
+                fs.open_run("runs/mine/locked")
+            except fs.runs.RunLockedError as error:
+                print(error)
+        ```
+    """
 
 
 class DamagedRunError(RunError):
-    """A file of a run is not what was written; it is left as it is."""
+    """Say which file of a run is not what was written; the file is left as it is.
+
+    Example:
+        ```python
+        from pathlib import Path
+
+        fs.open_run("runs/mine/damaged", {"seed": 0}).close()
+        Path("runs/mine/damaged/run.json").write_text("{")
+        try:
+            fs.runs.status("runs/mine/damaged")
+        except fs.runs.DamagedRunError as error:
+            print(error)
+        ```
+    """

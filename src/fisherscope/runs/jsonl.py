@@ -5,42 +5,61 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fisherscope.runs.atomic_io import Log, last_line
-from fisherscope.runs.errors import DamagedRunError
+from fisherscope.runs.atomic_io import Log, complete_lines, last_row
+from fisherscope.runs.errors import DamagedRunError, RunError
 
 PREFIXES = ("train_", "val_", "test_", "fisher_", "time_")
 SPECTRUM_BYTES = 8
 
 
-def encoded(row: Mapping[str, Any]) -> bytes:
-    """A row as one line."""
+def encode_row(row: Mapping[str, Any]) -> bytes:
+    """Encode a row as one line."""
     return (json.dumps(row, separators=(",", ":"), allow_nan=False) + "\n").encode()
 
 
-def renamed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """`train_loss` as `train/loss`: names that a Python argument can have, as the files have them."""
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read the complete rows of a file that may be growing; none if there is no file.
+
+    Raises:
+        DamagedRunError: A line is not JSON.
+        RunError: The file cannot be read.
+    """
+    try:
+        data = complete_lines(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"reading {path}: {error.strerror or error}; check its permissions") from error
+    try:
+        return [json.loads(line) for line in data.splitlines()]
+    except ValueError as error:
+        raise DamagedRunError(f"reading {path}: damaged ({error}); restore it from a copy") from error
+
+
+def slash_keys(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename `train_loss` to `train/loss`: from names of Python arguments to those in the files."""
     return {
         key.replace("_", "/", 1) if key.startswith(PREFIXES) else key: value for key, value in row.items()
     }
 
 
-def number_of_last(path: Path, key: str) -> int:
-    """The last row's number; -1 where there is none."""
-    row = last_line(path)
+def last_number(path: Path, key: str) -> int:
+    """Return the last row's number under `key`; -1 if there is none."""
+    row = last_row(path)
     return -1 if row is None else int(row.get(key, -1))
 
 
-def kept(log: Log, wanted: Callable[[dict[str, Any]], bool]) -> tuple[int, int]:
-    """Bytes of the leading rows that are wanted, and of the spectra they point at.
+def leading_bytes(log: Log, belongs: Callable[[dict[str, Any]], bool]) -> tuple[int, int]:
+    """Return the bytes of the leading rows that belong, and of the spectra that these refer to.
 
     Raises:
-        DamagedRunError: A row cannot be read, or does not say its step.
+        DamagedRunError: A row cannot be read, or has no step.
     """
     size = spectra = 0
     for number, line in enumerate(log.lines(), start=1):
         try:
             row = json.loads(line)
-            if not wanted(row):
+            if not belongs(row):
                 break
             if row.get("spectrum_offset") is not None:
                 spectra = (row["spectrum_offset"] + row["spectrum_length"]) * SPECTRUM_BYTES
@@ -48,7 +67,7 @@ def kept(log: Log, wanted: Callable[[dict[str, Any]], bool]) -> tuple[int, int]:
             raise DamagedRunError(
                 f"rewinding by {log.path}: line {number} is damaged or has no step ("
                 f"{type(error).__name__}: {error}); restore the file from a copy, "
-                "or delete the run's directory to begin it anew"
+                "or delete the run's directory to start over"
             ) from error
         size += len(line)
     return size, spectra

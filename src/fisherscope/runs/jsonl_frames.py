@@ -3,45 +3,59 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from fisherscope.runs.atomic_io import whole_lines
+from fisherscope.runs.atomic_io import complete_lines
 from fisherscope.runs.errors import DamagedRunError
 
 SAMPLED_LINES = 50
-"""At each end of a file, to learn its columns from."""
+"""Lines at each end of a file from which its columns are inferred."""
 
 
 def frame_of_lines(path: Path) -> pl.DataFrame | None:
-    """The rows of a file that may be growing; None where there are none yet.
+    """Read the rows of a file that may be growing; None if it has none yet.
 
     Raises:
-        DamagedRunError: Names the first line that is not a JSON object, or says why it cannot be read.
+        DamagedRunError: Names the first line that is not a JSON object, or says why the file cannot be read.
     """
     try:
-        data = whole_lines(path.read_bytes())
+        data = complete_lines(path.read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise DamagedRunError(
-            f"reading {path}: {error.strerror or error}; see that it may be read"
-        ) from error
+        raise DamagedRunError(f"reading {path}: {error.strerror or error}; check its permissions") from error
     if not data:
         return None
     try:
-        rows = _of_alike_rows(data)
+        rows = _read_uniform_rows(data)
         return pl.read_ndjson(io.BytesIO(data), infer_schema_length=None) if rows is None else rows
     except pl.exceptions.PolarsError as error:
         raise _damage(path, data, error) from error
 
 
-def _of_alike_rows(data: bytes) -> pl.DataFrame | None:
-    """Read with the columns of some rows; None where these do not speak for all, so that values are lost.
+def read_frame(path: Path) -> pl.DataFrame | DamagedRunError | None:
+    """Read the rows of a file as `frame_of_lines` does, and return its error instead of raising it."""
+    try:
+        return frame_of_lines(path)
+    except DamagedRunError as error:
+        return error
 
-    Learning the columns from every row costs four times as much. That no row has another key is seen from
-    the number of keys, and from the keys that a null may stand for.
+
+def concat_frames(frames: list[pl.DataFrame], empty: dict[str, Any]) -> pl.DataFrame:
+    """Concatenate frames of runs; without any, an empty one with `run_id` and the columns of `empty`."""
+    if not frames:
+        return pl.DataFrame(schema={"run_id": pl.String, **empty})
+    return pl.concat(frames, how="diagonal_relaxed")
+
+
+def _read_uniform_rows(data: bytes) -> pl.DataFrame | None:
+    """Read with the columns of a sample of rows; None if other rows have other keys or types.
+
+    Inferring the columns from every row costs four times as much. The number of keys, and the keys that a
+    null may stand for, show whether any row has another key.
     """
     lines = _count(data, b"\n")
     sample = pl.read_ndjson(io.BytesIO(_ends(data)), infer_schema_length=None)
@@ -61,12 +75,12 @@ def _of_alike_rows(data: bytes) -> pl.DataFrame | None:
 
 
 def _count(data: bytes, byte: bytes) -> int:
-    """`data.count(byte)`, some times faster where there are many."""
+    """Count a byte; faster than `data.count(byte)` if there are many."""
     return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord(byte)))
 
 
 def _ends(data: bytes) -> bytes:
-    """The first and the last lines."""
+    """Return the first and the last `SAMPLED_LINES` lines."""
     begin = end = 0
     for _ in range(SAMPLED_LINES):
         begin = data.find(b"\n", begin) + 1
@@ -83,10 +97,10 @@ def _ends(data: bytes) -> bytes:
 def _damage(path: Path, data: bytes, error: Exception) -> DamagedRunError:
     for number, line in enumerate(data.splitlines(), start=1):
         try:
-            good = isinstance(json.loads(line), dict)
+            valid = isinstance(json.loads(line), dict)
         except ValueError:
-            good = False
-        if not good:
+            valid = False
+        if not valid:
             return DamagedRunError(
                 f"reading {path}: line {number} is damaged ({line[:40]!r}); restore the file from a copy"
             )

@@ -1,8 +1,12 @@
-"""One writer a run: a lock that its holder's death releases.
+"""One writer per run: a lock that the death of its holder releases.
 
-The operating system's record lock does it: it goes when the process goes, however it goes, and is not
-inherited by its children. Where the file system gives none, the holder's record in the lock file counts, and
-is stale when its process is gone or its machine was started anew.
+It is the operating system's record lock, which ends with its process however that ends, and which children
+do not inherit. On a file system without such locks the holder's record in the lock file counts instead; that
+record is stale when its process is gone or its machine was rebooted.
+
+Why not the `filelock` library: this lock stores who holds it (process, machine, since when), so that an error
+can say whom to wait for; it recognises stale records on file systems without locks; and readers can ask who
+holds it without taking it.
 """
 
 import errno
@@ -13,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fisherscope.runs.atomic_io import failure
+from fisherscope.runs.atomic_io import disk_error
 from fisherscope.runs.errors import RunLockedError
 
 try:
@@ -21,95 +25,95 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-HELD = {errno.EACCES, errno.EAGAIN}
-ATTEMPTS, PAUSE_SECONDS = 10, 0.02  # a reader that asks who holds it does so for microseconds
+BUSY_ERRORS = {errno.EACCES, errno.EAGAIN}
+ATTEMPTS, PAUSE_SECONDS = 10, 0.02  # a reader that asks for the holder takes the lock for microseconds
 
-_mine: dict[str, int] = {}
-"""Lock files held by this process (or, after a fork, by its parent): path → pid.
+_own_locks: dict[str, int] = {}
+"""Lock files held by this process (or, after a fork, by its parent): path → process id.
 
 A record lock does not exclude its own process, and closing any descriptor of the file releases it.
 """
 
 
 class Lock:
-    """The right to write one run directory.
+    """Hold the right to write one run directory.
 
     Raises:
-        RunLockedError: Somebody else has it.
+        RunLockedError: Another process holds it.
         RunError: The lock file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self._key = path, str(path.resolve())
-        if self._key in _mine:
-            raise _taken(path, {"pid": _mine[self._key], "host": socket.gethostname()})
+        if self._key in _own_locks:
+            raise _locked_error(path, {"pid": _own_locks[self._key], "host": socket.gethostname()})
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise failure("locking", path, error) from error
+            raise disk_error("locking", path, error) from error
         try:
             self._acquire()
         except BaseException:
             os.close(self._file)
             raise
-        _mine[self._key] = os.getpid()
+        _own_locks[self._key] = os.getpid()
 
     def release(self) -> None:
-        """Let others write."""
-        if _mine.get(self._key) != os.getpid():
+        """Release the lock, so that other processes can write."""
+        if _own_locks.get(self._key) != os.getpid():
             return
         os.ftruncate(self._file, 0)
         os.close(self._file)
-        del _mine[self._key]
+        del _own_locks[self._key]
 
     def _acquire(self) -> None:
-        locked, left = _locked(self._file), _record(self._file)
-        if locked is None or (not locked and left is not None and _lives(left)):
-            raise _taken(self.path, left or {})
+        acquired, record = _acquire_system_lock(self._file), _read_record(self._file)
+        if acquired is None or (not acquired and record is not None and _is_alive(record)):
+            raise _locked_error(self.path, record or {})
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)
-        os.write(self._file, json.dumps(_self()).encode())
+        os.write(self._file, json.dumps(_own_record()).encode())
 
 
 def holder(path: Path) -> dict[str, Any] | None:
-    """Who holds a lock (pid, host, since); None where nobody does."""
+    """Return who holds a lock (pid, host, since); None if nobody does."""
     key = str(path.resolve())
-    if key in _mine:
-        return {"pid": _mine[key], "host": socket.gethostname()}
+    if key in _own_locks:
+        return {"pid": _own_locks[key], "host": socket.gethostname()}
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError:
         return None
     try:
-        left = _record(file)
-        if left is None or fcntl is None:
-            return left if left is not None and _lives(left) else None
+        record = _read_record(file)
+        if record is None or fcntl is None:
+            return record if record is not None and _is_alive(record) else None
         try:
             fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError as error:
-            return left if error.errno in HELD or _lives(left) else None
+            return record if error.errno in BUSY_ERRORS or _is_alive(record) else None
         return None
     finally:
         os.close(file)
 
 
-def _locked(file: int) -> bool | None:
-    """Take the system's lock; False where there are none to take, None where somebody else has it."""
+def _acquire_system_lock(file: int) -> bool | None:
+    """Take the system's lock; False if the system has none, None if another process holds it."""
     if fcntl is None:
         return False
     for attempt in range(ATTEMPTS):
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
-        except OSError as error:  # noqa: PERF203  (that is the wait)
-            if error.errno not in HELD:
+        except OSError as error:  # noqa: PERF203  (the loop waits)
+            if error.errno not in BUSY_ERRORS:
                 return False
             if attempt + 1 < ATTEMPTS:
                 time.sleep(PAUSE_SECONDS)
     return None
 
 
-def _self() -> dict[str, Any]:
+def _own_record() -> dict[str, Any]:
     return {
         "pid": os.getpid(),
         "host": socket.gethostname(),
@@ -118,8 +122,8 @@ def _self() -> dict[str, Any]:
     }
 
 
-def _record(file: int) -> dict[str, Any] | None:
-    """What the holder wrote; None where there is nothing legible."""
+def _read_record(file: int) -> dict[str, Any] | None:
+    """Read what the holder wrote; None if nothing is legible."""
     try:
         os.lseek(file, 0, os.SEEK_SET)
         value = json.loads(os.read(file, 4096))
@@ -129,21 +133,21 @@ def _record(file: int) -> dict[str, Any] | None:
 
 
 def _boot() -> str:
-    """Differs from one start of the machine to the next, where the system tells."""
+    """Return an id of the machine's current boot; empty where the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
 
 
-def _lives(left: dict[str, Any]) -> bool:
-    """Whether the process of a record may still be there; one on another host may."""
-    if left.get("host") != socket.gethostname():
+def _is_alive(record: dict[str, Any]) -> bool:
+    """Return whether the process of a record may still exist; one on another machine may."""
+    if record.get("host") != socket.gethostname():
         return True
-    if left.get("boot") != _boot():
+    if record.get("boot") != _boot():
         return False
     try:
-        os.kill(int(left["pid"]), 0)
+        os.kill(int(record["pid"]), 0)
     except ProcessLookupError:
         return False
     except (PermissionError, KeyError, ValueError):
@@ -151,10 +155,10 @@ def _lives(left: dict[str, Any]) -> bool:
     return True
 
 
-def _taken(path: Path, left: dict[str, Any]) -> RunLockedError:
-    who = f"process {left.get('pid', '?')} on {left.get('host', '?')}"
-    since = f" since {left['since']}" if "since" in left else ""
+def _locked_error(path: Path, record: dict[str, Any]) -> RunLockedError:
+    writer = f"process {record.get('pid', '?')} on {record.get('host', '?')}"
+    since = f" since {record['since']}" if "since" in record else ""
     return RunLockedError(
-        f"opening {path.parent}: {who} has been writing it{since}; wait for it or stop it "
-        f"(if that process is certainly gone, remove {path})"
+        f"opening {path.parent}: {writer} has been writing it{since}; wait for that process or stop it "
+        f"(if it is certainly gone, remove {path})"
     )

@@ -1,4 +1,4 @@
-"""The logs of a run: measured steps, their spectra, and epochs, which grow and are cut back together."""
+"""The logs of a run: measured steps, their spectra, and epochs, which grow and are truncated together."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fisherscope.runs.atomic_io import Log
 from fisherscope.runs.errors import RunError
-from fisherscope.runs.jsonl import SPECTRUM_BYTES, encoded, kept, number_of_last
+from fisherscope.runs.jsonl import SPECTRUM_BYTES, encode_row, last_number, leading_bytes
 from fisherscope.runs.paths import EPOCHS, SPECTRA, STEPS
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Logs:
-    """The three of one run directory; a spectrum is written before the row that points at it."""
+    """Write the three logs of a run directory; a spectrum is written before the row that refers to it."""
 
     def __init__(self, path: Path) -> None:
         self.id = path.resolve().name
@@ -22,32 +22,32 @@ class Logs:
         self._last_step = self._last_epoch = -1
 
     def __bool__(self) -> bool:
-        """Whether anything is in them."""
+        """Return whether any of them has content."""
         return any(file.size for file in self._files.values())
 
     def add_step(self, row: dict[str, Any], eigenvalues: "ArrayLike | None") -> None:
-        """Add a measured step, as JSON has it, and its spectrum.
+        """Add a measured step, given as JSON values, and its spectrum.
 
         Raises:
-            RunError: A step of that number or a later one is there, or the disk refuses.
+            RunError: The log has that step or a later one already, or the disk is full or read-only.
             ValueError: The spectrum is not one-dimensional.
         """
         step = row.get("step", self._last_step + 1)
         if step <= self._last_step:
             raise RunError(
                 f"logging step {step} of {self.id}: step {self._last_step} is already there; "
-                f"call rewind(step={step}) to drop it and what follows"
+                f"call rewind(step={step}) to drop it and all later rows"
             )
         if eigenvalues is not None:
             row = row | self._spectrum(eigenvalues)
-        self._files[STEPS].append(encoded(row))
+        self._files[STEPS].append(encode_row(row))
         self._last_step = step
 
     def add_epoch(self, row: dict[str, Any]) -> None:
-        """Add an epoch, as JSON has it; `epoch` is counted where it is not given.
+        """Add an epoch, given as JSON values; a missing `epoch` is counted on from the last one.
 
         Raises:
-            RunError: An epoch of that number or a later one is there, or the disk refuses.
+            RunError: The log has that epoch or a later one already, or the disk is full or read-only.
         """
         row = {"epoch": max(self._last_epoch, 0) + 1} | row
         if row["epoch"] <= self._last_epoch:
@@ -55,41 +55,41 @@ class Logs:
                 f"logging epoch {row['epoch']} of {self.id}: epoch {self._last_epoch} is already there; "
                 "call rewind(step=…) first"
             )
-        self._files[EPOCHS].append(encoded(row))
+        self._files[EPOCHS].append(encode_row(row))
         self._last_epoch = row["epoch"]
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of each: where to cut to come back to now."""
+        """Return the bytes of each file: where to truncate to return to this moment."""
         return {name: file.size for name, file in self._files.items()}
 
     def sizes_at(self, step: int) -> dict[str, int]:
-        """Bytes of each as of `step` completed steps.
+        """Return the bytes of each file after `step` completed steps.
 
         Raises:
-            DamagedRunError: A row cannot be read, or does not say its step.
+            DamagedRunError: A row cannot be read, or has no step.
         """
-        steps, spectra = kept(self._files[STEPS], lambda row: row["step"] < step)
-        epochs, _ = kept(self._files[EPOCHS], lambda row: row["step"] <= step)
+        steps, spectra = leading_bytes(self._files[STEPS], lambda row: row["step"] < step)
+        epochs, _ = leading_bytes(self._files[EPOCHS], lambda row: row["step"] <= step)
         return {STEPS: steps, SPECTRA: spectra, EPOCHS: epochs}
 
     def truncate(self, sizes: Mapping[str, int]) -> None:
-        """Cut to so many bytes each (0 where not said), rows before what they point at.
+        """Truncate each file to its size in `sizes` (0 if absent), rows before the spectra they refer to.
 
         Raises:
-            DamagedRunError: One is shorter than that.
+            DamagedRunError: A file is shorter than that.
         """
         for name in (STEPS, EPOCHS, SPECTRA):
             self._files[name].truncate(sizes.get(name, 0))
-        self._last_step = number_of_last(self._files[STEPS].path, "step")
-        self._last_epoch = number_of_last(self._files[EPOCHS].path, "epoch")
+        self._last_step = last_number(self._files[STEPS].path, "step")
+        self._last_epoch = last_number(self._files[EPOCHS].path, "epoch")
 
     def sync(self) -> None:
-        """Make them last through a power cut."""
+        """Make the content survive a power cut."""
         for file in self._files.values():
             file.sync()
 
     def close(self) -> None:
-        """Give the files back."""
+        """Close the files."""
         for file in self._files.values():
             file.close()
 

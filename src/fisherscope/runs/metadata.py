@@ -1,4 +1,4 @@
-"""run.json: what makes a run, where it was begun, and how it stands."""
+"""run.json: a run's configuration, the environment it was started in, and its status."""
 
 import os
 import platform
@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from fisherscope.runs.atomic_io import read_json, replace_json
-from fisherscope.runs.config_values import differences, plain_config
+from fisherscope.runs.config_values import differences, json_config
 from fisherscope.runs.errors import DamagedRunError, RunError
-from fisherscope.runs.paths import FORMAT, GONE, RUN, STATUSES
+from fisherscope.runs.paths import FORMAT, RUN, STATUSES, WRITER_GONE
 
-TEXTS = ("id", "status", "reason", "created", "updated")
+TEXT_KEYS = ("id", "status", "reason", "created", "updated")
 
 
 class RunMetadata:
-    """The head of a run that is being written; `known` is the one that an earlier writer left, if any.
+    """Hold the run.json of a run that is being written; nothing is written before `save` or `mark`.
 
-    Nothing is written before `save` or `mark`.
+    Args:
+        path: The run's directory.
+        config: The configuration; None takes that of `earlier`.
+        environment: Added to the versions and the machine.
+        earlier: The run.json that an earlier writer left, if any.
 
     Raises:
         RunError: The earlier run is of another configuration.
@@ -31,14 +35,14 @@ class RunMetadata:
         path: Path,
         config: Mapping[str, Any] | None,
         environment: Mapping[str, Any] | None,
-        known: dict[str, Any] | None,
+        earlier: dict[str, Any] | None,
     ) -> None:
         self.path = path
-        self.config = plain_config(known["config"] if config is None and known else config or {})
-        self._held = self._new(environment) if known is None else known
-        if self.status == "running" and known:
-            self._held |= GONE  # for the lock is ours
-        if differing := differences(self.config, self._held["config"]):
+        self.config = json_config(earlier["config"] if config is None and earlier else config or {})
+        self._head = self._new(environment) if earlier is None else earlier
+        if self.status == "running" and earlier:
+            self._head |= WRITER_GONE  # we hold the lock, so the earlier writer does not
+        if differing := differences(self.config, self._head["config"]):
             raise RunError(
                 f"opening {path}: it holds a run of another configuration: {', '.join(differing)}; "
                 "give another directory, or delete that one (restart=True drops the run)"
@@ -46,49 +50,50 @@ class RunMetadata:
 
     @property
     def status(self) -> str:
-        """As in run.json."""
-        return str(self._held["status"])
+        """The status, as in run.json."""
+        return str(self._head["status"])
 
     @property
     def reason(self) -> str:
-        """As in run.json."""
-        return str(self._held["reason"])
+        """The reason, as in run.json."""
+        return str(self._head["reason"])
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Versions and machine at the run's beginning."""
-        return dict(self._held["environment"])
+        """Versions and machine at the start of the run."""
+        return dict(self._head["environment"])
 
     def mark(self, status: str, reason: str = "") -> None:
-        """Say how the run stands from now on."""
-        self._held |= {"status": status, "reason": reason}
+        """Set the status and its reason, and save."""
+        self._head |= {"status": status, "reason": reason}
         self.save()
 
     def save(self) -> None:
         """Replace run.json."""
-        self._held["updated"] = now()
-        replace_json(self.path / RUN, self._held)
+        self._head["updated"] = now()
+        replace_json(self.path / RUN, self._head)
 
     def _new(self, environment: Mapping[str, Any] | None) -> dict[str, Any]:
-        began = now()
+        timestamp = now()
         return {
             "format": FORMAT,
             "id": self.path.resolve().name,
             "config": self.config,
-            "environment": {**surroundings(), **plain_config(environment or {})},
+            "environment": {**current_environment(), **json_config(environment or {})},
             "status": "running",
             "reason": "",
-            "created": began,
-            "updated": began,
+            "created": timestamp,
+            "updated": timestamp,
         }
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """The head of a run.
+    """Read a run's run.json.
 
     Raises:
-        DamagedRunError: Its run.json is not one.
-        RunError: It is of another format.
+        DamagedRunError: It is damaged.
+        FileNotFoundError: There is no run.
+        RunError: It is of another format, or cannot be read.
     """
     head = read_json(path / RUN)
     if head.get("format") != FORMAT:
@@ -96,23 +101,23 @@ def read_run(path: Path) -> dict[str, Any]:
             f"reading {path / RUN}: it has format {head.get('format')!r}, this version of fisherscope "
             f"reads {FORMAT}; use the version that wrote it"
         )
-    wrong = [name for name in TEXTS if not isinstance(head.get(name), str)]
-    wrong += [name for name in ("config", "environment") if not isinstance(head.get(name), dict)]
-    if wrong or head["status"] not in STATUSES:
+    invalid = [name for name in TEXT_KEYS if not isinstance(head.get(name), str)]
+    invalid += [name for name in ("config", "environment") if not isinstance(head.get(name), dict)]
+    if invalid or head["status"] not in STATUSES:
         raise DamagedRunError(
-            f"reading {path / RUN}: damaged, {', '.join(wrong) or 'status'} missing or not as written; "
+            f"reading {path / RUN}: damaged, {', '.join(invalid) or 'status'} missing or invalid; "
             "restore it from a copy"
         )
     return head
 
 
 def now() -> str:
-    """The time, in UTC."""
+    """Return the time in UTC, such as 2026-01-31T23:59:59Z."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def surroundings() -> dict[str, Any]:
-    """Versions, machine and command of this process."""
+def current_environment() -> dict[str, Any]:
+    """Return versions, machine and command of this process."""
 
     def version(name: str) -> str | None:
         try:

@@ -12,9 +12,13 @@ from fisherscope.runs.errors import DamagedRunError
 BITS, SHAPE = ".bits", ".shape"
 
 
-def packed(arrays: Mapping[str, Any]) -> dict[str, "np.ndarray[Any, Any]"]:
-    """As they lie in the file."""
-    held: dict[str, np.ndarray[Any, Any]] = {}
+def pack(arrays: Mapping[str, Any]) -> dict[str, "np.ndarray[Any, Any]"]:
+    """Convert arrays to the form in which the file holds them.
+
+    Raises:
+        TypeError: An array holds neither numbers nor booleans.
+    """
+    stored: dict[str, np.ndarray[Any, Any]] = {}
     for name, values in arrays.items():
         array = np.asarray(values)
         if array.dtype.kind not in "biuf":
@@ -22,22 +26,22 @@ def packed(arrays: Mapping[str, Any]) -> dict[str, "np.ndarray[Any, Any]"]:
                 f"storing the outcome {name!r}: received dtype {array.dtype}; expected numbers or booleans"
             )
         if array.dtype == bool:
-            held[name + BITS], held[name + SHAPE] = np.packbits(array), np.array(array.shape, np.int64)
+            stored[name + BITS], stored[name + SHAPE] = np.packbits(array), np.array(array.shape, np.int64)
         else:
-            held[name] = array
-    return held
+            stored[name] = array
+    return stored
 
 
 def read(path: Path) -> dict[str, "np.ndarray[Any, Any]"]:
-    """The arrays as they were given; none if the file is not there.
+    """Read the arrays as they were logged; none if there is no such file.
 
     Raises:
         DamagedRunError: The file is damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            held = {name: file[name] for name in file.files}
-        return {name.removesuffix(BITS): _unpacked(held, name) for name in held if not name.endswith(SHAPE)}
+            stored = {name: file[name] for name in file.files}
+        return {name.removesuffix(BITS): _unpack(stored, name) for name in stored if not name.endswith(SHAPE)}
     except FileNotFoundError:
         return {}
     except Exception as error:  # whatever the bytes make numpy and zlib raise
@@ -46,8 +50,8 @@ def read(path: Path) -> dict[str, "np.ndarray[Any, Any]"]:
         ) from error
 
 
-def _unpacked(held: Mapping[str, "np.ndarray[Any, Any]"], name: str) -> "np.ndarray[Any, Any]":
+def _unpack(stored: Mapping[str, "np.ndarray[Any, Any]"], name: str) -> "np.ndarray[Any, Any]":
     if not name.endswith(BITS):
-        return held[name]
-    shape = tuple(int(n) for n in held[name.removesuffix(BITS) + SHAPE])
-    return np.unpackbits(held[name], count=math.prod(shape)).reshape(shape).astype(bool)
+        return stored[name]
+    shape = tuple(int(n) for n in stored[name.removesuffix(BITS) + SHAPE])
+    return np.unpackbits(stored[name], count=math.prod(shape)).reshape(shape).astype(bool)

@@ -1,14 +1,14 @@
-"""What is where in a run directory, and the words that its head may hold."""
+"""File names of a run directory, and the statuses that its run.json may hold."""
 
 FORMAT = 1
-"""Of run.json and what lies beside it; raised when an older reader would misread it."""
+"""Format of run.json and the files beside it; raised when an older reader would misread them."""
 
 RUN, STEPS, SPECTRA, EPOCHS = "run.json", "steps.jsonl", "spectra.bin", "epochs.jsonl"
 OUTCOMES, CHECKPOINT, TEXT, LOCK = "outcomes.npz", "checkpoint.pt", "log.txt", "lock"
 
 STATUSES = ("running", "finished", "diverged", "interrupted", "failed")
-ENDED = ("finished", "diverged")
-"""Statuses after which there is nothing to go on with."""
+FINAL_STATUSES = ("finished", "diverged")
+"""Statuses of a run that has nothing left to train."""
 
-GONE = {"status": "interrupted", "reason": "its process ended without a word"}
-"""Of a run that is left as running, when nobody holds its lock."""
+WRITER_GONE = {"status": "interrupted", "reason": "the process exited without closing the run"}
+"""What readers report for a run that says it is running although nobody holds its lock."""

@@ -1,9 +1,9 @@
-"""Run directories and exported files as tables, also while runs are being written."""
+"""Read run directories and exported files as tables, also while runs are being written."""
 
-import json
+import difflib
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -14,34 +14,45 @@ import polars as pl
 
 from fisherscope.runs import outcomes
 from fisherscope.runs.archive import Archive
+from fisherscope.runs.config_values import flatten_config
 from fisherscope.runs.errors import DamagedRunError, RunError
-from fisherscope.runs.jsonl_frames import frame_of_lines
-from fisherscope.runs.lock import holder
-from fisherscope.runs.metadata import read_run
-from fisherscope.runs.paths import EPOCHS, GONE, LOCK, OUTCOMES, RUN, SPECTRA, STEPS
+from fisherscope.runs.jsonl_frames import concat_frames, read_frame
+from fisherscope.runs.paths import EPOCHS, OUTCOMES, RUN, SPECTRA, STEPS
+from fisherscope.runs.queries import current_head, distinct_names, run_directories
 
 Spectra = list["np.ndarray[Any, Any] | None"]
 READERS = 4
-"""Files read at once; each takes its size in memory twice over."""
+"""Files read at once; each needs twice its size in memory."""
 
-FIXED = ("run_id", "path", "status", "reason", "created", "updated")
+HEAD_COLUMNS = ("run_id", "path", "status", "reason", "created", "updated")
 
 
 def load_runs(root: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> "Runs":
-    """Every run under `root`, at any depth; runs that are being written as far as they are.
+    """Load every run under a directory, at any depth, also runs that are being written.
 
-    A file that `fisherscope export` wrote counts as a directory of its runs. A run whose process is gone
-    without saying so is `interrupted`. Damaged files are named in `damaged` and in a warning, and left out.
+    A file that `fisherscope export` wrote counts as a directory of its runs. A run whose process exited
+    without closing it is `interrupted`. A damaged file is left out, and named in `damaged` and in a warning.
 
     Args:
         root: Directory, run directory, exported file, or several of these.
+
+    Returns:
+        The runs, with their steps and epochs as polars frames.
 
     Raises:
         FileNotFoundError: There is no such directory or file.
         RunError: A file is no export.
 
-    Cost: heads at once; steps and epochs when they are first asked for (200 runs of 10 000 measured steps, 48
+    Cost: reads each run.json now; steps and epochs at their first use (200 runs of 10 000 measured steps, 48
     columns: 8 s and 1.5 GB at the peak on two processors, benchmarks/results/reading.json).
+
+    Example:
+        ```python
+        with fs.open_run("runs/load/s32", {"batch_size": 32, "lr": 0.1}, restart=True) as run:
+            run.log_epoch(val_error=0.25)
+        runs = fs.load_runs("runs/load")
+        assert runs.epochs["val/error"].to_list() == [0.25]
+        ```
     """
     roots = [Path(r) for r in ([root] if isinstance(root, str | os.PathLike) else root)]
     for path in roots:
@@ -52,22 +63,30 @@ def load_runs(root: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -
             )
     archives = {path: Archive.read(path) for path in roots if not path.is_dir()}
     damaged: dict[Path, str] = {}
-    heads = {path / name: head for path, held in archives.items() for name, head in held.heads.items()}
-    for path in dict.fromkeys(place for root in roots for place in _places(root)):
+    heads = {path / name: head for path, archive in archives.items() for name, head in archive.heads.items()}
+    for path in dict.fromkeys(run for root in roots for run in run_directories(root)):
         try:
-            if (head := _head(path)) is not None:
+            if (head := current_head(path)) is not None:
                 heads[path] = head
         except RunError as error:  # noqa: PERF203  (one bad run must not hide the others)
             damaged[path / RUN] = str(error)
-    runs = Runs(_ids(heads), heads, damaged, archives)
+    runs = Runs(distinct_names(heads), heads, damaged, archives)
     _warn(damaged)
     return runs
 
 
 class Runs:
-    """Runs as polars frames; made by `load_runs`.
+    """Hold runs as polars frames; made by `load_runs`.
 
-    `damaged` says of each file that could not be read why; it grows as frames are read.
+    Attributes:
+        paths: Directory of each run, by run id.
+        damaged: Why a file could not be read, by its path; grows as frames are read.
+
+    Example:
+        ```python
+        fs.open_run("runs/table/s16", {"batch_size": 16}).close()
+        assert list(fs.load_runs("runs/table").paths) == ["s16"]
+        ```
     """
 
     def __init__(
@@ -89,17 +108,20 @@ class Runs:
 
     @cached_property
     def runs(self) -> pl.DataFrame:
-        """A row a run: `run_id`, `path`, `status`, `reason`, `created`, `updated`, and its configuration.
+        """A row per run: `run_id`, `path`, `status`, `reason`, `created`, `updated`, and its configuration.
 
-        Nested configuration has dotted names; lists are JSON text. A key that is one of the columns before
-        has `config.` before it.
+        Nested configuration has dotted names; lists are JSON text. A key with the name of one of the first
+        six columns is prefixed by `config.`.
         """
         rows = []
         for run_id, path in self.paths.items():
             head = self._heads[path]
-            row = {"run_id": run_id, "path": str(path)} | {name: head[name] for name in FIXED[2:]}
-            rows.append(row | {f"config.{k}" if k in FIXED else k: v for k, v in _flat(head["config"])})
-        schema = dict.fromkeys(FIXED, pl.String)
+            row = {"run_id": run_id, "path": str(path)} | {name: head[name] for name in HEAD_COLUMNS[2:]}
+            rows.append(
+                row
+                | {f"config.{k}" if k in HEAD_COLUMNS else k: v for k, v in flatten_config(head["config"])}
+            )
+        schema = dict.fromkeys(HEAD_COLUMNS, pl.String)
         return (
             pl.DataFrame(rows, infer_schema_length=None, strict=False)
             if rows
@@ -108,170 +130,170 @@ class Runs:
 
     @cached_property
     def steps(self) -> pl.DataFrame:
-        """A row a measured step: `run_id` and the columns of docs/measures.md."""
+        """A row per measured step: `run_id` and the columns of docs/measures.md."""
         return self._frame(STEPS, {"step": pl.Int64})
 
     @cached_property
     def epochs(self) -> pl.DataFrame:
-        """A row an epoch: `run_id`, `epoch`, losses, metrics and totals."""
+        """A row per epoch: `run_id`, `epoch`, losses, metrics and totals."""
         return self._frame(EPOCHS, {"epoch": pl.Int64, "step": pl.Int64})
 
     @cached_property
     def measures(self) -> pl.DataFrame:
-        """Of exported runs, a row an epoch: `run_id`, `epoch`, and measures made of steps and spectra."""
-        return _joined(self._exported("measures"), {"epoch": pl.Int64})
+        """A row per epoch of exported runs: `run_id`, `epoch`, measures computed from steps and spectra."""
+        return concat_frames(self._archive_frames("measures"), {"epoch": pl.Int64})
 
     def filter(self, *predicates: pl.Expr) -> "Runs":
-        """The runs whose row in `runs` fits: `runs.filter(pl.col("task") == "digits/mlp")`."""
-        chosen = self.runs.filter(list(predicates))["run_id"].to_list()
-        paths = {run_id: self.paths[run_id] for run_id in chosen}
+        """Select the runs whose row in `runs` meets every predicate.
+
+        Args:
+            predicates: Conditions on the columns of `runs`.
+
+        Returns:
+            The selected runs; frames that were read already are not read again.
+
+        Raises:
+            polars.exceptions.ColumnNotFoundError: A predicate names a column that `runs` does not have.
+
+        Example:
+            ```python
+            import polars as pl
+
+            for seed in (0, 1):
+                fs.open_run(f"runs/seeds/seed{seed}", {"seed": seed}).close()
+            assert list(fs.load_runs("runs/seeds").filter(pl.col("seed") == 1).paths) == ["seed1"]
+            ```
+        """
+        run_ids = self.runs.filter(list(predicates))["run_id"].to_list()
+        paths = {run_id: self.paths[run_id] for run_id in run_ids}
         part = Runs(paths, self._heads, self.damaged, self._archives)
-        for name in ("steps", "epochs", "measures"):  # what was read is not read again
+        for name in ("steps", "epochs", "measures"):
             if name in self.__dict__:
-                part.__dict__[name] = self.__dict__[name].filter(pl.col("run_id").is_in(chosen))
+                part.__dict__[name] = self.__dict__[name].filter(pl.col("run_id").is_in(run_ids))
         return part
 
     def head(self, run_id: str) -> dict[str, Any]:
-        """The run's run.json: configuration, environment, status."""
-        return self._heads[self._path(run_id)]
+        """Return a run's run.json: configuration, environment, status.
 
-    def spectra(self, run_id: str) -> Spectra:
-        """Eigenvalues of each of the run's rows in `steps`, in their order; None where a row has none.
+        Args:
+            run_id: A key of `paths`.
+
+        Returns:
+            Its JSON object.
 
         Raises:
             KeyError: There is no such run.
-            DamagedRunError: A row points at what the file does not have.
+
+        Example:
+            ```python
+            fs.open_run("runs/heads/a", {"seed": 0}).close()
+            assert fs.load_runs("runs/heads").head("a")["config"] == {"seed": 0}
+            ```
+        """
+        return self._heads[self._path(run_id)]
+
+    def spectra(self, run_id: str) -> Spectra:
+        """Return the eigenvalues of each of a run's measured steps.
+
+        Args:
+            run_id: A key of `paths`.
+
+        Returns:
+            An array of shape (B,), float64, for each of the run's rows in `steps`, in their order; None for a
+            row without a spectrum, and for exported runs.
+
+        Raises:
+            KeyError: There is no such run.
+            DamagedRunError: A row refers to values that the file does not have.
+
+        Example:
+            ```python
+            with fs.open_run("runs/spectra/a", {"seed": 0}, restart=True) as run:
+                run.log_step({"step": 0}, [3.0, 1.0])
+            assert fs.load_runs("runs/spectra").spectra("a")[0].tolist() == [3.0, 1.0]
+            ```
         """
         path = self._path(run_id)
         rows = self.steps.filter(pl.col("run_id") == run_id)
         if "spectrum_offset" not in rows.columns or not (path / SPECTRA).exists():
             return [None] * len(rows)
         values = np.fromfile(path / SPECTRA, dtype="<f8")
-        places = zip(rows["spectrum_offset"], rows["spectrum_length"], strict=True)
-        found: Spectra = [
-            None if begin is None else values[begin : begin + length] for begin, length in places
+        extents = list(zip(rows["spectrum_offset"], rows["spectrum_length"], strict=True))
+        spectra: Spectra = [
+            None if begin is None else values[begin : begin + length] for begin, length in extents
         ]
-        lengths = rows["spectrum_length"].to_list()
-        if any(part is not None and len(part) != length for part, length in zip(found, lengths, strict=True)):
+        if any(s is not None and len(s) != length for s, (_, length) in zip(spectra, extents, strict=True)):
             raise DamagedRunError(
                 f"reading {path / SPECTRA}: it ends ({len(values)} values) before the last spectrum "
                 f"of {STEPS}; load the runs again if this one was being resumed, else restore it from a copy"
             )
-        return found
+        return spectra
 
     def outcomes(self, run_id: str) -> "dict[str, np.ndarray[Any, Any]]":
-        """The run's final per-example arrays; empty before its end, and of exported runs.
+        """Return a run's final per-example arrays.
+
+        Args:
+            run_id: A key of `paths`.
+
+        Returns:
+            The arrays by name, as they were logged; none before the run's end, and none for exported runs.
 
         Raises:
             KeyError: There is no such run.
             DamagedRunError: The file is damaged.
+
+        Example:
+            ```python
+            with fs.open_run("runs/outcomes/a", {"seed": 0}, restart=True) as run:
+                run.log_outcomes(correct=[True, False])
+            assert fs.load_runs("runs/outcomes").outcomes("a")["correct"].tolist() == [True, False]
+            ```
         """
         path = self._path(run_id)
         return {} if self._archive(path) is not None else outcomes.read(path / OUTCOMES)
 
     def _path(self, run_id: str) -> Path:
         if run_id not in self.paths:
-            import difflib
-
             near = difflib.get_close_matches(run_id, self.paths, n=3)
-            raise KeyError(
-                f"no run {run_id!r} among {len(self)}" + (f"; near: {', '.join(near)}" if near else "")
-            )
+            hint = f"; near: {', '.join(near)}" if near else ""
+            raise KeyError(f"no run {run_id!r} among {len(self)}{hint}")
         return self.paths[run_id]
 
     def _frame(self, name: str, empty: dict[str, Any]) -> pl.DataFrame:
-        written = {run_id: path for run_id, path in self.paths.items() if self._archive(path) is None}
+        directories = {run_id: path for run_id, path in self.paths.items() if self._archive(path) is None}
         with ThreadPoolExecutor(READERS) as pool:
-            read = list(pool.map(lambda path: _rows(path / name), written.values()))
+            tables = list(pool.map(lambda path: read_frame(path / name), directories.values()))
         damaged = {
             path / name: str(rows)
-            for path, rows in zip(written.values(), read, strict=True)
+            for path, rows in zip(directories.values(), tables, strict=True)
             if isinstance(rows, DamagedRunError)
         }
         self.damaged.update(damaged)
         _warn(damaged)
         frames = [
             rows.select(pl.lit(run_id).alias("run_id"), pl.exclude("run_id"))
-            for run_id, rows in zip(written, read, strict=True)
+            for run_id, rows in zip(directories, tables, strict=True)
             if isinstance(rows, pl.DataFrame)
         ]
-        return _joined([*frames, *self._exported(name.removesuffix(".jsonl"))], empty)
+        return concat_frames([*frames, *self._archive_frames(name.removesuffix(".jsonl"))], empty)
 
     def _archive(self, path: Path) -> Archive | None:
-        """The exported file that a run is in."""
+        """Return the exported file that holds a run; None for a run directory."""
         return next((self._archives[up] for up in path.parents if up in self._archives), None)
 
-    def _exported(self, name: str) -> list[pl.DataFrame]:
-        """A table's rows of the exported runs among these, one frame a file, by their names here."""
-        names: dict[Path, dict[str, str]] = {}
+    def _archive_frames(self, name: str) -> list[pl.DataFrame]:
+        """Return a table's rows of the exported runs: a frame per file, with the run ids of these runs."""
+        run_ids: dict[Path, dict[str, str]] = {}
         for run_id, path in self.paths.items():
-            if (held := self._archive(path)) is not None:
-                names.setdefault(held.path, {})[path.relative_to(held.path).as_posix()] = run_id
+            if (archive := self._archive(path)) is not None:
+                run_ids.setdefault(archive.path, {})[path.relative_to(archive.path).as_posix()] = run_id
         return [
             self._archives[path]
             .table(name)
-            .filter(pl.col("run_id").is_in(list(here)))
-            .with_columns(pl.col("run_id").replace_strict(here))
-            for path, here in names.items()
+            .filter(pl.col("run_id").is_in(list(names)))
+            .with_columns(pl.col("run_id").replace_strict(names))
+            for path, names in run_ids.items()
         ]
-
-
-def _joined(frames: list[pl.DataFrame], empty: dict[str, Any]) -> pl.DataFrame:
-    if not frames:
-        return pl.DataFrame(schema={"run_id": pl.String, **empty})
-    return pl.concat(frames, how="diagonal_relaxed")
-
-
-def _rows(path: Path) -> pl.DataFrame | DamagedRunError | None:
-    try:
-        return frame_of_lines(path)
-    except DamagedRunError as error:
-        return error
-
-
-def _places(root: Path) -> Iterator[Path]:
-    """Run directories at or under `root`, in the order of their names."""
-    for path, directories, files in os.walk(root, followlinks=False):
-        if RUN in files:
-            directories.clear()
-            yield Path(path)
-        directories[:] = sorted(name for name in directories if not name.startswith("."))
-
-
-def _head(path: Path) -> dict[str, Any] | None:
-    """None where the run was removed meanwhile."""
-    try:
-        head = read_run(path)
-    except FileNotFoundError:
-        return None
-    if head["status"] == "running" and holder(path / LOCK) is None:
-        head = read_run(path)  # it may have ended between the two looks
-        if head["status"] == "running":
-            head |= GONE
-    return head
-
-
-def _ids(heads: dict[Path, dict[str, Any]]) -> dict[str, Path]:
-    """Name → directory; runs of one name in several places get as much of their path as tells them apart."""
-    depth: dict[Path, int] = dict.fromkeys(heads, 1)
-    resolved = {path: path.resolve() for path in heads}
-    while True:
-        names: dict[str, list[Path]] = {}
-        for path in heads:
-            names.setdefault("/".join(resolved[path].parts[-depth[path] :]), []).append(path)
-        shared = [path for paths in names.values() if len(paths) > 1 for path in paths]
-        if not shared:
-            return {name: paths[0] for name, paths in names.items()}
-        for path in shared:
-            depth[path] += 1
-
-
-def _flat(config: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield before + key, json.dumps(value) if isinstance(value, list) else value
 
 
 def _warn(damaged: dict[Path, str]) -> None:

@@ -1,33 +1,22 @@
-"""The writer of a run directory."""
+"""Write a run directory."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from fisherscope.runs import checkpoint
-from fisherscope.runs.atomic_io import Log, failure, replace, sweep_up
-from fisherscope.runs.config_values import plain
-from fisherscope.runs.errors import DamagedRunError, RunError
-from fisherscope.runs.jsonl import renamed
+from fisherscope.runs.atomic_io import disk_error, replace
+from fisherscope.runs.config_values import json_value
+from fisherscope.runs.errors import RunError
+from fisherscope.runs.jsonl import slash_keys
+from fisherscope.runs.lifecycle import RunLifecycle
 from fisherscope.runs.lock import Lock
-from fisherscope.runs.logs import Logs
-from fisherscope.runs.metadata import RunMetadata, now, read_run
-from fisherscope.runs.paths import (
-    CHECKPOINT,
-    ENDED,
-    LOCK,
-    OUTCOMES,
-    RUN,
-    STATUSES,
-    TEXT,
-)
+from fisherscope.runs.metadata import now
+from fisherscope.runs.paths import CHECKPOINT, FINAL_STATUSES, LOCK, OUTCOMES, RUN
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-Status = Literal["running", "finished", "diverged", "interrupted", "failed"]
 
 
 def open_run(
@@ -37,29 +26,38 @@ def open_run(
     environment: Mapping[str, Any] | None = None,
     restart: bool = False,
 ) -> "Run":
-    """A run directory to write: a new one, or one that is to go on.
+    """Open a run directory for writing: a new one, or one to resume.
 
-    An existing run is never added to by accident: before the first row, say from where it goes on
-    (`load_checkpoint()` or `rewind(step)`), or that it begins anew (`restart=True`).
+    Rows are never added to an existing run by accident: before the first one, say where to resume
+    (`load_checkpoint()` or `rewind(step)`), or start over (`restart=True`).
 
     Args:
-        path: The run's own directory; its name is the run's id.
-        config: What makes this run another one than its neighbours, as JSON values; None takes that of the
-            run that is there.
-        environment: Added to the versions and the machine that are recorded anyway.
-        restart: Drop everything that an earlier run has left there.
+        path: The run's own directory, created if needed; its name is the run's id.
+        config: What distinguishes this run from others, as JSON values; None takes that of the existing run.
+        environment: Added to the versions and the machine, which are recorded anyway.
+        restart: Drop everything that an earlier run left in the directory.
+
+    Returns:
+        The run, locked for other writers until it is closed.
 
     Raises:
-        RunLockedError: Another process is writing it.
-        RunError: The directory is of another configuration or version, or may not be written to.
-        DamagedRunError: What is there cannot be read; it is left as it is.
+        RunLockedError: Another process is writing the run.
+        RunError: The directory holds a run of another configuration or format, or cannot be written to.
+        DamagedRunError: The existing run cannot be read; it is left as it is.
+
+    Example:
+        ```python
+        with fs.open_run("runs/mine/s16", {"batch_size": 16, "lr": 0.1, "seed": 0}, restart=True) as run:
+            run.log_step({"step": 0, "fisher/cond": 12.0}, eigenvalues=[144.0, 1.0])
+            run.log_epoch(val_error=0.25)
+        ```
     """
     path = Path(path)
     try:
-        _check_place(path)
+        _check_path(path)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise failure("opening", path, error) from error
+        raise disk_error("opening", path, error) from error
     lock = Lock(path / LOCK)
     try:
         return Run(path, config, environment, restart, lock)
@@ -68,55 +66,27 @@ def open_run(
         raise
 
 
-class Run:
-    """One run being written; made by `open_run`. Close it, or use it as a context manager.
+class Run(RunLifecycle):
+    """Write one run; made by `open_run`. Close it, or use it as a context manager.
 
-    As a context manager it ends as `finished`, as `interrupted` by Ctrl-C or SystemExit, or as `failed` by
-    another error, unless `finish` was called before.
+    As a context manager it ends as `finished`, after Ctrl-C or SystemExit as `interrupted`, or after another
+    error as `failed`, unless `finish` was called before.
+
+    Attributes:
+        path: The run's directory.
+        id: Its name.
+        config: Its configuration, as JSON values.
+
+    Example:
+        ```python
+        with fs.open_run("runs/mine/s64", {"batch_size": 64}, restart=True) as run:
+            run.log_epoch(train_loss=0.7, val_error=0.3)
+        assert run.status == "finished"
+        ```
     """
 
-    def __init__(
-        self,
-        path: Path,
-        config: Mapping[str, Any] | None,
-        environment: Mapping[str, Any] | None,
-        restart: bool,
-        lock: Lock,
-    ) -> None:
-        self.path, self.id = path, path.resolve().name
-        self._lock, self._owner, self._open = lock, os.getpid(), True
-        sweep_up(path)
-        self._logs = Logs(path)
-        self._text = Log(path / TEXT)
-        known = read_run(path) if (path / RUN).exists() and not restart else None
-        if known is None and not restart and self._logs:
-            raise DamagedRunError(
-                f"opening {path}: it has measurements but no {RUN}; restore that from a copy, or delete the "
-                "directory to begin anew (restart=True drops the run)"
-            )
-        self._head = RunMetadata(path, config, environment, known)
-        self.config = self._head.config
-        if known is None:
-            self._drop()
-            self._head.save()
-        self._resumed = known is None or not self._logs
-
-    # What is known
-
-    @property
-    def status(self) -> str:
-        """running, finished, diverged, interrupted or failed; of an existing run what it was left as."""
-        return self._head.status
-
-    @property
-    def reason(self) -> str:
-        """Why it ended so, in words."""
-        return self._head.reason
-
-    @property
-    def environment(self) -> dict[str, Any]:
-        """Versions and machine at the run's beginning."""
-        return self._head.environment
+    def __enter__(self) -> "Run":
+        return self
 
     # Rows
 
@@ -124,75 +94,162 @@ class Run:
         """Add a measured step, and the whole spectrum of its Gram.
 
         Args:
-            row: Plain values; non-finite ones become null. `step`, where it has one, must grow.
-            eigenvalues: Stored as float64; their place goes into the row.
+            row: Plain values; non-finite ones become null. If it has `step`, that must grow from row to row.
+            eigenvalues: Eigenvalues of shape (B,), stored as float64; their position is added to the row.
+
+        Raises:
+            RunError: The run is closed, has that step already or is to be resumed first, or the disk is full.
+            TypeError: A value is neither a number, text, None nor a list or mapping of these.
+            ValueError: The eigenvalues are not one-dimensional.
+
+        Example:
+            ```python
+            with fs.open_run("runs/mine/steps", {"seed": 0}, restart=True) as run:
+                run.log_step({"step": 0, "fisher/cond": 12.0}, eigenvalues=[144.0, 1.0])
+            ```
         """
-        self._ready()
-        self._logs.add_step(plain(row, "row"), eigenvalues)
+        self._prepare_to_write()
+        self._logs.add_step(json_value(row, "row"), eigenvalues)
 
     def log_epoch(self, row: Mapping[str, Any] | None = None, /, **values: Any) -> None:
         """Add an epoch: losses, metrics, totals of the monitor.
 
-        `train_loss=` becomes `train/loss`, and so for val_, test_, fisher_ and time_. `epoch`, the number of
-        epochs completed, is counted where it is not given.
+        Args:
+            row: Plain values by key; non-finite ones become null. A missing `epoch`, the number of completed
+                epochs, is counted on from the last row.
+            values: More of them: `train_loss=` becomes `train/loss`, likewise val_, test_, fisher_ and time_.
+
+        Raises:
+            RunError: The run is closed, has that epoch already or is to be resumed first, or the disk is
+                full.
+            TypeError: A value is neither a number, text, None nor a list or mapping of these.
+
+        Example:
+            ```python
+            with fs.open_run("runs/mine/epochs", {"seed": 0}, restart=True) as run:
+                run.log_epoch({"lr": 0.1}, train_loss=0.7, val_error=0.3)
+            ```
         """
-        self._ready()
-        self._logs.add_epoch(plain(renamed(row or {}) | renamed(values), "row"))
+        self._prepare_to_write()
+        self._logs.add_epoch(json_value(slash_keys(row or {}) | slash_keys(values), "row"))
 
     def log_outcomes(self, **arrays: "ArrayLike") -> None:
-        """Replace the final per-example arrays (correctness, loss, …); booleans take a bit each."""
+        """Replace the final per-example arrays, such as correctness and loss.
+
+        Args:
+            arrays: Numbers or booleans of any shape, by name; booleans take a bit each.
+
+        Raises:
+            RunError: The run is closed or is to be resumed first, or the disk is full.
+            TypeError: An array holds neither numbers nor booleans.
+
+        Example:
+            ```python
+            with fs.open_run("runs/mine/outcomes", {"seed": 0}, restart=True) as run:
+                run.log_outcomes(correct=[True, False], loss=[0.1, 2.3])
+            ```
+        """
         import numpy as np
 
-        from fisherscope.runs.outcomes import packed
+        from fisherscope.runs.outcomes import pack
 
-        self._ready()
-        held: Any = packed(arrays)
-        replace(self.path / OUTCOMES, lambda file: np.savez_compressed(file, **held))
+        self._prepare_to_write()
+        stored: Any = pack(arrays)
+        replace(self.path / OUTCOMES, lambda file: np.savez_compressed(file, **stored))
 
     def log_text(self, line: str) -> None:
-        """Add a line to log.txt, with the time."""
-        self._own()
+        """Add a line to log.txt, with the time.
+
+        Args:
+            line: The text.
+
+        Raises:
+            RunError: The run is closed, or the disk is full.
+
+        Example:
+            ```python
+            with fs.open_run("runs/mine/text", {"seed": 0}, restart=True) as run:
+                run.log_text("learning rate halved by hand")
+            ```
+        """
+        self._check_open()
         self._text.append(f"{now()} {line}\n".encode())
 
-    # Going on
+    # Resume
 
     def save_checkpoint(self, state: Any) -> None:
-        """Replace the checkpoint by `state`; it remembers which rows belong to it.
+        """Replace the checkpoint; it remembers which rows belong to it.
 
         Args:
             state: Tensors, numbers, text, None, and dicts, lists and tuples of these.
 
-        Cost: writes everything through to the disk, some milliseconds besides the size.
+        Raises:
+            RunError: The run is closed or is to be resumed first, or the disk is full.
+            TypeError: The state holds another type.
+
+        Cost: flushes everything to the disk: some milliseconds, plus the time to write the state.
+
+        Example:
+            ```python
+            with fs.open_run("runs/mine/saved", {"seed": 0}, restart=True) as run:
+                run.save_checkpoint({"step": 3, "weights": torch.ones(2)})
+                assert run.load_checkpoint()["step"] == 3
+            ```
         """
-        self._ready()
+        self._prepare_to_write()
         self._logs.sync()
         checkpoint.write(self.path / CHECKPOINT, state, self.config, self._logs.sizes())
 
     def load_checkpoint(self) -> Any | None:
-        """The state to go on from, rows after it dropped; None if there is none, and then all rows are.
+        """Return the state to resume from, and drop the rows that were written after it.
 
-        A run that has finished or diverged gives its last state and stays as it is.
+        Returns:
+            The state; None if there is no checkpoint, and then all rows are dropped. A run that has finished
+            or diverged returns its last state and stays as it is.
 
         Raises:
             DamagedRunError: The checkpoint, or a row that belongs to it, is damaged.
-            RunError: The checkpoint is of another version or configuration.
+            RunError: The checkpoint is of another format or configuration, or the run is closed.
+
+        Example:
+            ```python
+            with fs.open_run("runs/mine/resumable", {"seed": 0}) as run:
+                state = run.load_checkpoint() or {"step": 0}
+            ```
         """
-        self._own()
+        self._check_open()
         exists = (self.path / CHECKPOINT).exists()
         state, marks = checkpoint.read(self.path / CHECKPOINT, self.config) if exists else (None, {})
-        if self.status in ENDED:
+        if self.status in FINAL_STATUSES:
             return state
         self._truncate(marks)
         return state
 
     def rewind(self, step: int) -> None:
-        """Go on as of `step` completed steps, for loops with a checkpoint of their own.
+        """Resume after `step` completed steps, for loops with a checkpoint of their own.
 
         Drops measurements of steps >= `step`, epochs that ended after it, and a checkpoint that needs them.
+
+        Args:
+            step: Completed steps, at least 0.
+
+        Raises:
+            DamagedRunError: A row is damaged.
+            RunError: The run is closed.
+            ValueError: `step` is negative.
+
+        Example:
+            ```python
+            with fs.open_run("runs/mine/rewound", {"seed": 0}, restart=True) as run:
+                run.log_step({"step": 0})
+                run.log_step({"step": 1})
+                run.rewind(1)
+                run.log_step({"step": 1})
+            ```
         """
-        self._own()
+        self._check_open()
         if step < 0:
-            raise ValueError(f"rewinding {self.id}: step={step} must be at least 0, the completed steps")
+            raise ValueError(f"rewinding {self.id}: step={step} expected the completed steps, at least 0")
         sizes = self._logs.sizes_at(step)
         path = self.path / CHECKPOINT
         if path.exists() and any(
@@ -201,90 +258,9 @@ class Run:
             path.unlink()
         self._truncate(sizes)
 
-    # The end
 
-    def finish(self, status: Status = "finished", reason: str = "") -> None:
-        """Say how the run ended, and close it."""
-        if status not in STATUSES or status == "running":
-            raise ValueError(
-                f"finishing {self.id}: status={status!r}; expected one of {', '.join(STATUSES[1:])}"
-            )
-        self._own()
-        self._logs.sync()
-        self._text.sync()
-        self._head.mark(status, reason)
-        self.close()
-
-    def close(self) -> None:
-        """Let others write the run; its status stays."""
-        if self._open and self._owner == os.getpid():
-            self._open = False
-            self._logs.close()
-            self._text.close()
-            self._lock.release()
-
-    def __enter__(self) -> "Run":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if not self._open:
-            return
-        try:
-            if not self._resumed or self.status != "running":
-                return  # nothing was begun
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                self.finish("interrupted", f"by {type(error).__name__}")
-            elif error is not None:
-                self.finish("failed", f"{type(error).__name__}: {error}")
-            else:
-                self.finish()
-        except RunError:
-            if error is None:
-                raise  # else the loop's own error is what matters
-        finally:
-            self.close()
-
-    def __repr__(self) -> str:
-        return f"<Run {self.id}: {self.status}{'' if self._open else ', closed'}>"
-
-    # Within
-
-    def _own(self) -> None:
-        if not self._open:
-            raise RunError(f"writing {self.id}: it is closed; open it again by open_run({str(self.path)!r})")
-        if self._owner != os.getpid():
-            raise RunError(
-                f"writing {self.id}: it was opened in process {self._owner}, this is {os.getpid()}; "
-                "log from the process that opened it"
-            )
-
-    def _ready(self) -> None:
-        self._own()
-        if not self._resumed:
-            raise RunError(
-                f"writing {self.path}: it holds a run already ({self.status}); call load_checkpoint() or "
-                "rewind(step) to go on with it, or open it with restart=True to drop it"
-            )
-        if self.status != "running":
-            self._head.mark("running")
-
-    def _truncate(self, sizes: Mapping[str, int]) -> None:
-        """Cut the logs, and be ready to write."""
-        self._logs.truncate(sizes)
-        self._resumed = True
-        if self.status != "running":
-            self._head.mark("running")
-
-    def _drop(self) -> None:
-        for name in (CHECKPOINT, OUTCOMES):  # first, for a checkpoint's marks need the rows
-            (self.path / name).unlink(missing_ok=True)
-        self._logs.truncate({})
-
-
-def _check_place(path: Path) -> None:
-    """Refuse a directory that holds runs, or a file, in a run's place."""
+def _check_path(path: Path) -> None:
+    """Raise an error if the path is a file, lies in a run, or is a directory that holds runs."""
     if path.exists() and not path.is_dir():
         raise RunError(f"opening {path}: it is a file; expected a directory, or a name for a new one")
     if (path.parent / RUN).exists():

@@ -98,15 +98,11 @@ OVERHEAD_SAMPLES = 24.0
 
 def pending(configurations: Sequence[Configuration], root: Path) -> list[Configuration]:
     """Those whose run has neither finished nor diverged."""
-    import json
 
     def ended(config: Configuration) -> bool:
         try:
-            return json.loads((root / config.id / "run.json").read_text())["status"] in (
-                "finished",
-                "diverged",
-            )
-        except (OSError, ValueError, KeyError):
+            return bool(fs.runs.has_ended(root / config.id))
+        except fs.runs.RunError:  # the run itself reports what is wrong
             return False
 
     return [config for config in configurations if not ended(config)]

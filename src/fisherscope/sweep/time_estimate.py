@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import fisherscope as fs
 from fisherscope.sweep.grid import cost
 from fisherscope.training import Configuration
 
@@ -48,7 +47,7 @@ def seconds_left(
         pace, how = _pace(_probed(configurations, data_dir)), "from some steps measured now"
     found = {}
     for config in configurations:
-        left = min(until or config.epochs, config.epochs) - _epochs_done(root / config.id)
+        left = min(until or config.epochs, config.epochs) - len(fs.runs.epoch_rows(root / config.id))
         found[config.id] = max(left, 0) * _an_epoch(config.batch_size, pace)
     return found, how
 
@@ -80,27 +79,15 @@ def _share(size: int) -> float:
 def _recorded(like: Configuration, root: Path) -> list[tuple[Configuration, float]]:
     """Runs like this one that were trained, with their median seconds an epoch."""
     found = []
-    for path in sorted(root.glob("*/run.json")):
+    for path in filter(fs.runs.is_run, sorted(root.glob("*"))):
         try:
-            config = Configuration.of(json.loads(path.read_text())["config"])
-            times = [row["time/train_s"] + row["time/eval_s"] for row in _rows(path.parent)]
-        except (OSError, ValueError, KeyError):
+            config = Configuration.of(fs.runs.run_config(path))
+            times = [row["time/train_s"] + row["time/eval_s"] for row in fs.runs.epoch_rows(path)]
+        except (OSError, ValueError, KeyError, fs.runs.RunError):
             continue
         if times and all(getattr(config, key) == getattr(like, key) for key in ALIKE):
             found.append((config, statistics.median(times)))
     return found
-
-
-def _rows(run: Path) -> list[dict[str, Any]]:
-    try:
-        lines = (run / "epochs.jsonl").read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in lines[:-1]]  # what follows the last line end is being written
-
-
-def _epochs_done(run: Path) -> int:
-    return len(_rows(run))
 
 
 def _probed(

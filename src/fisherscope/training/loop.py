@@ -66,11 +66,11 @@ def train(
     if until is not None and until < 1:
         raise ValueError(f"training until epoch {until}: expected at least 1")
     path = Path(root) / config.id
-    known = os.path.exists(path / "run.json")  # of a place that may not be looked at, opening it tells
-    session = None if known else _session(config, data_dir)  # a mistake is told before anything is written
+    exists = fs.runs.is_run(path)  # if the directory may not be read, opening it raises the error
+    session = None if exists else _session(config, data_dir)  # a mistake is told before anything is written
     with _interrupts() as interrupted, fs.open_run(path, config.identity()) as run:
         state = run.load_checkpoint()
-        if run.status in ("finished", "diverged"):
+        if fs.runs.has_ended(path):
             done = config.epochs if run.status == "finished" else 0
             return Result(run.path, run.id, run.status, run.reason, done)
         session = session or _session(config, data_dir)

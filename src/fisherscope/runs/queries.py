@@ -1,0 +1,220 @@
+"""Questions about one run directory, answered without polars: status, configuration, epoch rows.
+
+Only this room knows which files a run consists of; others ask here.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fisherscope.runs.jsonl import read_rows
+from fisherscope.runs.lock import holder
+from fisherscope.runs.metadata import read_run
+from fisherscope.runs.paths import EPOCHS, FINAL_STATUSES, LOCK, RUN, STEPS, WRITER_GONE
+
+SHOWN_FILES = (RUN, STEPS, EPOCHS, LOCK)
+"""Files whose change can change what a reader of tables and statuses sees."""
+
+
+def is_run(path: str | os.PathLike[str]) -> bool:
+    """Return whether a directory holds a run.
+
+    Args:
+        path: A directory, which need not exist.
+
+    Returns:
+        True if it has a run.json; False also if it may not be looked into.
+
+    Example:
+        ```python
+        fs.open_run("runs/mine/first", {"seed": 0}).close()
+        assert fs.runs.is_run("runs/mine/first") and not fs.runs.is_run("runs/mine")
+        ```
+    """
+    return os.path.exists(Path(path) / RUN)
+
+
+def status(path: str | os.PathLike[str]) -> str | None:
+    """Return how a run stands, as `load_runs` would say.
+
+    Args:
+        path: The run's directory.
+
+    Returns:
+        "running", "finished", "diverged", "interrupted" or "failed"; "interrupted" too if it says that it is
+        running but its process is gone; None if there is no run.
+
+    Raises:
+        DamagedRunError: Its run.json is damaged.
+        RunError: Its run.json cannot be read, or is of another format.
+
+    Example:
+        ```python
+        with fs.open_run("runs/mine/second", {"seed": 0}):
+            assert fs.runs.status("runs/mine/second") == "running"
+        assert fs.runs.status("runs/mine/second") == "finished"
+        assert fs.runs.status("runs/mine/absent") is None
+        ```
+    """
+    head = current_head(Path(path))
+    return None if head is None else str(head["status"])
+
+
+def has_ended(path: str | os.PathLike[str]) -> bool:
+    """Return whether nothing is left to train: the run has finished or diverged.
+
+    Args:
+        path: The run's directory.
+
+    Returns:
+        False if there is no run.
+
+    Raises:
+        DamagedRunError: Its run.json is damaged.
+        RunError: Its run.json cannot be read, or is of another format.
+
+    Example:
+        ```python
+        with fs.open_run("runs/mine/third", {"seed": 0}) as run:
+            run.finish("interrupted", "by hand")
+        assert not fs.runs.has_ended("runs/mine/third")
+        ```
+    """
+    try:
+        return read_run(Path(path))["status"] in FINAL_STATUSES
+    except FileNotFoundError:
+        return False
+
+
+def run_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the configuration of a run.
+
+    Args:
+        path: The run's directory.
+
+    Returns:
+        The configuration as it was given to `open_run`, as JSON values.
+
+    Raises:
+        FileNotFoundError: There is no run.
+        DamagedRunError: Its run.json is damaged.
+        RunError: Its run.json cannot be read, or is of another format.
+
+    Example:
+        ```python
+        fs.open_run("runs/mine/fourth", {"seed": 0, "lr": 0.1}).close()
+        assert fs.runs.run_config("runs/mine/fourth") == {"seed": 0, "lr": 0.1}
+        ```
+    """
+    return dict(read_run(Path(path))["config"])
+
+
+def epoch_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Return the rows of a run's epochs, also while the run is being written.
+
+    Args:
+        path: The run's directory.
+
+    Returns:
+        A row for each epoch, in order, with the keys of docs/runs.md; none if there is no run or no epoch
+        yet. A row that is being written is left out.
+
+    Raises:
+        DamagedRunError: A row is damaged.
+        RunError: The file cannot be read.
+
+    Example:
+        ```python
+        with fs.open_run("runs/mine/fifth", {"seed": 0}, restart=True) as run:
+            run.log_epoch(val_error=0.25)
+        assert fs.runs.epoch_rows("runs/mine/fifth") == [{"epoch": 1, "val/error": 0.25}]
+        ```
+    """
+    return read_rows(Path(path) / EPOCHS)
+
+
+def run_directories(root: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield the run directories at or under a directory, at any depth.
+
+    Args:
+        root: A directory; hidden directories in it are skipped, and links are not followed.
+
+    Returns:
+        The run directories, in the order of their names; none if there is no such directory.
+
+    Example:
+        ```python
+        fs.open_run("runs/mine/sixth", {"seed": 0}).close()
+        assert "sixth" in [path.name for path in fs.runs.run_directories("runs")]
+        ```
+    """
+    for path, directories, files in os.walk(root, followlinks=False):
+        if RUN in files:
+            directories.clear()
+            yield Path(path)
+        directories[:] = sorted(name for name in directories if not name.startswith("."))
+
+
+def fingerprint(root: str | os.PathLike[str]) -> str:
+    """Return a text that changes whenever a run under a directory changes.
+
+    Args:
+        root: A directory of runs, or of directories of runs.
+
+    Returns:
+        16 hexadecimal digits: a hash of the names, sizes and times of the files that readers show.
+
+    Cost: one `stat` of each of these files; nothing is read.
+
+    Example:
+        ```python
+        with fs.open_run("runs/mine/seventh", {"seed": 0}, restart=True) as run:
+            before = fs.runs.fingerprint("runs/mine")
+            run.log_epoch(val_error=0.25)
+            assert fs.runs.fingerprint("runs/mine") != before
+        ```
+    """
+    digest = hashlib.sha256()
+    for directory, _, files in os.walk(root):
+        for name in sorted(set(files) & set(SHOWN_FILES)):
+            try:
+                state = os.stat(os.path.join(directory, name))
+            except OSError:  # removed meanwhile
+                continue
+            digest.update(f"{directory}/{name} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def current_head(path: Path) -> dict[str, Any] | None:
+    """Return a run's run.json with a dead writer reported as an interruption; None if there is no run.
+
+    Raises:
+        DamagedRunError: It is damaged.
+        RunError: It cannot be read, or is of another format.
+    """
+    try:
+        head = read_run(path)
+        if head["status"] == "running" and holder(path / LOCK) is None:
+            head = read_run(path)  # the run may have ended between the two reads
+            if head["status"] == "running":
+                head |= WRITER_GONE
+    except FileNotFoundError:
+        return None
+    return head
+
+
+def distinct_names(paths: Iterable[Path]) -> dict[str, Path]:
+    """Map names to directories; runs of equal names get as much of their path as distinguishes them."""
+    depth: dict[Path, int] = dict.fromkeys(paths, 1)
+    resolved = {path: path.resolve() for path in depth}
+    while True:
+        names: dict[str, list[Path]] = {}
+        for path in depth:
+            names.setdefault("/".join(resolved[path].parts[-depth[path] :]), []).append(path)
+        shared = [path for same in names.values() if len(same) > 1 for path in same]
+        if not shared:
+            return {name: same[0] for name, same in names.items()}
+        for path in shared:
+            depth[path] += 1
