@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fisherscope.policy.closed_loop import ClosedLoop, Parts
-from fisherscope.policy.decision import checked
+from fisherscope.policy.decision import require_above
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class BigBatch(ClosedLoop):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checked("building a big-batch policy", "theta", self.theta, 0, 1)
-        checked("building a big-batch policy", "growth", self.growth, 0)
+        require_above("building a big-batch policy", "theta", self.theta, 0, 1)
+        require_above("building a big-batch policy", "growth", self.growth, 0)
 
     def wants(self, parts: Parts, measured: int, size: int, lr: float) -> float | None:
         if parts["square"] <= 0:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fisherscope.policy.decision import Decision, Observation, State, checked_size
+from fisherscope.policy.decision import Decision, Observation, State, require_size
 from fisherscope.policy.lr_schedule import Rate
 from fisherscope.policy.options import option_suffix
 
@@ -83,7 +83,7 @@ class ClosedLoop:
     parts: ClassVar[tuple[str, ...]]
 
     def __post_init__(self) -> None:
-        checked_size(f"building a {self.family} policy", self.batch_size, least=2)
+        require_size(f"building a {self.family} policy", self.batch_size, least=2)
         if not 0 <= self.memory < 1:
             raise ValueError(f"building a {self.family} policy: memory={self.memory!r} must be in [0, 1)")
 

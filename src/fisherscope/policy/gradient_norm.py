@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fisherscope.policy.closed_loop import ClosedLoop, Parts, ratio
-from fisherscope.policy.decision import checked
+from fisherscope.policy.decision import require_above
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class NormTest(ClosedLoop):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checked("building a norm-test policy", "theta", self.theta, 0)
+        require_above("building a norm-test policy", "theta", self.theta, 0)
 
     def wants(self, parts: Parts, measured: int, size: int, lr: float) -> float | None:
         needed = ratio(parts["variance"], self.theta**2 * parts["square"])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fisherscope.policy.closed_loop import ClosedLoop, Parts, ratio
-from fisherscope.policy.decision import checked
+from fisherscope.policy.decision import require_above
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class InnerProduct(ClosedLoop):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checked("building an inner-product policy", "theta", self.theta, 0)
-        checked("building an inner-product policy", "nu", self.nu, 0)
+        require_above("building an inner-product policy", "theta", self.theta, 0)
+        require_above("building an inner-product policy", "nu", self.nu, 0)
 
     def wants(self, parts: Parts, measured: int, size: int, lr: float) -> float | None:
         along = ratio(parts["along"], self.theta**2 * parts["square"] ** 2)

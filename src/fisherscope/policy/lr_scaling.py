@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from fisherscope.policy.closed_loop import means, read_parts, smooth
-from fisherscope.policy.decision import Decision, Observation, State, checked_size
+from fisherscope.policy.decision import Decision, Observation, State, require_size
 from fisherscope.policy.wrappers import Wrapper
 
 
@@ -24,7 +24,7 @@ class Coupling(Wrapper):
 
     def __post_init__(self) -> None:
         if self.reference is not None:
-            checked_size(f"building a {self.family} coupling", self.reference)
+            require_size(f"building a {self.family} coupling", self.reference)
 
     def gain(self, state: State, scale: float) -> float:
         """What the rate is multiplied by at `scale` times the reference size."""

@@ -1,4 +1,4 @@
-"""The learning-rate levels under every policy: the paper's ÷10 at 50 % and 75 % of the epochs."""
+"""The learning-rate levels under every policy; by default divided by 10 at 50 % and 75 % of the epochs."""
 
 import math
 from dataclasses import dataclass
@@ -11,20 +11,27 @@ from fisherscope.policy.decision import Observation
 
 @dataclass(frozen=True)
 class Rate:
-    """The learning rate before any coupling: `lr`, multiplied by `factor` at each milestone.
+    """Schedule the learning rate before any scaling: `lr`, multiplied by `factor` at each milestone.
 
-    The default is the paper's: divided by ten at 50 % and 75 % of the epochs, exactly (in samples). A
-    milestone inside an epoch holds from the first batch that starts at or after it. After `epochs` the last
-    level goes on.
+    A milestone inside an epoch takes effect with the first batch that starts at or after it; milestones are
+    exact, in samples. After `epochs` the last level continues.
+
+    Source: Liao et al. 2020 for the default, ÷10 at 50 % and 75 % of the epochs (docs/paper.md).
 
     Args:
         lr: Learning rate of the first level, positive.
         epochs: Length of the run.
         milestones: Increasing fractions of the run, between 0 and 1; empty for a constant rate.
-        factor: What the rate is multiplied by at each, in (0, 1].
+        factor: Factor of the rate at each milestone, in (0, 1].
 
     Raises:
         ValueError: An argument is outside its range.
+
+    Example:
+        ```python
+        rate = fs.policy.Rate(0.1, epochs=40)
+        assert [rate.of_level(level) for level in range(3)] == [0.1, 0.01, 0.001]
+        ```
     """
 
     lr: float
@@ -47,21 +54,59 @@ class Rate:
             raise ValueError(f"building a learning-rate schedule: factor={self.factor!r} must be in (0, 1]")
 
     def level(self, observation: Observation) -> int:
-        """Milestones passed, from 0."""
+        """Return how many milestones have passed.
+
+        Args:
+            observation: The moment.
+
+        Returns:
+            The level, from 0.
+
+        Example:
+            ```python
+            rate = fs.policy.Rate(0.1, epochs=4)
+            assert rate.level(fs.policy.Observation(2, 0, 100)) == 1
+            ```
+        """
         done, whole = observation.samples, observation.epoch_samples
         return sum(done * below >= above * whole for above, below in self._milestones)
 
     def at(self, observation: Observation) -> float:
-        """The rate of the batch at `observation`."""
+        """Return the learning rate of the batch at a moment.
+
+        Args:
+            observation: The moment.
+
+        Returns:
+            The learning rate, positive.
+
+        Example:
+            ```python
+            rate = fs.policy.Rate(0.1, epochs=4)
+            assert rate.at(fs.policy.Observation(3, 0, 100)) == 0.001
+            ```
+        """
         return self.of_level(self.level(observation))
 
     def of_level(self, level: int) -> float:
-        """The rate after `level` milestones; dividing keeps 0.1/10 at 0.01 where multiplying would not."""
+        """Return the learning rate after `level` milestones.
+
+        Args:
+            level: Milestones passed, from 0.
+
+        Returns:
+            The learning rate; dividing keeps 0.1/10 at 0.01 where multiplying would not.
+
+        Example:
+            ```python
+            assert fs.policy.Rate(0.1, epochs=4).of_level(1) == 0.01
+            ```
+        """
         return self.lr / (1 / self.factor) ** level
 
     @property
     def suffix(self) -> str:
-        """What a policy's name says of it: nothing for the paper's levels."""
+        """The part of a policy's name for this schedule; empty for the default levels."""
         if not self.milestones:
             return "+constant"
         if (self.milestones, self.factor) == ((0.5, 0.75), 0.1):
@@ -76,11 +121,24 @@ class Rate:
 
     @cached_property
     def _milestones(self) -> tuple[tuple[int, int], ...]:
-        """Those of `edges` as (numerator, denominator): integers compare at a tenth of a fraction's cost."""
+        """Milestones as (numerator, denominator): integers compare at a tenth of a fraction's cost."""
         return tuple((edge.numerator, edge.denominator) for edge in self.edges[1:-1])
 
     def within_level(self, observation: Observation) -> Fraction:
-        """Share of the current level that is done, 0 at its first batch; 1 and above after the run's end."""
+        """Return the completed share of the current level.
+
+        Args:
+            observation: The moment.
+
+        Returns:
+            0 at the level's first batch; 1 and above after the run's end.
+
+        Example:
+            ```python
+            rate = fs.policy.Rate(0.1, epochs=4)
+            assert rate.within_level(fs.policy.Observation(1, 0, 100)) == 0.5
+            ```
+        """
         level = self.level(observation)
         begin, end = self.edges[level], self.edges[level + 1]
         return (observation.progress - begin) / (end - begin)

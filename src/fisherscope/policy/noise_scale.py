@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fisherscope.policy.closed_loop import ClosedLoop, Parts, ratio
-from fisherscope.policy.decision import checked
+from fisherscope.policy.decision import require_above
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class NoiseScale(ClosedLoop):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checked("building a noise-scale policy", "factor", self.factor, 0)
+        require_above("building a noise-scale policy", "factor", self.factor, 0)
 
     def wants(self, parts: Parts, measured: int, size: int, lr: float) -> float | None:
         return ratio(self.factor * parts["variance"], parts["signal"])

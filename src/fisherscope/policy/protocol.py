@@ -8,10 +8,19 @@ from fisherscope.policy.lr_schedule import Rate
 
 @runtime_checkable
 class Policy(Protocol):
-    """A frozen value that chooses the batch size and learning rate of each batch from what it is told.
+    """Choose the batch size and the learning rate of each batch; a frozen value with a name.
 
-    `update` is called exactly once for each batch, in order, before its samples are drawn: a function of its
-    arguments, without clock, files or random numbers. `name` and `parse` are inverse to each other.
+    `update` is called exactly once for each batch, in order, before its samples are drawn. It is a function
+    of its arguments, without clock, files or random numbers. `name` and `parse` are inverse to each other.
+
+    Example:
+        ```python
+        policy = fs.policy.parse("s32-to-128", lr=0.1, epochs=10)
+        assert isinstance(policy, fs.policy.Policy)
+        state = policy.init()
+        state, decision = policy.update(state, fs.policy.Observation(0, 0, 1000))
+        assert (decision.batch_size, decision.lr) == (32, 0.1)
+        ```
     """
 
     @property
@@ -20,14 +29,31 @@ class Policy(Protocol):
 
     @property
     def rate(self) -> Rate:
-        """The learning rate before any coupling; `rate.epochs` is the length it was made for."""
+        """The learning rate before any scaling by the batch size; `rate.epochs` is the run's length."""
 
     @property
     def closed_loop(self) -> bool:
-        """Whether it reads measurements, so that it must be told of every step."""
+        """Whether the policy reads measurements, so that it must receive the row of every measured step."""
 
     def init(self) -> State:
-        """The state before the first batch."""
+        """Return the state before the first batch.
+
+        Returns:
+            JSON values only.
+        """
 
     def update(self, state: State, observation: Observation) -> tuple[State, Decision]:
-        """The next state and the decision for the batch at `observation`."""
+        """Return the next state and the decision for the next batch.
+
+        Args:
+            state: The state that `init` or the previous `update` returned; it is not changed.
+            observation: Where the batch starts, and the newest measurement that may be used.
+
+        Returns:
+            The new state, and the batch size (samples over all ranks) and learning rate of the batch.
+
+        Raises:
+            ValueError: A measurement lacks a key that the policy reads.
+
+        Cost: microseconds; nothing is copied to or from a device.
+        """

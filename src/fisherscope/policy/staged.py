@@ -2,21 +2,34 @@
 
 from dataclasses import dataclass
 
-from fisherscope.policy.decision import Decision, Observation, State, checked_size
+from fisherscope.policy.decision import Decision, Observation, State, require_size
 from fisherscope.policy.lr_schedule import Rate
 
 STAGES = 5
 
 
 def stage_sizes(first: int, last: int) -> tuple[int, ...]:
-    """The five batch sizes from `first` to `last`.
+    """Return the five batch sizes from `first` to `last`.
 
     Stage i of a growing schedule of d doublings has size first · 2^⌊i·d/4⌋, which gives every row of the
-    paper's list (d = 2: A A 2A 2A 4A; d = 4: A 2A 4A 8A 16A); a falling one is the reverse of its growing
-    twin.
+    paper's list (d = 2: A A 2A 2A 4A; d = 4: A 2A 4A 8A 16A); a falling schedule is the reverse.
+
+    Source: Liao et al. 2020, the dynamic-sampling schedules (docs/paper.md).
+
+    Args:
+        first: Batch size of the first stage, in samples.
+        last: Batch size of the last stage, in samples.
+
+    Returns:
+        Five batch sizes.
 
     Raises:
         ValueError: The sizes are not a power of two apart.
+
+    Example:
+        ```python
+        assert fs.policy.stage_sizes(32, 128) == (32, 32, 64, 64, 128)
+        ```
     """
     small, large = sorted((first, last))
     doublings = (large // small).bit_length() - 1
@@ -31,11 +44,28 @@ def stage_sizes(first: int, last: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Staged:
-    """Five stages of equal length over the run (-∅), or within each learning-rate level (-MS, `restart`).
+    """Use five stages of equal length over the run (-∅), or within each learning-rate level (-MS).
 
-    Equal to the sample: a stage that should begin inside an epoch (its length divided by five is not whole)
-    begins with the first batch that starts at or after that point, so no stage is lost in a short run. After
-    the run's end the last stage goes on. Source: Liao et al. 2020, dynamic sampling.
+    Stages are exact, in samples: a stage whose start lies inside an epoch begins with the first batch that
+    starts at or after that point, so no stage is lost in a short run. After the run's end the last stage
+    continues.
+
+    Source: Liao et al. 2020, dynamic sampling (docs/paper.md).
+
+    Args:
+        first: Batch size of the first stage, in samples.
+        last: Batch size of the last stage, a power of two apart.
+        rate: Learning-rate schedule.
+        restart: Run through the stages again in each learning-rate level (-MS).
+
+    Raises:
+        ValueError: A size is not a whole number of at least 1, or they are not a power of two apart.
+
+    Example:
+        ```python
+        policy = fs.policy.parse("s32-to-512-MS", lr=0.1, epochs=40)
+        assert policy.sizes == (32, 64, 128, 256, 512) and policy.restart
+        ```
     """
 
     first: int
@@ -45,12 +75,13 @@ class Staged:
     closed_loop = False
 
     def __post_init__(self) -> None:
-        checked_size("building a staged policy", self.first)
-        checked_size("building a staged policy", self.last)
+        require_size("building a staged policy", self.first)
+        require_size("building a staged policy", self.last)
         stage_sizes(self.first, self.last)
 
     @property
     def name(self) -> str:
+        """The name that `parse` reads; see `Policy.name`."""
         return f"s{self.first}-to-{self.last}" + ("-MS" if self.restart else "") + self.rate.suffix
 
     @property
@@ -59,9 +90,11 @@ class Staged:
         return stage_sizes(self.first, self.last)
 
     def init(self) -> State:
+        """Return the state before the first batch; see `Policy.init`."""
         return {"level": 0, "stage": 0}
 
     def update(self, state: State, observation: Observation) -> tuple[State, Decision]:
+        """Return the next state and the decision for the next batch; see `Policy.update`."""
         level = self.rate.level(observation)
         share = (
             self.rate.within_level(observation) if self.restart else observation.progress / self.rate.epochs

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import ClassVar
 
-from fisherscope.policy.decision import Decision, Observation, State, checked, checked_size
+from fisherscope.policy.decision import Decision, Observation, State, require_above, require_size
 from fisherscope.policy.lr_schedule import Rate
 from fisherscope.policy.options import option_suffix
 from fisherscope.policy.protocol import Policy
@@ -65,8 +65,8 @@ class Bounds(Wrapper):
     family: ClassVar[str] = "bounds"
 
     def __post_init__(self) -> None:
-        checked_size("building bounds", self.min)
-        if self.max is not None and checked_size("building bounds", self.max) < self.min:
+        require_size("building bounds", self.min)
+        if self.max is not None and require_size("building bounds", self.max) < self.min:
             raise ValueError(f"building bounds: max={self.max} lies below min={self.min}; exchange them")
         planned = getattr(self.policy, "planned_sizes", ())
         cut = [size for size in planned if size < self.min or (self.max is not None and size > self.max)]
@@ -90,7 +90,7 @@ class Multiple(Wrapper):
     family: ClassVar[str] = "multiple"
 
     def __post_init__(self) -> None:
-        checked_size("building a rounding to multiples", self.of)
+        require_size("building a rounding to multiples", self.of)
 
     def change(self, state: State, decision: Decision, observation: Observation) -> tuple[State, Decision]:
         count = (2 * decision.batch_size + self.of) // (2 * self.of)
@@ -107,7 +107,7 @@ class Hysteresis(Wrapper):
     family: ClassVar[str] = "hysteresis"
 
     def __post_init__(self) -> None:
-        checked("building a hysteresis", "ratio", self.ratio, 1)
+        require_above("building a hysteresis", "ratio", self.ratio, 1)
 
     def change(self, state: State, decision: Decision, observation: Observation) -> tuple[State, Decision]:
         held, wanted = state.get("size", decision.batch_size), decision.batch_size
@@ -128,8 +128,8 @@ class GrowthLimit(Wrapper):
     family: ClassVar[str] = "growth-limit"
 
     def __post_init__(self) -> None:
-        checked("building a growth limit", "factor", self.factor, 1)
-        checked("building a growth limit", "epochs", self.epochs, 1e-6)
+        require_above("building a growth limit", "factor", self.factor, 1)
+        require_above("building a growth limit", "epochs", self.epochs, 1e-6)
 
     def change(self, state: State, decision: Decision, observation: Observation) -> tuple[State, Decision]:
         wanted = decision.batch_size
