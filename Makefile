@@ -25,7 +25,7 @@ format: setup  ## format the code and sort the imports
 	$(BIN)/ruff format
 
 QUICK = tests/test_structure.py tests/test_eigenvalues.py tests/measures tests/policy/test_policy.py \
-	tests/analysis/test_stats.py tests/analysis/test_claim_tests.py tests/experiments
+	tests/analysis/test_stats.py tests/experiments
 
 quick: setup  ## formatting, lint, types and the fast tests (under a minute)
 	$(BIN)/ruff format --check
