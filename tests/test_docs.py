@@ -171,7 +171,8 @@ def test_the_pictures_of_the_architecture_are_those_of_the_sources() -> None:
     """Rooms, floors and arrows in the committed pictures: `python -m experiments.pictures.architecture`."""
     from experiments.pictures import architecture
 
-    assert _description(architecture.ROOMS) == json.loads(architecture.description())
+    drawn, now = _description(architecture.ROOMS), json.loads(architecture.description())
+    assert drawn == now, "rooms or imports have changed: run python -m experiments.pictures.architecture"
     assert _description(architecture.ENGINE) == json.loads(json.dumps(architecture.STAGES))
     assert set(architecture.CAPTIONS) == set(architecture.COLOURS) == set(architecture.rooms())
     assert all((architecture.PACKAGE / place).exists() for _, _, place in architecture.STAGES)

@@ -47,9 +47,10 @@ CAPTIONS = {
     "gram": "the Gram matrix,\nexactly",
     "model_state": "save and restore\nstate",
     "html_repr": "tables for\nnotebooks",
+    "plain_text": "tables for\nterminals",
 }
 GROUPS = {
-    "#dbe7fb": ("gram", "eigenvalues", "measures", "model_state", "html_repr"),
+    "#dbe7fb": ("gram", "eigenvalues", "measures", "model_state", "html_repr", "plain_text"),
     "#dff3e3": ("monitor", "runs", "policy", "sampler"),
     "#fdebd3": ("tasks", "training", "sweep", "search", "verification", "advice", "bench"),
     "#f3e1f3": ("analysis", "figures", "report"),
