@@ -79,8 +79,8 @@ def _sample(recent: Sequence[Row]) -> str:
     if share <= DOMINANT_SAMPLE or share <= 3 / size:  # among a few samples one in five is nothing
         return ""
     return (
-        f"One sample holds {share:.0%} of the trace at step {worst['step']}: it is probably mislabelled, or "
-        "the loss needs clipping. Pass observe(ids=…) to see which sample it is."
+        f"One sample holds {share:.0%} of the trace at step {worst['step']}: it may be mislabelled, or the "
+        "loss may need clipping. Pass observe(ids=…) to see which sample it is."
     )
 
 
