@@ -1,4 +1,4 @@
-"""Examples in docstrings run, as they stand: those of model_state, monitor, advice and integrations."""
+"""Examples in docstrings run, as they stand, room by room."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-ROOMS = ("model_state", "monitor", "advice", "integrations")
+ROOMS = ("model_state", "monitor", "advice", "integrations", "report")
 
 
 def public(room: str) -> Iterator[tuple[str, Any]]:

@@ -21,7 +21,7 @@ import fisherscope as fs
 from fisherscope.analysis import AnalysisError
 from fisherscope.report import write_report
 from fisherscope.report.contours import band_levels, bands
-from fisherscope.report.html_text import embedded
+from fisherscope.report.html_text import json_script
 from fisherscope.report.live_server import server
 
 HOSTILE = "<script>document.title='owned'</script>&\"'"
@@ -57,6 +57,9 @@ def shown(browser: Any, page: Path) -> Any:
     """The page, freshly opened."""
     requests(browser), complaints(browser)
     browser.get(page.as_uri())
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not places(browser):
+        time.sleep(0.05)  # the charts are drawn once the browser has laid the page out
     return browser
 
 
@@ -165,7 +168,7 @@ def test_hostile_names_stay_text(page: Path) -> None:
     whole = page.read_text()
     assert HOSTILE not in whole
     assert whole.count("<script") == 5  # three of the charts, the start, the data
-    assert "</script>" not in embedded({"x": "</script><!--"}, "y").removesuffix("</script>")
+    assert "</script>" not in json_script({"x": "</script><!--"}, "y").removesuffix("</script>")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from fisherscope.analysis.data.labels import metric_label, shown_scale
 from fisherscope.analysis.data.run_measures import at_epoch
 from fisherscope.analysis.data.seed_means import broken, comparable, over_seeds
 from fisherscope.report.contours import SIZE, band_levels, bands
-from fisherscope.report.html_text import rounded
+from fisherscope.report.html_text import round_digits
 
 Data = dict[str, Any]
 STOPS = 60
@@ -49,7 +49,7 @@ def chart_data(source: Settings, landscape: Landscape) -> Data:
     """
     stops = _stops(source.last_epoch)
     names = _metrics(source, landscape.metric)
-    series = [*dict.fromkeys([landscape.x, landscape.y, *_recorded(source), *names])]
+    series = [*dict.fromkeys([landscape.x, landscape.y, *_measures_of(source), *names])]
     lines = {name: _lines(source, name, stops) for name in series}
     settings = [_setting(row, lines, names, landscape) for row in _rows(source, landscape)]
     return {
@@ -84,7 +84,7 @@ def _metrics(source: Settings, name: str) -> list[str]:
     return [name, *(c for c in wanted if c in source.epochs.columns)]
 
 
-def _recorded(source: Settings) -> list[str]:
+def _measures_of(source: Settings) -> list[str]:
     """Return those of `MEASURES` that these runs have."""
     return [name for name in MEASURES if _has(source, name)]
 
@@ -103,7 +103,7 @@ def _lines(source: Settings, name: str, stops: list[int]) -> dict[str, list[floa
     at = {epoch: k for k, epoch in enumerate(stops)}
     lines: dict[str, list[float | None]] = {}
     for setting, epoch, value in rows.select("setting", "epoch", "value").iter_rows():
-        lines.setdefault(setting, [None] * len(stops))[at[epoch]] = rounded(value)
+        lines.setdefault(setting, [None] * len(stops))[at[epoch]] = round_digits(value)
     return lines
 
 
@@ -136,7 +136,7 @@ def _setting(
         "name": name, "fixed": row["fixed"], "batch": row["batch_size"], "lr": row["lr"],
         "seeds": row["seeds"], "state": row["state"], "reached": row["reached"], "planned": row["planned"],
         "lines": {key: by_setting[name] for key, by_setting in lines.items() if name in by_setting},
-        "deviation": rounded(row["metric_std"]),
+        "deviation": round_digits(row["metric_std"]),
     }  # fmt: skip
 
 
@@ -148,13 +148,13 @@ def _metric(source: Settings, name: str, landscape: Landscape) -> Data:
     scale = shown_scale(name)
     metric: Data = {"name": name, "label": label(name), "scale": scale, "smaller": smaller}
     metric["finals"] = {
-        s: rounded(v) for s, v in points.select("setting", "final").iter_rows() if v is not None
+        s: round_digits(v) for s, v in points.select("setting", "final").iter_rows() if v is not None
     }
     ranked = usable.sort("final", descending=not smaller, maintain_order=True)["setting"].to_list()
     metric |= {"best": ranked[:5], "levels": [], "bands": []}
     if len(usable):
         levels = band_levels(usable["final"].to_numpy(), smaller)
-        metric["levels"] = [rounded(level) for level in levels]
+        metric["levels"] = [round_digits(level) for level in levels]
         if len(usable) == len(landscape.mapped) >= 4 and levels[0] < levels[-1]:
             metric["bands"] = _surface(landscape, points, levels)
     return metric

@@ -1,4 +1,7 @@
-"""Render a whole HTML document: everything inside, nothing fetched, no script but its own."""
+"""Render a whole HTML document: everything inside, nothing fetched, no script but its own.
+
+Why no chart library: docs/decisions/027-own-charts-in-the-report.md.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def number(value: object, digits: int = DIGITS) -> str:
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
-def embedded(value: Any, name: str) -> str:
+def json_script(value: Any, name: str) -> str:
     """Write a value as JSON that a script of the page reads; nothing in it can end the element."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for unsafe, escaped in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026"), ("\u2028", "\\u2028")):
@@ -24,7 +24,7 @@ def embedded(value: Any, name: str) -> str:
     return f'<script type="application/json" id="{name}">{text}</script>'
 
 
-def rounded(value: Any) -> float | None:
+def round_digits(value: Any) -> float | None:
     """Round to four digits; None for what is not a finite number."""
     if value is None or not math.isfinite(value):
         return None

@@ -14,7 +14,7 @@ from fisherscope.analysis.data.settings import FIXED
 from fisherscope.plain_text import duration
 from fisherscope.report.chart_data import MEASURES, label
 from fisherscope.report.contours import band_levels
-from fisherscope.report.html_text import rounded
+from fisherscope.report.html_text import round_digits
 from fisherscope.runs.reader import Runs
 
 Data = dict[str, Any]
@@ -71,7 +71,7 @@ def _run(
     for one in mine.select("epoch", *names).iter_rows(named=True):
         for name in names:
             if one["epoch"] in at:
-                lines[name][at[one["epoch"]]] = rounded(one[name])
+                lines[name][at[one["epoch"]]] = round_digits(one[name])
     fixed = FIXED.fullmatch(str(row.get("policy") or "")) is not None
     reached = int(mine["epoch"].to_numpy().max()) if len(mine) else 0
     return {
@@ -79,18 +79,18 @@ def _run(
         "lr": row.get("lr"), "seeds": 1, "state": row["status"], "reached": reached,
         "planned": row.get("epochs"), "lines": {name: line for name, line in lines.items() if any(
             value is not None for value in line)},
-        "steps": {name: curve for name in measured if (curve := _thinned(fine, name))},
+        "steps": {name: curve for name in measured if (curve := _curve(fine, name))},
         "now": _now(fine, mine), "left": _seconds_left(mine, row.get("epochs"), reached, row["status"]),
     }  # fmt: skip
 
 
-def _thinned(rows: pl.DataFrame, name: str) -> list[list[float | None]] | None:
+def _curve(rows: pl.DataFrame, name: str) -> list[list[float | None]] | None:
     """Return epochs and values of a column of the measured steps; None if there are none."""
     points = rows.select("epoch", pl.col(name).cast(pl.Float64, strict=False)).drop_nulls()
     if not len(points):
         return None
     at = np.unique(np.linspace(0, len(points) - 1, min(POINTS, len(points))).astype(int)).tolist()
-    return [[rounded(v) for v in points[at][column]] for column in points.columns]
+    return [[round_digits(v) for v in points[at][column]] for column in points.columns]
 
 
 def _now(steps: pl.DataFrame, epochs: pl.DataFrame) -> Data:
@@ -101,7 +101,7 @@ def _now(steps: pl.DataFrame, epochs: pl.DataFrame) -> Data:
     for name in ("lr", COND, ENERGY):
         for rows in (steps, epochs):
             if name in rows.columns and len(latest := rows[name].drop_nulls()):
-                values[name] = rounded(latest[-1])
+                values[name] = round_digits(latest[-1])
                 break
     return values
 
@@ -118,11 +118,11 @@ def _seconds_left(epochs: pl.DataFrame, planned: int | None, reached: int, state
 def _row(setting: Data, metric: str | None) -> Data:
     now, planned, left = setting["now"], setting["planned"], setting["left"]
     value = _latest(setting["lines"].get(metric, []))
-    shown = None if value is None or metric is None else value * shown_scale(metric)
+    percent = None if value is None or metric is None else value * shown_scale(metric)
     cells = [
         setting["name"], setting["state"], f"{setting['reached']}" + (f" of {planned}" if planned else ""),
         None if left is None else duration(left), now.get("batch_size"),
-        now.get("lr"), now.get(COND), now.get(ENERGY), *([] if metric is None else [shown]),
+        now.get("lr"), now.get(COND), now.get(ENERGY), *([] if metric is None else [percent]),
     ]  # fmt: skip
     under_way = planned and setting["state"] == "running"
     share = min(1.0, setting["reached"] / planned) if under_way else None
@@ -144,7 +144,7 @@ def _metric(name: str, settings: list[Data]) -> Data:
     levels = band_levels(values, True) if len(values) > 1 else []
     return {
         "name": name, "label": label(name), "scale": shown_scale(name), "smaller": True, "finals": finals,
-        "best": sorted(finals, key=lambda run: finals[run])[:5], "levels": [rounded(v) for v in levels],
+        "best": sorted(finals, key=lambda run: finals[run])[:5], "levels": [round_digits(v) for v in levels],
         "bands": [],
     }  # fmt: skip
 

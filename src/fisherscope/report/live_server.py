@@ -1,4 +1,7 @@
-"""Serve the live page: runs while they are written, on this machine alone."""
+"""Serve the live page: runs while they are written, on this machine alone.
+
+Why a page and no terminal view: docs/decisions/030-watch-is-a-page.md.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from fisherscope.analysis.data.run_measures import COND, ENERGY
 from fisherscope.report import reproducibility, sections
 from fisherscope.report.chart_data import chart_data
 from fisherscope.report.html_document import document
-from fisherscope.report.sections import attempted
+from fisherscope.report.sections import result_or_reason
 from fisherscope.runs.reader import Runs, load_runs
 
 SCRIPTS = ("draw.js", "plane.js", "curves.js")
@@ -42,6 +42,9 @@ def write_report(
 
     Example:
         ```python
+        import fisherscope as fs
+        from fisherscope.report import write_report
+
         with fs.open_run("runs/one", {"task": "mine", "batch_size": 8, "lr": 0.1, "seed": 0}) as run:
             run.log_epoch(epoch=1, val_error=0.25)
         write_report("runs", "report.html")
@@ -74,8 +77,8 @@ def page(
     """
     source = settings_of(runs, task=task)
     name = source.task or None
-    landscape = attempted(lambda: analysis.landscape(source.runs, x=x, y=y, metric=metric, task=name))
-    claims = attempted(lambda: analysis.claims(source.runs, metric=metric, task=name))
+    landscape = result_or_reason(lambda: analysis.landscape(source.runs, x=x, y=y, metric=metric, task=name))
+    claims = result_or_reason(lambda: analysis.claims(source.runs, metric=metric, task=name))
     drawn = not isinstance(landscape, str)
     title = source.task or "Runs"
     return document(
@@ -85,13 +88,13 @@ def page(
         task=title,
         summary=source.describe(),
         recommendation=sections.recommendation(
-            attempted(lambda: analysis.select(source.runs, metric=metric, task=name))
+            result_or_reason(lambda: analysis.select(source.runs, metric=metric, task=name))
         ),
         tiles=sections.tiles(source, landscape, claims),
         landscape=sections.landscape_section(landscape, chart_data(source, landscape) if drawn else {}),
         claim_rows=sections.claim_rows(claims),
         claim_details=[] if isinstance(claims, str) else [str(claim) for claim in claims.claims],
-        table_one=sections.table_one(attempted(lambda: analysis.table(source.runs, metric=metric))),
+        table_one=sections.table_one(result_or_reason(lambda: analysis.table(source.runs, metric=metric))),
         definitions=reproducibility.definitions(landscape),
         **reproducibility.reproduction(source, directory),
     )

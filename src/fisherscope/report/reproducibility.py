@@ -79,9 +79,9 @@ def _values(mappings: list[dict[str, Any]], without: tuple[str, ...] = ()) -> li
     rows = []
     for key in keys:
         values = Counter(_plain(one[key]) for one in mappings if key in one)
-        shown = ", ".join(value for value, _ in values.most_common(MOST))
+        listed = ", ".join(value for value, _ in values.most_common(MOST))
         more = f" and {len(values) - MOST} more" if len(values) > MOST else ""
-        rows.append((key, shown + more))
+        rows.append((key, listed + more))
     return rows
 
 

@@ -12,7 +12,7 @@ from fisherscope.analysis import AnalysisError, Claims, Landscape, Selection, Se
 from fisherscope.analysis.claim_tests.verdicts import Verdict
 from fisherscope.analysis.data.labels import shown_scale
 from fisherscope.report.chart_data import label
-from fisherscope.report.html_text import embedded, number
+from fisherscope.report.html_text import json_script, number
 
 VERDICTS: tuple[Verdict, ...] = ("supported", "contradicted", "inconclusive", "not testable")
 
@@ -26,7 +26,7 @@ class Cell(NamedTuple):
     best: bool = False
 
 
-def attempted(make: Callable[[], Any]) -> Any:
+def result_or_reason(make: Callable[[], Any]) -> Any:
     """Call `make` and return its result, or the text of the error that says why there is none."""
     try:
         return make()
@@ -47,18 +47,18 @@ def tiles(source: Settings, landscape: Landscape | str, claims: Claims | str) ->
     """Return a few figures at a glance, each with its words."""
     states = Counter(source.frame["status"].to_list())
     words = ", ".join(f"{count} {status}" for status, count in states.most_common())
-    shown = [(f"{len(source.frame)}", f"runs: {words}"), _setting_count(source)]
+    figures = [(f"{len(source.frame)}", f"runs: {words}"), _setting_count(source)]
     if not isinstance(landscape, str) and len(landscape.best):
         best = landscape.best.row(0, named=True)
         value = number(best["metric"] * shown_scale(landscape.metric), 3)
-        shown.append((value, f"{label(landscape.metric)}, best: {best['setting']}"))
+        figures.append((value, f"{label(landscape.metric)}, best: {best['setting']}"))
         inside = f"{len(landscape.region)} of {len(landscape.mapped)}"
-        shown.append((inside, "settings within the margin of the best"))
+        figures.append((inside, "settings within the margin of the best"))
     if not isinstance(claims, str):
         verdicts = Counter(claim.verdict for claim in claims.claims)
         words = ", ".join(f"{verdicts[v]} {v}" for v in VERDICTS[1:] if verdicts[v])
-        shown.append((f"{verdicts['supported']} of {len(claims.claims)}", f"claims supported; {words}"))
-    return shown
+        figures.append((f"{verdicts['supported']} of {len(claims.claims)}", f"claims supported; {words}"))
+    return figures
 
 
 def _setting_count(source: Settings) -> tuple[str, str]:
@@ -88,7 +88,7 @@ def landscape_section(landscape: Landscape | str, data: dict[str, Any]) -> dict[
     return {
         "x": label(landscape.x), "y": label(landscape.y), "metric": label(landscape.metric),
         "sizes": sizes, "grid": rows, "head": head, "settings": settings,
-        "words": str(landscape), "data": embedded(data, "data"),
+        "words": str(landscape), "data": json_script(data, "data"),
     }  # fmt: skip
 
 
@@ -127,8 +127,8 @@ def _settings(landscape: Landscape, metrics: list[dict[str, Any]]) -> tuple[list
         state = "diverged" if row["diverged"] else "" if row["metric"] is not None else "not finished"
         rows.append([
             row["setting"], str(row["seeds"]),
-            *(number(_scaled(v, m["scale"])) for v, m in zip(finals, metrics, strict=True)),
-            number(_scaled(row["metric_std"], scale), 2), number(row["x"]), number(row["y"]), state,
+            *(number(_times(v, m["scale"])) for v, m in zip(finals, metrics, strict=True)),
+            number(_times(row["metric_std"], scale), 2), number(row["x"]), number(row["y"]), state,
         ])  # fmt: skip
     return ["setting", "seeds", *(m["label"] for m in metrics), "± seeds", *axes, ""], rows
 
@@ -155,13 +155,13 @@ def table_one(table: Table | str) -> dict[str, Any] | str:
         return table
     scale = shown_scale(table.metric)
     entries = [
-        [row["kind"], row["setting"], number(scale * row["mean"]), number(_scaled(row["std"], scale), 2),
+        [row["kind"], row["setting"], number(scale * row["mean"]), number(_times(row["std"], scale), 2),
          str(row["n"]), _duration(row["hours"])]
         for row in table.entries.iter_rows(named=True)
     ]  # fmt: skip
     comparisons = [
         [f"{row['a']} against {row['b']}", number(scale * row["difference"], 3),
-         f"{number(_scaled(row['low'], scale), 3)} to {number(_scaled(row['high'], scale), 3)}",
+         f"{number(_times(row['low'], scale), 3)} to {number(_times(row['high'], scale), 3)}",
          number(row["p_welch"], 2), number(row["p_holm"], 2), number(row["p_equivalent"], 2)]
         for row in table.comparisons.iter_rows(named=True)
     ]  # fmt: skip
@@ -172,7 +172,7 @@ def table_one(table: Table | str) -> dict[str, Any] | str:
     }  # fmt: skip
 
 
-def _scaled(value: float | None, scale: float) -> float | None:
+def _times(value: float | None, scale: float) -> float | None:
     return None if value is None else scale * value
 
 

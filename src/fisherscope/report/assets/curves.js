@@ -46,19 +46,19 @@ function curves(data, root) {
   }
 
   function show(event) {
-    const found = nearest(points, event, svg, 24);
-    hover(found ? found.setting.name : null);
-    tip(found ? [found.setting.name, ["epoch", number(found.at)], [state.series.label, number(found.v)]] : null, event);
-    return found;
+    const point = nearest(points, event, svg, 24);
+    hover(point ? point.setting.name : null);
+    tip(point ? [point.setting.name, ["epoch", number(point.at)], [state.series.label, number(point.v)]] : null, event);
+    return point;
   }
 
   select.addEventListener("change", () => { view.series = +select.value; state.series = series[view.series]; draw(); });
   svg.addEventListener("pointermove", show);
-  svg.addEventListener("click", (event) => { const found = show(event); if (found) pin(found.setting.name); });
+  svg.addEventListener("click", (event) => { const point = show(event); if (point) pin(point.setting.name); });
   svg.addEventListener("pointerleave", (event) => { hover(null); tip(null, event); });
   root.replaceChildren(element("div", { class: "controls" }, select), svg, chips);
   view.listeners.push(draw);
-  watched(root, draw);
+  redrawOnResize(root, draw);
 }
 
 // Stands in where no run has logged a metric yet.

@@ -5,34 +5,34 @@ const STEPS = [[1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 4, 5, 6, 8]];
 const view = { hovered: null, pinned: [], stop: 0, series: 0, listeners: [], observers: [] };
 
 function element(name, attributes = {}, ...children) {
-  const made = name.startsWith("svg:")
+  const node = name.startsWith("svg:")
     ? document.createElementNS(SVG, name.slice(4)) : document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children); // strings become text, never markup
-  return made;
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children); // strings become text, never markup
+  return node;
 }
 
 // Draws again when the width changes.
-function watched(root, draw) {
+function redrawOnResize(root, draw) {
   const observer = new ResizeObserver(draw);
   observer.observe(root);
   view.observers.push(observer);
 }
 
-function changed() { for (const listener of view.listeners) listener(); }
+function notify() { for (const listener of view.listeners) listener(); }
 
 function hover(name) {
   if (view.hovered === name) return;
   view.hovered = name;
   for (const row of document.querySelectorAll("tr[data-setting]"))
     row.classList.toggle("hovered", row.dataset.setting === name);
-  changed();
+  notify();
 }
 
 function pin(name) {
   const at = view.pinned.indexOf(name);
   if (at < 0) view.pinned.push(name); else view.pinned.splice(at, 1);
-  changed();
+  notify();
 }
 
 function number(value, digits = 3) {
@@ -41,44 +41,44 @@ function number(value, digits = 3) {
   const size = Math.abs(value);
   if (size >= 1e5 || size < 1e-3) {
     const power = Math.floor(Math.log10(size) + 1e-9), head = +(value / 10 ** power).toPrecision(digits);
-    const raised = String(power).replace(/./g, (c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]);
-    return (head === 1 ? "" : head + "·") + "10" + raised;
+    const exponent = String(power).replace(/./g, (c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]);
+    return (head === 1 ? "" : head + "·") + "10" + exponent;
   }
   return String(+value.toPrecision(digits));
 }
 
 function logTicks(low, high) {
-  let found = [];
+  let ticks = [];
   for (const steps of STEPS) {
-    found = [];
+    ticks = [];
     for (let d = Math.floor(Math.log10(low)); d <= Math.ceil(Math.log10(high)); d++)
       for (const s of steps) {
         const tick = +(s * 10 ** d).toPrecision(3);
-        if (tick >= low * 0.999999 && tick <= high * 1.000001) found.push(tick);
+        if (tick >= low * 0.999999 && tick <= high * 1.000001) ticks.push(tick);
       }
-    if (found.length >= 3) break;
+    if (ticks.length >= 3) break;
   }
-  while (found.length > 8) found = found.filter((_, k) => k % 2 === 0);
-  return found;
+  while (ticks.length > 8) ticks = ticks.filter((_, k) => k % 2 === 0);
+  return ticks;
 }
 
 function linearTicks(low, high) {
   const raw = (high - low) / 5 || 1, power = 10 ** Math.floor(Math.log10(raw));
   const step = power * [1, 2, 5, 10].find((s) => s * power >= raw * 0.999);
-  const found = [];
-  for (let t = Math.ceil(low / step) * step; t <= high + step * 1e-9; t += step) found.push(+t.toPrecision(6));
-  return found;
+  const ticks = [];
+  for (let t = Math.ceil(low / step) * step; t <= high + step * 1e-9; t += step) ticks.push(+t.toPrecision(6));
+  return ticks;
 }
 
 // A scale of positive values by their logarithm, of others by themselves; `zero` is drawn at the very end.
 function scale(values, from, to, { log = true, pad = 0.05 } = {}) {
-  const known = values.filter((v) => v !== null && v !== undefined && Number.isFinite(v));
-  const positive = log ? known.filter((v) => v > 0) : known;
+  const finite = values.filter((v) => v !== null && v !== undefined && Number.isFinite(v));
+  const positive = log ? finite.filter((v) => v > 0) : finite;
   let low = Math.min(...positive), high = Math.max(...positive);
   if (!positive.length) [low, high] = log ? [1, 10] : [0, 1];
   if (log) {
     const room = Math.max((high / low) ** pad, 1.08), floor = low / room;
-    const zeros = positive.length < known.length;
+    const zeros = positive.length < finite.length;
     [low, high] = [zeros ? low / room ** 3 : floor, high * room];
     const map = (v) => from + (to - from) * (Math.log(Math.max(v, low) / low) / Math.log(high / low));
     const ticks = logTicks(zeros ? floor : low, high);

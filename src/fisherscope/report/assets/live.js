@@ -7,13 +7,13 @@ function rows(data) {
   const place = document.getElementById("runs");
   const head = element("tr", {}, ...data.columns.map((name) => element("th", { scope: "col" }, name)));
   const body = data.rows.map((row) => {
-    const made = element("tr", { "data-setting": row.run });
+    const line = element("tr", { "data-setting": row.run });
     for (const [k, cell] of row.cells.entries()) {
-      const shown = element("td", {}, typeof cell === "number" ? number(cell) : String(cell ?? "–"));
-      if (k === row.bar && row.share !== null) shown.prepend(element("progress", { max: 1, value: row.share }), " ");
-      made.append(shown);
+      const td = element("td", {}, typeof cell === "number" ? number(cell) : String(cell ?? "–"));
+      if (k === row.bar && row.share !== null) td.prepend(element("progress", { max: 1, value: row.share }), " ");
+      line.append(td);
     }
-    return made;
+    return line;
   });
   place.replaceChildren(element("table", {}, element("thead", {}, head), element("tbody", {}, ...body)));
 }

@@ -103,13 +103,13 @@ function landscape(data, root) {
   }
 
   function show(event) {
-    const found = nearest(points, event, svg);
-    hover(found ? found.setting.name : null);
-    tip(found ? about(found.setting, data, view.stop) : null, event);
-    return found;
+    const point = nearest(points, event, svg);
+    hover(point ? point.setting.name : null);
+    tip(point ? about(point.setting, data, view.stop) : null, event);
+    return point;
   }
 
-  function stopAt(stop) { view.stop = stop; changed(); }
+  function stopAt(stop) { view.stop = stop; notify(); }
 
   function toggle() {
     if (state.timer) { clearInterval(state.timer); state.timer = null; play.textContent = "▶ play"; return; }
@@ -144,9 +144,9 @@ function landscape(data, root) {
   play.addEventListener("click", toggle);
   svg.addEventListener("pointermove", show);
   svg.addEventListener("pointerdown", show);
-  svg.addEventListener("click", (event) => { const found = show(event); if (found) pin(found.setting.name); });
+  svg.addEventListener("click", (event) => { const point = show(event); if (point) pin(point.setting.name); });
   svg.addEventListener("pointerleave", (event) => { hover(null); tip(null, event); });
   svg.addEventListener("keydown", keys);
   view.listeners.push(draw);
-  watched(root, draw);
+  redrawOnResize(root, draw);
 }
