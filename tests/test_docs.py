@@ -198,7 +198,7 @@ def test_the_table_of_rooms_has_every_room_and_names_files_that_are_there() -> N
     from experiments.pictures import architecture
 
     page = (ROOT / "docs/architecture.md").read_text()
-    rows = re.findall(r"^\| `(\w+)` \| (?:.*?) \| (?:.*?) \| (.*?) \|$", page, re.MULTILINE)
+    rows = re.findall(r"^\| \*\*(\w+)\*\* \| (?:.*?) \| (?:.*?) \| (.*?) \|$", page, re.MULTILINE)
     assert {room for room, _ in rows} == set(architecture.rooms())
     named = {name for _, files in rows for name in re.findall(r"`([\w/]+\.py)`", files)}
     named |= set(re.findall(r"`((?:monitor|gram|runs|measures|model_state)/[\w/]+\.py)`", page))
