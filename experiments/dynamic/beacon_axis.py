@@ -87,7 +87,7 @@ def ends(runs: Runs, beacons: Beacons, cost: dict[str, Any], design: Design) -> 
             "final_size": row["final_size"], "reached": reached,
             "at_the_start": [float(v) for v in forecasts[0]],
             "before_half": [float(v) for v in forecasts[-1]],
-            "inside": region.holds(*map(math.log, reached)),
+            "inside": region.contains(*map(math.log, reached)),
         })  # fmt: skip
     return rows
 

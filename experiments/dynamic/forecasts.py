@@ -12,7 +12,7 @@ import polars as pl
 from experiments.dynamic.designs import Design
 
 from fisherscope.policy import Beacons, Observation, Policy, parse
-from fisherscope.policy.beacon.forecast import RunSoFar, road
+from fisherscope.policy.beacon.forecast import RunSoFar, build_forecaster
 from fisherscope.policy.beacon.growth import growth_at
 from fisherscope.policy.beacon.region import region_of
 from fisherscope.runs import Runs
@@ -31,7 +31,7 @@ def predictions_at_the_start(beacons: Beacons, table: pl.DataFrame) -> dict[str,
             continue
         policy = parse(row["policy"], lr=row["lr"], epochs=beacons.epochs)
         try:
-            ahead = road(beacons, growth_at(beacons, row["lr"]), policy.rate)
+            ahead = build_forecaster(beacons, growth_at(beacons, row["lr"]), policy.rate)
         except ValueError:
             continue  # no beacons on both sides of this rate
         spread = beacons.cond_spread.run, beacons.energy_spread.run
@@ -97,6 +97,6 @@ def arrivals(table: pl.DataFrame, beacons: Beacons, design: Design) -> list[dict
         "family", maintain_order=True
     ):
         ends = part.filter(~pl.col("diverged")).select("cond", "energy").drop_nulls().rows()
-        inside = sum(region.holds(math.log(c), math.log(e)) for c, e in ends)
+        inside = sum(region.contains(math.log(c), math.log(e)) for c, e in ends)
         rows.append({"family": family, "runs": len(part), "inside": inside, "share": inside / len(part)})
     return rows

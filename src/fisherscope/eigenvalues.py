@@ -1,144 +1,39 @@
-"""The border: a Gram (torch) goes in, its eigenvalues and what rounding did to them come out as numpy."""
+"""Eigenvalues of a Gram with bounds of their rounding errors: torch in, numpy out."""
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
 from fisherscope import measures
-from fisherscope.html_repr import columns, sketch
 from fisherscope.measures import FloatArray
+from fisherscope.measures.spectrum import Spectrum, floor_of
+
+__all__ = ["Spectrum", "cond_of_blocks", "spectrum"]
 
 SOLVER_EPS = float(np.finfo(np.float64).eps)
 CERTIFIED = 0.1
-"""Relative error of every eigenvalue below which eigenvectors are not needed to tell them from rounding."""
+"""Relative error of every eigenvalue below which eigenvectors are not needed for the error bounds."""
 TOLERATED = 1e-4
-"""Relative error of the smallest eigenvalue by the solver alone above which a more accurate one is used."""
+"""Relative error of the smallest eigenvalue by the solver alone, above which a better solver is used."""
 ONE_THREAD = 256
-"""Sizes up to which one thread solves fastest: at 128, 0.45 ms in place of 0.75 to 1 with two."""
-
-
-@dataclass(frozen=True)
-class Spectrum:
-    """Eigenvalues of one Gram F̃ with a bound of their rounding errors, and what counts under a non-zero rule.
-
-    Args:
-        eigenvalues: Shape (B,), descending, float64, as solved for: rounding can leave tiny negative ones.
-        errors: Shape (B,): bound of the absolute error of each.
-        trace: Tr F̃, from the diagonal.
-        zero_samples: Samples whose gradient is exactly zero; as many eigenvalues are zero for certain.
-        rule: Non-zero rule (`measures.RULES`) or `paper`.
-        status: "ok", or in words why nothing could be read off.
-    """
-
-    eigenvalues: FloatArray
-    errors: FloatArray
-    trace: float
-    zero_samples: int = 0
-    rule: str = "floor"
-    status: str = "ok"
-
-    @cached_property
-    def floor(self) -> float:
-        """Eigenvalues at or below it do not count: rounding alone could have made them.
-
-        The largest error bound among the eigenvalues that are below their own; where all are above, the
-        error bound of the smallest. Zero under `paper`.
-        """
-        size = len(self.eigenvalues) - self.zero_samples
-        if self.rule == "paper" or not size:
-            return 0.0
-        return float(_floor(self.eigenvalues[:size], self.errors[:size]))
-
-    @cached_property
-    def kept(self) -> FloatArray:
-        """The non-zero eigenvalues, descending, shape (rank,)."""
-        rule = "exact" if self.rule == "paper" else self.rule
-        return np.sort(measures.nonzero(self._certain, rule, self.floor))[::-1]
-
-    @property
-    def _certain(self) -> FloatArray:
-        """Without the zeros of samples that have no gradient."""
-        return self.eigenvalues[: len(self.eigenvalues) - self.zero_samples]
-
-    @property
-    def rank(self) -> int:
-        """How many eigenvalues count."""
-        return len(self.kept)
-
-    @property
-    def cond(self) -> float:
-        """c_k = σ_max/σ_min over those that count (Liao et al. 2020, section 3.2); NaN at rank 0."""
-        return math.sqrt(self.kept[0] / self.kept[-1]) if self.rank else math.nan
-
-    @property
-    def cond_limit(self) -> float:
-        """The largest c_k that could have been told from rounding: sqrt(λ_max/floor)."""
-        if not self.rank:
-            return math.nan
-        return math.sqrt(self.kept[0] / self.floor) if self.floor > 0 else math.inf
-
-    @property
-    def censored(self) -> bool:
-        """Whether the rule chose an eigenvalue that lies at the floor, so that the true c_k may be larger."""
-        return self.rule != "paper" and measures.censored(self._certain, self.rule, self.floor)
-
-    @property
-    def accuracy(self) -> float:
-        """Bound of the relative error of the smallest singular value that counts; NaN where none does.
-
-        1 − sqrt(1 − η), η the eigenvalue's error bound over itself. NaN under `paper`.
-        """
-        if not self.rank or self.rule == "paper":
-            return math.nan
-        index = int(np.flatnonzero(self.eigenvalues == self.kept[-1])[-1])
-        return 1.0 - math.sqrt(1.0 - min(1.0, float(self.errors[index] / self.kept[-1])))
-
-    @property
-    def effective_rank(self) -> float:
-        """exp of the entropy of the singular values' shares (Roy & Vetterli 2007)."""
-        return measures.effective_rank(self.eigenvalues)
-
-    def energy(self, lr: float) -> float:
-        """l_k = (lr/B)·sqrt(Tr F̃) (Liao et al. 2020, eq. 8)."""
-        return measures.energy_step(self.trace, lr, len(self.eigenvalues))
-
-    def _repr_html_(self) -> str:
-        kept = self.rank
-        rows = {
-            "samples": f"{len(self.eigenvalues)}", "rank": f"{kept} ({self.rule})", "c": f"{self.cond:.4g}",
-            "effective rank": f"{self.effective_rank:.3g}", "trace": f"{self.trace:.4g}",
-            "status": "censored: the smallest lies at the rounding floor" if self.censored else self.status,
-        }  # fmt: skip
-        values = [math.sqrt(value) for value in self.kept.tolist()]
-        return columns(rows, sketch([float(k) for k in range(1, kept + 1)], values, "singular values"))
-
-    def under(self, rule: str) -> "Spectrum":
-        """The same eigenvalues under another rule."""
-        if "paper" in (rule, self.rule) and rule != self.rule:
-            raise ValueError(
-                "choosing a non-zero rule: `paper` solves in float32, so it is no rule of a solved spectrum; "
-                "call spectrum(gram, rule='paper')"
-            )
-        return Spectrum(self.eigenvalues, self.errors, self.trace, self.zero_samples, rule, self.status)
+"""Size up to which one thread is fastest: at 128, 0.45 ms instead of 0.75 to 1 with two."""
 
 
 def spectrum(gram: Any, entry_error: float | None = None, rule: str = "floor") -> Spectrum:
-    """Eigenvalues of a Gram in float64, with the error that its entries' rounding gives each.
+    """Solve for the eigenvalues of a Gram in float64, with a bound of each one's error.
 
     Entry (i, j) is off by up to entry_error·|g_i||g_j|, so F̃ = D(A + E)D with D = diag|g_i|, A of unit
     diagonal and |E_ij| ≤ entry_error: every eigenvalue is off by a share of at most ‖E‖/λ_min(A) of itself
     (Demmel & Veselić 1992, theorem 2.3), whatever the sizes of the gradients. ‖E‖ is taken as
     entry_error·min(B, 2·sqrt(B)), which rounding errors that are independent between entries do not exceed
-    (Bai & Yin 1988); 1/λ_min(A) as the Frobenius norm of A⁻¹. Where that certifies nothing (repeated samples,
-    say) eigenvectors v give the first-order bound ‖E‖·Σ v_i²|g_i|² of each eigenvalue.
+    (Bai & Yin 1988); 1/λ_min(A) as the Frobenius norm of A⁻¹. If that certifies nothing (as with repeated
+    samples), eigenvectors v give the first-order bound ‖E‖·Σ v_i²|g_i|² of each eigenvalue.
 
-    The solver's own error, B·eps·λ_max, is added. Where it alone would spoil an eigenvalue that the entries
+    The solver's own error, B·eps·λ_max, is added. If it alone would spoil an eigenvalue that the entries
     determine (gradients of very different size), the singular values of the Cholesky factor are squared
     instead: their error is B·eps·σ_max in σ.
 
@@ -149,11 +44,23 @@ def spectrum(gram: Any, entry_error: float | None = None, rule: str = "floor") -
         rule: `floor`, `relative[:cut]`, `energy[:share]`, `exact`, or `paper`: solved in float32, clamped at
             zero, non-zero = not exactly zero (docs/paper.md).
 
-    Raises:
-        ValueError: Not a square matrix, or no such rule. A zero or non-finite Gram is no error but a status.
+    Returns:
+        The spectrum, float64 numpy arrays of shape (B,); a zero or non-finite Gram gives a status, no error.
 
-    Cost: one `eigvalsh` and one Cholesky inverse, O(B³); `eigh` or `svdvals` besides in the two cases
+    Raises:
+        ValueError: The Gram is not a square matrix, or there is no such rule.
+
+    Cost: one `eigvalsh` and one Cholesky inverse, O(B³); additionally `eigh` or `svdvals` in the two cases
     above. A Gram on an accelerator is copied to the host first, which waits for the device.
+
+    Example:
+        ```python
+        model = torch.nn.Linear(3, 2)
+        with fs.record_gram(model) as record:
+            model(torch.randn(8, 3)).square().sum(1).mean().backward()
+        spectrum = fs.spectrum(record.gram, record.entry_error)
+        assert spectrum.eigenvalues.shape == (8,) and spectrum.rank <= 8
+        ```
     """
     if hasattr(gram, "entry_error"):
         raise ValueError(
@@ -178,17 +85,17 @@ def spectrum(gram: Any, entry_error: float | None = None, rule: str = "floor") -
         return Spectrum(values.numpy(), np.zeros(len(matrix)), trace, 0, rule, status)
     values, errors = torch.zeros(2, len(matrix), dtype=torch.float64)
     if status == "ok":
-        seen = diagonal != 0
-        core = matrix[seen][:, seen] if zeros else matrix
+        active = diagonal != 0
+        core = matrix[active][:, active] if zeros else matrix
         with _threads_for(len(core)):
-            found = _solve(core, eps if entry_error is None else entry_error)
-        values[: len(core)], errors[: len(core)] = found
+            solution = _solve(core, eps if entry_error is None else entry_error)
+        values[: len(core)], errors[: len(core)] = solution
     return Spectrum(values.numpy(), errors.numpy(), trace, zeros, rule, status)
 
 
 @contextmanager
 def _threads_for(size: int) -> Iterator[None]:
-    """One thread while a small matrix is solved: others cost more than they bring, most on a busy machine."""
+    """Use one thread while a small matrix is solved; more are slower, most on a busy machine."""
     threads = torch.get_num_threads()
     if size > ONE_THREAD or threads == 1 or not torch.backends.openmp.is_available():
         yield
@@ -201,7 +108,7 @@ def _threads_for(size: int) -> Iterator[None]:
 
 
 def _solve(gram: torch.Tensor, entry_error: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Descending eigenvalues and the bound of each one's absolute error, for a Gram without zero rows."""
+    """Return descending eigenvalues and bounds of their errors, for a Gram without zero rows."""
     size = len(gram)
     values = torch.linalg.eigvalsh(gram).flip(0)
     noise = entry_error * _norm_factor(size)
@@ -222,25 +129,37 @@ def _solve(gram: torch.Tensor, entry_error: float) -> tuple[torch.Tensor, torch.
 
 
 def _norm_factor(size: int) -> float:
-    """‖E‖₂ of a symmetric matrix with independent entries within ±1."""
+    """Return ‖E‖₂ of a symmetric matrix with independent entries within ±1."""
     return min(float(size), 2.0 * math.sqrt(size))
 
 
-def _floor(values: FloatArray, errors: FloatArray) -> FloatArray:
-    """`Spectrum.floor` of descending eigenvalues along the last axis, with the bounds of their errors."""
-    lost = values <= errors
-    largest: FloatArray = np.where(lost, errors, 0.0).max(axis=-1)
-    return np.where(lost.any(axis=-1), largest, errors[..., -1])
-
-
 def cond_of_blocks(gram: Any, size: int = 8, entry_error: float | None = None, rule: str = "floor") -> float:
-    """Geometric mean of c over disjoint blocks of `size` samples of one Gram; NaN below `size` samples.
+    """Return the geometric mean of c over disjoint blocks of `size` samples of one Gram.
 
-    c grows with |B| by itself (a principal submatrix is better conditioned), so next to C̄ stands what blocks
-    of a fixed size say. Blocks are consecutive samples, a remainder is left out; a block whose gradients are
-    all zero is left out too.
+    c grows with |B| by itself (a principal submatrix is better conditioned), so a fixed block size makes
+    batch sizes comparable. Blocks are consecutive samples; a remainder, and blocks whose gradients are all
+    zero, are left out.
+
+    Args:
+        gram: Shape (B, B), as for `spectrum`.
+        size: Samples in a block.
+        entry_error: As for `spectrum`.
+        rule: As for `spectrum`.
+
+    Returns:
+        A number without unit, at least 1; NaN if B is below `size`.
+
+    Raises:
+        ValueError: There is no such rule.
 
     Cost: B/size small spectra in one batched call.
+
+    Example:
+        ```python
+        from fisherscope.eigenvalues import cond_of_blocks
+
+        assert round(cond_of_blocks(torch.diag(torch.tensor([9.0, 1.0, 1.0, 9.0])), size=2), 9) == 3.0
+        ```
     """
     matrix = torch.as_tensor(gram).detach().cpu()
     eps = torch.finfo(matrix.dtype).eps if matrix.is_floating_point() else SOLVER_EPS
@@ -254,14 +173,14 @@ def cond_of_blocks(gram: Any, size: int = 8, entry_error: float | None = None, r
         rule, floors = "exact", np.zeros(count)
     else:
         values, errors = _block_errors(blocks, eps if entry_error is None else entry_error)
-        floors = _floor(values, errors)
+        floors = floor_of(values, errors)
     conds = [measures.cond(v, rule, f) for v, f in zip(values, floors.tolist(), strict=True)]
     logs = [math.log(cond) for cond in conds if math.isfinite(cond)]
     return math.exp(sum(logs) / len(logs)) if logs else math.nan
 
 
 def _block_errors(blocks: torch.Tensor, entry_error: float) -> tuple[FloatArray, FloatArray]:
-    """Descending eigenvalues and their error bounds, each (count, size), by eigenvectors."""
+    """Return descending eigenvalues and error bounds, each (count, size), by eigenvectors."""
     size = blocks.shape[-1]
     values, vectors = torch.linalg.eigh(blocks)
     diagonals = blocks.diagonal(dim1=1, dim2=2)

@@ -1,4 +1,4 @@
-"""Small HTML for notebooks: a two-column table and a line on logarithmic axes, without a chart library."""
+"""Small HTML for notebooks: a two-column table and a line, without a chart library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WIDTH, HEIGHT, LEFT, TOP = 170, 84, 42, 18
 
 
 def columns(rows: Mapping[str, str], beside: str = "") -> str:
-    """Names and texts as a table, with something drawn beside it."""
+    """Return names and texts as an HTML table, with other HTML to its right."""
     cells = "".join(
         f"<tr><th style='text-align:left'>{escape(name)}</th>"
         f"<td style='text-align:left'>{escape(text)}</td></tr>"
@@ -22,14 +22,18 @@ def columns(rows: Mapping[str, str], beside: str = "") -> str:
 
 
 def sketch(places: Sequence[float], values: Sequence[float], title: str) -> str:
-    """A line as inline SVG, values on a logarithmic axis; empty with fewer than two positive finite ones."""
-    seen = [(x, math.log10(y)) for x, y in zip(places, values, strict=True) if math.isfinite(y) and y > 0]
-    if len(seen) < 2:
+    """Return a line as inline SVG, values on a logarithmic axis.
+
+    Returns:
+        SVG; empty if fewer than two values are positive and finite.
+    """
+    points = [(x, math.log10(y)) for x, y in zip(places, values, strict=True) if math.isfinite(y) and y > 0]
+    if len(points) < 2:
         return ""
-    (left, right), (low, high) = (_ends(axis) for axis in zip(*seen, strict=True))
-    points = " ".join(
+    (left, right), (low, high) = (_ends(axis) for axis in zip(*points, strict=True))
+    line = " ".join(
         f"{LEFT + (x - left) / (right - left) * WIDTH:.1f},{TOP + (high - y) / (high - low) * HEIGHT:.1f}"
-        for x, y in seen
+        for x, y in points
     )
     bottom, text = TOP + HEIGHT, "font-size='10' fill='currentColor'"
     return (
@@ -40,7 +44,7 @@ def sketch(places: Sequence[float], values: Sequence[float], title: str) -> str:
         f"<text x='{LEFT - 4}' y='{bottom}' {text} text-anchor='end'>{10**low:.3g}</text>"
         f"<text x='{LEFT}' y='{bottom + 13}' {text}>{left:.0f}</text>"
         f"<text x='{LEFT + WIDTH}' y='{bottom + 13}' {text} text-anchor='end'>{right:.0f}</text>"
-        f"<polyline points='{points}' fill='none' stroke='#0072b2' stroke-width='1.6'/></svg>"
+        f"<polyline points='{line}' fill='none' stroke='#0072b2' stroke-width='1.6'/></svg>"
     )
 
 

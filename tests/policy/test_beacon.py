@@ -78,7 +78,7 @@ def test_forecasts_are_the_sums_step_by_step() -> None:
     for plan in ((0,) * 20, (2,) * 20, (0,) * 7 + (1,) * 6 + (2,) * 7):
         sizes = [SIZES[k] for k in plan]
         steps = [math.log(size) for size in sizes for _ in range(640 // size)]
-        end = policy._fixed_road.end(done, 0, 0, plan)
+        end = policy._beacon_forecaster.end(done, 0, 0, plan)
         assert end.cond == pytest.approx(sum(steps) / len(steps), rel=1e-12)
         assert math.exp(end.energy) == pytest.approx(_energy(sizes), rel=1e-12)
         assert end.seconds == pytest.approx(len(steps))
@@ -86,13 +86,13 @@ def test_forecasts_are_the_sums_step_by_step() -> None:
 
 def test_an_epoch_s_last_batch_counts_by_its_own_size() -> None:
     policy = BeaconPolicy(planted(samples=40), RATE)
-    end = policy._fixed_road.end(NEW, 0, 0, (2,) * 20)
+    end = policy._beacon_forecaster.end(NEW, 0, 0, (2,) * 20)
     assert end.cond == pytest.approx((math.log(32) + math.log(8)) / 2)
 
 
 def test_arithmetic_means_average_the_measure_itself() -> None:
     policy = BeaconPolicy(planted(axis="cond_mean"), RATE)
-    end = policy._fixed_road.end(NEW, 0, 0, (0,) * 10 + (2,) * 10)
+    end = policy._beacon_forecaster.end(NEW, 0, 0, (0,) * 10 + (2,) * 10)
     assert math.exp(end.cond) == pytest.approx((800 * 8 + 200 * 32) / 1000)
 
 
@@ -106,15 +106,15 @@ def test_it_goes_to_the_region_the_cheapest_way() -> None:
     policy = BeaconPolicy(planted(), RATE)
     state, decision = policy.update(policy.init(), Observation(0, 0, 320))
     assert decision.reason.startswith("beacon: ")
-    doubt = run_state.standing(policy.init(), policy.beacons)
-    ends = {s: policy._fixed_road.end(doubt, 0, 0, s) for s in schedules(3, None, 20, 10)}
+    doubt = run_state.run_so_far(policy.init(), policy.beacons)
+    ends = {s: policy._beacon_forecaster.end(doubt, 0, 0, s) for s in schedules(3, None, 20, 10)}
     chances = {s: policy._chance(end) for s, end in ends.items()}
     likely = [s for s, chance in chances.items() if chance >= 0.7 * max(chances.values())]
     chosen = tuple(state["plan"])
     assert 1 < len(likely) < len(ends)
     assert chosen in likely
     assert ends[chosen].seconds == min(ends[s].seconds for s in likely)
-    assert region_of(policy.beacons.region).holds(ends[chosen].cond, ends[chosen].energy)
+    assert region_of(policy.beacons.region).contains(ends[chosen].cond, ends[chosen].energy)
 
 
 def test_each_twentieth_of_the_run_is_decided_in_one_sentence() -> None:
@@ -132,8 +132,8 @@ def test_each_twentieth_of_the_run_is_decided_in_one_sentence() -> None:
 def test_a_change_of_size_is_a_doubt_as_large_as_the_beacons_differ() -> None:
     """c = B: from 8 to 32 for the second half of the samples, log c lies log 4 above the past's."""
     policy = BeaconPolicy(planted(), RATE)
-    same = policy._fixed_road.end(NEW, 0, 0, (0,) * 20)
-    moved = policy._fixed_road.end(NEW, 0, 0, (0,) * 10 + (2,) * 10)
+    same = policy._beacon_forecaster.end(NEW, 0, 0, (0,) * 20)
+    moved = policy._beacon_forecaster.end(NEW, 0, 0, (0,) * 10 + (2,) * 10)
     assert (same.cond_std, same.energy_std) == (0.0, 0.0)
     steps, away = [80] * 10 + [20] * 10, 0.0
     for part in range(10, 20):
@@ -151,13 +151,13 @@ def test_what_the_run_shows_corrects_the_forecast() -> None:
     for epoch in range(1, 6):
         seen = row(size, 320 * epoch, 0.1 * epoch, 2.0 * size, 3.0)
         state, _ = policy.update(state, Observation(epoch, 0, 320, seen))
-    standing = run_state.standing(state, policy.beacons)
+    so_far = run_state.run_so_far(state, policy.beacons)
     weight = sum(0.95**k for k in range(5))
-    assert standing.offsets[0] == pytest.approx(math.log(2) * weight / (1 + weight))
-    assert standing.offsets[1] == pytest.approx(math.log(3) * weight / (1 + weight))
-    assert standing.energy == 0.5
-    assert standing.sizes == pytest.approx(1600 * math.log(size))
-    assert standing.deviations[0] < run_state.standing(policy.init(), policy.beacons).deviations[0]
+    assert so_far.offsets[0] == pytest.approx(math.log(2) * weight / (1 + weight))
+    assert so_far.offsets[1] == pytest.approx(math.log(3) * weight / (1 + weight))
+    assert so_far.energy == 0.5
+    assert so_far.sizes == pytest.approx(1600 * math.log(size))
+    assert so_far.deviations[0] < run_state.run_so_far(policy.init(), policy.beacons).deviations[0]
 
 
 def test_what_is_added_up_is_compared_by_its_mean() -> None:
@@ -167,7 +167,7 @@ def test_what_is_added_up_is_compared_by_its_mean() -> None:
     for epoch in range(1, 201):
         seen = row(first.batch_size, 40 * epoch, 0.1, 16.0, 0.5 if epoch % 2 else 1.5)
         state, _ = policy.update(state, Observation(0, 8, 320, seen))
-    assert run_state.standing(state, policy.beacons).offsets[1] == pytest.approx(0.0, abs=0.03)
+    assert run_state.run_so_far(state, policy.beacons).offsets[1] == pytest.approx(0.0, abs=0.03)
 
 
 def test_broken_measurements_keep_the_size_and_say_so() -> None:
@@ -193,7 +193,7 @@ def test_its_own_first_epochs_stand_in_for_beacons() -> None:
         sizes.append(decision.batch_size)
     assert sizes[:2] == [8, 32]
     assert state["tour"] == {"8": [1.0, math.log(8), 0.0], "32": [1.0, math.log(32), 0.0]}
-    assert policy._road(state).growth.at(0, 16)[0] == pytest.approx(math.log(16))
+    assert policy._forecaster(state).growth.at(0, 16)[0] == pytest.approx(math.log(16))
     blind = policy.init()
     with pytest.raises(ValueError, match=r"0 of the sizes .* measure more often"):
         policy.update(blind, Observation(2, 0, 320))
@@ -216,12 +216,12 @@ def vars_of(beacons: Beacons) -> dict[str, Any]:
     ("name", "lr", "epochs", "words"),
     [
         ("beacon:absent.json", 0.03, 40, "fisherscope beacons RUNS"),
-        ("beacon", 0.03, 40, "which file"),
+        ("beacon", 0.03, 40, "no file"),
         (f"beacon:{__file__}", 0.03, 40, "not JSON"),
         (f"beacon:{FILE}@0123456789ab", 0.03, 40, "has changed"),
         (f"beacon:{FILE}", 0.03, 80, "region is that of one budget"),
         (f"beacon:{FILE}+constant", 0.03, 40, "region is that of one budget"),
-        (f"beacon:{FILE}", 5.0, 40, "batch sizes have beacons at that rate"),
+        (f"beacon:{FILE}", 5.0, 40, "batch sizes have beacons at that learning rate"),
         (f"beacon:{FILE}+bounds:max=64", 0.03, 40, "plans with sizes 128.*--sizes"),
         ("becon:x", 0.03, 40, r"did you mean beacon:FILE\.json\?"),
     ],
@@ -234,7 +234,7 @@ def test_wrong_names_are_told(name: str, lr: float, epochs: int, words: str) -> 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"axis": "cond"}, "expected such as cond_geomean"),
+        ({"axis": "cond"}, "expected a mean such as cond_geomean"),
         ({"sizes": (8,)}, "at least 2, increasing"),
         ({"samples": 16}, "expected 2 to 16 samples"),
         ({"seconds": (1.0, 0.0, 1.0)}, "one positive number"),
@@ -266,7 +266,7 @@ def test_the_forecast_of_a_beacon_s_own_schedule_is_its_own_end(tmp_path: Path) 
     config = {"task": "digits/mlp", "limit_train": 256, "lr": 0.05, "epochs": 5, "every": 1, "threads": 1}
     runs = {size: train(config | {"batch_size": size}, tmp_path).path for size in (16, 64)}
     beacons = beacons_of(tmp_path, {16: 0.1, 64: 0.2}, axis="cond_geomean")
-    ahead = BeaconPolicy(beacons, Rate(0.05, 5))._fixed_road
+    ahead = BeaconPolicy(beacons, Rate(0.05, 5))._beacon_forecaster
     for number, path in enumerate(runs.values()):
         last = json.loads((path / "epochs.jsonl").read_text().splitlines()[-1])
         end = ahead.end(NEW, 0, 0, (number,) * 20)

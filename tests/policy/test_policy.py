@@ -554,7 +554,7 @@ def test_spellings(name, same):
         ("s32-to-128-MX", "'MX' is unknown; did you mean MS?"),
         ("s32+bound:max=3", "'bound' is unknown; did you mean bounds?"),
         ("s32+bounds:maxi=3", "no option 'maxi'; did you mean max?"),
-        ("s32-zzz", "known: growth, increase, norm-test"),
+        ("s32-zzz", "expected one of growth, increase, norm-test"),
         ("adam", "expected a form such as s32"),
         ("s32+multiple", "needs of; write of="),
         ("s32-norm-test:theta=x", "theta='x' is not a number"),

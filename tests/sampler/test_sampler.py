@@ -338,7 +338,7 @@ def test_len_counts_the_batches_to_come(name):
 
 
 def test_len_of_a_closed_loop_is_unknown():
-    with pytest.raises(TypeError, match="decides it as it goes"):
+    with pytest.raises(TypeError, match="decides during training"):
         len(built("s8-norm-test"))
 
 
@@ -375,7 +375,7 @@ def test_wrong_arguments_say_what_to_do():
         with pytest.raises(ValueError, match="neither may be negative"):
             DynamicBatchSampler(DATA, policy, **wrong)
     with pytest.raises(
-        TypeError, match=r"'s8' is not a policy; make one of a name by fisherscope.policy.parse"
+        TypeError, match=r"'s8' is not a policy; make one from a name by fisherscope.policy.parse"
     ):
         DynamicBatchSampler(DATA, "s8")
     with pytest.raises(ValueError, match="first parameter group has lr=0"):
@@ -384,10 +384,10 @@ def test_wrong_arguments_say_what_to_do():
 
 def test_sizes_beyond_the_data_say_what_to_do():
     with pytest.raises(
-        ValueError, match=r"asks for 256 samples a batch in epoch 0, the data have 103; .*max=103"
+        ValueError, match=r"asks for 256 samples per batch in epoch 0, the data have 103; .*max=103"
     ):
         built("s256")
-    with pytest.raises(ValueError, match="asks for 128 samples a batch in epoch 5"):
+    with pytest.raises(ValueError, match="asks for 128 samples per batch in epoch 5"):
         built("s8-to-128")
     with pytest.raises(ValueError, match=r"2 is not between the world size 4"):
         next(iter(built("s2", world_size=4)))

@@ -1,20 +1,22 @@
-"""Measures: non-zero rules, c_k and its running means, L_K, and the instruments of one Gram. Plain numpy."""
+"""Measures of one Gram or of a run: c_k, L_K, noise scale and others. Plain numpy."""
 
-from fisherscope.measures.gradient_statistics import (
-    INSTRUMENTS,
-    Gradients,
+from fisherscope.measures.batch_size_tests import (
     adascale_gain,
     big_batch_ratio,
     cabs_batch_size,
-    diversity,
     inner_product_test,
+    norm_test,
+    orthogonality_test,
+)
+from fisherscope.measures.gradient_statistics import (
+    INSTRUMENTS,
+    diversity,
     instruments,
     mean_cosine,
     noise_scale,
-    norm_test,
-    orthogonality_test,
     snr,
 )
+from fisherscope.measures.gram_sums import Gradients
 from fisherscope.measures.nonzero_rules import RULES, FloatArray, censored, nonzero, parse_rule
 from fisherscope.measures.running_means import RunningCond, RunningEnergy, RunningNoise, weighted_median
 from fisherscope.measures.spectral import cond, effective_rank, energy_step

@@ -1,198 +1,135 @@
-"""Instruments of one Gram: what the inner products of per-sample gradients say about the batch.
+"""Statistics of per-sample gradients from one Gram: noise scale, SNR, diversity, cosine.
 
-Each is a function of four sums, so it costs O(B²) once. Letters: g_i is sample i's gradient (column i, *not*
-divided by the batch size), ĝ = (1/n) Σ g_i the batch gradient, n = |B|. All of them take samples as
-independent draws; where normalisation couples samples, column i is sample i's path contribution instead.
+Each is a function of a few sums, so together they cost O(B²). Letters as in `gram_sums`.
 """
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
+from fisherscope.measures.batch_size_tests import (
+    adascale_gain,
+    big_batch_ratio,
+    cabs_batch_size,
+    inner_product_test,
+    norm_test,
+    orthogonality_test,
+)
+from fisherscope.measures.gram_sums import Gradients, ratio_or_nan
 from fisherscope.measures.nonzero_rules import FloatArray
 
 Estimator = Literal["unbiased", "plug_in"]
 
 
-@dataclass(frozen=True)
-class Gradients:
-    """Sums over one Gram of which every instrument is made.
+def noise_scale(gradients: Gradients, estimator: Estimator = "unbiased") -> float:
+    """Return the simple gradient noise scale tr Σ/|G|².
+
+    `unbiased`: numerator and denominator are each unbiased (appendix A.1 with B_small = 1 and B_big = n,
+    which for one Gram is the sample variance, and |ĝ|² less its own variance). `plug_in`: |ĝ|² in place of
+    |G|²; biased low, hardly ever above n.
+
+    Source: McCandlish, Kaplan & Amodei, "An empirical model of large-batch training", 2018, eq. 2.9.
 
     Args:
-        gram: F̃ = JᵀJ, shape (n, n), columns not divided by n.
-        population: Size N of the finite set the batch was drawn from *without* replacement; None for
-            independent draws. It multiplies the batch gradient's variance by 1 − n/N.
-    """
+        gradients: Sums over the batch's Gram.
+        estimator: `unbiased` or `plug_in`.
 
-    gram: FloatArray
-    population: int | None = None
+    Returns:
+        Samples, in [0, ∞); NaN for n = 1, or if the estimate of |G|² is not positive: the gradient is lost in
+        the noise of this batch.
 
-    def __post_init__(self) -> None:
-        shape = np.shape(self.gram)
-        if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
-            raise ValueError(f"reading a Gram: expected shape (B, B) with B ≥ 1, received {shape}")
-        if self.population is not None and self.population < shape[0]:
-            raise ValueError(
-                f"reading a Gram: population={self.population} is below the batch size {shape[0]}; give the "
-                "number of samples in the training set"
-            )
+    Example:
+        ```python
+        import numpy as np
 
-    @property
-    def n(self) -> int:
-        """Samples in the batch."""
-        return len(self.gram)
-
-    @cached_property
-    def square_norms(self) -> FloatArray:
-        """|g_i|², shape (n,)."""
-        return np.asarray(np.diagonal(self.gram), dtype=np.float64)
-
-    @cached_property
-    def trace(self) -> float:
-        """Tr F̃ = Σ|g_i|²."""
-        return float(self.square_norms.sum())
-
-    @cached_property
-    def projections(self) -> FloatArray:
-        """g_i·ĝ, shape (n,)."""
-        sums: FloatArray = np.sum(self.gram, axis=1, dtype=np.float64)
-        return sums / self.n
-
-    @cached_property
-    def mean_square(self) -> float:
-        """|ĝ|², the squared norm of the batch gradient."""
-        return float(self.projections.sum()) / self.n
-
-    @cached_property
-    def variance(self) -> float:
-        """tr Σ̂ = Σ|g_i − ĝ|²/(n − 1): unbiased trace of the per-sample covariance; NaN for one sample."""
-        return (self.trace - self.n * self.mean_square) / (self.n - 1) if self.n > 1 else math.nan
-
-    @property
-    def correction(self) -> float:
-        """1 − n/N, the finite-population factor of the batch gradient's variance; 1 for independent draws."""
-        return 1.0 if self.population is None else 1.0 - self.n / self.population
-
-    @property
-    def error(self) -> float:
-        """E|ĝ − G|² = (tr Σ̂/n)·(1 − n/N): the variance of the batch gradient."""
-        return self.variance / self.n * self.correction
-
-    @property
-    def signal(self) -> float:
-        """|G|², unbiased: |ĝ|² − E|ĝ − G|². It can be negative (McCandlish et al. 2018, appendix A.1)."""
-        return self.mean_square - self.error
-
-
-def _ratio(numerator: float, denominator: float) -> float:
-    """Their ratio; NaN where the denominator is not positive."""
-    return numerator / denominator if denominator > 0 else math.nan
-
-
-def noise_scale(gradients: Gradients, estimator: Estimator = "unbiased") -> float:
-    """Simple gradient noise scale tr Σ/|G|², in samples (McCandlish et al. 2018, eq. 2.9).
-
-    `unbiased`: numerator and denominator each unbiased (appendix A.1 with B_small = 1 and B_big = n, which
-    for one Gram is the sample variance and |ĝ|² less its own variance); NaN where the estimate of |G|² is
-    not positive: the batch is too small to see the gradient. `plug_in`: |ĝ|² in place of |G|²; biased low,
-    hardly ever above n.
+        columns = np.array([[1.0, 3.0]])  # two samples, one parameter: tr Σ̂ = 2, |G|² = 4 - 1
+        assert fs.measures.noise_scale(fs.measures.Gradients(columns.T @ columns)) == 2 / 3
+        ```
     """
     signal = gradients.signal if estimator == "unbiased" else gradients.mean_square
-    return _ratio(gradients.variance, signal)
+    return ratio_or_nan(gradients.variance, signal)
 
 
 def snr(gradients: Gradients) -> float:
-    """Power signal-to-noise ratio of the batch gradient, |G|²/E|ĝ − G|² (unbiased parts); NaN below zero.
+    """Return the power signal-to-noise ratio of the batch gradient.
 
-    n/noise scale for independent draws: 1 where the batch is as large as its noise scale.
+    |G|²/E|ĝ − G|², both unbiased. For independent draws it is n/noise scale: 1 where the batch is as large as
+    its noise scale.
+
+    Source: McCandlish et al. 2018, eq. 2.9 and appendix A.1, as a ratio.
+
+    Args:
+        gradients: Sums over the batch's Gram.
+
+    Returns:
+        A number without unit, in (0, ∞); NaN for n = 1, or if the estimate of |G|² is not positive.
+
+    Example:
+        ```python
+        import numpy as np
+
+        columns = np.array([[1.0, 3.0]])
+        assert fs.measures.snr(fs.measures.Gradients(columns.T @ columns)) == 3.0
+        ```
     """
     signal = gradients.signal
-    return _ratio(signal, gradients.error) if signal > 0 else math.nan
-
-
-def norm_test(gradients: Gradients) -> float:
-    """Smallest θ at which the norm test passes: sqrt(E|ĝ − G|²)/|ĝ| (Byrd et al. 2012, eq. 3.9).
-
-    The batch it asks for at a chosen θ is n·(this/θ)² for independent draws (their eq. 3.11).
-    """
-    return math.sqrt(_ratio(gradients.error, gradients.mean_square))
-
-
-def inner_product_test(gradients: Gradients) -> float:
-    """Smallest θ at which the inner-product test passes (Bollapragada et al. 2018, eq. 2.6).
-
-    sqrt(Var(g_i·ĝ)/n)/|ĝ|², the variance with n − 1.
-    """
-    if gradients.n < 2:
-        return math.nan
-    spread = float(np.sum((gradients.projections - gradients.mean_square) ** 2)) / (gradients.n - 1)
-    return math.sqrt(_ratio(spread / gradients.n * gradients.correction, gradients.mean_square**2))
-
-
-def orthogonality_test(gradients: Gradients) -> float:
-    """Smallest ν at which the orthogonality test passes (Bollapragada et al. 2018, eq. 3.3).
-
-    sqrt(Σ|g_i − (g_i·ĝ/|ĝ|²)ĝ|²/((n − 1)n))/|ĝ|.
-    """
-    if gradients.n < 2 or gradients.mean_square <= 0:
-        return math.nan
-    along = float(np.sum(gradients.projections**2)) / gradients.mean_square
-    spread = max(gradients.trace - along, 0.0) / (gradients.n - 1)
-    return math.sqrt(spread / gradients.n * gradients.correction / gradients.mean_square)
-
-
-def big_batch_ratio(gradients: Gradients) -> float:
-    """(tr Σ̂/n)/|ĝ|²: Big Batch SGD asks for a larger batch above θ², θ ≤ 1 (De et al. 2017).
-
-    The square of the norm test, without its finite-population factor.
-    """
-    return _ratio(gradients.variance / gradients.n, gradients.mean_square)
-
-
-def cabs_batch_size(gradients: Gradients, lr: float, loss: float) -> float:
-    """Batch size that CABS asks for, α·tr Σ/L in samples (Balles et al. 2017, eq. 22).
-
-    With their covariance estimate (divided by n) and a loss whose smallest value is near 0.
-    """
-    return lr * _ratio(gradients.variance * (gradients.n - 1) / gradients.n, loss)
+    return ratio_or_nan(signal, gradients.error) if signal > 0 else math.nan
 
 
 def diversity(gradients: Gradients) -> float:
-    """Gradient diversity Σ|g_i|²/|Σ g_i|² (Yin et al. 2018, definition 1); times n it bounds the batch size.
+    """Return the gradient diversity; times n it bounds the batch size.
 
-    1/n where all gradients are equal, 1 where they are orthogonal.
+    Σ|g_i|²/|Σ g_i|².
+
+    Source: Yin, Pananjady, Lam, Papailiopoulos, Ramchandran & Bartlett, AISTATS 2018, definition 1.
+
+    Args:
+        gradients: Sums over the batch's Gram.
+
+    Returns:
+        A number without unit, in [1/n, ∞): 1/n if all gradients are equal, 1 if they are orthogonal; NaN for
+        a zero gradient.
+
+    Example:
+        ```python
+        import numpy as np
+
+        assert fs.measures.diversity(fs.measures.Gradients(np.eye(4))) == 1.0
+        ```
     """
-    return _ratio(gradients.trace, gradients.n**2 * gradients.mean_square)
+    return ratio_or_nan(gradients.trace, gradients.n**2 * gradients.mean_square)
 
 
 def mean_cosine(gradients: Gradients) -> float:
-    """Mean cosine of the angle between two samples' gradients; samples without gradient are left out."""
-    norms = np.sqrt(gradients.square_norms)
-    seen = norms > 0
-    count = int(seen.sum())
-    if count < 2:
-        return math.nan
-    units = gradients.gram[np.ix_(seen, seen)] / np.outer(norms[seen], norms[seen])
-    return float((units.sum() - np.trace(units)) / (count * (count - 1)))
+    """Return the mean cosine of the angle between two samples' gradients.
 
+    Mean of g_i·g_j/(|g_i||g_j|) over i ≠ j; samples without a gradient are left out.
 
-def adascale_gain(gradients: Gradients, scale: float | None = None) -> float:
-    """AdaScale's gain r in [1, S] of this batch over one S times smaller (Johnson et al. 2020, r_t).
-
-    r = (σ² + μ²)/(σ²/S + μ²) with σ² = tr Σ̂·S/n, the variance of the smaller batch's gradient, and
-    μ² = max(|ĝ|² − σ²/S, 0).
+    Source: Fort, Nowak, Jastrzębski & Narayanan, "Stiffness", 2019 (their cosine stiffness, within a batch).
 
     Args:
-        gradients: Of the whole batch.
-        scale: S; by default n, a base batch of one sample.
+        gradients: Sums over the batch's Gram.
+
+    Returns:
+        A number without unit, in [−1, 1]; NaN if fewer than two samples have a gradient.
+
+    Cost: O(n²) time, one copy of the Gram.
+
+    Example:
+        ```python
+        import numpy as np
+
+        assert abs(fs.measures.mean_cosine(fs.measures.Gradients(np.ones((3, 3)))) - 1) < 1e-12
+        ```
     """
-    times = gradients.n if scale is None else scale
-    noise = gradients.variance * times / gradients.n
-    signal = max(gradients.mean_square - noise / times, 0.0)
-    return _ratio(noise + signal, noise / times + signal)
+    norms = np.sqrt(gradients.square_norms)
+    nonzero = norms > 0
+    count = int(nonzero.sum())
+    if count < 2:
+        return math.nan
+    units = gradients.gram[np.ix_(nonzero, nonzero)] / np.outer(norms[nonzero], norms[nonzero])
+    return float((units.sum() - np.trace(units)) / (count * (count - 1)))
 
 
 def instruments(
@@ -201,15 +138,32 @@ def instruments(
     loss: float | None = None,
     population: int | None = None,
 ) -> dict[str, float]:
-    """Every instrument of one Gram, under the monitor's row keys; NaN where one is undefined.
+    """Return every statistic of one Gram, under the monitor's row keys.
+
+    Formulas and sources stand at the functions that compute the values (McCandlish et al. 2018 for
+    `noise/…`, and so on).
 
     Args:
-        gram: F̃, shape (n, n), columns not divided by n.
+        gram: F̃, shape (n, n), float64, columns not divided by n, in units of a squared gradient.
         lr: Learning rate α, for CABS.
         loss: Mean loss of the batch, for CABS.
-        population: Training samples N when the batch was drawn without replacement.
+        population: Training samples N if the batch was drawn without replacement.
 
-    Cost: O(n²) time, no copies of the Gram but one for the cosine.
+    Returns:
+        A number for each key of `INSTRUMENTS`; NaN where one is undefined.
+
+    Raises:
+        ValueError: The Gram is not square, is empty, or is larger than the population.
+
+    Cost: O(n²) time, one copy of the Gram for the cosine.
+
+    Example:
+        ```python
+        import numpy as np
+
+        values = fs.measures.instruments(4 * np.eye(2), lr=0.5, loss=0.25)
+        assert (values["test/norm"], values["cabs/batch_size"]) == (1.0, 4.0)
+        ```
     """
     gradients = Gradients(np.asarray(gram, dtype=np.float64), population)
     return {

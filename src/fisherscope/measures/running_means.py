@@ -1,4 +1,4 @@
-"""What a run adds up from its measurements: C̄_K, L_K and the smoothed noise scale. State is plain JSON."""
+"""Running measures of a run: C̄_K, L_K and the mean noise scale. State is plain JSON."""
 
 import math
 from collections.abc import Sequence
@@ -10,9 +10,25 @@ import numpy as np
 
 @dataclass
 class RunningCond:
-    """Means and median of c_k, each measurement weighted by the steps it stands for.
+    """Collect means and median of c_k, each measurement weighted by the steps it represents.
 
-    `paper_mean` is the unweighted mean over measurements (docs/paper.md: K counts sampled iterations).
+    C̄_K = Σ c_k·steps_k / Σ steps_k.
+
+    Source: Liao et al. 2020, eq. 7, by steps; `paper_mean` is the unweighted mean over measurements, which
+    their published code computes.
+
+    Args:
+        values: c_k of each measurement; without unit, at least 1.
+        weights: Steps that each measurement represents.
+        censored: Sum of c_k·steps_k over censored measurements.
+
+    Example:
+        ```python
+        running = fs.measures.RunningCond()
+        running.add(4.0, steps=10)
+        running.add(8.0, steps=30)
+        assert (running.mean, running.paper_mean, running.median) == (7.0, 6.0, 8.0)
+        ```
     """
 
     values: list[float] = field(default_factory=list)
@@ -20,7 +36,18 @@ class RunningCond:
     censored: float = 0.0
 
     def add(self, cond: float, steps: int, censored: bool = False) -> None:
-        """Take in one measurement that stands for `steps` steps; one that is not finite is left out."""
+        """Add one measurement; one that is not finite is left out.
+
+        Args:
+            cond: c_k.
+            steps: Steps that it represents.
+            censored: Whether the true c_k may be larger.
+
+        Example:
+            ```python
+            fs.measures.RunningCond().add(4.0, steps=10)
+            ```
+        """
         if math.isfinite(cond) and steps > 0:
             self.values.append(cond)
             self.weights.append(steps)
@@ -28,17 +55,17 @@ class RunningCond:
 
     @property
     def censored_share(self) -> float:
-        """Share of the sum behind C̄_K that censored measurements gave; NaN before the first."""
+        """Share of censored measurements in the sum behind C̄_K, in [0, 1]; NaN without any."""
         return self.censored / float(np.dot(self.values, self.weights)) if self.values else math.nan
 
     @property
     def mean(self) -> float:
-        """C̄_K = Σ c_k·steps_k / Σ steps_k; NaN before the first (Liao et al. 2020, eq. 7, by steps)."""
+        """C̄_K, at least 1; NaN before the first measurement (Liao et al. 2020, eq. 7, by steps)."""
         return float(np.average(self.values, weights=self.weights)) if self.values else math.nan
 
     @property
     def geomean(self) -> float:
-        """exp of the weighted mean of log c_k."""
+        """exp of the weighted mean of log c_k, at least 1; NaN before the first measurement."""
         if not self.values:
             return math.nan
         return math.exp(float(np.average(np.log(self.values), weights=self.weights)))
@@ -50,30 +77,69 @@ class RunningCond:
 
     @property
     def paper_mean(self) -> float:
-        """Unweighted mean over the measurements."""
+        """Unweighted mean over the measurements, as the paper's published code computes it."""
         return float(np.mean(self.values)) if self.values else math.nan
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as JSON values."""
+        """Return the state.
+
+        Returns:
+            The fields, as JSON values; `RunningCond(**state)` restores it.
+
+        Example:
+            ```python
+            running = fs.measures.RunningCond([4.0], [10])
+            assert fs.measures.RunningCond(**running.state_dict()) == running
+            ```
+        """
         return asdict(self)
 
 
 def weighted_median(values: Sequence[float], weights: Sequence[float]) -> float:
-    """The smallest value at which half of the weight is reached; NaN for none."""
+    """Return the weighted median: the smallest value that reaches half of the weight.
+
+    min{v : Σ_{values ≤ v} weight ≥ ½ Σ weight}, the lower weighted median (Edgeworth 1888).
+
+    Args:
+        values: Shape (n,).
+        weights: Shape (n,), not negative.
+
+    Returns:
+        One of the values, in their unit; NaN if there are none.
+
+    Example:
+        ```python
+        assert fs.measures.weighted_median([1.0, 5.0, 9.0], [1, 1, 3]) == 9.0
+        ```
+    """
     if not len(values):
         return math.nan
     order = np.argsort(values, kind="stable")
-    reached = np.cumsum(np.asarray(weights, dtype=np.float64)[order])
-    return float(np.asarray(values)[order][np.searchsorted(reached, reached[-1] / 2)])
+    cumulative = np.cumsum(np.asarray(weights, dtype=np.float64)[order])
+    return float(np.asarray(values)[order][np.searchsorted(cumulative, cumulative[-1] / 2)])
 
 
 @dataclass
 class RunningEnergy:
-    """L_K over *all* steps, from Tr F̃ of the measured ones.
+    """Sum L_K over *all* steps, from Tr F̃ of the measured ones.
 
     L_K = Σ_k sqrt(Σ_g (Tr F̃_{k,g}/|B_k|)·(S_{k,g} − S_{k−1,g})²) with S_{k,g} = Σ_{j≤k} α_{j,g}/sqrt(|B_j|)
-    for each parameter group g. With one group and constant α and |B| it is Σ l_k × steps (Liao et al. 2020,
-    eq. 8).
+    for each parameter group g. With one group and constant α and |B| it is Σ l_k × steps.
+
+    Source: Liao et al. 2020, eq. 8; extended to parameter groups and to steps between measurements.
+
+    Args:
+        total: L_K up to the last measurement, in units of the parameters, at least 0.
+        sampled: Sum of l_k over measured steps only.
+        densities: Tr F̃/|B| of each parameter group at the last measurement.
+        scale_sums: S of each parameter group at the last measurement.
+
+    Example:
+        ```python
+        running = fs.measures.RunningEnergy()
+        running.add([400.0], batch_size=100, scale_sums=[0.01], energy=0.02)  # lr 0.1, |B| = 100
+        assert abs(running.at([0.05]) - 5 * 0.02) < 1e-12  # five such steps
+        ```
     """
 
     total: float = 0.0
@@ -84,13 +150,18 @@ class RunningEnergy:
     def add(
         self, traces: Sequence[float], batch_size: int, scale_sums: Sequence[float], energy: float
     ) -> None:
-        """Take in one measurement.
+        """Add one measurement; one that is not finite is left out.
 
         Args:
-            traces: Tr F̃ of each parameter group.
-            batch_size: |B_k|.
+            traces: Tr F̃ of each parameter group, in units of a squared gradient.
+            batch_size: |B_k| in samples.
             scale_sums: S_k of each parameter group, this step included.
             energy: l_k of the measured step, for `paper_sum`.
+
+        Example:
+            ```python
+            fs.measures.RunningEnergy().add([400.0], batch_size=100, scale_sums=[0.01], energy=0.02)
+            ```
         """
         if not all(map(math.isfinite, traces)):
             return
@@ -100,10 +171,18 @@ class RunningEnergy:
         self.sampled += energy
 
     def at(self, scale_sums: Sequence[float]) -> float:
-        """L_K with the tail: the steps since the last measurement counted with its gradients.
+        """Return L_K with the tail: steps since the last measurement count with its gradients.
 
         Args:
-            scale_sums: S of each group now.
+            scale_sums: S of each parameter group now.
+
+        Returns:
+            L_K in units of the parameters, at least 0.
+
+        Example:
+            ```python
+            assert fs.measures.RunningEnergy(densities=[4.0], scale_sums=[0.0]).at([0.5]) == 1.0
+            ```
         """
         before = self.scale_sums or [0.0] * len(scale_sums)
         squares = (
@@ -113,19 +192,59 @@ class RunningEnergy:
         return self.total + math.sqrt(sum(squares))
 
     def paper_sum(self, sampling_ratio: float) -> float:
-        """Σ l_k / (measured share of the steps), the authors' program's estimate (docs/paper.md)."""
+        """Return the estimate of L_K of the paper's published code: Σ l_k over the measured share.
+
+        Source: the published code of Liao et al. 2020 (docs/paper.md).
+
+        Args:
+            sampling_ratio: Measured share of the steps, in [0, 1].
+
+        Returns:
+            An estimate of L_K in units of the parameters; NaN if the share is 0.
+
+        Example:
+            ```python
+            assert fs.measures.RunningEnergy(sampled=0.5).paper_sum(0.25) == 2.0
+            ```
+        """
         return self.sampled / sampling_ratio if sampling_ratio else math.nan
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as JSON values."""
+        """Return the state.
+
+        Returns:
+            The fields, as JSON values; `RunningEnergy(**state)` restores it.
+
+        Example:
+            ```python
+            running = fs.measures.RunningEnergy(1.0, 0.5, [4.0], [0.1])
+            assert fs.measures.RunningEnergy(**running.state_dict()) == running
+            ```
+        """
         return asdict(self)
 
 
 @dataclass
 class RunningNoise:
-    """The noise scale over a run: the ratio of the means of its numerator and denominator.
+    """Average the noise scale over a run, as the ratio of its parts' means.
 
-    The ratio of means is far less biased than the mean of ratios (McCandlish et al. 2018, appendix A.1).
+    B_simple = Σ steps_k·tr Σ̂_k / Σ steps_k·|G|²_k. The ratio of means is far less biased than the mean of
+    ratios.
+
+    Source: McCandlish et al. 2018, appendix A.1.
+
+    Args:
+        variance: Sum of tr Σ̂ × steps.
+        signal: Sum of |G|² × steps; its terms may be negative.
+        weight: Sum of steps.
+
+    Example:
+        ```python
+        running = fs.measures.RunningNoise()
+        running.add(variance=60.0, signal=1.0, steps=10)
+        running.add(variance=20.0, signal=-0.5, steps=10)
+        assert running.scale == 160.0
+        ```
     """
 
     variance: float = 0.0
@@ -133,7 +252,18 @@ class RunningNoise:
     weight: int = 0
 
     def add(self, variance: float, signal: float, steps: int) -> None:
-        """Take in one measurement; one that is not finite is left out."""
+        """Add one measurement; one that is not finite is left out.
+
+        Args:
+            variance: tr Σ̂ of one sample's gradient.
+            signal: |G|², unbiased.
+            steps: Steps that it represents.
+
+        Example:
+            ```python
+            fs.measures.RunningNoise().add(variance=60.0, signal=1.0, steps=10)
+            ```
+        """
         if math.isfinite(variance) and math.isfinite(signal):
             self.variance += steps * variance
             self.signal += steps * signal
@@ -141,9 +271,19 @@ class RunningNoise:
 
     @property
     def scale(self) -> float:
-        """tr Σ/|G|² in samples; NaN where the estimate of |G|² is not positive."""
+        """tr Σ/|G|² in samples, above 0; NaN if the estimate of |G|² is not positive."""
         return self.variance / self.signal if self.signal > 0 else math.nan
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as JSON values."""
+        """Return the state.
+
+        Returns:
+            The fields, as JSON values; `RunningNoise(**state)` restores it.
+
+        Example:
+            ```python
+            running = fs.measures.RunningNoise(60.0, 1.0, 1)
+            assert fs.measures.RunningNoise(**running.state_dict()) == running
+            ```
+        """
         return asdict(self)

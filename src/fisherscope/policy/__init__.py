@@ -1,4 +1,4 @@
-"""Policies: the batch size and learning rate of the next batch, as pure values. Standard library only."""
+"""Policies: batch size and learning rate of the next batch. Standard library only."""
 
 from fisherscope.policy.beacon.calibration import Beacon, Beacons, Place, Spread, read_beacons
 from fisherscope.policy.beacon.controller import BeaconPolicy

@@ -1,4 +1,4 @@
-"""What closed-loop policies share: a size from each measurement, smoothed before any ratio is formed."""
+"""The base of closed-loop policies: a batch size from smoothed measurements."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -19,59 +19,64 @@ _PARTS: dict[str, Callable[[Callable[[str], float]], float]] = {
     "along": lambda row: row("test/inner_product") ** 2 * row("batch_size") * row("gradient/norm") ** 4,
     "across": lambda row: row("test/orthogonality") ** 2 * row("batch_size") * row("gradient/norm") ** 2,
     "loss": lambda row: row("train/loss"),
-    "count": lambda row: row("batch_size"),  # |B| of the measured batch
+    "count": lambda row: row("batch_size"),  # |B| of the measured_samples batch
 }
 
 
 def read_parts(observation: Observation, names: tuple[str, ...]) -> dict[str, float] | str:
-    """The named parts of the observation's row, or the key of the first that is not finite.
+    """Read the named parts of the row, or return the key of the first that is not finite.
+
+    Returns:
+        The parts by name, or a key.
 
     Raises:
         ValueError: The row lacks a key altogether.
     """
-    row, bad = observation.measurement or {}, ""
+    row, invalid = observation.measurement or {}, ""
 
     def number(key: str) -> float:
-        nonlocal bad
+        nonlocal invalid
         if key not in row:
             raise ValueError(
                 f"reading a measurement: the row has no {key!r}; it has {', '.join(sorted(row)) or 'none'}; "
-                "give the sampler the monitor's rows: sampler.step(row)"
+                "pass the monitor's rows to the sampler: sampler.step(row)"
             )
         value = observation.value(key)
-        bad = bad or (key if value is None else "")
+        invalid = invalid or (key if value is None else "")
         return math.nan if value is None else value
 
     parts = {name: _PARTS[name](number) for name in names}
-    return bad or parts
+    return invalid or parts
 
 
 def smooth(sums: Mapping[str, float], parts: Parts, memory: float) -> dict[str, float]:
-    """Running sums with one more measurement: Σ memory^age · part, and of 1 under "weight"."""
+    """Add a measurement to running sums: Σ memory^age · part, and of 1 under "weight"."""
     new = {name: memory * sums.get(name, 0.0) + part for name, part in parts.items()}
     return {**new, "weight": memory * sums.get("weight", 0.0) + 1.0}
 
 
 def means(sums: Mapping[str, float]) -> dict[str, float]:
-    """Weighted means of the running sums: no pull towards zero at the start."""
+    """Return the weighted means of running sums, not biased towards zero at the start."""
     return {name: total / sums["weight"] for name, total in sums.items() if name != "weight"}
 
 
 @dataclass(frozen=True)
 class ClosedLoop:
-    """A batch size that each measurement may change; between measurements it stays.
+    """Choose a batch size that each measurement may change; between measurements it stays.
 
-    A family says which `parts` it reads and which size it `wants`. Where a part is not finite, or no size
-    follows (a zero gradient, a gradient lost in noise), the size is kept and the decision says so. Sizes stay
-    between 2, the least that shows a variance, and the data's. Cost: a few dozen float operations.
+    A family names the `parts` it reads and computes a `target_size` from them. If a part is not finite, or no
+    size follows (a zero gradient, a gradient lost in noise), the size is kept and the decision says so. Sizes
+    stay between 2, the smallest that shows a variance, and the size of the data.
 
     Args:
-        batch_size: Of the first batches, at least 2.
-        rate: Learning rate, unaffected by the size (see the couplings).
-        memory: Weight in [0, 1) of the previous measurements' numerators and denominators; 0 is none.
+        batch_size: Batch size of the first batches, at least 2.
+        rate: Learning-rate schedule, unaffected by the batch size (see the learning-rate scalings).
+        memory: Weight in [0, 1) of the previous measurements' numerators and denominators; 0 for none.
 
     Raises:
         ValueError: An argument is outside its range; from `update`: a row lacks a key.
+
+    Cost: a few dozen float operations per measurement.
     """
 
     batch_size: int
@@ -87,43 +92,49 @@ class ClosedLoop:
         if not 0 <= self.memory < 1:
             raise ValueError(f"building a {self.family} policy: memory={self.memory!r} must be in [0, 1)")
 
-    def wants(self, parts: Parts, measured: int, size: int, lr: float) -> float | None:
-        """The size that the parts ask for, in samples; None if none follows.
+    def target_size(self, parts: Parts, measured_samples: int, size: int, lr: float) -> float | None:
+        """Return the batch size that the parts ask for.
 
         Args:
             parts: Smoothed parts.
-            measured: Samples of the batch that was measured.
-            size: The size last decided.
-            lr: The learning rate of the batch to come.
+            measured_samples: Samples in the measured batch.
+            size: Batch size of the last decision.
+            lr: Learning rate of the next batch.
+
+        Returns:
+            Samples, not yet rounded or limited; None if no size follows.
         """
         raise NotImplementedError
 
     @property
     def name(self) -> str:
+        """The name that `parse` reads; see `Policy.name`."""
         return f"s{self.batch_size}-{self.family}{option_suffix(self, 2)}{self.rate.suffix}"
 
     def init(self) -> State:
+        """Return the state before the first batch; see `Policy.init`."""
         return {"size": self.batch_size, "sums": {}}
 
     def update(self, state: State, observation: Observation) -> tuple[State, Decision]:
+        """Return the next state and the decision for the next batch; see `Policy.update`."""
         lr, size = self.rate.at(observation), int(state["size"])
         if observation.measurement is None:
             return state, Decision(size, lr)
         parts = read_parts(observation, (*self.parts, "count"))
         if isinstance(parts, str):
             return state, Decision(size, lr, f"{self.family}: kept {size}, {parts} is not a finite number")
-        measured = int(parts.pop("count"))
+        measured_samples = int(parts.pop("count"))
         sums = smooth(state["sums"], parts, self.memory)
-        wanted = self.wants(means(sums), measured, size, lr)
-        if wanted is None or not math.isfinite(wanted):
+        target = self.target_size(means(sums), measured_samples, size, lr)
+        if target is None or not math.isfinite(target):
             return {**state, "sums": sums}, Decision(
                 size, lr, f"{self.family}: kept {size}, no gradient seen"
             )
-        new = min(max(math.ceil(wanted), 2), observation.epoch_samples)
-        reason = f"{self.family}: {size} to {new}, {wanted:.4g} asked for" if new != size else ""
+        new = min(max(math.ceil(target), 2), observation.epoch_samples)
+        reason = f"{self.family}: {size} to {new}, {target:.4g} asked for" if new != size else ""
         return {"size": new, "sums": sums}, Decision(new, lr, reason)
 
 
 def ratio(numerator: float, denominator: float) -> float | None:
-    """Their ratio; None where the denominator is not positive."""
+    """Return the ratio; None if the denominator is not positive."""
     return numerator / denominator if denominator > 0 else None

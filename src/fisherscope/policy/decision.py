@@ -12,7 +12,7 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class Observation:
-    """Describe the moment at which a batch is chosen, and the newest measurement that may be used.
+    """Describe the moment at which a batch is chosen, and the newest usable measurement.
 
     Args:
         epoch: Epoch the batch belongs to, from 0.

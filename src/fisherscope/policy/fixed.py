@@ -8,7 +8,7 @@ from fisherscope.policy.lr_schedule import Rate
 
 @dataclass(frozen=True)
 class Fixed:
-    """Keep one batch size for the whole run: `s32`, or `s32+constant` with a constant learning rate.
+    """Keep one batch size for the whole run: `s32` (`s32+constant`: and one learning rate).
 
     Source: Liao et al. 2020, the fixed settings `s32-lr0.1` of their grid (docs/paper.md).
 

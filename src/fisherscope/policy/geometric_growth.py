@@ -1,4 +1,4 @@
-"""Batches that grow by a constant factor from one to the next (Friedlander & Schmidt 2012)."""
+"""Batches that grow by a constant factor, one to the next (Friedlander & Schmidt 2012)."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from fisherscope.policy.options import option_suffix
 
 @dataclass(frozen=True)
 class Growth(Fixed):
-    """Grow geometrically, `s32-growth`: each batch `factor` times the one before, up to the whole data.
+    """Grow each batch to `factor` times the one before, `s32-growth`, up to the whole data.
 
     Counted in samples, as every schedule here: of batches b, γb, γ²b, … the first k hold b(γᵏ − 1)/(γ − 1)
     samples, so the batch that starts after T samples has ⌊b + (γ − 1)·T⌋. With the default factor the whole

@@ -1,4 +1,4 @@
-"""Wrappers that couple the learning rate to the batch size: linear, square root, AdaScale."""
+"""Wrappers that scale the learning rate with the size: linear, square root, AdaScale."""
 
 import math
 from dataclasses import dataclass, replace
@@ -11,13 +11,17 @@ from fisherscope.policy.wrappers import Wrapper
 
 @dataclass(frozen=True)
 class Coupling(Wrapper):
-    """The inner rate times a gain that follows from S, the size over the reference size.
+    """Multiply the learning rate by a gain that follows from S, size over reference size.
 
-    Without a coupling the rate does not depend on the size. Put it last, so that S is the size that is used.
+    Without such a wrapper the learning rate does not depend on the size. Put it last in the name, so that S
+    is the size that is used.
 
     Args:
-        policy: The policy whose rate is coupled.
-        reference: Size at which the inner rate holds; None is the size of the run's first batch.
+        policy: The policy whose learning rate is scaled.
+        reference: Size at which the inner rate holds; None for the size of the run's first batch.
+
+    Raises:
+        ValueError: The reference is not a whole number of at least 1.
     """
 
     reference: int | None = None
@@ -27,10 +31,19 @@ class Coupling(Wrapper):
             require_size(f"building a {self.family} coupling", self.reference)
 
     def gain(self, state: State, scale: float) -> float:
-        """What the rate is multiplied by at `scale` times the reference size."""
+        """Return the factor of the learning rate.
+
+        Args:
+            state: The wrapper's state.
+            scale: S, the size over the reference size.
+
+        Returns:
+            The factor, positive.
+        """
         raise NotImplementedError
 
     def change(self, state: State, decision: Decision, observation: Observation) -> tuple[State, Decision]:
+        """Return the state, and the decision with the scaled rate; see `Wrapper.change`."""
         reference = state.get("reference", self.reference or decision.batch_size)
         state = {**state, "reference": reference}
         gain = self.gain(state, decision.batch_size / reference)
@@ -39,31 +52,89 @@ class Coupling(Wrapper):
 
 @dataclass(frozen=True)
 class Linear(Coupling):
-    """`+linear`: gain S, which keeps rate/size (Goyal et al. 2017)."""
+    """Scale the learning rate linearly, `+linear`: gain S, which keeps rate/size.
+
+    Source: Goyal et al., "Accurate, large minibatch SGD", 2017.
+
+    Args:
+        policy: The policy whose learning rate is scaled.
+        reference: Size at which the inner rate holds; None for the size of the run's first batch.
+
+    Raises:
+        ValueError: The reference is not a whole number of at least 1.
+
+    Example:
+        ```python
+        policy = fs.policy.parse("s32-to-128+constant+linear", lr=0.1, epochs=5)
+        state, first = policy.update(policy.init(), fs.policy.Observation(0, 0, 1000))
+        _, last = policy.update(state, fs.policy.Observation(4, 0, 1000))
+        assert (last.batch_size, last.lr) == (128, 0.4)
+        ```
+    """
 
     family: ClassVar[str] = "linear"
 
     def gain(self, state: State, scale: float) -> float:
+        """Return S; see `Coupling.gain`."""
         return scale
 
 
 @dataclass(frozen=True)
 class SquareRoot(Coupling):
-    """`+sqrt`: gain √S, which keeps the variance of a step's noise (Krizhevsky 2014)."""
+    """Scale the learning rate by √S, `+sqrt`, which keeps the variance of a step.
+
+    Source: Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014.
+
+    Args:
+        policy: The policy whose learning rate is scaled.
+        reference: Size at which the inner rate holds; None for the size of the run's first batch.
+
+    Raises:
+        ValueError: The reference is not a whole number of at least 1.
+
+    Example:
+        ```python
+        policy = fs.policy.parse("s32-to-128+constant+sqrt", lr=0.1, epochs=5)
+        state, first = policy.update(policy.init(), fs.policy.Observation(0, 0, 1000))
+        _, last = policy.update(state, fs.policy.Observation(4, 0, 1000))
+        assert (last.batch_size, last.lr) == (128, 0.2)
+        ```
+    """
 
     family: ClassVar[str] = "sqrt"
 
     def gain(self, state: State, scale: float) -> float:
+        """Return √S; see `Coupling.gain`."""
         return math.sqrt(scale)
 
 
 @dataclass(frozen=True)
 class AdaScale(Coupling):
-    """`+adascale`: gain (σ² + μ²)/(σ²/S + μ²), between 1 (no noise) and S (noise only).
+    """Scale the learning rate by AdaScale's gain, `+adascale`.
 
-    σ² is the variance of a reference batch's gradient, tr Σ/reference; μ² = max(|G|², 0). Both are smoothed
-    over measurements; before the first the gain is 1. The source also stretches the schedule by the gain (its
-    scale-invariant steps); here schedules stay in epochs. Source: Johnson, Agrawal, Gu & Guestrin, ICML 2020.
+    The gain lies between 1 (no noise) and S (only noise). It is (σ² + μ²)/(σ²/S + μ²), with σ² the variance
+    of a reference batch's gradient, tr Σ/reference, and μ² = max(|G|², 0). Both are smoothed over
+    measurements; before the first the gain is 1. The source also stretches the schedule by the gain (its
+    scale-invariant steps); here schedules stay in epochs.
+
+    Source: Johnson, Agrawal, Gu & Guestrin, ICML 2020.
+
+    Args:
+        policy: The policy whose learning rate is scaled.
+        reference: Size at which the inner rate holds; None for the size of the run's first batch.
+        memory: Weight in [0, 1) of the previous measurements; 0 for none.
+
+    Raises:
+        ValueError: An argument is outside its range; from `update`: a row lacks a key.
+
+    Example:
+        ```python
+        policy = fs.policy.parse("s32-to-128+constant+adascale", lr=0.1, epochs=5)
+        state, _ = policy.update(policy.init(), fs.policy.Observation(0, 0, 1000))
+        noise_only = {"noise/variance": 8.0, "noise/signal": 0.0}
+        _, last = policy.update(state, fs.policy.Observation(4, 0, 1000, noise_only))
+        assert (last.batch_size, last.lr) == (128, 0.4)
+        ```
     """
 
     memory: float = 0.9
@@ -77,6 +148,7 @@ class AdaScale(Coupling):
             raise ValueError(f"building an adascale coupling: memory={self.memory!r} must be in [0, 1)")
 
     def gain(self, state: State, scale: float) -> float:
+        """Return AdaScale's gain; see `Coupling.gain`."""
         if not state.get("sums"):
             return 1.0
         parts = means(state["sums"])
@@ -84,6 +156,7 @@ class AdaScale(Coupling):
         return (noise + signal) / (noise / scale + signal) if noise + signal > 0 else 1.0
 
     def change(self, state: State, decision: Decision, observation: Observation) -> tuple[State, Decision]:
+        """Return the state, and the decision with the scaled rate; see `Wrapper.change`."""
         if observation.measurement is not None:
             parts = read_parts(observation, ("variance", "signal"))
             if not isinstance(parts, str):

@@ -1,4 +1,4 @@
-"""The learning-rate levels under every policy; by default divided by 10 at 50 % and 75 % of the epochs."""
+"""The learning-rate levels under every policy; by default ÷10 at 50 % and 75 %."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from fisherscope.policy.decision import Observation
 
 @dataclass(frozen=True)
 class Rate:
-    """Schedule the learning rate before any scaling: `lr`, multiplied by `factor` at each milestone.
+    """Schedule the learning rate: `lr`, multiplied by `factor` at each milestone.
 
     A milestone inside an epoch takes effect with the first batch that starts at or after it; milestones are
     exact, in samples. After `epochs` the last level continues.
@@ -68,8 +68,8 @@ class Rate:
             assert rate.level(fs.policy.Observation(2, 0, 100)) == 1
             ```
         """
-        done, whole = observation.samples, observation.epoch_samples
-        return sum(done * below >= above * whole for above, below in self._milestones)
+        samples, whole = observation.samples, observation.epoch_samples
+        return sum(samples * below >= above * whole for above, below in self._milestones)
 
     def at(self, observation: Observation) -> float:
         """Return the learning rate of the batch at a moment.
@@ -121,7 +121,7 @@ class Rate:
 
     @cached_property
     def _milestones(self) -> tuple[tuple[int, int], ...]:
-        """Milestones as (numerator, denominator): integers compare at a tenth of a fraction's cost."""
+        """Milestones as (numerator, denominator): integers compare ten times faster."""
         return tuple((edge.numerator, edge.denominator) for edge in self.edges[1:-1])
 
     def within_level(self, observation: Observation) -> Fraction:

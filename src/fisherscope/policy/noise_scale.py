@@ -1,4 +1,4 @@
-"""The gradient noise scale as batch size: where time and samples are in balance (McCandlish et al. 2018)."""
+"""The gradient noise scale as batch size (McCandlish et al. 2018)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,11 +9,31 @@ from fisherscope.policy.decision import require_above
 
 @dataclass(frozen=True)
 class NoiseScale(ClosedLoop):
-    """`s32-noise-scale`: the size is `factor`·tr Σ/|G|², both unbiased and smoothed before the ratio.
+    """Set the size to `factor` times the noise scale tr Σ/|G|², `s32-noise-scale`.
 
-    Where the smoothed estimate of |G|² is not positive, the batch is too small to see the gradient, and the
-    size is kept. Source: McCandlish, Kaplan & Amodei, "An empirical model of large-batch training", 2018,
-    eq. 2.9 and appendix A.1.
+    Numerator and denominator are unbiased, and smoothed before the ratio. The noise scale balances time and
+    samples. If the smoothed estimate of |G|² is not positive, the gradient is lost in the noise of the batch,
+    and the size is kept.
+
+    Source: McCandlish, Kaplan & Amodei, "An empirical model of large-batch training", 2018, eq. 2.9 and
+    appendix A.1.
+
+    Args:
+        batch_size: Batch size of the first batches, at least 2.
+        rate: Learning-rate schedule.
+        memory: Weight in [0, 1) of the previous measurements; 0 for none.
+        factor: Batch size over noise scale, above 0.
+
+    Raises:
+        ValueError: An argument is outside its range; from `update`: a row lacks a key.
+
+    Example:
+        ```python
+        policy = fs.policy.parse("s32-noise-scale", lr=0.1, epochs=10)
+        row = {"noise/variance": 40.0, "noise/signal": 0.5, "batch_size": 32}
+        _, decision = policy.update(policy.init(), fs.policy.Observation(0, 32, 1000, row))
+        assert decision.batch_size == 80
+        ```
     """
 
     memory: float = 0.9
@@ -26,5 +46,6 @@ class NoiseScale(ClosedLoop):
         super().__post_init__()
         require_above("building a noise-scale policy", "factor", self.factor, 0)
 
-    def wants(self, parts: Parts, measured: int, size: int, lr: float) -> float | None:
+    def target_size(self, parts: Parts, measured_samples: int, size: int, lr: float) -> float | None:
+        """Return `factor` times the noise scale; see `ClosedLoop.target_size`."""
         return ratio(self.factor * parts["variance"], parts["signal"])

@@ -1,4 +1,4 @@
-"""Options in a name: a family's dataclass fields that are not the default, as `key=value,key=value`."""
+"""Options in a name, `key=value,key=value`: dataclass fields that are not the default."""
 
 from dataclasses import MISSING, Field, fields
 from difflib import get_close_matches
@@ -6,13 +6,16 @@ from typing import Any
 
 
 def option_suffix(value: Any, skip: int) -> str:
-    """Return `:key=value,…` for the fields after the first `skip` that differ from their defaults."""
+    """Return `:key=value,…` for fields after the first `skip` that are not the default."""
     changed = [f for f in fields(value)[skip:] if getattr(value, f.name) != f.default]
     return ":" + ",".join(f"{f.name}={getattr(value, f.name)!r}" for f in changed) if changed else ""
 
 
 def parse_options(doing: str, kind: type, text: str, skip: int) -> dict[str, Any]:
     """Parse `key=value,…` as arguments for the fields of `kind` after the first `skip`.
+
+    Returns:
+        The arguments by name.
 
     Raises:
         ValueError: An option is unknown (the nearest is named), missing or not a number.

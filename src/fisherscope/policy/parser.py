@@ -1,4 +1,4 @@
-"""Names to policies and back: `s32`, `s32-to-128-MS`, `s32-norm-test:theta=0.5+multiple:of=8+linear`."""
+"""Parse policy names such as `s32-to-128-MS` or `s32-norm-test:theta=0.5+linear`."""
 
 import re
 from collections.abc import Mapping
@@ -28,12 +28,12 @@ FAMILIES: Mapping[str, type[Any]] = {
     "increase": Increase,
     **{kind.family: kind for kind in (NormTest, InnerProduct, BigBatch, Cabs, NoiseScale, Diversity)},
 }
-"""What may follow `s32-`; each class takes (batch_size, rate, options)."""
+"""Policy classes by what may follow `s32-`; each takes (batch_size, rate, options)."""
 
 WRAPPERS: Mapping[str, type[Any]] = {
     kind.family: kind for kind in (Bounds, Multiple, Hysteresis, GrowthLimit, Linear, SquareRoot, AdaScale)
 }
-"""What may follow a `+`; each class takes (policy, options)."""
+"""Wrapper classes by what may follow a `+`; each takes (policy, options)."""
 
 _STAGED = {"": False, "∅": False, "0": False, "MS": True}
 _HEAD = re.compile(r"s(?P<first>\d{1,18})(?:-to-(?P<last>\d{1,18}))?(?:-(?P<family>.+))?")
@@ -41,51 +41,75 @@ _LR = re.compile(r"-lr(?P<lr>\d+(?:\.\d+)?(?:e-?\d+)?)$")
 
 
 def parse(name: str, *, lr: float | None = None, epochs: int) -> Policy:
-    """The policy of a name; `policy.name` is the way back.
+    """Return the policy of a name; `policy.name` is the inverse.
 
     A name is `sSIZE[-FAMILY]`, `sFIRST-to-LAST[-MS]` or `beacon:FILE.json`, then options (`:key=value,…`),
-    then `+constant` or `+decay:at=0.5/0.75,by=0.1` for other learning-rate levels than the paper's, then
-    wrappers (`+bounds:max=512`). -∅ has no suffix (`-∅` and `-0` are read too), and a family may end in
-    `-lr0.1`.
+    then `+constant` or `+decay:at=0.5/0.75,by=0.1` for other learning-rate levels than the default, then
+    wrappers (`+bounds:max=512`). The paper's -∅ has no suffix (`-∅` and `-0` are read too), and a family may
+    end in `-lr0.1`. Tables of all names: docs/policies.md.
 
     Args:
         name: The name.
-        lr: Learning rate of the first level, unless the name ends in one.
-        epochs: Length of the run; a name says nothing of it.
+        lr: Learning rate of the first level, unless the name contains one.
+        epochs: Length of the run, which is not part of a name.
+
+    Returns:
+        A frozen policy.
 
     Raises:
-        ValueError: The name is unknown (the nearest is named), an option is wrong, or no rate is given.
+        ValueError: The name is unknown (the nearest is named), an option is wrong, or there is no learning
+            rate.
+
+    Cost: microseconds; a beacon policy reads its file.
+
+    Example:
+        ```python
+        policy = fs.policy.parse("s32-norm-test:theta=0.5+bounds:max=512+linear", lr=0.1, epochs=40)
+        assert fs.policy.parse(policy.name, lr=0.1, epochs=40) == policy
+        ```
     """
     doing = f"reading the policy name {name!r}"
     head, *segments = name.split("+")
     head, _, options = head.partition(":")
-    named = _LR.search(head)
-    if named is not None:
-        head = head[: named.start()]
-        if lr is not None and lr != float(named["lr"]):
-            raise ValueError(f"{doing}: it says lr={named['lr']}, but lr={lr!r} was given; leave one out")
-        lr = float(named["lr"])
+    match = _LR.search(head)
+    if match is not None:
+        head = head[: match.start()]
+        if lr is not None and lr != float(match["lr"]):
+            raise ValueError(f"{doing}: it says lr={match['lr']}, but lr={lr!r} was given; leave one out")
+        lr = float(match["lr"])
     if lr is None:
         raise ValueError(f"{doing}: no learning rate; give lr=0.1, or write {head}-lr0.1")
     if head.endswith("-constant"):
         head, segments = head.removesuffix("-constant"), ["constant", *segments]
-    rate, segments = _rate(doing, lr, epochs, segments)
-    policy = _head(doing, head, rate, options)
+    rate, segments = _parse_rate(doing, lr, epochs, segments)
+    policy = _parse_head(doing, head, rate, options)
     for segment in segments:
         family, _, options = segment.partition(":")
-        kind = _known(doing, family, WRAPPERS)
+        kind = _look_up(doing, family, WRAPPERS)
         policy = kind(policy, **parse_options(doing, kind, options, skip=1))
     return policy
 
 
 def rate_in(name: str) -> float | None:
-    """The learning rate that a name ends its family in, such as 0.05 of `s32-lr0.05+linear`; None if none."""
-    named = _LR.search(name.split("+")[0].partition(":")[0])
-    return None if named is None else float(named["lr"])
+    """Return the learning rate in a policy's name, such as 0.05 in `s32-lr0.05+linear`.
+
+    Args:
+        name: A policy's name; it need not be valid.
+
+    Returns:
+        The learning rate; None if the name has none.
+
+    Example:
+        ```python
+        assert fs.policy.rate_in("s32-lr0.05+linear") == 0.05 and fs.policy.rate_in("s32") is None
+        ```
+    """
+    match = _LR.search(name.split("+")[0].partition(":")[0])
+    return None if match is None else float(match["lr"])
 
 
-def _rate(doing: str, lr: float, epochs: int, segments: list[str]) -> tuple[Rate, list[str]]:
-    """The learning-rate levels, and the segments that are not about them."""
+def _parse_rate(doing: str, lr: float, epochs: int, segments: list[str]) -> tuple[Rate, list[str]]:
+    """Return the learning-rate schedule, and the remaining segments."""
     if not segments or segments[0].partition(":")[0] not in ("constant", "decay"):
         return Rate(lr, epochs), segments
     family, _, text = segments[0].partition(":")
@@ -93,7 +117,7 @@ def _rate(doing: str, lr: float, epochs: int, segments: list[str]) -> tuple[Rate
         return Rate(lr, epochs, milestones=()), segments[1:]
     match = re.fullmatch(r"at=([0-9./e-]+),by=([0-9.e-]+)", text)
     if match is None:
-        raise ValueError(f"{doing}: {segments[0]!r} is no decay; expected decay:at=0.5/0.75,by=0.1")
+        raise ValueError(f"{doing}: received {segments[0]!r}; expected decay:at=0.5/0.75,by=0.1")
     try:
         milestones, factor = tuple(float(part) for part in match[1].split("/")), float(match[2])
     except ValueError as error:
@@ -101,7 +125,7 @@ def _rate(doing: str, lr: float, epochs: int, segments: list[str]) -> tuple[Rate
     return Rate(lr, epochs, milestones, factor), segments[1:]
 
 
-def _head(doing: str, head: str, rate: Rate, options: str) -> Policy:
+def _parse_head(doing: str, head: str, rate: Rate, options: str) -> Policy:
     if head == "beacon":
         return parse_beacon(doing, options, rate)
     match = _HEAD.fullmatch(head)
@@ -113,20 +137,24 @@ def _head(doing: str, head: str, rate: Rate, options: str) -> Policy:
     first, family = int(match["first"]), match["family"] or ""
     policy: Policy
     if match["last"]:
-        restart = _known(doing, family, _STAGED)
+        restart = _look_up(doing, family, _STAGED)
         if options:
-            raise ValueError(f"{doing}: a staged schedule has no options; received {options!r}, leave it out")
+            raise ValueError(f"{doing}: a staged schedule has no options; leave out {options!r}")
         return Staged(first, int(match["last"]), rate, restart)
-    kind = _known(doing, family, FAMILIES)
+    kind = _look_up(doing, family, FAMILIES)
     policy = kind(first, rate, **parse_options(doing, kind, options, skip=2))
     return policy
 
 
-def _known(doing: str, name: str, table: Mapping[str, Any]) -> Any:
-    """The table's entry; a ValueError that names the nearest ones."""
+def _look_up(doing: str, name: str, table: Mapping[str, Any]) -> Any:
+    """Return the table's entry.
+
+    Raises:
+        ValueError: There is none; names the nearest one.
+    """
     if name in table:
         return table[name]
     choices = [choice for choice in table if choice]
     near = get_close_matches(name, choices, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(choices)}"
+    hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(choices)}"
     raise ValueError(f"{doing}: {name!r} is unknown; {hint}")

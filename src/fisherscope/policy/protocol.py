@@ -29,17 +29,22 @@ class Policy(Protocol):
 
     @property
     def rate(self) -> Rate:
-        """The learning rate before any scaling by the batch size; `rate.epochs` is the run's length."""
+        """The learning rate before any scaling by the batch size, and the length of the run."""
 
     @property
     def closed_loop(self) -> bool:
-        """Whether the policy reads measurements, so that it must receive the row of every measured step."""
+        """Whether the policy reads measurements, and so must receive every measured row."""
 
     def init(self) -> State:
         """Return the state before the first batch.
 
         Returns:
             JSON values only.
+
+        Example:
+            ```python
+            assert fs.policy.parse("s32", lr=0.1, epochs=10).init() == {"level": 0}
+            ```
         """
 
     def update(self, state: State, observation: Observation) -> tuple[State, Decision]:
@@ -56,4 +61,11 @@ class Policy(Protocol):
             ValueError: A measurement lacks a key that the policy reads.
 
         Cost: microseconds; nothing is copied to or from a device.
+
+        Example:
+            ```python
+            policy = fs.policy.parse("s32", lr=0.1, epochs=10)
+            state, decision = policy.update(policy.init(), fs.policy.Observation(5, 0, 1000))
+            assert decision == fs.policy.Decision(32, 0.01, "learning-rate level 2")
+            ```
         """

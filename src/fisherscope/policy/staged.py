@@ -44,7 +44,7 @@ def stage_sizes(first: int, last: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Staged:
-    """Use five stages of equal length over the run (-∅), or within each learning-rate level (-MS).
+    """Use five stages of equal length over the run (-∅) or each learning-rate level (-MS).
 
     Stages are exact, in samples: a stage whose start lies inside an epoch begins with the first batch that
     starts at or after that point, so no stage is lost in a short run. After the run's end the last stage

@@ -1,4 +1,4 @@
-"""The run directory: one writer, any number of readers, nothing lost. The format is in docs/runs.md."""
+"""The run directory: one writer, any number of readers, nothing lost (docs/runs.md)."""
 
 from importlib import import_module
 from typing import Any

@@ -1,4 +1,6 @@
-"""Runs in one small file: run.json contents and tables, no spectra or checkpoints; `load_runs` reads it.
+"""Runs exported to one small file: their run.json and tables; `load_runs` reads it.
+
+Spectra, outcomes and checkpoints are left out.
 
 A zip of `runs.json` (format, heads by run id) and one Parquet file per table: `epochs`, `steps`, `measures`.
 Equal runs give equal bytes.
@@ -48,6 +50,9 @@ class Archive:
     def read(cls, path: Path) -> "Archive":
         """Open the archive at a path.
 
+        Returns:
+            The archive; no table is read yet.
+
         Raises:
             RunError: The file is no export, is damaged, or is of another format.
         """
@@ -96,7 +101,7 @@ def _shareable_head(head: dict[str, Any]) -> dict[str, Any]:
 
 
 def _compact(frame: pl.DataFrame) -> pl.DataFrame:
-    """Convert floats to 32 bits (relative error 6e-8), except metrics and columns that would not fit."""
+    """Convert floats to 32 bits (relative error 6e-8), except metrics and large numbers."""
     floats = [name for name, kind in frame.schema.items() if kind == pl.Float64]
     largest = frame.select(pl.col(name).abs().max() for name in floats)
     small = [n for n in floats if not n.startswith(EXACT) and (largest[n][0] or 0.0) < LARGEST]

@@ -1,4 +1,4 @@
-"""File writes that survive a kill at any moment: files replaced whole, and files that only grow."""
+"""File writes that survive a kill at any moment: replaced whole, or appended."""
 
 import json
 import os
@@ -62,6 +62,9 @@ def replace_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object that `replace_json` wrote.
+
+    Returns:
+        The object.
 
     Raises:
         DamagedRunError: The file holds something else.

@@ -1,4 +1,4 @@
-"""The checkpoint of a run: a state of tensors and plain values, and the lengths of the logs at that moment.
+"""The checkpoint of a run: a state, and the lengths of the logs at that moment.
 
 torch is imported here, and only when a checkpoint is written or read.
 """
@@ -31,7 +31,10 @@ def write(path: Path, state: Any, config: Mapping[str, Any], marks: Mapping[str,
 
 
 def read(path: Path, config: Mapping[str, Any]) -> tuple[Any, dict[str, int]]:
-    """Read the checkpoint: its state, and the bytes of each log that belong to it.
+    """Read the checkpoint.
+
+    Returns:
+        Its state, and the bytes of each log that belong to it.
 
     Raises:
         DamagedRunError: The file is not a complete checkpoint.

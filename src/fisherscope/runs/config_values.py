@@ -19,6 +19,9 @@ def json_value(value: Any, name: str = "value", *, null: bool = True) -> Any:
         name: Name of the value, for the error.
         null: Convert non-finite numbers to None; otherwise they raise an error.
 
+    Returns:
+        None, a bool, int, float or text, or lists and dicts of these.
+
     Raises:
         TypeError: The value is something else.
         ValueError: The value is not finite, and `null` is false.
@@ -44,7 +47,7 @@ def json_value(value: Any, name: str = "value", *, null: bool = True) -> Any:
 
 
 def json_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert a configuration to what run.json holds, so that it compares equal to what is read back."""
+    """Convert a configuration to JSON values, equal to what is read back."""
     return {str(key): json_value(value, f"config[{key!r}]", null=False) for key, value in config.items()}
 
 
@@ -58,7 +61,7 @@ def flatten_config(config: Mapping[str, Any], prefix: str = "") -> Iterator[tupl
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """List the keys in which two configurations differ, with both values; an absent key equals None."""
+    """List the keys in which two configurations differ; an absent key equals None."""
     missing = object()
     return [
         f"{key}={_text(theirs.get(key, missing), missing)} (now {_text(ours.get(key, missing), missing)})"
@@ -68,7 +71,7 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
 
 
 def run_id(config: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> str:
-    """Return a readable name for a configuration, such as `mnist-resnet8-s32-lr0.1-seed0-3f9c1d`.
+    """Return a readable name for a configuration, such as `mnist-mlp-s32-lr0.1-3f9c1d`.
 
     The hash at its end covers the keys that are neither in the name nor at their default. So equal
     configurations have equal names, and adding an option leaves the names of old runs as they were.

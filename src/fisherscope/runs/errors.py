@@ -6,8 +6,11 @@ class RunError(RuntimeError):
 
     Example:
         ```python
+        from pathlib import Path
+
+        Path("a-file").touch()
         try:
-            fs.runs.epoch_rows("runs/absent")
+            fs.open_run("a-file", {"seed": 0})
         except fs.runs.RunError as error:
             print(error)
         ```

@@ -18,7 +18,10 @@ def encode_row(row: Mapping[str, Any]) -> bytes:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read the complete rows of a file that may be growing; none if there is no file.
+    """Read the complete rows of a file that may be growing.
+
+    Returns:
+        The rows; none if there is no file.
 
     Raises:
         DamagedRunError: A line is not JSON.
@@ -37,7 +40,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def slash_keys(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Rename `train_loss` to `train/loss`: from names of Python arguments to those in the files."""
+    """Rename `train_loss` to `train/loss`: from Python arguments to keys of the files."""
     return {
         key.replace("_", "/", 1) if key.startswith(PREFIXES) else key: value for key, value in row.items()
     }
@@ -50,7 +53,7 @@ def last_number(path: Path, key: str) -> int:
 
 
 def leading_bytes(log: Log, belongs: Callable[[dict[str, Any]], bool]) -> tuple[int, int]:
-    """Return the bytes of the leading rows that belong, and of the spectra that these refer to.
+    """Return the bytes of the leading rows that belong, and of the spectra of these.
 
     Raises:
         DamagedRunError: A row cannot be read, or has no step.

@@ -16,7 +16,10 @@ SAMPLED_LINES = 50
 
 
 def frame_of_lines(path: Path) -> pl.DataFrame | None:
-    """Read the rows of a file that may be growing; None if it has none yet.
+    """Read the rows of a file that may be growing.
+
+    Returns:
+        A frame; None if the file has no rows yet.
 
     Raises:
         DamagedRunError: Names the first line that is not a JSON object, or says why the file cannot be read.
@@ -37,7 +40,7 @@ def frame_of_lines(path: Path) -> pl.DataFrame | None:
 
 
 def read_frame(path: Path) -> pl.DataFrame | DamagedRunError | None:
-    """Read the rows of a file as `frame_of_lines` does, and return its error instead of raising it."""
+    """Read rows as `frame_of_lines` does, but return its error instead of raising it."""
     try:
         return frame_of_lines(path)
     except DamagedRunError as error:
@@ -45,17 +48,20 @@ def read_frame(path: Path) -> pl.DataFrame | DamagedRunError | None:
 
 
 def concat_frames(frames: list[pl.DataFrame], empty: dict[str, Any]) -> pl.DataFrame:
-    """Concatenate frames of runs; without any, an empty one with `run_id` and the columns of `empty`."""
+    """Concatenate frames of runs; without any, one with `run_id` and the columns of `empty`."""
     if not frames:
         return pl.DataFrame(schema={"run_id": pl.String, **empty})
     return pl.concat(frames, how="diagonal_relaxed")
 
 
 def _read_uniform_rows(data: bytes) -> pl.DataFrame | None:
-    """Read with the columns of a sample of rows; None if other rows have other keys or types.
+    """Read with the columns of a sample of rows.
 
     Inferring the columns from every row costs four times as much. The number of keys, and the keys that a
     null may stand for, show whether any row has another key.
+
+    Returns:
+        A frame; None if other rows have other keys or types.
     """
     lines = _count(data, b"\n")
     sample = pl.read_ndjson(io.BytesIO(_ends(data)), infer_schema_length=None)

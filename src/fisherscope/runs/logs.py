@@ -1,4 +1,4 @@
-"""The logs of a run: measured steps, their spectra, and epochs, which grow and are truncated together."""
+"""The logs of a run: steps, spectra and epochs, which grow and are truncated together."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Logs:
-    """Write the three logs of a run directory; a spectrum is written before the row that refers to it."""
+    """Write the three logs of a run; a spectrum is written before the row that refers to it."""
 
     def __init__(self, path: Path) -> None:
         self.id = path.resolve().name
@@ -73,7 +73,7 @@ class Logs:
         return {STEPS: steps, SPECTRA: spectra, EPOCHS: epochs}
 
     def truncate(self, sizes: Mapping[str, int]) -> None:
-        """Truncate each file to its size in `sizes` (0 if absent), rows before the spectra they refer to.
+        """Truncate each file to its size in `sizes` (0 if absent), rows before spectra.
 
         Raises:
             DamagedRunError: A file is shorter than that.

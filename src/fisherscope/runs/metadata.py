@@ -18,7 +18,7 @@ TEXT_KEYS = ("id", "status", "reason", "created", "updated")
 
 
 class RunMetadata:
-    """Hold the run.json of a run that is being written; nothing is written before `save` or `mark`.
+    """Hold the run.json of a run being written; `save` and `mark` write it.
 
     Args:
         path: The run's directory.
@@ -89,6 +89,9 @@ class RunMetadata:
 
 def read_run(path: Path) -> dict[str, Any]:
     """Read a run's run.json.
+
+    Returns:
+        Its JSON object.
 
     Raises:
         DamagedRunError: It is damaged.

@@ -15,6 +15,9 @@ BITS, SHAPE = ".bits", ".shape"
 def pack(arrays: Mapping[str, Any]) -> dict[str, "np.ndarray[Any, Any]"]:
     """Convert arrays to the form in which the file holds them.
 
+    Returns:
+        The arrays by name; booleans as bits and a shape.
+
     Raises:
         TypeError: An array holds neither numbers nor booleans.
     """
@@ -33,7 +36,10 @@ def pack(arrays: Mapping[str, Any]) -> dict[str, "np.ndarray[Any, Any]"]:
 
 
 def read(path: Path) -> dict[str, "np.ndarray[Any, Any]"]:
-    """Read the arrays as they were logged; none if there is no such file.
+    """Read the arrays as they were logged.
+
+    Returns:
+        The arrays by name; none if there is no such file.
 
     Raises:
         DamagedRunError: The file is damaged.

@@ -1,4 +1,4 @@
-"""Questions about one run directory, answered without polars: status, configuration, epoch rows.
+"""Queries about a run directory without polars: status, configuration, epoch rows.
 
 Only this room knows which files a run consists of; others ask here.
 """
@@ -188,7 +188,7 @@ def fingerprint(root: str | os.PathLike[str]) -> str:
 
 
 def current_head(path: Path) -> dict[str, Any] | None:
-    """Return a run's run.json with a dead writer reported as an interruption; None if there is no run.
+    """Return run.json, a dead writer reported as an interruption; None if there is no run.
 
     Raises:
         DamagedRunError: It is damaged.
@@ -206,7 +206,7 @@ def current_head(path: Path) -> dict[str, Any] | None:
 
 
 def distinct_names(paths: Iterable[Path]) -> dict[str, Path]:
-    """Map names to directories; runs of equal names get as much of their path as distinguishes them."""
+    """Map names to directories, with as much of each path as distinguishes equal names."""
     depth: dict[Path, int] = dict.fromkeys(paths, 1)
     resolved = {path: path.resolve() for path in depth}
     while True:

@@ -58,8 +58,7 @@ def load_runs(root: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -
     for path in roots:
         if not path.exists():
             raise FileNotFoundError(
-                f"loading runs: there is no {path}; give a directory that holds run directories, or a file "
-                "that `fisherscope export` wrote"
+                f"loading runs: there is no {path}; give a directory of runs, or a file of fisherscope export"
             )
     archives = {path: Archive.read(path) for path in roots if not path.is_dir()}
     damaged: dict[Path, str] = {}
@@ -108,10 +107,10 @@ class Runs:
 
     @cached_property
     def runs(self) -> pl.DataFrame:
-        """A row per run: `run_id`, `path`, `status`, `reason`, `created`, `updated`, and its configuration.
+        """A row per run: id, path, status, reason, times, and its configuration.
 
-        Nested configuration has dotted names; lists are JSON text. A key with the name of one of the first
-        six columns is prefixed by `config.`.
+        The first columns are `run_id`, `path`, `status`, `reason`, `created`, `updated`. Nested configuration
+        has dotted names; lists are JSON text; a key named like one of these columns gets `config.` before it.
         """
         rows = []
         for run_id, path in self.paths.items():
@@ -140,7 +139,7 @@ class Runs:
 
     @cached_property
     def measures(self) -> pl.DataFrame:
-        """A row per epoch of exported runs: `run_id`, `epoch`, measures computed from steps and spectra."""
+        """A row per epoch of exported runs: measures computed from steps and spectra."""
         return concat_frames(self._archive_frames("measures"), {"epoch": pl.Int64})
 
     def filter(self, *predicates: pl.Expr) -> "Runs":
@@ -187,7 +186,7 @@ class Runs:
         Example:
             ```python
             fs.open_run("runs/heads/a", {"seed": 0}).close()
-            assert fs.load_runs("runs/heads").head("a")["config"] == {"seed": 0}
+            assert fs.load_runs("runs/heads").head("a")["status"] == "interrupted"
             ```
         """
         return self._heads[self._path(run_id)]
@@ -282,7 +281,7 @@ class Runs:
         return next((self._archives[up] for up in path.parents if up in self._archives), None)
 
     def _archive_frames(self, name: str) -> list[pl.DataFrame]:
-        """Return a table's rows of the exported runs: a frame per file, with the run ids of these runs."""
+        """Return a table's rows of the exported runs, a frame per file."""
         run_ids: dict[Path, dict[str, str]] = {}
         for run_id, path in self.paths.items():
             if (archive := self._archive(path)) is not None:

@@ -1,63 +1,59 @@
-"""DynamicBatchSampler: batches whose size a policy chooses, and the one place that applies its decisions."""
+"""DynamicBatchSampler: batches whose size a policy chooses; applies its decisions."""
 
 import sys
 import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sized
 from copy import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fisherscope.policy import Decision, Observation, Policy, State
-from fisherscope.sampler.validation import length_of, refuse_as_sampler, refuse_sizes_beyond
+from fisherscope.sampler.learning_rate import LearningRateSetter
+from fisherscope.sampler.planned_batch import PlannedBatch
+from fisherscope.sampler.validation import check_arguments, length_of, refuse_as_sampler, refuse_sizes_beyond
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
-@dataclass(frozen=True)
-class PlannedBatch:
-    """A planned batch: its place in the run and what was decided for it.
-
-    `size` is what it holds, over all ranks: `decision.batch_size`, but for the end of an epoch.
-    """
-
-    step: int
-    epoch: int
-    start: int
-    size: int
-    decision: Decision
-
-
 class DynamicBatchSampler:
-    """The batch sampler of a DataLoader, with the size of each batch and the learning rate from a policy.
+    """Sample batches for a DataLoader, their sizes and learning rates from a policy.
 
-    Every sample comes exactly once an epoch, in an order that follows from `seed` and the epoch alone. The
-    loop calls `step` after each optimizer step; that moves on to the next batch and sets its learning rate,
-    so the rate changes when the batch it was chosen for arrives. An iteration begins at the first batch that
-    was not stepped: at the next epoch, or in the middle of one after `load_state_dict` or a `break`.
+    Every sample is drawn exactly once per epoch, in an order that follows from `seed` and the epoch alone.
+    The loop calls `step` after each optimizer step; that moves on to the next batch and sets its learning
+    rate, so the rate changes when its batch arrives. An iteration starts at the first batch that was not
+    stepped: at the next epoch, or inside one after `load_state_dict` or a `break`.
 
     Batch j is planned with the rows of the steps before j - lag, whatever the workers' timing. A policy that
     reads measurements needs lag >= workers x prefetch factor; one that does not, needs none.
 
-    An epoch's last batch takes what is left: fewer samples than decided, or up to world_size - 1 more where
-    the rest could not give every rank one. Rank r draws samples r, r + world_size, … of each batch.
+    An epoch's last batch takes the remaining samples: fewer than decided, or up to world_size - 1 more if the
+    remainder could not give every rank one. Rank r draws samples r, r + world_size, … of each batch.
 
     Args:
         data: The dataset, or its number of samples.
-        policy: Chooses each batch's size and rate.
+        policy: Policy that chooses the size and learning rate of each batch.
         seed: Seed of the order of samples.
         lag: Batches between a measurement and the first batch that may depend on it.
-        rank: This process's number, of `world_size`; every rank must be told the same measurements.
+        rank: Number of this process, below `world_size`; every rank must receive the same measurements.
         world_size: Number of processes that share each batch.
         shuffle: Whether epochs are shuffled; otherwise samples come in the dataset's order.
 
     Raises:
-        TypeError: `data` has no length, or is a DataLoader; while iterating: it was given as `sampler=`.
+        TypeError: `data` has no length, or is a DataLoader; while iterating: it was passed as `sampler=`.
         ValueError: An argument is outside its range.
         RuntimeError: While iterating: `step` is not called, or `lag` is shorter than the prefetching.
+
+    Example:
+        ```python
+        sampler = fs.DynamicBatchSampler(100, fs.policy.parse("s16-to-64", lr=0.1, epochs=5))
+        for indices in sampler:
+            assert len(indices) == sampler.current.size
+            sampler.step()
+        ```
     """
 
     def __init__(
@@ -72,40 +68,26 @@ class DynamicBatchSampler:
         shuffle: bool = True,
     ) -> None:
         self.length = length_of(data)
-        if not isinstance(policy, Policy):
-            raise TypeError(
-                f"building a DynamicBatchSampler: {policy!r} is not a policy; "
-                "make one of a name by fisherscope.policy.parse(name, lr=…, epochs=…)"
-            )
-        if not 0 <= rank < world_size <= self.length:
-            raise ValueError(
-                f"building a DynamicBatchSampler: rank={rank}, world_size={world_size}, {self.length} samples"
-                "; expected 0 <= rank < world_size <= samples"
-            )
-        if lag < 0 or seed < 0:
-            raise ValueError(
-                f"building a DynamicBatchSampler: lag={lag}, seed={seed}; neither may be negative"
-            )
+        check_arguments(policy, self.length, seed, lag, rank, world_size)
         self.policy, self.seed, self.lag, self.shuffle = policy, seed, lag, shuffle
         self.rank, self.world_size = rank, world_size
         refuse_sizes_beyond(policy, self.length)
         self._state: State = policy.init()
         self._steps = 0  # batches the loop has finished
-        self._planned = 0  # batches planned since the run began
-        self._place = (0, 0)  # epoch and first sample of the next batch to plan
+        self._plans = 0  # batches planned since the start of the run
+        self._position = (0, 0)  # epoch and first sample of the next batch to plan
         self._queue: deque[PlannedBatch] = deque()  # planned, not finished
-        self._rows: dict[int, dict[str, Any]] = {}  # measurements by step, not yet shown to the policy
-        self._exhausted = -1  # epoch that an iterator has drawn to its end
-        self._told = False  # whether a measurement ever came
-        self._optimizer: Optimizer | None = None
-        self._ratios: list[float] = []
+        self._rows: dict[int, dict[str, Any]] = {}  # measurements by step, not yet passed to the policy
+        self._last_epoch = -1  # epoch that an iterator has drawn to its end
+        self._has_rows = False  # whether a measurement has arrived, or its absence was warned of
+        self._setter: LearningRateSetter | None = None
 
     # What the DataLoader calls
 
     def __iter__(self) -> Iterator[list[int]]:
         refuse_as_sampler(self, sys._getframe(1))
         batch = self._plan(self._steps)
-        if self._exhausted == batch.epoch and batch.start == 0:
+        if self._last_epoch == batch.epoch and batch.start == 0:
             raise RuntimeError(
                 f"starting an epoch: epoch {batch.epoch} was drawn to its end but none of its batches was "
                 "stepped; call sampler.step() after each optimizer step"
@@ -114,18 +96,18 @@ class DynamicBatchSampler:
         while True:
             yield order[batch.start : batch.start + batch.size][self.rank :: self.world_size].tolist()
             if batch.start + batch.size == self.length:
-                self._exhausted = batch.epoch
+                self._last_epoch = batch.epoch
                 return
             batch = self._plan(batch.step + 1)
 
     def __len__(self) -> int:
-        """Batches in the epoch that the next iteration draws from, from its next batch on.
+        """Return how many batches the next iteration draws.
 
         Raises:
-            TypeError: The policy reads measurements, so that nobody knows.
+            TypeError: The policy reads measurements, so the number is not known in advance.
         """
         if self.policy.closed_loop:
-            raise TypeError(f"counting the batches of an epoch: {self.policy.name!r} decides it as it goes")
+            raise TypeError(f"counting the batches of an epoch: {self.policy.name!r} decides during training")
         twin = copy(self)
         twin._queue, twin._rows = deque(self._queue), {}
         batch, count = twin._plan(twin._steps), 1
@@ -136,38 +118,56 @@ class DynamicBatchSampler:
     # What the loop calls
 
     def attach(self, optimizer: "Optimizer") -> None:
-        """Set the learning rate of `optimizer`, now and at every step.
+        """Set the learning rate of an optimizer, now and at every step.
 
         The first parameter group gets the policy's rate; the others keep their ratio to it.
 
+        Args:
+            optimizer: The optimizer of the training loop.
+
         Raises:
-            ValueError: The first group's rate is 0, so that there is no ratio.
+            ValueError: The first group's learning rate is 0, so ratios are undefined.
+
+        Example:
+            ```python
+            optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+            fs.DynamicBatchSampler(100, fs.policy.parse("s32", lr=0.1, epochs=2)).attach(optimizer)
+            assert optimizer.param_groups[0]["lr"] == 0.1
+            ```
         """
-        rates = [float(group["lr"]) for group in optimizer.param_groups]
-        if rates[0] == 0:
-            raise ValueError(
-                "attaching an optimizer: its first parameter group has lr=0; give it a positive one"
-            )
-        self._optimizer, self._ratios = optimizer, [rate / rates[0] for rate in rates]
+        self._setter = LearningRateSetter(optimizer)
         self._apply()
 
     def step(self, measurement: Mapping[str, Any] | None = None) -> Decision:
-        """Finish the current batch; returns the decision for the next one, whose rate is now set.
+        """Finish the current batch, and set the learning rate of the next one.
 
         Args:
-            measurement: The monitor's row of the step just done, if it was measured.
+            measurement: The monitor's row of the step just done; None if it was not measured.
+
+        Returns:
+            The decision for the next batch.
+
+        Raises:
+            RuntimeError: The optimizer has got a parameter group since it was attached.
+            ValueError: The policy decides on a size that the data or the ranks do not allow.
+
+        Example:
+            ```python
+            sampler = fs.DynamicBatchSampler(100, fs.policy.parse("s32", lr=0.1, epochs=2))
+            assert sampler.step().batch_size == 32 and sampler.current.step == 1
+            ```
         """
         self._plan(self._steps)
         batch = self._queue.popleft()
         if measurement is not None and self.policy.closed_loop:
             self._rows[self._steps] = dict(measurement)
-            self._told = True
+            self._has_rows = True
         self._steps += 1
-        if self.policy.closed_loop and not self._told and batch.start + batch.size == self.length:
-            self._told = True  # said once
+        if self.policy.closed_loop and not self._has_rows and batch.start + batch.size == self.length:
+            self._has_rows = True  # warns once
             warnings.warn(
                 f"{self.policy.name!r} reads measurements and got none for an epoch; its sizes stay. "
-                "Give it the monitor's rows: sampler.step(row)",
+                "Pass it the monitor's rows: sampler.step(row)",
                 stacklevel=2,
             )
         return self._apply()
@@ -185,22 +185,45 @@ class DynamicBatchSampler:
     # State
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything to go on with the same batches: JSON values only. Sizes in flight are part of it."""
+        """Return the state from which the same batches follow, planned ones included.
+
+        Returns:
+            JSON values only.
+
+        Example:
+            ```python
+            policy = fs.policy.parse("s32-to-128", lr=0.1, epochs=5)
+            sampler = fs.DynamicBatchSampler(1000, policy)
+            sampler.step()
+            resumed = fs.DynamicBatchSampler(1000, policy)
+            resumed.load_state_dict(sampler.state_dict())
+            assert resumed.current == sampler.current
+            ```
+        """
         return self._identity() | {
             "steps": self._steps,
-            "told": self._told,
-            "planned": self._planned,
-            "place": list(self._place),
+            "told": self._has_rows,
+            "planned": self._plans,
+            "place": list(self._position),
             "policy_state": self._state,
             "queue": [asdict(batch) for batch in self._queue],
             "rows": [[step, row] for step, row in self._rows.items()],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken; sets the attached optimizer's rate.
+        """Resume where `state_dict` was taken, and set the attached optimizer's learning rate.
+
+        Args:
+            state: The state that `state_dict` returned.
 
         Raises:
             ValueError: The state is of another sampler (data, policy, seed, lag, ranks).
+
+        Example:
+            ```python
+            sampler = fs.DynamicBatchSampler(100, fs.policy.parse("s32", lr=0.1, epochs=2))
+            sampler.load_state_dict(sampler.state_dict())
+            ```
         """
         for key, mine in self._identity().items():
             if state.get(key) != mine:
@@ -208,14 +231,14 @@ class DynamicBatchSampler:
                     f"resuming a DynamicBatchSampler: its state has {key}={state.get(key)!r}, this one has "
                     f"{mine!r}; build it with the same arguments"
                 )
-        self._steps, self._planned, self._told = state["steps"], state["planned"], state["told"]
-        self._place = (state["place"][0], state["place"][1])
+        self._steps, self._plans, self._has_rows = state["steps"], state["planned"], state["told"]
+        self._position = (state["place"][0], state["place"][1])
         self._state = dict(state["policy_state"])
         self._queue = deque(
             PlannedBatch(**{**b, "decision": Decision(**b["decision"])}) for b in state["queue"]
         )
         self._rows = {step: dict(row) for step, row in state["rows"]}
-        self._exhausted = -1
+        self._last_epoch = -1
         self._apply()
 
     def _identity(self) -> dict[str, Any]:
@@ -231,8 +254,8 @@ class DynamicBatchSampler:
     # Planning
 
     def _plan(self, step: int) -> PlannedBatch:
-        """The batch of `step`, deciding it and those before it where that has not been done."""
-        while self._planned <= step:
+        """Return the batch of a step; plan it and those before it if that is not done yet."""
+        while self._plans <= step:
             self._queue.append(self._decide())
         if not self._queue or step < self._queue[0].step:
             raise RuntimeError(
@@ -241,8 +264,8 @@ class DynamicBatchSampler:
         return self._queue[step - self._queue[0].step]
 
     def _decide(self) -> PlannedBatch:
-        step, (epoch, start) = self._planned, self._place
-        visible = step - self.lag  # steps before this one are finished and may be seen
+        step, (epoch, start) = self._plans, self._position
+        visible = step - self.lag  # steps before this one are finished, and their rows may be used
         if self.policy.closed_loop and visible > self._steps:
             raise RuntimeError(
                 f"planning batch {step} while batch {self._steps} is trained: {self.policy.name!r} reads "
@@ -257,10 +280,10 @@ class DynamicBatchSampler:
                 f"world size {self.world_size} and the data's {self.length}; "
                 "choose other sizes, or add +bounds:min=…,max=… to the name"
             )
-        left = self.length - start
-        size = left if left - decision.batch_size < self.world_size else decision.batch_size
-        self._planned += 1
-        self._place = (epoch, start + size) if size < left else (epoch + 1, 0)
+        remainder = self.length - start
+        size = remainder if remainder - decision.batch_size < self.world_size else decision.batch_size
+        self._plans += 1
+        self._position = (epoch, start + size) if size < remainder else (epoch + 1, 0)
         return PlannedBatch(step, epoch, start, size, decision)
 
     def _order(self, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -269,18 +292,8 @@ class DynamicBatchSampler:
         return np.random.default_rng((self.seed, epoch)).permutation(self.length)
 
     def _apply(self) -> Decision:
-        """Set the current batch's rate."""
+        """Set the current batch's learning rate, and return its decision."""
         decision = self.current.decision
-        if self._optimizer is None:
-            return decision
-        if len(self._optimizer.param_groups) != len(self._ratios):
-            raise RuntimeError(
-                f"setting the rate: the optimizer has {len(self._optimizer.param_groups)} parameter groups, "
-                f"{len(self._ratios)} when it was attached; attach it again after adding one"
-            )
-        for group, ratio in zip(self._optimizer.param_groups, self._ratios, strict=True):
-            if hasattr(group["lr"], "fill_"):  # capturable optimizers keep the rate in a tensor
-                group["lr"].fill_(decision.lr * ratio)
-            else:
-                group["lr"] = decision.lr * ratio
+        if self._setter is not None:
+            self._setter.set(decision.lr)
         return decision

@@ -1,4 +1,4 @@
-"""What is refused: data that cannot be counted, schedules larger than the data, a place not its own."""
+"""Argument checks of the sampler: data, sizes, and use as a DataLoader's batch sampler."""
 
 from collections.abc import Sized
 from types import FrameType
@@ -6,11 +6,32 @@ from types import FrameType
 from fisherscope.policy import Observation, Policy
 
 
-def refuse_sizes_beyond(policy: Policy, length: int) -> None:
-    """Say now, not in a late stage, that a schedule asks for more than the data.
+def check_arguments(policy: object, length: int, seed: int, lag: int, rank: int, world_size: int) -> None:
+    """Raise an error for an argument of a DynamicBatchSampler that is outside its range.
 
     Raises:
-        ValueError: It does at one of a hundred places of the run.
+        TypeError: `policy` is not a policy.
+        ValueError: Another argument is outside its range.
+    """
+    if not isinstance(policy, Policy):
+        raise TypeError(
+            f"building a DynamicBatchSampler: {policy!r} is not a policy; "
+            "make one from a name by fisherscope.policy.parse(name, lr=…, epochs=…)"
+        )
+    if not 0 <= rank < world_size <= length:
+        raise ValueError(
+            f"building a DynamicBatchSampler: rank={rank}, world_size={world_size}, {length} samples"
+            "; expected 0 <= rank < world_size <= samples"
+        )
+    if lag < 0 or seed < 0:
+        raise ValueError(f"building a DynamicBatchSampler: lag={lag}, seed={seed}; neither may be negative")
+
+
+def refuse_sizes_beyond(policy: Policy, length: int) -> None:
+    """Raise an error now, not in a late stage, if a schedule asks for more than the data.
+
+    Raises:
+        ValueError: It does at one of a hundred moments of the run.
     """
     if policy.closed_loop:
         return
@@ -20,18 +41,18 @@ def refuse_sizes_beyond(policy: Policy, length: int) -> None:
         state, decision = policy.update(state, Observation(epoch, start, length))
         if decision.batch_size > length:
             raise ValueError(
-                f"building a DynamicBatchSampler: {policy.name!r} asks for {decision.batch_size} samples a "
+                f"building a DynamicBatchSampler: {policy.name!r} asks for {decision.batch_size} samples per "
                 f"batch in epoch {epoch}, the data have {length}; choose other sizes, or add "
                 f"+bounds:max={length} to the name"
             )
 
 
 def length_of(data: Sized | int) -> int:
-    """Samples in `data`, or `data` if it is their number.
+    """Return the number of samples in `data`, or `data` if it is that number.
 
     Raises:
-        TypeError: It has no length, or is a DataLoader.
-        ValueError: It is empty.
+        TypeError: The data have no length, or are a DataLoader.
+        ValueError: The data are empty.
     """
     if hasattr(data, "batch_sampler"):
         raise TypeError(
@@ -49,25 +70,25 @@ def length_of(data: Sized | int) -> int:
     return length
 
 
-def refuse_as_sampler(sampler: object, drawing: FrameType | None) -> None:
-    """Say that a batch sampler was handed to a DataLoader as `sampler=`, whose batch size would be on top.
+def refuse_as_sampler(sampler: object, caller: FrameType | None) -> None:
+    """Raise an error if a batch sampler was passed to a DataLoader as `sampler=`.
 
-    DataLoader does not tell a sampler its place; who draws from it does. `sampler=` with `batch_size=None`
-    draws whole batches and is fine.
+    A DataLoader does not tell a sampler its role; the caller that draws from it shows it. `sampler=` with
+    `batch_size=None` draws whole batches and is fine.
 
     Args:
         sampler: The batch sampler.
-        drawing: The frame that asks it for a batch.
+        caller: The frame that asks it for a batch.
 
     Raises:
-        TypeError: torch's BatchSampler does, to make batches of batches.
+        TypeError: The caller is torch's BatchSampler, which would make batches of batches.
     """
     from torch.utils.data import BatchSampler
 
-    asking = None if drawing is None else drawing.f_locals.get("self")
-    if isinstance(asking, BatchSampler) and asking.sampler is sampler:
+    owner = None if caller is None else caller.f_locals.get("self")
+    if isinstance(owner, BatchSampler) and owner.sampler is sampler:
         raise TypeError(
-            "drawing from a DynamicBatchSampler: it was given to DataLoader as sampler=, where it would make "
+            "drawing from a DynamicBatchSampler: it was passed to DataLoader as sampler=, which would make "
             "batches of batches; write  DataLoader(data, batch_sampler=sampler)  without batch_size, shuffle "
             "and drop_last"
         )

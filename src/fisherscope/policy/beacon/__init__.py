@@ -1,1 +1,1 @@
-"""BeaconPolicy and the calibration, growth, forecast and region that it steers by."""
+"""BeaconPolicy, and the calibration, growth, forecast and region that it steers by."""

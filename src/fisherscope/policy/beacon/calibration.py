@@ -1,4 +1,4 @@
-"""What `BeaconPolicy` steers by, frozen before the run: growth, region and cost, one value and one file."""
+"""The calibration of `BeaconPolicy`, frozen before the run: growth, region and cost."""
 
 import hashlib
 import json
@@ -12,18 +12,25 @@ from typing import Any
 
 FORMAT = "fisherscope-beacons-2"
 LEAST_SIZES = 2
-"""Batch sizes below which no growth with the size can be seen."""
+"""Batch sizes needed to see how growth depends on the size."""
 
 
 @dataclass(frozen=True)
 class Beacon:
-    """A fixed setting's growth, by equal parts of the run.
+    """Hold the growth of a fixed setting, by equal parts of the run.
+
+    Source: Liao et al. 2020 call runs of a fixed batch size beacons.
 
     Args:
-        batch_size: Of every batch.
-        lr: Of the first level.
-        cond: The axis's measure (c_k) in each part, averaged over steps as the axis is; positive.
-        density: Mean of sqrt(Tr F̃/|B|) in each part, positive: L grows by it times α/sqrt(|B|) a step.
+        batch_size: Batch size in samples.
+        lr: Learning rate of the first level.
+        cond: The axis's measure (such as c_k) in each part, averaged over steps as the axis is; positive.
+        density: Mean of sqrt(Tr F̃/|B|) in each part, positive; times α/sqrt(|B|) it is L's growth per step.
+
+    Example:
+        ```python
+        beacon = fs.policy.Beacon(32, 0.1, cond=(4.0,) * 20, density=(1.0,) * 20)
+        ```
     """
 
     batch_size: int
@@ -34,7 +41,19 @@ class Beacon:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a fixed setting ended in the plane, and whether that is in the optimum region."""
+    """Hold where a fixed setting ended in the plane, and whether in the optimum region.
+
+    Args:
+        setting: Name of the setting, such as `s32-lr0.1`.
+        cond: Final mean of the axis's measure, positive.
+        energy: Final L, positive, in units of the parameters.
+        inside: Whether the setting is in the optimum region.
+
+    Example:
+        ```python
+        place = fs.policy.Place("s32-lr0.1", cond=4.0, energy=40.0, inside=True)
+        ```
+    """
 
     setting: str
     cond: float
@@ -44,7 +63,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Spread:
-    """Standard deviations of a logarithm: of a whole run from its beacons, and of one measurement."""
+    """Hold standard deviations of a logarithm.
+
+    Args:
+        run: Deviation of a whole run from its beacons.
+        step: Deviation of one measurement from its run.
+
+    Example:
+        ```python
+        spread = fs.policy.Spread(run=0.1, step=0.2)
+        ```
+    """
 
     run: float
     step: float
@@ -52,28 +81,39 @@ class Spread:
 
 @dataclass(frozen=True)
 class Beacons:
-    """Growth of C̄ and L at each batch size, the optimum region, and seconds a step: all that is steered by.
+    """Hold all that a run is steered by: growth by batch size, optimum region, cost.
 
     Args:
-        task: Whose runs the beacons are.
-        meant_for: The task that may be steered by them.
+        task: Task of the beacons' runs.
+        meant_for: Task that may be steered by them.
         samples: Samples in an epoch of `meant_for`.
         epochs: Length of the runs; the region is that of this budget.
-        milestones: Where the rate falls, as fractions of the run.
-        factor: What it is multiplied by there.
+        milestones: Where the learning rate falls, as fractions of the run.
+        factor: Factor of the learning rate at each milestone.
         axis: `cond_geomean`, or another mean of a key of the monitor's rows: `COLUMN_geomean`, `COLUMN_mean`.
         sizes: Batch sizes that may be used, increasing.
-        seconds: Of a step at each of these sizes.
+        seconds: Seconds per step at each of these sizes.
         region: Where fixed settings ended.
-        beacons: Their growth; empty where a run learns it from its own first epochs.
-        cond_spread: Of the logarithm of the axis's measure.
-        energy_spread: Of the logarithm of the density.
-        tour: Sizes to run for one epoch each at the start; only where there are no beacons.
-        chance: Time decides among schedules that have this share of the likeliest one's probability to end
-            in the region.
+        beacons: Their growth; empty if a run measures it in its own first epochs.
+        cond_spread: Spread of the logarithm of the axis's measure.
+        energy_spread: Spread of the logarithm of the density.
+        tour: Sizes to run for one epoch each at the start; only without beacons.
+        chance: The cheapest schedule is taken among those whose probability to end in the region is at least
+            this share of the highest; in (0, 1).
 
     Raises:
-        ValueError: A value is out of range, or they do not fit together.
+        ValueError: A value is out of range, or the values contradict each other.
+
+    Example:
+        ```python
+        beacons = fs.policy.Beacons(
+            task="mine", meant_for="mine", samples=320, epochs=40, milestones=(0.5, 0.75), factor=0.1,
+            axis="effective_rank_mean", sizes=(8, 32), seconds=(0.01, 0.02), beacons=(), tour=(8, 32),
+            region=(fs.policy.Place("s8-lr0.1", 4.0, 40.0, True),),
+            cond_spread=fs.policy.Spread(0.1, 0.1), energy_spread=fs.policy.Spread(0.1, 0.1),
+        )
+        assert beacons.column == "fisher/effective_rank" and not beacons.geometric
+        ```
     """
 
     task: str
@@ -108,7 +148,7 @@ class Beacons:
 
     @property
     def parts(self) -> int:
-        """Equal parts that the run is divided into; a decision is made at the start of each."""
+        """Equal parts of the run; the policy decides at the start of each."""
         return len(self.beacons[0].cond) if self.beacons else PARTS
 
     @cached_property
@@ -118,7 +158,11 @@ class Beacons:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
-        """The text of a file that `read_beacons` reads."""
+        """Return the text of a file that `read_beacons` reads (see its example).
+
+        Returns:
+            A line of JSON.
+        """
         return json.dumps({"format": FORMAT, **asdict(self)}) + "\n"
 
 
@@ -127,54 +171,76 @@ PARTS = 20
 
 
 def read_beacons(path: str | Path) -> Beacons:
-    """The beacons of a file that `fisherscope beacons` wrote.
+    """Read a file that `fisherscope beacons` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its beacons.
 
     Raises:
-        ValueError: There is no such file, or it is no such file, or is damaged.
+        ValueError: There is no such file, it is of another format, or it is damaged.
+
+    Example:
+        ```python
+        from pathlib import Path
+
+        made = fs.policy.Beacons(
+            task="mine", meant_for="mine", samples=320, epochs=40, milestones=(0.5, 0.75), factor=0.1,
+            axis="effective_rank_mean", sizes=(8, 32), seconds=(0.01, 0.02), beacons=(), tour=(8, 32),
+            region=(fs.policy.Place("s8-lr0.1", 4.0, 40.0, True),),
+            cond_spread=fs.policy.Spread(0.1, 0.1), energy_spread=fs.policy.Spread(0.1, 0.1),
+        )
+        Path("beacons.json").write_text(made.to_json())
+        assert fs.policy.read_beacons("beacons.json") == made
+        ```
     """
     doing = f"reading the beacons {str(path)!r}"
-    make = "make one of finished runs by: fisherscope beacons RUNS --out FILE.json"
+    make = "make one from finished runs by: fisherscope beacons RUNS --out FILE.json"
     try:
-        held = json.loads(Path(path).read_text(encoding="utf-8"))
+        contents = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{doing}: {error.strerror or error}; {make}") from error
     except ValueError as error:
         raise ValueError(f"{doing}: not JSON ({error}); {make}") from error
-    if not isinstance(held, dict) or held.get("format") != FORMAT:
-        found = held.get("format") if isinstance(held, dict) else type(held).__name__
-        raise ValueError(f"{doing}: its format is {found!r}; expected {FORMAT!r}; {make}")
+    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+        received = contents.get("format") if isinstance(contents, dict) else type(contents).__name__
+        raise ValueError(f"{doing}: its format is {received!r}; expected {FORMAT!r}; {make}")
     try:
-        return _beacons(held)
+        return _beacons(contents)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{doing}: damaged ({type(error).__name__}: {error}); {make}") from error
     except ValueError as error:
         raise ValueError(f"{doing}: {error}") from error
 
 
-def _beacons(held: Mapping[str, Any]) -> Beacons:
-    values = {key: value for key, value in held.items() if key != "format"}
-    rows = [{**b, "cond": tuple(b["cond"]), "density": tuple(b["density"])} for b in held["beacons"]]
+def _beacons(contents: Mapping[str, Any]) -> Beacons:
+    values = {key: value for key, value in contents.items() if key != "format"}
+    rows = [{**b, "cond": tuple(b["cond"]), "density": tuple(b["density"])} for b in contents["beacons"]]
     return Beacons(
         **{
             **values,
-            **{key: tuple(held[key]) for key in ("milestones", "sizes", "seconds", "tour")},
+            **{key: tuple(contents[key]) for key in ("milestones", "sizes", "seconds", "tour")},
             "beacons": tuple(Beacon(**row) for row in rows),
-            "region": tuple(Place(**place) for place in held["region"]),
-            "cond_spread": Spread(**held["cond_spread"]),
-            "energy_spread": Spread(**held["energy_spread"]),
+            "region": tuple(Place(**place) for place in contents["region"]),
+            "cond_spread": Spread(**contents["cond_spread"]),
+            "energy_spread": Spread(**contents["energy_spread"]),
         }
     )
 
 
 def _check(b: Beacons) -> None:
-    """Refuse what would mislead.
+    """Raise an error for values that are out of range or contradict each other.
 
     Raises:
         ValueError: Says what is wrong.
     """
     doing = "building beacons"
     if not b.axis.endswith(("_geomean", "_mean")):
-        raise ValueError(f"{doing}: axis={b.axis!r}; expected such as cond_geomean or effective_rank_mean")
+        raise ValueError(
+            f"{doing}: axis={b.axis!r}; expected a mean such as cond_geomean or effective_rank_mean"
+        )
     if len(b.sizes) < LEAST_SIZES or any(not a < c for a, c in pairwise(b.sizes)):
         raise ValueError(f"{doing}: sizes={b.sizes}; expected at least {LEAST_SIZES}, increasing")
     if not 2 <= b.sizes[0] <= b.sizes[-1] <= b.samples:
@@ -184,14 +250,16 @@ def _check(b: Beacons) -> None:
     if not any(place.inside for place in b.region) or not _positive(
         [value for place in b.region for value in (place.cond, place.energy)]
     ):
-        raise ValueError(f"{doing}: the region has no setting inside it, or one that is not positive")
+        raise ValueError(
+            f"{doing}: the region has no setting inside, or one with a value that is not positive"
+        )
     curves = [curve for beacon in b.beacons for curve in (beacon.cond, beacon.density)]
     if len({len(curve) for curve in curves}) > 1 or not all(curve and _positive(curve) for curve in curves):
-        raise ValueError(f"{doing}: growth must be positive numbers, as many for every beacon")
+        raise ValueError(f"{doing}: growth must be positive numbers, the same count for every beacon")
     if bool(b.beacons) == bool(b.tour) or not set(b.tour) <= set(b.sizes) or len(b.tour) == 1:
         raise ValueError(f"{doing}: give beacons, or at least two sizes as tour=; received tour={b.tour}")
     if len(b.tour) >= b.epochs / 2:
-        raise ValueError(f"{doing}: a tour of {len(b.tour)} epochs leaves too little of {b.epochs}")
+        raise ValueError(f"{doing}: a tour of {len(b.tour)} epochs must be less than half of {b.epochs}")
     if not 0 < b.chance < 1 or not _positive(
         [s for part in (b.cond_spread, b.energy_spread) for s in (part.run, part.step)]
     ):

@@ -6,62 +6,69 @@ from dataclasses import dataclass
 
 from fisherscope.policy.beacon.calibration import Place
 
-FIFTHS = (-1.2816, -0.5244, 0.0, 0.5244, 1.2816)
+QUINTILE_MIDDLES = (-1.2816, -0.5244, 0.0, 0.5244, 1.2816)
 """Middles of five equally likely parts of a normal distribution, in standard deviations."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """What lies nearest to a setting inside, and no farther from it than such settings lie from others.
+    """Hold the optimum region: points nearest to a setting inside.
 
-    Coordinates are the logarithms, scaled to the unit square of the settings; `apart` is a squared distance.
+    A point of it is no farther from that setting than such settings are from others.
+
+    Coordinates are logarithms, scaled to the unit square of the settings; `radius_squared` is a squared
+    distance.
     """
 
     low: tuple[float, float]
-    reach: tuple[float, float]
+    span: tuple[float, float]
     inside: tuple[tuple[float, float], ...]
     outside: tuple[tuple[float, float], ...]
-    apart: float
+    radius_squared: float
 
     def distance(self, cond: float, energy: float) -> float:
-        """Scaled distance of (log measure, log L) to the nearest setting inside."""
-        return math.sqrt(_nearest(self._scaled(cond, energy), self.inside))
+        """Return the scaled distance of (log measure, log L) to the nearest setting inside."""
+        return math.sqrt(_nearest(self._scale(cond, energy), self.inside))
 
-    def holds(self, cond: float, energy: float) -> bool:
-        """Whether (log measure, log L) is inside."""
-        here = self._scaled(cond, energy)
-        near = _nearest(here, self.inside)
-        return near <= self.apart and near <= _nearest(here, self.outside)
+    def contains(self, cond: float, energy: float) -> bool:
+        """Return whether (log measure, log L) is inside."""
+        point = self._scale(cond, energy)
+        near = _nearest(point, self.inside)
+        return near <= self.radius_squared and near <= _nearest(point, self.outside)
 
     def chance(self, cond: float, energy: float, cond_std: float, energy_std: float) -> float:
-        """Probability that a run lies inside which is expected there: by 25 equally likely ends."""
-        held = sum(self.holds(cond + x * cond_std, energy + y * energy_std) for x in FIFTHS for y in FIFTHS)
-        return held / len(FIFTHS) ** 2
+        """Return the probability that a run expected there ends inside: by 25 equally likely ends."""
+        count = sum(
+            self.contains(cond + x * cond_std, energy + y * energy_std)
+            for x in QUINTILE_MIDDLES
+            for y in QUINTILE_MIDDLES
+        )
+        return count / len(QUINTILE_MIDDLES) ** 2
 
-    def _scaled(self, cond: float, energy: float) -> tuple[float, float]:
-        return (cond - self.low[0]) / self.reach[0], (energy - self.low[1]) / self.reach[1]
+    def _scale(self, cond: float, energy: float) -> tuple[float, float]:
+        return (cond - self.low[0]) / self.span[0], (energy - self.low[1]) / self.span[1]
 
 
-def _nearest(here: tuple[float, float], places: Sequence[tuple[float, float]]) -> float:
-    """Squared distance to the nearest of the places; infinite without any."""
-    u, v = here
-    return min(((u - x) ** 2 + (v - y) ** 2 for x, y in places), default=math.inf)
+def _nearest(point: tuple[float, float], others: Sequence[tuple[float, float]]) -> float:
+    """Return the squared distance to the nearest other point; infinite without any."""
+    u, v = point
+    return min(((u - x) ** 2 + (v - y) ** 2 for x, y in others), default=math.inf)
 
 
 def region_of(places: Sequence[Place]) -> Region:
-    """The region of the places where fixed settings ended."""
+    """Return the region of the places where fixed settings ended."""
     logs = [(math.log(p.cond), math.log(p.energy)) for p in places]
     low = min(x for x, _ in logs), min(y for _, y in logs)
     high = max(x for x, _ in logs), max(y for _, y in logs)
-    reach = (high[0] - low[0]) or 1.0, (high[1] - low[1]) or 1.0
-    scaled = [((x - low[0]) / reach[0], (y - low[1]) / reach[1]) for x, y in logs]
-    apart = max(
-        _nearest(here, scaled[:n] + scaled[n + 1 :]) for n, here in enumerate(scaled) if places[n].inside
+    span = (high[0] - low[0]) or 1.0, (high[1] - low[1]) or 1.0
+    scaled = [((x - low[0]) / span[0], (y - low[1]) / span[1]) for x, y in logs]
+    radius_squared = max(
+        _nearest(point, scaled[:n] + scaled[n + 1 :]) for n, point in enumerate(scaled) if places[n].inside
     )
-    marked = list(zip(scaled, places, strict=True))
+    pairs = list(zip(scaled, places, strict=True))
     return Region(
-        low, reach,
-        tuple(xy for xy, place in marked if place.inside),
-        tuple(xy for xy, place in marked if not place.inside),
-        apart if math.isfinite(apart) else 1.0,
+        low, span,
+        tuple(point for point, place in pairs if place.inside),
+        tuple(point for point, place in pairs if not place.inside),
+        radius_squared if math.isfinite(radius_squared) else 1.0,
     )  # fmt: skip

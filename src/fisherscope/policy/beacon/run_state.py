@@ -1,4 +1,4 @@
-"""What a run steered by beacons has shown so far: its sums, and how it differs from the beacons."""
+"""The state of a steered run: its sums so far, and how it differs from the beacons."""
 
 import math
 from collections.abc import Mapping
@@ -10,20 +10,20 @@ from fisherscope.policy.beacon.growth import BeaconGrowth
 from fisherscope.policy.decision import Observation, State
 
 MEMORY = 0.95
-"""Weight of earlier measurements in how this run differs from its beacons: the last twenty or so count."""
-OPEN = 0.5
-"""Share of a run's deviation from beacons that stays open however long the run has been seen."""
+"""Weight of earlier measurements in how this run differs from its beacons: about the last twenty count."""
+LASTING_DOUBT = 0.5
+"""Share of the spread between runs and beacons that stays uncertain however much of the run is measured."""
 
 
-def nothing() -> State:
-    """The part of a state that is kept here, before the first measurement."""
+def initial_state() -> State:
+    """Return this module's part of the policy's state before the first measurement."""
     return {"samples": 0, "weight": 0, "total": 0.0, "energy": 0.0, "sizes": 0.0, "seen": 0.0,
             "offsets": [0.0, 0.0], "tour": {}}  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What is read of a measured step: the axis's measure, sqrt(Tr F̃/|B|), L so far, and where it was."""
+class MeasuredStep:
+    """Hold what is read of a measured step: measure, sqrt(Tr F̃/|B|), L so far, position."""
 
     cond: float
     density: float
@@ -33,13 +33,16 @@ class Seen:
     samples: int
 
 
-def read(row: Mapping[str, object], beacons: Beacons) -> Seen | str:
-    """The step of a monitor's row, or the key of the first number that is not positive and finite.
+def read_step(row: Mapping[str, object], beacons: Beacons) -> MeasuredStep | str:
+    """Read a monitor's row, or return the first key whose number is not positive and finite.
+
+    Returns:
+        The step, or a key.
 
     Raises:
         ValueError: The row lacks a key altogether.
     """
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     keys = (
         beacons.column,
         "fisher/energy",
@@ -53,69 +56,73 @@ def read(row: Mapping[str, object], beacons: Beacons) -> Seen | str:
         if key not in row:
             raise ValueError(
                 f"reading a measurement: the row has no {key!r}; it has {', '.join(sorted(row)) or 'none'}; "
-                "give the sampler the monitor's rows: sampler.step(row)"
+                "pass the monitor's rows to the sampler: sampler.step(row)"
             )
         value = row[key]
         if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
             return key
-        found[key] = value
-    size, step = int(found["batch_size"]), found["fisher/energy"] / found["lr"]
-    return Seen(
-        found[beacons.column], step * math.sqrt(size), found["fisher/energy_sum"], size,
-        found["steps_since"], int(found["samples"]),
+        numbers[key] = value
+    size, energy = int(numbers["batch_size"]), numbers["fisher/energy"] / numbers["lr"]
+    return MeasuredStep(
+        numbers[beacons.column], energy * math.sqrt(size), numbers["fisher/energy_sum"], size,
+        numbers["steps_since"], int(numbers["samples"]),
     )  # fmt: skip
 
 
-def added(state: State, seen: Seen, beacons: Beacons, epochs: int, growth: BeaconGrowth | None) -> State:
-    """The state with one more measurement.
+def add_step(
+    state: State, step: MeasuredStep, beacons: Beacons, epochs: int, growth: BeaconGrowth | None
+) -> State:
+    """Return the state with one more measurement.
 
     Args:
-        state: Of the policy.
-        seen: The measurement.
-        beacons: As the policy's.
-        epochs: Of the run.
-        growth: What was to be expected; None in the epochs of a tour, which are only collected.
+        state: The policy's state.
+        step: The measurement.
+        beacons: The policy's beacons.
+        epochs: Length of the run.
+        growth: The expected growth; None in the epochs of a tour, whose measurements are only collected.
     """
-    log = math.log(seen.cond)
+    log = math.log(step.cond)
     new = {
         **state,
-        "samples": seen.samples,
-        "weight": state["weight"] + seen.steps,
-        "total": state["total"] + seen.steps * (log if beacons.geometric else seen.cond),
-        "energy": seen.energy,
-        "sizes": state["sizes"] + max(seen.samples - state["samples"], 0) * math.log(seen.size),
+        "samples": step.samples,
+        "weight": state["weight"] + step.steps,
+        "total": state["total"] + step.steps * (log if beacons.geometric else step.cond),
+        "energy": step.energy,
+        "sizes": state["sizes"] + max(step.samples - state["samples"], 0) * math.log(step.size),
     }
     if growth is None:
-        return {**new, "tour": _toured(state["tour"], beacons.tour, seen)}
-    middle = (seen.samples - seen.size / 2) / (beacons.samples * epochs)
+        return {**new, "tour": _add_to_tour(state["tour"], beacons.tour, step)}
+    middle = (step.samples - step.size / 2) / (beacons.samples * epochs)
     part = min(int(middle * beacons.parts), beacons.parts - 1)
-    cond, density = growth.at(part, seen.size)
-    # as each is averaged: L adds up the density itself, and so its mean is what is compared
-    misses = log - cond if beacons.geometric else seen.cond / math.exp(cond), seen.density / math.exp(density)
-    offsets = [MEMORY * total + miss for total, miss in zip(state["offsets"], misses, strict=True)]
+    cond, density = growth.at(part, step.size)
+    # compared as it is averaged: L adds up the density itself, so the mean of the density counts
+    excess = log - cond if beacons.geometric else step.cond / math.exp(cond), step.density / math.exp(density)
+    offsets = [MEMORY * total + value for total, value in zip(state["offsets"], excess, strict=True)]
     return {**new, "seen": MEMORY * state["seen"] + 1.0, "offsets": offsets}
 
 
-def _toured(tour: dict[str, list[float]], sizes: tuple[int, ...], seen: Seen) -> dict[str, list[float]]:
-    """Sums by size with one more measurement; of whole batches only."""
-    if seen.size not in sizes:
+def _add_to_tour(
+    tour: dict[str, list[float]], sizes: tuple[int, ...], step: MeasuredStep
+) -> dict[str, list[float]]:
+    """Return the sums by size with one more measurement; incomplete batches are left out."""
+    if step.size not in sizes:
         return tour
-    sums = tour.get(str(seen.size), [0.0, 0.0, 0.0])
+    sums = tour.get(str(step.size), [0.0, 0.0, 0.0])
     return {
         **tour,
-        str(seen.size): [sums[0] + 1, sums[1] + math.log(seen.cond), sums[2] + math.log(seen.density)],
+        str(step.size): [sums[0] + 1, sums[1] + math.log(step.cond), sums[2] + math.log(step.density)],
     }
 
 
-def in_tour(observation: Observation, seen: Seen, beacons: Beacons) -> bool:
-    """Whether the measured step was one of a tour's epochs."""
-    return seen.samples <= len(beacons.tour) * observation.epoch_samples
+def in_tour(observation: Observation, step: MeasuredStep, beacons: Beacons) -> bool:
+    """Return whether the measured step was in one of the tour's epochs."""
+    return step.samples <= len(beacons.tour) * observation.epoch_samples
 
 
-def standing(state: State, beacons: Beacons) -> RunSoFar:
-    """The run's sums, and its offsets shrunk towards the beacons (normal prior).
+def run_so_far(state: State, beacons: Beacons) -> RunSoFar:
+    """Return the run's sums, and its offsets shrunk towards the beacons (normal prior).
 
-    How far depends on how much runs differ from their beacons and measurements from their run.
+    The shrinkage depends on how much runs differ from their beacons and measurements from their run.
     """
     offsets, deviations = [], []
     spreads = (beacons.cond_spread, beacons.energy_spread)
@@ -126,7 +133,7 @@ def standing(state: State, beacons: Beacons) -> RunSoFar:
         between, within = spread.run**2, spread.step**2
         information = within + state["seen"] * between
         offsets.append(state["seen"] * between * mean / information)
-        deviations.append(math.sqrt(between * within / information + OPEN**2 * between))
+        deviations.append(math.sqrt(between * within / information + LASTING_DOUBT**2 * between))
     return RunSoFar(
         state["samples"], state["weight"], state["total"], state["energy"], state["sizes"],
         (offsets[0], offsets[1]), (deviations[0], deviations[1]),
