@@ -12,7 +12,7 @@ from rich.console import Console
 
 import fisherscope as fs
 from fisherscope.cli import main
-from fisherscope.cli.train_progress import now
+from fisherscope.cli.train_progress import values_table
 from fisherscope.training import Configuration, TrainState, task_of
 
 QUICK = ("digits/mlp", "--epochs", "1", "--threads", "1")
@@ -42,7 +42,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     [
         ("task: digits/mlp\nbatchsize: 3\n", "did you mean 'batch_size'"),
         ("task: digits/mlp\nbatch-size: 3\n", "did you mean 'batch_size'"),
-        ("task: digits/mlp\nlr: 0.1\nlr: 0.2\n", "lr said twice"),
+        ("task: digits/mlp\nlr: 0.1\nlr: 0.2\n", "lr given twice"),
         ("- task: digits/mlp\n", "expected key: value lines"),
         ("", "expected key: value lines"),
         ("task: [\n", "not YAML"),
@@ -62,7 +62,7 @@ def test_what_is_no_text_or_no_file_is_told(run, tmp_path: Path) -> None:  # typ
     assert "reading bytes.yaml: not YAML" in run("train", "--config", "bytes.yaml")
     assert "reading nowhere.yaml: No such file" in run("train", "--config", "nowhere.yaml")
     assert "reading .: Is a directory" in run("train", "--config", ".")
-    assert "is no value as YAML writes one" in run("train", *QUICK, "--set", "momentum=[1")
+    assert "is not a YAML value" in run("train", *QUICK, "--set", "momentum=[1")
 
 
 def test_flags_take_the_place_of_the_file(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -92,7 +92,7 @@ def test_what_goes_on_with_a_run_is_said(run) -> None:  # type: ignore[no-untype
     words = ("train", "digits/mlp", "--epochs", "2", "--threads", "1")
     stopped = run(*words, "--until", "1")
     assert (
-        "Without --until, or with a later one, it goes on with it." in stopped
+        "Run the same command without --until, or with a later one, to resume." in stopped
     )  # the same command would not
     assert "finished" in run(*words)
 
@@ -124,7 +124,7 @@ def test_a_narrow_terminal_shows_fewer_values_and_each_whole() -> None:
     shown = {}
     for width in (20, 40, 120):
         console = Console(width=width, file=(out := io.StringIO()))
-        console.print(now(session, {"val/error": 0.25, "val/loss": 1.0}, width))
+        console.print(values_table(session, {"val/error": 0.25, "val/loss": 1.0}, width))
         shown[width] = out.getvalue().split("\n")[0].split()
         assert "…" not in out.getvalue()
     assert shown[20][:2] == ["epoch", "loss"]
@@ -140,10 +140,10 @@ def test_a_run_is_not_done_twice(run, tmp_path: Path) -> None:  # type: ignore[n
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("digits/resnet9", "--batch-sizes", "8"), "near: digits/resnet8"),
+        (("digits/resnet9", "--batch-sizes", "8"), "did you mean digits/resnet8"),
         (("digits/mlp", "--batch-sizes", "8", "--jobs", "0", "--dry-run"), "at least 1"),
         (("digits/mlp", "--batch-sizes", "8", "--until", "0"), "at least 1"),
-        (("--config", "grid.yaml"), "lr is of one run; a grid takes a list, lrs: [0.05]"),
+        (("--config", "grid.yaml"), "lr belongs to one run; a grid takes a list, lrs: [0.05]"),
     ],
 )
 def test_a_sweep_s_mistakes_are_told_before_anything_runs(words, told, run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -156,8 +156,8 @@ def test_a_sweep_s_mistakes_are_told_before_anything_runs(words, told, run, tmp_
 def test_a_sweep_with_runs_that_cannot_go_on_fails(run) -> None:  # type: ignore[no-untyped-def]
     found = run("sweep", *QUICK[:3], "--batch-sizes", "301", "--jobs", 1)
     assert "batches of 301 from 300 samples" in found
-    assert "1 of the runs cannot go on, as said above" in found
-    assert "the same command goes on with them" not in found
+    assert "1 runs failed (see above)" in found
+    assert "run the same command to resume them" not in found
     assert found.endswith("[1]")
 
 

@@ -30,7 +30,7 @@ from fisherscope.analysis.selection.learning_curves import LearningCurves
 from fisherscope.analysis.selection.successive_halving import HalvingPlan, Round, Rung, halving_plan
 from fisherscope.analysis.stats.hypothesis_tests import share_deviation, share_interval
 from fisherscope.cli import choose_text
-from fisherscope.cli.choose import choose, share
+from fisherscope.cli.choose import choose, parse_share
 from fisherscope.cli.select import select
 from fisherscope.search import SearchListener
 
@@ -107,7 +107,7 @@ def test_a_run_that_another_process_trains_is_not_taken_for_a_failed_one(tmp_pat
     with fs.open_run(tmp_path / config.id, config.identity()):
         error = ran(choose, *WORDS, "--out", tmp_path).exception
     assert type(error).__name__ == "RunLockedError"
-    assert "the same command goes on then" in str(error)
+    assert "run the same command again when it has ended" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_what_cannot_be_chosen_is_told(tmp_path: Path, words: tuple[str, ...], t
 
 
 def test_shares() -> None:
-    assert share("20%") == share("0.2")
+    assert parse_share("20%") == parse_share("0.2")
 
 
 TRUTH = Truth(seeds=1, epochs=9, early_noise=0.0, error_noise=0.0)

@@ -25,7 +25,7 @@ import torch
 import fisherscope as fs
 from fisherscope import tasks
 from fisherscope.tasks import DataError, TaskError, factory, models, user_data
-from fisherscope.tasks.datasets.files import Published, fetched
+from fisherscope.tasks.datasets.files import Published, fetch
 from fisherscope.tasks.datasets.images import Images, draws
 from fisherscope.tasks.datasets.vision import cifar10, cifar100, mnist, svhn
 
@@ -152,7 +152,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(
 
     mnist_files(tmp_path)
     monkeypatch.setattr(Path, "read_bytes", refused)  # a superuser may read everything
-    with pytest.raises(DataError, match=r"ubyte\.gz: Permission denied; see that it may be read"):
+    with pytest.raises(DataError, match=r"ubyte\.gz: Permission denied; check its permissions"):
         mnist(tmp_path)
 
 
@@ -229,7 +229,7 @@ def test_wrong_svhn_is_told(pixels: Any, labels: Any, words: str, tmp_path: Path
 def test_what_cannot_be_downloaded_says_file_size_and_place(tmp_path: Path) -> None:
     nowhere = Published("data.bin", "http://127.0.0.1:9", "0" * 32, 7)
     with pytest.raises(DataError, match=r"data\.bin \(7 MB\) from http://127\.0\.0\.1:9.*put the file into"):
-        fetched(tmp_path, nowhere)
+        fetch(tmp_path, nowhere)
     assert not list(tmp_path.iterdir())
 
 
@@ -293,7 +293,7 @@ def test_a_data_set_s_own_randomness_follows_from_seed_epoch_and_index() -> None
         def __getitem__(self, index: int) -> torch.Tensor:
             return torch.tensor([index, torch.rand(()).item(), np.random.rand(), random.random()])  # noqa: NPY002
 
-    data = user_data.split(Noisy(), "noisy")
+    data = user_data.as_split(Noisy(), "noisy")
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
     whole = data.batch(torch.arange(20), epoch=1, seed=3)
     parts = torch.cat([data.batch(torch.arange(k, k + 5), epoch=1, seed=3) for k in range(0, 20, 5)])
@@ -391,13 +391,13 @@ def test_a_loss_of_torch_is_called_with_the_model_s_output(own: str) -> None:
     task = fs.tasks.get(f"{own}:torch_s")
     loss = task.loss(task.model(), task.batch("train", [0, 1, 2]))
     assert loss.shape == ()
-    weighted = factory.called(torch.nn.CrossEntropyLoss(label_smoothing=0.1))
+    weighted = factory.batch_loss(torch.nn.CrossEntropyLoss(label_smoothing=0.1))
     assert weighted(torch.nn.Identity(), (torch.zeros(3, 2), torch.zeros(3).long())) > 0
 
 
 def test_a_model_made_already_and_not_to_be_made_again_is_refused() -> None:
     with pytest.raises(TaskError, match="makes a new model"):
-        factory.task_of("mine", {"model": torch.nn.Linear(5, 2), "train": (torch.zeros(4, 5),)})
+        factory.as_task("mine", {"model": torch.nn.Linear(5, 2), "train": (torch.zeros(4, 5),)})
 
 
 @pytest.mark.parametrize(
@@ -405,9 +405,9 @@ def test_a_model_made_already_and_not_to_be_made_again_is_refused() -> None:
     [
         ("nonsense", "returned int"),
         ("no_data", "no 'train'"),
-        ("misspelt", "'test' is near"),
+        ("misspelt", "did you mean 'test'"),
         ("advised", r"(?s)has its own loss and no 'scores'.*def scores\(model, batch\)"),
-        ("mad", "near: made"),
+        ("mad", "did you mean made"),
     ],
 )
 def test_a_factory_s_nonsense_is_told(own: str, function: str, words: str) -> None:
@@ -498,8 +498,8 @@ ready = 3
         ("needs", "missing 1 required positional argument: 'width'"),
         ("none", "'model' returned NoneType; expected a torch.nn.Module"),
         ("frozen", "none of its parameters is to be trained"),
-        ("shared", "gave the same model twice"),
-        ("part", "gave the same model twice, or a part of it"),
+        ("shared", "returned the same model twice"),
+        ("part", "returned the same model twice, or a part of it"),
         ("sampled", "draws by its own SubsetRandomSampler"),
         ("sum", "returned reduction='sum'; training takes the loss as a batch's mean"),
         ("stream", "received a loader of a stream"),
@@ -546,7 +546,7 @@ def test_a_task_that_is_tried_trains_as_one_that_is_not(own: str, monkeypatch: p
 
     config = Configuration.of({"task": f"{own}:made", "batch_size": 6})
     tried = TrainState(config, fs.tasks.get(config.task))
-    monkeypatch.setattr(TrainState, "_tried", lambda *_: None)
+    monkeypatch.setattr(TrainState, "_check_task", lambda *_: None)
     plain = TrainState(config, fs.tasks.get(config.task))
     for indices, same in zip(tried.sampler, plain.sampler, strict=True):
         assert indices == same
@@ -569,10 +569,10 @@ class Cutting(BaseHTTPRequestHandler):
     asked: list[str | None]
 
     def do_GET(self) -> None:
-        user_data = self.headers.get("Range")
-        self.asked.append(user_data)
-        start = int(user_data.removeprefix("bytes=").rstrip("-")) if user_data else 0
-        self.send_response(206 if user_data else 200)
+        wanted = self.headers.get("Range")
+        self.asked.append(wanted)
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        self.send_response(206 if wanted else 200)
         self.send_header("Content-Length", str(len(self.data) - start))
         self.end_headers()
         end = 300_000 if len(self.asked) == 1 else len(self.data)
@@ -588,10 +588,10 @@ def test_a_download_that_broke_off_goes_on_where_it_stopped(tmp_path: Path) -> N
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         file = replace(file, address=f"http://127.0.0.1:{server.server_port}")
-        with pytest.raises(DataError, match=r"getting file\.bin"):
-            fetched(tmp_path, file)
+        with pytest.raises(DataError, match=r"downloading file\.bin"):
+            fetch(tmp_path, file)
         held = (tmp_path / "file.bin.part").stat().st_size
-        assert fetched(tmp_path, file).read_bytes() == Cutting.data
+        assert fetch(tmp_path, file).read_bytes() == Cutting.data
         server.shutdown()
     assert handler.asked == [None, f"bytes={held}-"]
     assert held > 0
@@ -606,18 +606,18 @@ def test_a_part_that_is_not_the_files_is_not_taken(tmp_path: Path) -> None:
         address = f"http://127.0.0.1:{server.server_port}"
         file = Published("file.bin", address, hashlib.md5(Cutting.data).hexdigest(), 1)
         with pytest.raises(DataError, match="does not match"):
-            fetched(tmp_path, file)
-        assert fetched(tmp_path, file).read_bytes() == Cutting.data  # begun anew
+            fetch(tmp_path, file)
+        assert fetch(tmp_path, file).read_bytes() == Cutting.data  # started over
         server.shutdown()
 
 
 def test_a_factory_of_advise_is_a_task_too() -> None:
     x, y = torch.zeros(20, 5), torch.arange(20) % 2
     made = {"name": "mine", "record": {"batch": 0}, "model": lambda: torch.nn.Linear(5, 2), "data": (x, y)}
-    assert len(factory.task_of("mine", made).train) == 18
+    assert len(factory.as_task("mine", made).train) == 18
 
 
 def test_a_list_is_samples_one_by_one() -> None:
-    found = user_data.split([np.full(5, k, np.float32) for k in range(6)], "train")
+    found = user_data.as_split([np.full(5, k, np.float32) for k in range(6)], "train")
     assert len(found) == 6
     assert found.batch(torch.tensor([2, 4])).tolist() == [[2.0] * 5, [4.0] * 5]

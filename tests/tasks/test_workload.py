@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import fisherscope as fs
-from fisherscope.tasks import Subject, TaskError, subject, subject_of
+from fisherscope.tasks import TaskError, Workload, subject, subject_of
 
 FACTORIES = """
 import torch
@@ -59,7 +59,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-def value(found: Subject, batch: Any) -> float:
+def value(found: Workload, batch: Any) -> float:
     return float(found.loss(found.make(), batch).detach())
 
 
@@ -168,7 +168,7 @@ def test_a_model_with_a_loss_of_its_own_needs_none() -> None:
         ("no_samples", "no tensor with samples"),
         ("raises", r"raised ZeroDivisionError.*own_subject_\d+.py:\d+"),
         ("needs", "needs no arguments"),
-        ("thre", "near: three"),
+        ("thre", "did you mean three"),
     ],
 )
 def test_what_a_factory_got_wrong_is_said(own: str, function: str, words: str) -> None:

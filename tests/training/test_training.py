@@ -226,7 +226,7 @@ def test_a_terminal_shows_what_holds_now_and_an_interrupt_how_to_go_on(tmp_path:
     assert "digits/mlp s2 " in bar
     assert bar.rstrip().endswith("left")
     process.send_signal(signal.SIGINT)
-    assert "The same command goes on with it." in read_until(outer, "goes on with it.")
+    assert "Run the same command to resume." in read_until(outer, "to resume.")
     assert process.wait() == 0
     os.close(outer)
 
@@ -253,7 +253,7 @@ def test_a_diverging_run_keeps_what_it_measured(tmp_path: Path) -> None:
         ({"lr": 0}, "greater than 0, received 0"),
         ({"batch_size": 301}, "301 from 300 samples"),
         ({"optimizer": "sdg"}, "did you mean 'SGD'"),
-        ({"optimizer": "lbfgs"}, "there are, of torch.optim"),
+        ({"optimizer": "lbfgs"}, "expected one of torch.optim"),
         ({"augment": True}, "too small to be moved"),
         ({"policy": "s8-too-32"}, "unknown"),
         ({"device": "cuda:99"}, "cuda"),

@@ -15,6 +15,7 @@ import torch
 
 from fisherscope.advice.training_step import AdviceError, StepRunner, is_out_of_memory
 from fisherscope.analysis.batch_size.advice import StepTime
+from fisherscope.step_cost import process_memory
 
 LARGEST = 4096
 """The largest batch size that is timed unless the caller chooses the sizes."""
@@ -27,7 +28,7 @@ WAITING_SHARE = 0.25
 """Share of the timed seconds that a thread may have waited for a core."""
 IMPLAUSIBLE_RATIO = 1.5
 """Ratio up to which a smaller batch may take longer: the least of several rounds varies."""
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_RESET = Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -187,21 +188,13 @@ def _reset_peak(device: torch.device) -> int | None:
         ctypes.CDLL(None).malloc_trim(0)
     try:
         _RESET.write_text("5")  # Linux: resets the peak of resident memory
-        return _status_bytes("VmRSS")
+        return process_memory("VmRSS")
     except OSError:
         return None
 
 
 def _peak(device: torch.device) -> int | None:
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _status_bytes("VmHWM")
-
-
-def _status_bytes(key: str) -> int | None:
-    try:
-        lines = [line for line in _STATUS.read_text().splitlines() if line.startswith(key)]
-    except OSError:
-        return None
-    return int(lines[0].split()[1]) << 10 if lines else None
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else process_memory("VmHWM")
 
 
 def _free_memory() -> int | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import torch
+
+from fisherscope.step_cost import time_call
 
 _TASKS = Path("/proc/self/task")
 
@@ -52,12 +53,8 @@ class StepClock:
 
         Cost: waits for the device before and after the call.
         """
-        self._synchronize()
         single_threaded, waited_before = self.single_threaded, waited_seconds()
-        own, wall = time.process_time(), time.perf_counter()
-        result = call()
-        self._synchronize()
-        own, wall = time.process_time() - own, time.perf_counter() - wall
+        result, (wall, own) = time_call(call, self._synchronize)
         self.own_seconds, self.wall_seconds = self.own_seconds + own, self.wall_seconds + wall
         self.waited_seconds += max(0.0, waited_seconds() - waited_before)  # less if a thread has ended
         if not single_threaded:

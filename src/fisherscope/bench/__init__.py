@@ -1,4 +1,4 @@
-"""Time a measured step beside a plain one and beside other tools."""
+"""Time a measured step against a plain one and against other tools."""
 
 from fisherscope.bench.cases import CASES, MODES, Bench, Case
 from fisherscope.bench.timing import circumstances, memory_of_mode, time_case

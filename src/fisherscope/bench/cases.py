@@ -1,4 +1,4 @@
-"""What `fisherscope bench` times: networks, and one training step in each way of measuring it."""
+"""Define what `fisherscope bench` times: networks, and a training step in each mode."""
 
 import copy
 from collections.abc import Callable
@@ -15,14 +15,21 @@ EVERY = 50
 
 @dataclass(frozen=True)
 class Case:
-    """A network, the shape of one sample, the batch size, and in how many turns each mode is timed."""
+    """Describe a network and batch to time.
+
+    Args:
+        network: Name of the network.
+        shape: Shape of one sample.
+        batch_size: Samples per batch.
+        turns: Rounds in which each mode is timed.
+        other_tools: Rounds in which torch.func and Opacus are timed too.
+    """
 
     network: str
     shape: tuple[int, ...]
     batch_size: int
     turns: int
     other_tools: int = 0
-    """Turns in which torch.func and Opacus take part too."""
 
 
 CASES = {
@@ -38,7 +45,21 @@ MODES = ("plain", "neutral", "fused")
 
 
 class Bench:
-    """One network with a batch and an optimizer, and its training step in several modes."""
+    """Hold a network with a batch and an optimizer, and run its training step in several modes.
+
+    Args:
+        case: Network and batch.
+        device: "cpu" or "cuda".
+
+    Example:
+        ```python
+        from fisherscope.bench import Bench, Case
+
+        bench = Bench(Case("mlp", (1, 8, 8), batch_size=8, turns=1), "cpu")
+        bench.plain()
+        bench.measured(fused=False)
+        ```
+    """
 
     def __init__(self, case: Case, device: str) -> None:
         import torch
@@ -50,23 +71,31 @@ class Bench:
         self.x, self.y = (part.to(device) for part in _batch(case))
 
     def steps(self) -> tuple[dict[str, Step], dict[str, str]]:
-        """A training step of each mode, and why another tool does not take the network."""
+        """Return the training step of each mode.
+
+        Returns:
+            Steps by mode, and why another tool rejects the network, by tool.
+        """
         steps: dict[str, Step] = {
             "plain": self.plain,
             "neutral": lambda: self.measured(fused=False),
             "fused": lambda: self.measured(fused=True),
         }
-        refused: dict[str, str] = {}
+        rejections: dict[str, str] = {}
         if self.case.other_tools:
             steps["func"] = self.with_func
             try:
                 steps["opacus"] = self.with_opacus()
-            except Exception as error:  # noqa: BLE001  (whatever another tool raises on a model it does not take)
-                refused["opacus"] = f"{type(error).__name__}: {str(error)[:200]}"
-        return steps, refused
+            except Exception as error:  # noqa: BLE001  (another tool may raise anything on a model it rejects)
+                rejections["opacus"] = f"{type(error).__name__}: {str(error)[:200]}"
+        return steps, rejections
 
     def training(self) -> dict[str, Step]:
-        """`EVERY` training steps: plain, and watched by a monitor that measures one of them."""
+        """Return functions that take `EVERY` training steps.
+
+        Returns:
+            By mode: "plain", and "monitored", of which a monitor measures one step.
+        """
         import fisherscope as fs
 
         monitor = fs.Monitor(self.model, self.optimizer, every=EVERY)
@@ -86,7 +115,14 @@ class Bench:
         return {"plain": plain, "monitored": monitored}
 
     def loss(self, model: "nn.Module") -> "Tensor":
-        """Mean cross-entropy of the batch."""
+        """Compute the batch's mean cross-entropy.
+
+        Args:
+            model: The network.
+
+        Returns:
+            The loss, a scalar.
+        """
         from torch.nn import functional as F
 
         out = model(self.x)
@@ -95,14 +131,18 @@ class Bench:
         return F.cross_entropy(out, self.y)
 
     def plain(self) -> None:
-        """A training step."""
+        """Take a training step."""
         self.optimizer.zero_grad()
         self.loss(self.model).backward()
         self.optimizer.step()
         wait(self.device)
 
     def measured(self, fused: bool) -> None:
-        """A training step with its Gram and eigenvalues."""
+        """Take a training step with its Gram and eigenvalues.
+
+        Args:
+            fused: Whether the weight gradients are taken as sums of per-sample ones.
+        """
         import fisherscope as fs
 
         self.optimizer.zero_grad()
@@ -113,7 +153,7 @@ class Bench:
         wait(self.device)
 
     def with_func(self) -> None:
-        """A plain step, then a pass of torch.func, where BatchNorm has to take its running statistics."""
+        """Take a plain step, then a pass of torch.func, in which BatchNorm uses its running statistics."""
         import torch
         from torch.func import functional_call, grad, vmap
         from torch.nn import functional as F
@@ -132,7 +172,11 @@ class Bench:
         wait(self.device)
 
     def with_opacus(self) -> Step:
-        """A step with per-sample gradients by Opacus, which refuses BatchNorm in training mode."""
+        """Make a step with per-sample gradients by Opacus, which rejects BatchNorm in training mode.
+
+        Returns:
+            The step.
+        """
         import torch
         from opacus import GradSampleModule
 
@@ -153,7 +197,7 @@ class Bench:
 
 
 def wait(device: str) -> None:
-    """Until the accelerator has done what it was given."""
+    """Wait until the accelerator is idle."""
     import torch
 
     if device.startswith("cuda"):

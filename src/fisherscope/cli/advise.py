@@ -1,4 +1,4 @@
-"""`fisherscope advise MODULE:FACTORY`: which batch sizes are worth your time, within a minute."""
+"""Run `fisherscope advise MODULE:FACTORY`: which batch sizes are worth your time, within a minute."""
 
 import json
 from pathlib import Path
@@ -12,21 +12,25 @@ if TYPE_CHECKING:
 
 def advise(
     subject: Annotated[
-        str, typer.Argument(help="module:function, file.py:function, or digits/resnet8, …")
+        str, typer.Argument(help="A factory, module:function or file.py:function, or a built-in task.")
     ] = "",
-    seconds: Annotated[float, typer.Option(help="Time limit of the measurement.")] = 55.0,
-    warmup: Annotated[int, typer.Option(help="Training steps first; 0 for a trained model.")] = 200,
-    optimizer: Annotated[str, typer.Option(help="Of torch.optim, as you train with.")] = "AdamW",
-    lr: Annotated[float | None, typer.Option(help="Its learning rate; by default 0.001.")] = None,
+    seconds: Annotated[float, typer.Option(help="Time limit of the measurement, seconds.")] = 55.0,
+    warmup: Annotated[
+        int, typer.Option(help="Training steps before the measurement; 0 for a trained model.")
+    ] = 200,
+    optimizer: Annotated[str, typer.Option(help="Optimizer (class name in torch.optim).")] = "AdamW",
+    lr: Annotated[float | None, typer.Option(help="Learning rate; by default 0.001.")] = None,
     sizes: Annotated[str | None, typer.Option(help="Batch sizes to time, such as 8,32,128.")] = None,
-    memory: Annotated[float | None, typer.Option(help="MiB that a step may take.")] = None,
-    seed: Annotated[int, typer.Option(help="Of model and batches.", min=0)] = 0,
-    data_dir: Annotated[Path | None, typer.Option(help="Where the data files lie.")] = None,
-    picture: Annotated[Path | None, typer.Option("-o", "--picture", help="Draw it: png, pdf or svg.")] = None,
+    memory: Annotated[float | None, typer.Option(help="Memory limit of a step, MiB.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed.", min=0)] = 0,
+    data_dir: Annotated[Path | None, typer.Option(help="Directory of the data files.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option("-o", "--picture", help="File for a plot: png, pdf or svg.")
+    ] = None,
     template: Annotated[bool, typer.Option("--template", help="Print a factory to copy.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Noise scale, seconds and memory at each batch size, and what follows; the model is left as it was."""
+    """Measure noise scale, step time and memory by batch size, and advise; the model is left unchanged."""
     from fisherscope import tasks
 
     if template:
@@ -41,20 +45,20 @@ def advise(
     from fisherscope.advice import AdviceOptions, advice_on
     from fisherscope.model_state import rng
 
-    asked = None if sizes is None else _sizes(sizes)
+    batch_sizes = None if sizes is None else _parse_sizes(sizes)
     limit = None if memory is None else int(memory * 2**20)
-    plan = AdviceOptions(warmup, asked, seconds, seed, memory_limit=limit)
-    rng.seed(seed)  # a factory makes its model at once
-    found = advice_on(tasks.subject(subject, data_dir), plan, optimizer=_optimizer(optimizer, lr))
+    plan = AdviceOptions(warmup, batch_sizes, seconds, seed, memory_limit=limit)
+    rng.seed(seed)  # a factory may make its model at once
+    advice = advice_on(tasks.subject(subject, data_dir), plan, optimizer=_optimizer(optimizer, lr))
     if picture is not None:
         from fisherscope.figures.advice import advice_figure
         from fisherscope.figures.style import save
 
-        save(advice_figure(found), picture)
-    print(json.dumps(found.to_dict(), ensure_ascii=False, indent=1) if as_json else found)
+        save(advice_figure(advice), picture)
+    print(json.dumps(advice.to_dict(), ensure_ascii=False, indent=1) if as_json else advice)
 
 
-def _sizes(text: str) -> tuple[int, ...]:
+def _parse_sizes(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -62,14 +66,21 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def _optimizer(name: str, lr: float | None) -> "Callable[[Any], Any]":
+    """Make a function that makes the optimizer of a model's parameters.
+
+    Raises:
+        ValueError: torch.optim has no such class.
+    """
     import difflib
 
     import torch
 
-    known = {kind.lower(): kind for kind in torch.optim.__all__ if kind[0].isupper()}
-    if name.lower() not in known:
-        near = difflib.get_close_matches(name.lower(), known, 1)
-        hint = f"did you mean {known[near[0]]}?" if near else f"there are {', '.join(known.values())}"
+    classes = {kind.lower(): kind for kind in torch.optim.__all__ if kind[0].isupper()}
+    if name.lower() not in classes:
+        near = difflib.get_close_matches(name.lower(), classes, 1)
+        hint = (
+            f"did you mean {classes[near[0]]}?" if near else f"expected one of {', '.join(classes.values())}"
+        )
         raise ValueError(f"--optimizer {name!r} is not in torch.optim; {hint}")
-    kind = getattr(torch.optim, known[name.lower()])
+    kind = getattr(torch.optim, classes[name.lower()])
     return lambda parameters: kind(parameters, lr=0.001 if lr is None else lr)

@@ -1,4 +1,4 @@
-"""`fisherscope beacons RUNS`: what BeaconPolicy steers by, as one file."""
+"""Run `fisherscope beacons RUNS`: summarise finished runs into a file for the beacon policy."""
 
 import json
 from pathlib import Path
@@ -12,69 +12,75 @@ ROUNDS = 15
 
 def beacons(
     runs: Annotated[Path, typer.Argument(help="Directory of finished runs of fixed batch sizes.")],
-    out: Annotated[Path, typer.Option(help="The file to write.")] = OUT,
+    out: Annotated[Path, typer.Option(help="File to write.")] = OUT,
     axis: Annotated[
-        str, typer.Option(help="effective_rank_mean, cond_geomean, cond_mean, …")
+        str, typer.Option(help="Measure of the plane: effective_rank_mean, cond_geomean, cond_mean, …")
     ] = "effective_rank_mean",
-    task: Annotated[str | None, typer.Option(help="Whose runs, where there are several.")] = None,
-    meant_for: Annotated[
-        str | None, typer.Option("--for", help="A related task that is to be steered.")
+    task: Annotated[
+        str | None, typer.Option(help="Task of the runs, if the directory holds several.")
     ] = None,
-    samples: Annotated[int | None, typer.Option(help="Samples in that task's epochs.")] = None,
-    across: Annotated[bool, typer.Option(help="Steer another architecture all the same.")] = False,
-    sizes: Annotated[str | None, typer.Option(help="Sizes that may be used, by comma; else all.")] = None,
+    meant_for: Annotated[
+        str | None, typer.Option("--for", help="Related task to steer; by default that of the runs.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="Training samples of the task to steer.")] = None,
+    across: Annotated[bool, typer.Option(help="Allow a different architecture.")] = False,
+    sizes: Annotated[
+        str | None, typer.Option(help="Batch sizes the policy may use, such as 8,32,128; by default all.")
+    ] = None,
     tour: Annotated[
-        str | None, typer.Option(help="Sizes to learn growth by in a run's own first epochs.")
+        str | None, typer.Option(help="Batch sizes to try in the first epochs, to estimate growth.")
     ] = None,
     seconds: Annotated[
-        Path | None, typer.Option(help="JSON {size: seconds a step}; else measured now.")
+        Path | None, typer.Option(help="JSON file {size: seconds per step}; by default measured now.")
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="What the region is the best of.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where the data files lie.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Metric that defines the target region.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Directory of the data files.")] = None,
 ) -> None:
-    """Write growth, region and cost of finished runs; train --policy beacon:FILE.json steers by them."""
+    """Summarise growth, region and cost of finished runs into a file for train --policy beacon:FILE.json."""
     from fisherscope.analysis import beacons_of
     from fisherscope.runs import load_runs
 
-    wanted, toured = _listed("--sizes", sizes), _listed("--tour", tour)
+    usable_sizes, first_sizes = _parse_sizes("--sizes", sizes), _parse_sizes("--tour", tour)
     loaded = load_runs(runs)
-    cost = _read(seconds) if seconds else _measured(loaded, task, meant_for, data_dir)
-    made = beacons_of(
+    cost = _read_seconds(seconds) if seconds else _measure_seconds(loaded, task, meant_for, data_dir)
+    result = beacons_of(
         loaded, cost, axis=axis, metric=metric, task=task, meant_for=meant_for, samples=samples,
-        across=across, sizes=wanted, tour=toured,
+        across=across, sizes=usable_sizes, tour=first_sizes,
     )  # fmt: skip
-    out.write_text(made.to_json(), encoding="utf-8")
-    inside = [place.setting for place in made.region if place.inside]
-    growth = f"{len(made.beacons)} beacons" if made.beacons else f"a tour of sizes {tour}"
+    out.write_text(result.to_json(), encoding="utf-8")
+    inside = [end.setting for end in result.region if end.inside]
+    growth = f"{len(result.beacons)} beacons" if result.beacons else f"a tour of sizes {tour}"
     print(
-        f"{out} ({made.digest}): {growth} for {made.meant_for}, sizes {made.sizes[0]} to {made.sizes[-1]}, "
-        f"{made.epochs} epochs of {made.samples} samples\n"
-        f"region by {made.axis} and L: {len(inside)} of {len(made.region)} settings: {', '.join(inside)}\n"
-        f"steer by: fisherscope train {made.meant_for} --policy beacon:{out} --epochs {made.epochs} --lr …"
+        f"{out} ({result.digest}): {growth} for {result.meant_for}, "
+        f"sizes {result.sizes[0]} to {result.sizes[-1]}, {result.epochs} epochs of {result.samples} samples\n"
+        f"region by {result.axis} and L: {len(inside)} of {len(result.region)} settings: "
+        f"{', '.join(inside)}\n"
+        f"use: fisherscope train {result.meant_for} --policy beacon:{out} --epochs {result.epochs} --lr …"
     )
 
 
-def _listed(option: str, text: str | None) -> tuple[int, ...]:
+def _parse_sizes(option: str, text: str | None) -> tuple[int, ...]:
     try:
         return tuple(int(size) for size in text.split(",")) if text else ()
     except ValueError as error:
         raise ValueError(f"reading {option} {text}: expected whole numbers such as 8,32,128") from error
 
 
-def _read(path: Path) -> dict[int, float]:
+def _read_seconds(path: Path) -> dict[int, float]:
+    """Read seconds per step by batch size."""
     try:
-        held = json.loads(path.read_text())
-        return {int(size): float(value) for size, value in held.items()}
+        seconds = json.loads(path.read_text())
+        return {int(size): float(value) for size, value in seconds.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f'reading the cost model {path}: {error}; expected JSON such as {{"8": 0.004, "32": 0.006}}'
         ) from error
 
 
-def _measured(
+def _measure_seconds(
     loaded: Any, task: str | None, meant_for: str | None, data_dir: Path | None
 ) -> dict[int, float]:
-    """Seconds a step at each size of the runs, in their own configuration."""
+    """Measure the seconds of a step at each batch size of the runs, in their own configuration."""
     from fisherscope.analysis import settings_of
     from fisherscope.sweep import seconds_a_step
 
@@ -82,5 +88,5 @@ def _measured(
     config = dict(loaded.head(source.frame["run_id"][0])["config"])
     config |= {"task": meant_for} if meant_for else {}
     sizes = sorted(set(source.frame["batch_size"].to_list()))
-    print(f"measuring seconds a step at {', '.join(map(str, sizes))} …", flush=True)
+    print(f"measuring seconds per step at {', '.join(map(str, sizes))} …", flush=True)
     return seconds_a_step(config, sizes, rounds=ROUNDS, data_dir=data_dir).plain

@@ -1,4 +1,4 @@
-"""`fisherscope bench gram`: what a measured step costs beside a plain one and beside other tools."""
+"""Run `fisherscope bench gram`: time a measured step against a plain one and against other tools."""
 
 import json
 from pathlib import Path
@@ -10,13 +10,15 @@ from fisherscope.bench import CASES, circumstances, memory_of_mode, time_case
 
 
 def bench(
-    what: Annotated[str, typer.Argument(help="What to time: gram.")] = "gram",
-    case: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(CASES)}; by default all.")] = None,
-    threads: Annotated[int, typer.Option(help="Of torch.")] = 2,
-    device: Annotated[str, typer.Option(help="cpu, or cuda where there is one.")] = "cpu",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON file of the results.")] = None,
+    what: Annotated[str, typer.Argument(help="Benchmark to run: gram.")] = "gram",
+    case: Annotated[
+        list[str] | None, typer.Option(help=f"Case, repeatable: {', '.join(CASES)}; by default all.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads for torch.")] = 2,
+    device: Annotated[str, typer.Option(help="Device: cpu or cuda.")] = "cpu",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON file for the results.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    only: Annotated[str, typer.Option(help="One mode alone, for its peak of memory.", hidden=True)] = "",
+    only: Annotated[str, typer.Option(help="Mode whose peak memory to measure.", hidden=True)] = "",
 ) -> None:
     """Time a measured step, eigenvalues included, as a ratio to a plain step: the median of pairs."""
     import torch
@@ -24,30 +26,30 @@ def bench(
     from fisherscope.gram import keep_freed_blocks
 
     if what != "gram":
-        raise ValueError(f"there is no benchmark {what!r}; there is gram")
-    chosen = case or list(CASES)
-    unknown = [name for name in chosen if name not in CASES]
+        raise ValueError(f"unknown benchmark {what!r}; expected gram")
+    names = case or list(CASES)
+    unknown = [name for name in names if name not in CASES]
     if unknown:
-        raise ValueError(f"there is no case {unknown[0]!r}; there are {', '.join(CASES)}")
+        raise ValueError(f"unknown case {unknown[0]!r}; expected one of {', '.join(CASES)}")
     torch.set_num_threads(threads)
     if only:
-        print(json.dumps(memory_of_mode(CASES[chosen[0]], only, device)))
+        print(json.dumps(memory_of_mode(CASES[names[0]], only, device)))
         return
-    keep_freed_blocks()  # plain steps and measured ones alike; the processes of the memory figures do not
-    around = circumstances(threads, device)
+    keep_freed_blocks()  # for plain and measured steps alike, but not in the processes that measure memory
+    setup = circumstances(threads, device)
     results: dict[str, Any] = {}
-    for name in chosen:
+    for name in names:
         results[name] = time_case(name, CASES[name], threads, device)
         if not as_json:
-            _show(name, results[name])
-        if out is not None:  # what was timed is kept if a later case fails
-            found = {"circumstances": around, "cases": results}
-            out.write_text(json.dumps(found, indent=1) + "\n")
+            _print_rows(name, results[name])
+        if out is not None:  # results are saved even if a later case fails
+            answer = {"circumstances": setup, "cases": results}
+            out.write_text(json.dumps(answer, indent=1) + "\n")
     if as_json:
-        print(json.dumps({"circumstances": around, "cases": results}))
+        print(json.dumps({"circumstances": setup, "cases": results}))
 
 
-def _show(name: str, result: dict[str, Any]) -> None:
+def _print_rows(name: str, result: dict[str, Any]) -> None:
     for mode, row in result["modes"].items():
         peak = (
             f" · peak {row['peak_bytes'] / 2**20:.0f} MiB, {row['peak_ratio']:.2f} ×"

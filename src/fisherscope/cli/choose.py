@@ -1,4 +1,4 @@
-"""`fisherscope choose TASK --budget 20%`: successive halving on the early validation metric."""
+"""Run `fisherscope choose TASK --budget 20%`: successive halving on the early validation metric."""
 
 import json
 import sys
@@ -20,38 +20,41 @@ SGD_RATES = "0.0125,0.05,0.2,0.8"
 
 
 def choose(
-    task: Annotated[str, typer.Argument(help="digits/resnet8, … or module:function.")],
+    task: Annotated[str, typer.Argument(help="Built-in task such as digits/resnet8, or module:function.")],
     budget: Annotated[str, typer.Option(help="Share of the grid's epochs, such as 20%.")] = "20%",
-    batch_sizes: Annotated[str, typer.Option(help="Such as 8,16,32.")] = "8,16,32,64,128",
+    batch_sizes: Annotated[str, typer.Option(help="Batch sizes, such as 8,16,32.")] = "8,16,32,64,128",
     lrs: Annotated[
-        str | None, typer.Option(help=f"Such as 0.05,0.1,0.2; by default {SGD_RATES} for SGD.")
+        str | None,
+        typer.Option(help=f"Learning rates, such as 0.05,0.1,0.2; by default {SGD_RATES} for SGD."),
     ] = None,
     optimizer: Annotated[
-        str, typer.Option(help="Of torch.optim, as you train with; give lrs for it.")
+        str, typer.Option(help="Optimizer (class name in torch.optim); set --lrs to match.")
     ] = "SGD",
-    epochs: Annotated[int, typer.Option(help="Length of the schedule.")] = 40,
-    seed: Annotated[int, typer.Option(help="Of every run.")] = 0,
-    per_epoch: Annotated[int, typer.Option(help="Measurements an epoch; they are shown, no more.")] = 4,
-    limit_train: Annotated[int | None, typer.Option(help="Train on so many samples.")] = None,
+    epochs: Annotated[int, typer.Option(help="Length of the schedule, epochs.")] = 40,
+    seed: Annotated[int, typer.Option(help="Random seed of every run.")] = 0,
+    per_epoch: Annotated[int, typer.Option(help="Measurements per epoch (display only).")] = 4,
+    limit_train: Annotated[
+        int | None, typer.Option(help="Number of training samples; by default all.")
+    ] = None,
     jobs: Annotated[int | None, typer.Option(help="Processes; by default as many as cores.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where the data files lie.")] = None,
-    out: Annotated[Path, typer.Option(help="Directory of the runs; resumable.")] = Path("runs/choose"),
+    data_dir: Annotated[Path | None, typer.Option(help="Directory of the data files.")] = None,
+    out: Annotated[Path, typer.Option(help="Directory of the runs.")] = Path("runs/choose"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; progress goes to stderr.")] = False,
 ) -> None:
-    """Choose a batch size and rate within a budget: all settings for a while, the best on and on.
+    """Search batch size and learning rate by successive halving within an epoch budget.
 
-    Stopped at any time and started again it goes on, and ends the same.
+    Resumable: rerun the command to continue; the result is identical.
     """
     from fisherscope.cli import choose_text
-    from fisherscope.cli.sweep import numbers
+    from fisherscope.cli.sweep import parse_numbers
     from fisherscope.search import choose as search
 
     to = sys.stderr if as_json else sys.stdout
     result = search(
         task,
-        budget=share(budget),
-        batch_sizes=numbers(batch_sizes, int) or [],
-        lrs=None if lrs is None else numbers(lrs, float),
+        budget=parse_share(budget),
+        batch_sizes=parse_numbers(batch_sizes, int) or [],
+        lrs=None if lrs is None else parse_numbers(lrs, float),
         optimizer=optimizer,
         epochs=epochs,
         seed=seed,
@@ -63,7 +66,7 @@ def choose(
         listener=_printer(task, budget, to),
     )
     if result.state.todo:
-        print(f"Stopped after {result.spent} epochs; the same command goes on.", file=to)
+        print(f"Stopped after {result.spent} epochs; run the same command to resume.", file=to)
         raise SystemExit(1)
     print(json.dumps(result.answer(), ensure_ascii=False, indent=1) if as_json else result)
     common: dict[str, object] = {
@@ -74,13 +77,13 @@ def choose(
 
 
 def _printer(task: str, budget: str, to: TextIO) -> "SearchListener":
-    """A listener that prints the plan and each comparison, and shows the sweeps in between."""
+    """Make a listener that prints the plan and each comparison, and displays the sweeps in between."""
     from fisherscope.cli import choose_text
-    from fisherscope.cli.sweep_progress import Event, shown
+    from fisherscope.cli.sweep_progress import Event, sweep_display
     from fisherscope.search import SearchListener
 
     class Printer(SearchListener):
-        """Prints to `to`; what was lost goes to stderr."""
+        """Print to `to`, and failures to stderr."""
 
         def planned(self, plan: "HalvingPlan") -> None:
             print(choose_text.plan_text(task, budget, plan), file=to, flush=True)
@@ -94,16 +97,16 @@ def _printer(task: str, budget: str, to: TextIO) -> "SearchListener":
         def training(
             self, configurations: "Sequence[Configuration]", until: int
         ) -> AbstractContextManager[Event]:
-            return shown(configurations, until, to)
+            return sweep_display(configurations, until, to)
 
     return Printer()
 
 
-def share(text: str) -> float:
-    """A share from `20%` or `0.2`.
+def parse_share(text: str) -> float:
+    """Parse a share such as `20%` or `0.2`.
 
     Raises:
-        ValueError: It is no number in (0, 1].
+        ValueError: It is not a number in (0, 1].
     """
     try:
         value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)

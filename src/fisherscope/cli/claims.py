@@ -1,4 +1,4 @@
-"""`fisherscope claims DIR`: the paper's claims, tested on one's own runs."""
+"""Run `fisherscope claims DIR`: test the paper's claims on your own runs."""
 
 import json
 from pathlib import Path
@@ -16,15 +16,15 @@ def claims(
         Path | None, typer.Option(help="Runs of the same settings on a second task, for claim 8.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="Metric; by default the validation metric.")] = None,
-    task: Annotated[str | None, typer.Option(help="Which task, where there are several.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task, if the runs are of several.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Test the paper's claims on a sweep: supported, contradicted, inconclusive or not testable."""
     from fisherscope import analysis
 
-    found = analysis.claims(analysis.together(directories), other=other, metric=metric, task=task)
+    results = analysis.claims(analysis.together(directories), other=other, metric=metric, task=task)
     if not as_json:
-        print(found)
+        print(results)
         return
-    answer = {"about": found.about, "notes": found.notes, "claims": found.frame.to_dicts()}
-    print(json.dumps(answer | {"figures": found.parts.to_dicts()}, ensure_ascii=False, indent=1))
+    answer = {"about": results.about, "notes": results.notes, "claims": results.frame.to_dicts()}
+    print(json.dumps(answer | {"figures": results.parts.to_dicts()}, ensure_ascii=False, indent=1))

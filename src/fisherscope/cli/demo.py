@@ -1,4 +1,4 @@
-"""`fisherscope demo`: the main job on the embedded digits, in a few minutes."""
+"""Run `fisherscope demo`: train, analyse and report on the embedded digits, in a few minutes."""
 
 import time
 from pathlib import Path
@@ -9,25 +9,23 @@ import typer
 TASK = {"task": "digits/resnet8", "epochs": 16, "per_epoch": 3, "seeds": [0, 1]}
 TASK_ALONE = {key: value for key, value in TASK.items() if key != "seeds"}
 GRID: dict[str, Any] = {**TASK, "batch_sizes": [4, 8, 16, 32, 64], "lrs": [0.01, 0.05, 0.2, 0.8]}
-"""Settings that differ: from too cold over good to hot; the grid costs about two minutes on two cores."""
+"""Settings from too small to too large steps; the grid takes about two minutes on two cores."""
 SCHEDULES: dict[str, Any] = {**TASK, "policies": ["s4-to-64", "s64-to-4", "s4-to-64-MS"], "lrs": [0.05]}
-"""Dynamic runs through the middle of it."""
-
-
+"""Dynamic runs through the middle of the grid."""
 ROUNDS = 15
-"""Steps that are timed at each batch size, for what a schedule costs."""
+"""Steps that are timed at each batch size, to predict the time of a schedule."""
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Directory of the runs and the report.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Directory for the runs and the report.")] = Path("demo"),
     jobs: Annotated[int | None, typer.Option(help="Processes; by default as many as cores.")] = None,
 ) -> None:
-    """Train a grid and a few dynamic runs on the embedded digits; then claims, selection, the report."""
+    """Train a grid and a few dynamic runs on the embedded digits, analyse them and write the report."""
     began, runs = time.monotonic(), out / "runs"
-    _trained("fixed settings", GRID, runs, jobs)
-    _trained("schedules", SCHEDULES, runs, jobs)
-    steered = SCHEDULES | {"policies": [f"beacon:{_beacons(runs, out / 'beacons.json')}"]}
-    _trained("steered by the fixed ones as beacons", steered, runs, jobs)
+    _train_missing("fixed settings", GRID, runs, jobs)
+    _train_missing("schedules", SCHEDULES, runs, jobs)
+    steered = SCHEDULES | {"policies": [f"beacon:{_write_beacons(runs, out / 'beacons.json')}"]}
+    _train_missing("steered by the fixed ones as beacons", steered, runs, jobs)
     from fisherscope.analysis import claims, select
     from fisherscope.report import write_report
 
@@ -40,8 +38,8 @@ def demo(
     )
 
 
-def _beacons(runs: Path, path: Path) -> Path:
-    """Growth, region and cost of the fixed settings; made once, since steered runs go on with the same."""
+def _write_beacons(runs: Path, path: Path) -> Path:
+    """Write the beacons of the fixed settings once, since resumed runs need the same file."""
     if path.exists():
         return path
     from fisherscope.analysis import beacons_of
@@ -56,20 +54,20 @@ def _beacons(runs: Path, path: Path) -> Path:
     return path
 
 
-def _trained(what: str, given: dict[str, Any], runs: Path, jobs: int | None) -> None:
-    """Train what is not trained yet.
+def _train_missing(what: str, values: dict[str, Any], runs: Path, jobs: int | None) -> None:
+    """Train the runs of a grid that have not ended.
 
     Raises:
-        SystemExit: It was interrupted.
+        SystemExit: The sweep was interrupted.
     """
-    from fisherscope.cli.sweep_progress import shown
+    from fisherscope.cli.sweep_progress import sweep_display
     from fisherscope.sweep import Grid, pending, run_sweep
 
-    grid = Grid.of(given)
+    grid = Grid.of(values)
     todo = pending(grid.configurations(), runs)
-    print(f"Training {len(todo)} runs of {given['task']}, {what}, into {runs}", flush=True)
-    with shown(todo, None) as event:
+    print(f"Training {len(todo)} runs of {values['task']}, {what}, into {runs}", flush=True)
+    with sweep_display(todo, None) as event:
         result = run_sweep(grid, runs, jobs=jobs, event=event)
     if not result.complete:
-        print(f"{result.left} runs are left; the same command goes on with them.")
+        print(f"{result.left} runs are left; run the same command to resume them.")
         raise SystemExit(1)

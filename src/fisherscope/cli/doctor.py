@@ -1,4 +1,4 @@
-"""`fisherscope doctor MODULE:FACTORY`: prove the Gram on your own model and batch, and what it costs."""
+"""Run `fisherscope doctor MODULE:FACTORY`: check the Gram on your own model and batch, and time it."""
 
 import json
 from pathlib import Path
@@ -11,18 +11,20 @@ from fisherscope.cli import FAILED
 
 def doctor(
     subject: Annotated[
-        str, typer.Argument(help="module:function, file.py:function, or digits/resnet8, …")
+        str, typer.Argument(help="A factory, module:function or file.py:function, or a built-in task.")
     ] = "",
-    batch_size: Annotated[int | None, typer.Option(help="To draw where there is a data set.")] = None,
-    seconds: Annotated[float, typer.Option(help="To spend on the cost of a step.")] = 6.0,
-    data_dir: Annotated[Path | None, typer.Option(help="Where the data files lie.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Batch size to test; by default the factory's batch, or 32 samples.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Time budget for timing, seconds.")] = 6.0,
+    data_dir: Annotated[Path | None, typer.Option(help="Directory of the data files.")] = None,
     template: Annotated[bool, typer.Option("--template", help="Print a factory to copy.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Which parameters are covered by which rule; is the Gram exact; what does measuring cost?
+    """Report which rule covers each parameter, whether the Gram is exact, and what measuring costs.
 
-    The factory returns (model, loss, batch), or a mapping (--template). Exit code 0 where the Gram is exact,
-    1 where it is not, or could not be proven.
+    The factory returns (model, loss, batch), or a mapping (--template). Exit code 0 if the Gram is exact, 1
+    if it is not or could not be checked.
     """
     from fisherscope.tasks import TEMPLATE
 
@@ -36,11 +38,11 @@ def doctor(
     from fisherscope.verification import examine
 
     try:
-        found = examine(tasks.subject(subject, data_dir), batch_size=batch_size, seconds=seconds)
+        result = examine(tasks.subject(subject, data_dir), batch_size=batch_size, seconds=seconds)
     except AmbiguousBatchError as error:
         raise ValueError(
-            f"{error}\nHere: have the factory return a mapping with the line 'record': {{'batch': 0}}"
+            f"{error}\nTo do so here, let the factory return a mapping with the line 'record': {{'batch': 0}}"
         ) from error
-    print(json.dumps(found.as_dict()) if as_json else found)
-    if not found.exact:
+    print(json.dumps(result.as_dict()) if as_json else result)
+    if not result.exact:
         raise SystemExit(FAILED)

@@ -1,4 +1,4 @@
-"""`fisherscope export DIR FILE.zip`: runs as one small file that every analysis reads."""
+"""Run `fisherscope export DIR FILE.zip`: write runs to one small file that every analysis reads."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,13 +8,13 @@ import typer
 
 def export(
     directory: Annotated[Path, typer.Argument(help="Directory of runs.", metavar="DIR")],
-    out: Annotated[Path, typer.Argument(help="The file to write.", metavar="FILE.zip")],
+    out: Annotated[Path, typer.Argument(help="File to write.", metavar="FILE.zip")],
     measure: Annotated[
         list[str] | None,
-        typer.Option(help="Besides those kept by default, such as cond_geomean@relative:1e-4; repeatable."),
+        typer.Option(help="Further measure to export, such as cond_geomean@relative:1e-4; repeatable."),
     ] = None,
 ) -> None:
-    """Write configurations, epochs and measures of runs to one file; give it where a DIR is asked for."""
+    """Write configurations, epochs and measures of runs to one file, which other verbs take as DIR."""
     from fisherscope.analysis import export_runs
     from fisherscope.analysis.data.export import MEASURES
 

@@ -1,4 +1,4 @@
-"""`fisherscope runs DIR`: what runs there are, and how they stand."""
+"""Run `fisherscope runs DIR`: list runs with their status and last measures."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-WORTH = (
+COLUMNS = (
     "run_id",
     "status",
     "reason",
@@ -18,6 +18,7 @@ WORTH = (
     "fisher/energy_sum",
 )
 REASON_WIDTH = 60
+"""Characters per line of a reason."""
 
 
 def runs(
@@ -27,23 +28,23 @@ def runs(
     """List the runs below a directory: status, epochs, last errors and measures."""
     import fisherscope as fs
 
-    found = fs.load_runs(directory)
-    if not len(found) and not as_json:
+    loaded = fs.load_runs(directory)
+    if not len(loaded) and not as_json:
         from fisherscope.analysis import settings_of
 
-        settings_of(directory)  # says what is there in place of runs
-    table = found.runs
-    if len(found.epochs):
-        last = found.epochs.sort("epoch").group_by("run_id").last()
+        settings_of(directory)  # raises an error that says what the directory holds instead
+    table = loaded.runs
+    if len(loaded.epochs):
+        last = loaded.epochs.sort("epoch").group_by("run_id").last()
         table = table.join(last, on="run_id", how="left", suffix="_epoch")
-    table = table.select([name for name in WORTH if name in table.columns]).sort("run_id")
+    table = table.select([name for name in COLUMNS if name in table.columns]).sort("run_id")
     if as_json:
         print(json.dumps(table.to_dicts(), ensure_ascii=False))
         return
-    _print(table.columns, table.rows())
+    _print_table(table.columns, table.rows())
 
 
-def _print(columns: list[str], rows: list[tuple[object, ...]]) -> None:
+def _print_table(columns: list[str], rows: list[tuple[object, ...]]) -> None:
     from fisherscope.plain_text import aligned_table
 
     head = [name.removeprefix("fisher/") for name in columns]

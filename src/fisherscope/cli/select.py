@@ -1,4 +1,4 @@
-"""`fisherscope select DIR`: which setting to use, how sure that is, what to finish next."""
+"""Run `fisherscope select DIR`: which setting to use, how certain that is, what to finish next."""
 
 import json
 from pathlib import Path
@@ -14,52 +14,55 @@ def select(
     directories: Annotated[
         list[Path],
         typer.Argument(
-            help="Directories or exported files of runs, finished and not; several are joined, or with "
-            "--backtest a sweep each.",
+            help="Directories or exported files of runs, finished or not; several are joined, or with "
+            "--backtest one sweep each.",
             metavar="DIR…",
         ),
     ],
     at_epoch: Annotated[
-        int | None, typer.Option(help="Epoch of the early look; by default the last that all have reached.")
+        int | None,
+        typer.Option(help="Epoch to predict from; by default the last that all runs have reached."),
     ] = None,
     metric: Annotated[str | None, typer.Option(help="Metric; by default the validation metric.")] = None,
     predictor: Annotated[
         str, typer.Option(help="Features of the prediction, such as metric+grid+measures.")
     ] = "auto",
-    task: Annotated[str | None, typer.Option(help="Which task, where there are several.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task, if the runs are of several.")] = None,
     run_next: Annotated[
-        bool, typer.Option(help="Then train the most informative run to its end, and say again.")
+        bool, typer.Option(help="Train the most informative run to its end, then select again.")
     ] = False,
-    data_dir: Annotated[Path | None, typer.Option(help="Where the data files lie, for --run-next.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Directory of the data files, for --run-next.")
+    ] = None,
     backtest: Annotated[
-        bool, typer.Option(help="Instead: play selection and its rivals on these finished runs.")
+        bool, typer.Option(help="Compare selection with its rivals on these finished runs instead.")
     ] = False,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the JSON there as well.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="File for the JSON answer.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Recommend a setting from early epochs and finished runs, with its uncertainty."""
     from fisherscope import analysis
 
     if backtest:
-        played = analysis.backtest(named(directories), at_epoch=at_epoch, metric=metric)
-        _told(played, played.answer(), out, as_json)
+        comparison = analysis.backtest(sweeps_by_name(directories), at_epoch=at_epoch, metric=metric)
+        _print_answer(comparison, comparison.answer(), out, as_json)
         return
 
-    def look() -> "Selection":
-        places = analysis.together(directories)
-        return analysis.select(places, at_epoch=at_epoch, metric=metric, predictor=predictor, task=task)
+    def select_now() -> "Selection":
+        source = analysis.together(directories)
+        return analysis.select(source, at_epoch=at_epoch, metric=metric, predictor=predictor, task=task)
 
-    found = look()
-    if run_next and found.next_run is not None:
+    selection = select_now()
+    if run_next and selection.next_run is not None:
         from fisherscope.search import finish_run
 
-        finish_run(found.next_run, directories, data_dir)
-        found = look()
-    _told(found, found.answer(), out, as_json)
+        finish_run(selection.next_run, directories, data_dir)
+        selection = select_now()
+    _print_answer(selection, selection.answer(), out, as_json)
 
 
-def named(directories: list[Path]) -> Path | dict[str, Path]:
-    """Sweeps by the name of their directory or file; a single one as it is.
+def sweeps_by_name(directories: list[Path]) -> Path | dict[str, Path]:
+    """Map sweeps by the name of their directory or file; return a single one as it is.
 
     Raises:
         ValueError: Two have the same name.
@@ -70,13 +73,14 @@ def named(directories: list[Path]) -> Path | dict[str, Path]:
     if len(sweeps) < len(directories):
         raise ValueError(
             f"back-testing {len(directories)} sweeps: they have only {len(sweeps)} names, "
-            f"{', '.join(sweeps)}; a sweep is called by its directory or file, so give each its own"
+            f"{', '.join(sweeps)}; a sweep is named by its directory or file: rename one"
         )
     return sweeps
 
 
-def _told(found: object, answer: dict[str, object], out: Path | None, as_json: bool) -> None:
+def _print_answer(result: object, answer: dict[str, object], out: Path | None, as_json: bool) -> None:
+    """Print a result as text or JSON, and write the JSON to a file if one is named."""
     text = json.dumps(answer, ensure_ascii=False, indent=1)
     if out is not None:
         out.write_text(text + "\n", encoding="utf-8")
-    print(text if as_json else found)
+    print(text if as_json else result)

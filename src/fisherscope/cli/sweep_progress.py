@@ -1,4 +1,4 @@
-"""How a sweep stands: a live table in a terminal, a plain line now and then elsewhere."""
+"""Display a sweep: a live table in a terminal, a plain line every few seconds elsewhere."""
 
 import sys
 import time
@@ -15,38 +15,38 @@ if TYPE_CHECKING:
 
 PLAIN_SECONDS = 5.0
 RECENT = 8
-"""Ended runs that the table keeps showing."""
+"""Number of ended runs in the table."""
 
 Event = Callable[[str, str, Any], None]
 
 
 @contextmanager
-def shown(todo: "Sequence[Configuration]", until: int | None, to: TextIO | None = None) -> Iterator[Event]:
-    """What `run_sweep` tells of its events, on stdout or `to`; the display ends with the block."""
-    standing, to = SweepDisplay(todo, until), to or sys.stdout
+def sweep_display(
+    todo: "Sequence[Configuration]", until: int | None, to: TextIO | None = None
+) -> Iterator[Event]:
+    """Display the events of `run_sweep` on stdout or `to`, until the block ends."""
+    display, to = SweepDisplay(todo, until), to or sys.stdout
     if not to.isatty():
-        standing.write = lambda text: print(text, file=to, flush=True)
-        yield standing.event
+        display.write = lambda text: print(text, file=to, flush=True)
+        yield display.event
         return
     from rich.console import Console
     from rich.live import Live
 
-    with Live(
-        get_renderable=lambda: standing.table(), console=Console(file=to), refresh_per_second=2
-    ) as live:
-        standing.write = lambda text: live.console.print(text, highlight=False, markup=False)
-        standing.plain = False
-        yield standing.event
+    with Live(get_renderable=lambda: display.table(), console=Console(file=to), refresh_per_second=2) as live:
+        display.write = lambda text: live.console.print(text, highlight=False, markup=False)
+        display.plain = False
+        yield display.event
         live.refresh()
 
 
 class SweepDisplay:
-    """Runs done and running, and the time left by the work that has been done so far."""
+    """Count runs done and running, and predict the time left from the work done so far."""
 
     def __init__(self, todo: "Sequence[Configuration]", until: int | None) -> None:
         self.epochs = {c.id: min(until or c.epochs, c.epochs) for c in todo}
         self.costs = {c.id: cost(c) for c in todo}
-        self.done = dict.fromkeys(self.costs, 0.0)
+        self.fractions = dict.fromkeys(self.costs, 0.0)
         self.rows: dict[str, dict[str, Any]] = {}
         self.ends: dict[str, str] = {}
         self.running: list[str] = []
@@ -54,33 +54,33 @@ class SweepDisplay:
         self.plain = True
         self.write: Callable[[str], None] = lambda text: print(text, flush=True)
 
-    def event(self, kind: str, run_id: str, what: Any) -> None:
-        """Take one event of the sweep."""
+    def event(self, kind: str, run_id: str, value: Any) -> None:
+        """Update the display by one event of the sweep."""
         if kind == "start":
             self.running.append(run_id)
         elif kind == "epoch":
-            self.done[run_id], self.rows[run_id] = what["epoch"] / self.epochs[run_id], what
+            self.fractions[run_id], self.rows[run_id] = value["epoch"] / self.epochs[run_id], value
         elif kind == "end":
             self.running.remove(run_id)
-            if what[0] == "died":
-                self.write(f"{run_id}: {what[1]}")
+            if value[0] == "died":
+                self.write(f"{run_id}: {value[1]}")
                 return
-            self.done[run_id], self.ends[run_id] = 1.0, what[0]
+            self.fractions[run_id], self.ends[run_id] = 1.0, value[0]
         now = time.monotonic()
         if self.plain and (now - self.last > PLAIN_SECONDS or len(self.ends) == len(self.costs)):
             self.last = now
             self.write(self.line(now - self.began))
 
     def line(self, seconds: float) -> str:
-        """How far the sweep is."""
+        """Format the progress of the sweep in one line."""
         whole = sum(self.costs.values()) or 1.0
-        share = sum(self.costs[run_id] * part for run_id, part in self.done.items()) / whole
-        left = f", about {duration(seconds * (1 - share) / share)} left" if 0 < share < 1 else ""
-        done = f"{len(self.ends)} of {len(self.costs)} runs"
-        return f"{done} · {100 * share:.0f} % of the work · {duration(seconds)}{left}"
+        share = sum(self.costs[run_id] * fraction for run_id, fraction in self.fractions.items()) / whole
+        remaining = f", about {duration(seconds * (1 - share) / share)} left" if 0 < share < 1 else ""
+        count = f"{len(self.ends)} of {len(self.costs)} runs"
+        return f"{count} · {100 * share:.0f} % of the work · {duration(seconds)}{remaining}"
 
     def table(self) -> "Table":
-        """The runs that train and those that ended last."""
+        """Make the table of the runs that train and those that ended last."""
         from rich.table import Table
         from rich.text import Text
 

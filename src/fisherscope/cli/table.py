@@ -1,4 +1,4 @@
-"""`fisherscope table DIR`: Table 1 for any set of runs."""
+"""Run `fisherscope table DIR`: print Table 1 for any set of runs."""
 
 from enum import Enum
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 
 class Format(str, Enum):
-    """Of the printed table."""
+    """List the formats of a printed table."""
 
     text = "text"
     markdown = "markdown"
@@ -17,7 +17,7 @@ class Format(str, Enum):
 
 
 class Test(str, Enum):
-    """Behind intervals and corrected p-values."""
+    """List the tests behind intervals and corrected p-values."""
 
     welch = "welch"
     student = "student"
@@ -30,25 +30,27 @@ def table(
     ] = None,
     means: Annotated[
         Path | None,
-        typer.Option(help="Instead of runs: a CSV file with task, kind, setting, mean, std, n, hours."),
+        typer.Option(help="CSV file with task, kind, setting, mean, std, n, hours, instead of runs."),
     ] = None,
-    form: Annotated[Format, typer.Option("--format", help="Of the table.")] = Format.text,
+    form: Annotated[Format, typer.Option("--format", help="Format of the table.")] = Format.text,
     test: Annotated[Test, typer.Option(help="Two-sample test.")] = Test.welch,
-    lr: Annotated[float | None, typer.Option(help="Only runs of this initial learning rate.")] = None,
-    metric: Annotated[
-        str | None, typer.Option(help="Metric that picks; by default the validation one.")
+    lr: Annotated[
+        float | None, typer.Option(help="Initial learning rate of the runs to include; by default all.")
     ] = None,
-    paper: Annotated[bool, typer.Option(help="Pick by the test metric, as the paper does.")] = False,
+    metric: Annotated[
+        str | None, typer.Option(help="Metric that picks the best; by default the validation metric.")
+    ] = None,
+    paper: Annotated[bool, typer.Option(help="Pick the best by the test metric, as the paper does.")] = False,
 ) -> None:
     """Print the best fixed batch size against the best schedules, with p-values."""
     from fisherscope import analysis
 
     if bool(directories) == (means is not None):
-        raise ValueError("printing a table: give a directory of runs, or --means FILE, one of the two")
+        raise ValueError("printing a table: give either directories of runs or --means FILE, one of the two")
     if means is not None:
-        made = analysis.table_of_means(means, test=test.value)
+        result = analysis.table_of_means(means, test=test.value)
     else:
-        made = analysis.table(
+        result = analysis.table(
             analysis.together(directories or []), lr=lr, metric=metric, test=test.value, paper=paper
         )
-    print(made.rendered(form.value))
+    print(result.rendered(form.value))

@@ -1,4 +1,4 @@
-"""How a run's progress is shown: a live display in a terminal, a plain line an epoch elsewhere."""
+"""Display the progress of a run: live in a terminal, one line per epoch elsewhere."""
 
 import sys
 import time
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
 Progress = Callable[[Any, "dict[str, Any] | None"], None]
 REFRESH_SECONDS = 0.25
 GAP = 2
-"""Columns between two values."""
+"""Characters between two values."""
 
 
 @contextmanager
-def shown(config: "Configuration", quiet: bool = False) -> Iterator[Progress | None]:
-    """A progress callback for `training.train`; its display ends with the block."""
+def train_display(config: "Configuration", quiet: bool = False) -> Iterator[Progress | None]:
+    """Make a progress callback for `training.train`, whose display ends with the block."""
     if quiet:
         yield None
         return
     if not sys.stdout.isatty():
-        yield lambda session, row: print(line(row), flush=True) if row else None
+        yield lambda state, row: print(line(row), flush=True) if row else None
         return
     with _live(config) as progress:
         yield progress
 
 
 def line(row: dict[str, Any]) -> str:
-    """One epoch in words and numbers."""
+    """Format the row of an epoch in one line."""
     metrics = [key for key in row if key.startswith("val/") and key != "val/loss"]
     parts = [
         f"epoch {row['epoch']}",
@@ -52,7 +52,7 @@ def _times(row: dict[str, Any]) -> str:
 
 @contextmanager
 def _live(config: "Configuration") -> Iterator[Progress]:
-    """A bar over the run's samples with what holds now below it, and a line for each epoch above."""
+    """Show a progress bar with current values below it, and print a line for each epoch above."""
     from rich.console import Group
     from rich.live import Live
     from rich.progress import (
@@ -69,45 +69,45 @@ def _live(config: "Configuration") -> Iterator[Progress]:
         TextColumn("·"), TimeRemainingColumn(), TextColumn("left"),
     )  # fmt: skip
     bar = Bar(*columns)
-    whole: Any = None
+    task: Any = None
     last, latest = 0.0, dict[str, Any]()
     with Live(bar, transient=True, auto_refresh=False) as live:
 
-        def progress(session: Any, row: dict[str, Any] | None) -> None:
-            nonlocal last, latest, whole
+        def progress(state: Any, row: dict[str, Any] | None) -> None:
+            nonlocal last, latest, task
             if row is not None:
                 latest = row
                 live.console.print(line(row), highlight=False)
             if row is None and time.monotonic() - last < REFRESH_SECONDS:
                 return
-            last, batch = time.monotonic(), session.sampler.current
-            done = batch.epoch + batch.start / session.sampler.length
-            if whole is None:  # begins where a resumed run stands, so that the time left is right
-                whole = bar.add_task(
-                    f"{config.task} {config.policy}", total=float(config.epochs), completed=done
+            last, batch = time.monotonic(), state.sampler.current
+            epochs = batch.epoch + batch.start / state.sampler.length
+            if task is None:  # starts where a resumed run stands, so that the time left is right
+                task = bar.add_task(
+                    f"{config.task} {config.policy}", total=float(config.epochs), completed=epochs
                 )
-            bar.update(whole, completed=done)
-            live.update(Group(bar, now(session, latest, live.console.width)), refresh=True)
+            bar.update(task, completed=epochs)
+            live.update(Group(bar, values_table(state, latest, live.console.width)), refresh=True)
 
         yield progress
 
 
-def now(session: Any, row: dict[str, Any], width: int) -> Any:
-    """A table of one line: what holds at this step, and the error after the last epoch.
+def values_table(state: Any, row: dict[str, Any], width: int) -> Any:
+    """Make a table of one line: values at this step, and the error after the last epoch.
 
     Args:
-        session: The run's; on a GPU, reading its loss waits for the step.
-        row: Of the last epoch, empty before.
-        width: Of the terminal; the last columns are left out where it is too narrow for them.
+        state: The run's training state; on a GPU, reading its loss waits for the step.
+        row: Row of the last epoch; empty before the first ends.
+        width: Width of the terminal, characters; the last columns are dropped if they do not fit.
     """
     from rich.table import Table
 
-    batch, totals, seconds = session.sampler.current, session.monitor.totals(), session.seconds
+    batch, totals, seconds = state.sampler.current, state.monitor.totals(), state.seconds
     errors = {f"val {key[4:]}": row[key] for key in row if key.startswith("val/") and key != "val/loss"}
     share = 100 * seconds["fisher"] / seconds["train"] if seconds["train"] else None
     values = {
-        "epoch": f"{min(batch.epoch + 1, session.config.epochs)}/{session.config.epochs}",
-        "loss": float(session.loss_sum) / session.samples if session.samples else row.get("train/loss"),
+        "epoch": f"{min(batch.epoch + 1, state.config.epochs)}/{state.config.epochs}",
+        "loss": float(state.loss_sum) / state.samples if state.samples else row.get("train/loss"),
         **errors,
         "C̄": totals["fisher/cond_mean"],
         "L": totals["fisher/energy_sum"],

@@ -18,11 +18,24 @@ def finish_run(
     Args:
         run_id: Name of the run, such as `Selection.next_run`.
         directories: Directories of runs, one of which holds it.
-        data_dir: Where the data files lie.
+        data_dir: Directory of the data files, as for `fs.tasks.get`.
 
     Raises:
         ValueError: The run was not made by `train` or `sweep`, so that its configuration does not say how to
             train it; or it is in an exported file.
+        ConfigurationError, TaskError, DataError, RunError: As `train`.
+
+    Cost: the epochs of the run that are left.
+
+    Example:
+        ```python
+        from fisherscope.search import finish_run
+        from fisherscope.training import train
+
+        started = train({"task": "digits/mlp", "batch_size": 64, "epochs": 2}, "runs/started", until=1)
+        finish_run(started.id, ["runs/started"])
+        assert fs.load_runs("runs/started").head(started.id)["status"] == "finished"
+        ```
     """
     runs = load_runs([Path(directory) for directory in directories])
     config, path = runs.head(run_id)["config"], runs.paths[run_id]

@@ -16,31 +16,63 @@ from fisherscope.runs.reader import load_runs
 from fisherscope.sweep import Grid, SweepResult, run_sweep
 from fisherscope.tasks import Task
 from fisherscope.training import Configuration, task_of
-from fisherscope.training.optimizer import optimizer as optimizer_of
+from fisherscope.training.optimizer import make_optimizer
 
 SGD_RATES = (0.0125, 0.05, 0.2, 0.8)
 BATCH_SIZES = (8, 16, 32, 64, 128)
-LOST = ("failed", "refused")
-"""Ends of a run after which it is not trained further."""
+FAILED = ("failed", "refused")
+"""Statuses of a run that is not trained further."""
 Event = Callable[[str, str, Any], None]
 
 
 class SearchListener:
-    """What a search reports while it goes on; every method may be overridden, none has to be."""
+    """Receive the progress of a search; override the methods you need.
+
+    Example:
+        ```python
+        from fisherscope.search import SearchListener
+
+        class Printer(SearchListener):
+            def compared(self, result, comparison):
+                print(f"epoch {comparison.epoch}: {result.recommended}")
+        ```
+    """
 
     def planned(self, plan: HalvingPlan) -> None:
-        """The rungs are known; nothing has been trained yet."""
+        """Receive the rungs, before anything trains.
+
+        Args:
+            plan: Settings and epochs of each rung.
+        """
 
     def compared(self, result: HalvingResult, comparison: Round) -> None:
-        """A rung was reached: these settings were compared."""
+        """Receive a comparison, once all settings of a rung are trained.
+
+        Args:
+            result: The result so far.
+            comparison: The settings that were compared, and those that stay.
+        """
 
     def lost(self, run_id: str, reason: str) -> None:
-        """A run failed and takes no further part."""
+        """Receive a run that failed and is dropped.
+
+        Args:
+            run_id: Name of the run.
+            reason: Why it failed.
+        """
 
     def training(
         self, configurations: Sequence[Configuration], until: int
     ) -> AbstractContextManager[Event | None]:
-        """A block in which runs train up to epoch `until`; gives what `run_sweep` calls with each event."""
+        """Make the context in which runs train up to an epoch.
+
+        Args:
+            configurations: The runs.
+            until: The epoch.
+
+        Returns:
+            A context manager whose value `run_sweep` calls with each event; None for no calls.
+        """
         return nullcontext()
 
 
@@ -63,11 +95,11 @@ def choose(
     """Search batch size and learning rate by successive halving within a budget of epochs.
 
     All settings are trained for some epochs, the better third of them for more, until one is finished (Karnin
-    et al. 2013; Jamieson & Talwalkar 2016). Resumable: stopped and called again it continues, and the result
-    is identical.
+    et al. 2013; Jamieson & Talwalkar 2016). Resumable: if it is stopped, call it again to continue; the
+    result is identical. In a script, call it under `if __name__ == "__main__":`, since it starts processes.
 
     Args:
-        task: A built-in task such as `digits/resnet8`, or `module:function`.
+        task: A built-in task such as "digits/resnet8", or "module:function".
         budget: Share of the whole grid's epochs that may be trained, in (0, 1].
         batch_sizes: Batch sizes of the grid, samples.
         lrs: Learning rates of the grid; 0.0125, 0.05, 0.2 and 0.8 for SGD, required for any other optimizer.
@@ -76,17 +108,17 @@ def choose(
         seed: Random seed of every run.
         per_epoch: Measurements per epoch, shown only: settings are ranked by the validation metric.
         limit_train: Train on this number of samples.
-        jobs: Processes; as many as cores by default.
-        data_dir: Directory of the data files.
+        jobs: Processes; by default as many as cores.
+        data_dir: Directory of the data files, as for `fs.tasks.get`.
         out: Directory of the runs.
-        listener: Called as the search goes on.
+        listener: Receives plan, comparisons and failures.
 
     Returns:
         The comparisons made, the recommended setting with its interval and rivals, and the cost; if
         `state.todo` is not empty, the search was interrupted: call again to continue.
 
     Raises:
-        ValueError: The budget is not in (0, 1], or rates are missing for this optimizer.
+        ValueError: The budget is not in (0, 1], or learning rates are missing for this optimizer.
         ConfigurationError, TaskError, DataError: The grid or the task is wrong, or data are missing.
         RunLockedError: Another process trains one of the runs.
 
@@ -94,7 +126,7 @@ def choose(
 
     Example:
         ```python
-        result = fs.choose("digits/mlp", budget=0.2, batch_sizes=(16, 64), lrs=(0.05, 0.2), epochs=10)
+        result = fs.choose("digits/mlp", budget=0.8, batch_sizes=(32, 64), lrs=(0.1,), epochs=3, jobs=1)
         print(result.recommended.batch_size, result.recommended.lr)
         ```
     """
@@ -107,16 +139,16 @@ def choose(
     )
     configurations = sorted(grid.configurations(), key=lambda c: (c.batch_size, c.lr))
     plan = halving_plan(len(configurations), epochs, budget * len(configurations) * epochs)
-    trained = task_of(configurations[0], data_dir)
-    optimizer_of(configurations[0], trained.model())  # refuses an unknown optimizer before anything trains
+    resolved = task_of(configurations[0], data_dir)
+    make_optimizer(configurations[0], resolved.model())  # rejects an unknown optimizer before training
     if lrs is None and optimizer.lower() != "sgd":
         rates = ",".join(f"{rate:.6g}" for rate in SGD_RATES)
         raise ValueError(
-            f"choosing with {optimizer}: --lrs is not given, and the default {rates} are for SGD; "
-            "give rates around the one you train with, such as --lrs 0.0003,0.001,0.003"
+            f"choosing with {optimizer}: --lrs is not given, and the default {rates} is for SGD; give "
+            "learning rates around the one you train with, such as --lrs 0.0003,0.001,0.003"
         )
     listener.planned(plan)
-    return _halve(trained, configurations, plan, Path(out), jobs, data_dir, listener)
+    return _halve(resolved, configurations, plan, Path(out), jobs, data_dir, listener)
 
 
 def _halve(
@@ -128,21 +160,22 @@ def _halve(
     data_dir: str | os.PathLike[str] | None,
     listener: SearchListener,
 ) -> HalvingResult:
-    """Train what halving asks for, until it has chosen or a signal came; what is on disk alone decides."""
+    """Train rung by rung until a setting is chosen or a signal stops it; only the runs on disk decide."""
     candidates = [Candidate(c.id, c.batch_size, c.lr) for c in configurations]
-    failed, reported = dict[str, str](), 0
+    failures, reported = dict[str, str](), 0
 
-    def look() -> HalvingResult:
+    def evaluate() -> HalvingResult:
         return halving_from_runs(
             load_runs(out) if out.exists() else None, candidates, plan, metric=f"val/{task.metric}",
-            smaller=task.direction == "min", failed=failed, samples=len(task.validation),
+            smaller=task.direction == "min", failed=failures, samples=len(task.validation),
         )  # fmt: skip
 
     before = None
-    while (result := look()).state.todo:
+    while (result := evaluate()).state.todo:
         if before == (result.state.todo, result.spent):
             raise ValueError(
-                f"choosing by {result.metric}: training went on without it; the task's runs do not log it"
+                f"choosing by {result.metric}: the runs do not log it, so settings cannot be compared; let "
+                "the task's scores return this metric"
             )
         before = result.state.todo, result.spent
         reported = _report(listener, result, reported)
@@ -150,9 +183,9 @@ def _halve(
         until = result.state.until
         with listener.training(todo, until) as event:
             swept = run_sweep(todo, out, jobs=jobs, until=until, data_dir=data_dir, event=event)
-        failed |= _lost(swept, listener)
+        failures |= _failures(swept, listener)
         if swept.interrupted:
-            return look()
+            return evaluate()
     _report(listener, result, reported)
     return result
 
@@ -164,15 +197,15 @@ def _report(listener: SearchListener, result: HalvingResult, reported: int) -> i
     return len(result.state.rounds)
 
 
-def _lost(swept: SweepResult, listener: SearchListener) -> dict[str, str]:
-    """Why runs take no further part, by run id.
+def _failures(swept: SweepResult, listener: SearchListener) -> dict[str, str]:
+    """Return why runs are dropped, by run id.
 
     Raises:
         RunLockedError: Another process trains one of them.
     """
-    lost = {name: reason for name, (status, reason) in swept.ends.items() if status in LOST}
-    for name, reason in lost.items():
+    reasons = {name: reason for name, (status, reason) in swept.ends.items() if status in FAILED}
+    for name, reason in reasons.items():
         if RunLockedError.__name__ in reason:
-            raise RunLockedError(f"choosing: {reason}; the same command goes on then")
+            raise RunLockedError(f"choosing: {reason}; run the same command again when it has ended")
         listener.lost(name, reason)
-    return lost
+    return reasons

@@ -1,4 +1,4 @@
-"""Grids of runs in separate processes, resumable, safe to start twice."""
+"""Train grids of runs in separate processes, resumable and safe to start twice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fisherscope.plain_text import duration
 from fisherscope.sweep.grid import Grid, cost, pending
 from fisherscope.sweep.pool import Event, WorkerPool
 from fisherscope.sweep.step_time import StepTimes, seconds_a_step
-from fisherscope.sweep.time_estimate import seconds_left
+from fisherscope.sweep.time_estimate import seconds_left, sweep_seconds
 from fisherscope.training import Configuration, ConfigurationError
 
 __all__ = [
@@ -25,14 +25,20 @@ __all__ = [
     "run_sweep",
     "seconds_a_step",
     "seconds_left",
+    "sweep_seconds",
 ]
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """How a sweep's runs stand: (status, reason) by run id, and how many were done already.
+    """Hold how the runs of a sweep stand.
 
-    `interrupted` says whether a signal ended it before its time.
+    Args:
+        root: Directory of the runs.
+        ends: (status, reason) of the runs trained by this call, by run id.
+        done_before: Runs that had finished or diverged before.
+        left: Runs that have neither finished nor diverged.
+        interrupted: Whether a signal stopped the sweep.
     """
 
     root: Path
@@ -43,7 +49,7 @@ class SweepResult:
 
     @property
     def complete(self) -> bool:
-        """Whether every run has finished or diverged."""
+        """Whether all runs have finished or diverged."""
         return not self.left
 
 
@@ -56,22 +62,36 @@ def run_sweep(
     data_dir: str | os.PathLike[str] | None = None,
     event: Event | None = None,
 ) -> SweepResult:
-    """Train every run of a grid that is not done yet, `jobs` at a time, each on one thread.
+    """Train every run of a grid that has not ended, `jobs` at a time, each on one thread.
 
-    Safe to stop at any time and to start again, or twice at once: a run has one writer, and goes on where it
-    stopped. A run that is refused or fails leaves the others untouched.
+    Safe to stop at any time and to start again, or twice at once: a run has one writer and resumes where it
+    stopped. A run that is refused or fails does not affect the others. In a script, call it under
+    `if __name__ == "__main__":`, as anything that starts processes.
 
     Args:
-        grid: `Grid`, a mapping of its axes (`batch_sizes`, `lrs`, `seeds`, `policies`) and of settings, or
-            the runs themselves.
+        grid: A `Grid`, a mapping of its axes (`batch_sizes`, `lrs`, `seeds`, `policies`) and of settings, or
+            the configurations themselves.
         root: Directory of the runs.
         jobs: Processes; by default as many as cores.
-        until: Train so many epochs of the schedule only; the rest can follow later.
-        data_dir: Where the data files lie.
-        event: Told of every start, epoch and end: (kind, run id, what).
+        until: Train only this number of epochs of the schedule; a later call can resume.
+        data_dir: Directory of the data files, as for `fs.tasks.get`.
+        event: Called at every start, epoch and end with (kind, run id, value): ("start", id, None), ("epoch",
+            id, row) or ("end", id, (status, reason)).
+
+    Returns:
+        How the runs stand.
 
     Raises:
         ConfigurationError: The grid is empty or wrong, `jobs` is below 1, or `root` is a file.
+        TaskError: There is no built-in task of this name.
+
+    Cost: the training of the runs; one process with its own copy of the data per job.
+
+    Example:
+        ```python
+        grid = {"task": "digits/mlp", "batch_sizes": [32, 64], "lrs": [0.1], "epochs": 1}
+        assert fs.run_sweep(grid, "runs/swept", jobs=1).complete
+        ```
     """
     jobs = (os.cpu_count() or 1) if jobs is None else jobs
     if jobs < 1:
@@ -81,8 +101,8 @@ def run_sweep(
     if root.exists() and not root.is_dir():
         raise ConfigurationError(f"sweeping into {root}: it is a file; expected a directory, or a new name")
     todo = pending(configurations, root)
-    place = None if data_dir is None else str(data_dir)
-    pool = WorkerPool(root, min(jobs, max(len(todo), 1)), until, place, event or (lambda *_: None))
+    data = None if data_dir is None else str(data_dir)
+    pool = WorkerPool(root, min(jobs, max(len(todo), 1)), until, data, event or (lambda *_: None))
     ends = pool.run(todo)
     left = len(pending(configurations, root))
     return SweepResult(root, ends, len(configurations) - len(todo), left, pool.stopped)

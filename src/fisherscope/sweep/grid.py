@@ -1,4 +1,4 @@
-"""A grid of configurations: what a sweep trains, as data."""
+"""Describe a grid of configurations: what a sweep trains, as data."""
 
 from __future__ import annotations
 
@@ -18,15 +18,22 @@ AXES = tuple(SINGULAR.values())
 
 @dataclass(frozen=True)
 class Grid:
-    """Every combination of batch sizes (and policies), learning rates and seeds of one task.
+    """Combine batch sizes (and policies), learning rates and seeds of one task.
 
     Args:
-        task: Name, as for `train`.
-        batch_sizes: Fixed sizes.
-        lrs: Learning rates of the first level.
-        seeds: Of initialisation and order.
-        policies: Besides the fixed sizes, each at every rate.
-        settings: Any other key of a configuration, the same for all.
+        task: Name of the task, as for `fs.tasks.get`.
+        batch_sizes: Fixed batch sizes.
+        lrs: Initial learning rates.
+        seeds: Random seeds.
+        policies: Names of policies, in addition to the fixed sizes.
+        settings: Other values of a configuration, the same for all runs.
+
+    Example:
+        ```python
+        from fisherscope.sweep import Grid
+
+        assert len(Grid("digits/mlp", (16, 64), (0.05, 0.2), seeds=(0, 1)).configurations()) == 8
+        ```
     """
 
     task: str
@@ -37,76 +44,121 @@ class Grid:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, given: Grid | Mapping[str, Any]) -> Grid:
-        """A grid from a mapping of its axes and of settings.
+    def of(cls, values: Grid | Mapping[str, Any]) -> Grid:
+        """Make a grid of a mapping of its axes and settings.
+
+        Args:
+            values: Values by key; a grid is returned as it is.
+
+        Returns:
+            The grid.
 
         Raises:
-            ConfigurationError: An unknown key, one number where a grid takes a list, or no task.
-            TaskError: There is no such built-in task.
+            ConfigurationError: A key is unknown, an axis has the name of a single value, or there is no task.
+            TaskError: There is no built-in task of this name.
         """
-        if isinstance(given, Grid):
-            return given
-        known = [*AXES, *Configuration.model_fields]
-        unknown = [key for key in given if key not in known]
+        if isinstance(values, Grid):
+            return values
+        keys = [*AXES, *Configuration.model_fields]
+        unknown = [key for key in values if key not in keys]
         if unknown:
-            near = difflib.get_close_matches(str(unknown[0]).replace("-", "_"), known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            near = difflib.get_close_matches(str(unknown[0]).replace("-", "_"), keys, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(keys)}"
             raise ConfigurationError(f"reading a grid: {unknown[0]!r} is unknown; {hint}")
-        single = [name for name in SINGULAR if given.get(name) is not None]
+        single = [name for name in SINGULAR if values.get(name) is not None]
         if single:
             name, axis = single[0], SINGULAR[single[0]]
             raise ConfigurationError(
-                f"reading a grid: {name} is of one run; a grid takes a list, {axis}: [{given[name]}]"
+                f"reading a grid: {name} belongs to one run; a grid takes a list, {axis}: [{values[name]}]"
             )
-        if "task" not in given:
-            raise ConfigurationError("reading a grid: it names no task, such as task: digits/resnet8")
-        fs.tasks.check_name(str(given["task"]))
-        axes = {name: tuple(_listed(given[name])) for name in AXES if name in given}
-        rest = {key: value for key, value in given.items() if key not in (*AXES, "task")}
-        return cls(str(given["task"]), settings=rest, **axes)
+        if "task" not in values:
+            raise ConfigurationError(
+                "reading a grid: it names no task; give one, such as task: digits/resnet8"
+            )
+        fs.tasks.check_name(str(values["task"]))
+        axes = {name: tuple(_as_list(values[name])) for name in AXES if name in values}
+        settings = {key: value for key, value in values.items() if key not in (*AXES, "task")}
+        return cls(str(values["task"]), settings=settings, **axes)
 
     def configurations(self) -> list[Configuration]:
-        """Its runs, each once, those with most steps first: then no long one is left for the end.
+        """List the grid's configurations, longest runs first, so that none of them is left for the end.
+
+        Returns:
+            Each configuration once.
 
         Raises:
-            ConfigurationError: It is empty, or a value is out of range.
+            ConfigurationError: The grid is empty, or a value is out of range.
         """
         shapes: list[dict[str, Any]] = [{"batch_size": size} for size in self.batch_sizes]
         shapes += [{"policy": policy} for policy in self.policies]
         if not shapes or not self.lrs or not self.seeds:
             raise ConfigurationError(
-                f"a grid of {len(shapes)} batch sizes and policies × {len(self.lrs)} rates × "
+                f"a grid of {len(shapes)} batch sizes and policies × {len(self.lrs)} learning rates × "
                 f"{len(self.seeds)} seeds is empty; give at least one of each"
             )
         settings: dict[str, Any] = {"threads": 1, **self.settings}
-        made = {
+        configurations = {
             config.id: config
             for shape, lr, seed in product(shapes, self.lrs, self.seeds)
             for config in [Configuration.of({**settings, "task": self.task, "lr": lr, "seed": seed, **shape})]
         }
-        return sorted(made.values(), key=cost, reverse=True)
+        return sorted(configurations.values(), key=cost, reverse=True)
 
 
 def cost(config: Configuration) -> float:
-    """Roughly how long a run takes, in no unit: a step costs as much as some samples do."""
+    """Estimate how long a run takes, in arbitrary units, to order runs and weight progress.
+
+    Args:
+        config: The run's configuration.
+
+    Returns:
+        Epochs times 1 + 24 / batch size: a step costs as much as 24 samples.
+
+    Example:
+        ```python
+        from fisherscope.sweep import cost
+        from fisherscope.training import Configuration
+
+        small, large = (Configuration.of({"task": "digits/mlp", "batch_size": size}) for size in (8, 64))
+        assert cost(small) > cost(large)
+        ```
+    """
     return config.epochs * (1 + OVERHEAD_SAMPLES / config.batch_size)
 
 
 OVERHEAD_SAMPLES = 24.0
-"""Samples whose arithmetic takes as long as what a step costs whatever its size (small networks, CPU)."""
+"""Samples whose arithmetic takes as long as the fixed cost of a step (small networks, CPU)."""
 
 
 def pending(configurations: Sequence[Configuration], root: Path) -> list[Configuration]:
-    """Those whose run has neither finished nor diverged."""
+    """List the configurations whose run has neither finished nor diverged.
 
-    def ended(config: Configuration) -> bool:
+    Args:
+        configurations: Configurations, in any order.
+        root: Directory of the runs.
+
+    Returns:
+        Those that are left to train, in the same order.
+
+    Example:
+        ```python
+        from pathlib import Path
+
+        from fisherscope.sweep import Grid, pending
+
+        configurations = Grid("digits/mlp", (16, 64)).configurations()
+        assert pending(configurations, Path("runs/absent")) == configurations
+        ```
+    """
+
+    def has_ended(config: Configuration) -> bool:
         try:
             return bool(fs.runs.has_ended(root / config.id))
         except fs.runs.RunError:  # the run itself reports what is wrong
             return False
 
-    return [config for config in configurations if not ended(config)]
+    return [config for config in configurations if not has_ended(config)]
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]

@@ -1,4 +1,4 @@
-"""Runs side by side in worker processes: a death costs one retry of one run."""
+"""Train runs in worker processes; if one dies, only its run is retried, once."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from fisherscope.sweep.worker import THREAD_VARIABLES, work
 from fisherscope.training import Configuration
 
 Event = Callable[[str, str, Any], None]
-"""(kind, run id, what): "start" None, "epoch" its row, "end" (status, reason)."""
+"""(kind, run id, value): ("start", id, None), ("epoch", id, row) or ("end", id, (status, reason))."""
 
 
 @dataclass
 class Worker:
-    """A process, our end of its pipe, and what it is busy with."""
+    """Hold a process, our end of its pipe, and the configuration it trains."""
 
     process: Any
     pipe: Connection
@@ -33,14 +33,14 @@ class Worker:
 
 @dataclass
 class WorkerPool:
-    """Trains configurations in `jobs` processes.
+    """Train configurations in `jobs` processes.
 
     Args:
         root: Directory of the runs.
-        jobs: Processes.
+        jobs: Number of processes.
         until: As for `train`.
         data_dir: As for `train`.
-        event: Told of every start, epoch and end.
+        event: Called at every start, epoch and end.
     """
 
     root: Path
@@ -50,17 +50,21 @@ class WorkerPool:
     event: Event
     ends: dict[str, tuple[str, str]] = field(default_factory=dict)
     stopped: bool = False
-    """Whether a signal ended it before its time."""
+    """Whether a signal stopped it."""
     _workers: list[Worker] = field(default_factory=list)
 
     def run(self, configurations: Sequence[Configuration]) -> dict[str, tuple[str, str]]:
-        """(status, reason) of each by run id; SIGINT or SIGTERM end it, when the running ones have saved."""
-        queue, retried = deque(configurations), set[str]()
-        with _single_threads(), _interrupted() as signals:
+        """Train the configurations; at SIGINT or SIGTERM, stop once the running ones are saved.
+
+        Returns:
+            (status, reason) by run id.
+        """
+        queue, retries = deque(configurations), set[str]()
+        with _single_threads(), _record_signals() as signals:
             try:
                 while (queue and not self.stopped) or any(worker.busy for worker in self._workers):
-                    self._hand_out(queue)
-                    self._hear(queue, retried)
+                    self._dispatch(queue)
+                    self._receive(queue, retries)
                     if signals and not self.stopped:
                         self._stop()
             finally:
@@ -68,13 +72,14 @@ class WorkerPool:
         return self.ends
 
     def _stop(self) -> None:
-        """Ask those that train to save and end; a signal may have come to this process alone."""
+        """Ask busy workers to save and stop; the signal may have reached this process alone."""
         self.stopped = True
         for worker in self._workers:
             if worker.busy:
                 worker.process.terminate()
 
-    def _hand_out(self, queue: deque[Configuration]) -> None:
+    def _dispatch(self, queue: deque[Configuration]) -> None:
+        """Give each idle worker a configuration, starting workers up to `jobs`."""
         while queue and not self.stopped:
             worker = next((w for w in self._workers if w.busy is None), None)
             if worker is None and len(self._workers) >= self.jobs:
@@ -85,58 +90,62 @@ class WorkerPool:
             self.event("start", worker.busy.id, None)
 
     def _start(self) -> Worker:
+        """Start a worker process."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(
             target=work, args=(theirs, str(self.root), self.until, self.data_dir), daemon=True
         )
-        with _held_back(signal.SIGINT):  # a terminal sends it to all; a child that imports would die of it
+        with _block_signal(
+            signal.SIGINT
+        ):  # a terminal sends it to all; it would kill a child that is importing
             process.start()
         theirs.close()
         self._workers.append(Worker(process, ours))
         return self._workers[-1]
 
-    def _hear(self, queue: deque[Configuration], retried: set[str]) -> None:
-        """Take what workers say, or that one has died."""
+    def _receive(self, queue: deque[Configuration], retries: set[str]) -> None:
+        """Receive messages of workers, or notice that one has died."""
         ready = wait([worker.pipe for worker in self._workers], timeout=0.5)
         for worker in [w for w in self._workers if w.pipe in ready]:
             try:
                 message = worker.pipe.recv()
             except (EOFError, ConnectionResetError):
-                self._buried(worker, queue, retried)
+                self._on_worker_death(worker, queue, retries)
                 continue
             if message[0] == "epoch":
                 self.event("epoch", message[1], message[2])
             else:
-                self._ended(worker, message[1], message[2], message[3])
+                self._on_run_end(worker, message[1], message[2], message[3])
 
-    def _buried(self, worker: Worker, queue: deque[Configuration], retried: set[str]) -> None:
-        """A worker has died: its run is tried once more, or is given up."""
+    def _on_worker_death(self, worker: Worker, queue: deque[Configuration], retries: set[str]) -> None:
+        """Queue the run of a dead worker once more, or report that it failed."""
         worker.process.join()
         self._workers.remove(worker)
         config = worker.busy
         if config is None:
             return
-        how = _death(worker.process.exitcode)
-        if self.stopped:  # it was not training yet, and so had nothing to save
+        how = _exit_description(worker.process.exitcode)
+        if self.stopped:  # it had not begun to train, so there was nothing to save
             self.ends[config.id] = ("interrupted", "before it trained; resumable")
             self.event("end", config.id, self.ends[config.id])
-        elif config.id in retried:
+        elif config.id in retries:
             self.ends[config.id] = ("failed", f"its process died twice: {how}")
             self.event("end", config.id, self.ends[config.id])
         else:
-            retried.add(config.id)
+            retries.add(config.id)
             queue.append(config)
-            self.event("end", config.id, ("died", f"{how}; it is tried once more"))
+            self.event("end", config.id, ("died", f"{how}; the run is retried once"))
 
-    def _ended(self, worker: Worker, run_id: str, status: str, reason: str) -> None:
+    def _on_run_end(self, worker: Worker, run_id: str, status: str, reason: str) -> None:
         worker.busy = None
         self.ends[run_id] = (status, reason)
         self.event("end", run_id, (status, reason))
 
     def _close(self) -> None:
+        """End all workers, terminating those that do not end within 30 seconds."""
         for worker in self._workers:
-            with suppress(OSError):  # it has gone already
+            with suppress(OSError):  # it has ended already
                 worker.pipe.send(None)
         deadline = time.monotonic() + 30
         for worker in self._workers:
@@ -147,7 +156,8 @@ class WorkerPool:
         self._workers.clear()
 
 
-def _death(code: int | None) -> str:
+def _exit_description(code: int | None) -> str:
+    """Describe how a process ended by its exit code."""
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
@@ -156,7 +166,7 @@ def _death(code: int | None) -> str:
 
 @contextmanager
 def _single_threads() -> Iterator[None]:
-    """Workers start with one thread each, whatever the environment says."""
+    """Start workers with one thread each, whatever the environment says."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
@@ -170,12 +180,12 @@ def _single_threads() -> Iterator[None]:
 
 
 @contextmanager
-def _interrupted() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM are noted; a second one does what it did before."""
-    seen: list[int] = []
+def _record_signals() -> Iterator[list[int]]:
+    """Record SIGINT and SIGTERM instead of acting on them; a second one acts as it did before."""
+    numbers: list[int] = []
 
     def note(number: int, _: Any) -> None:
-        seen.append(number)
+        numbers.append(number)
         signal.signal(number, before[signal.Signals(number)])
 
     before = dict[signal.Signals, Any]()
@@ -183,22 +193,22 @@ def _interrupted() -> Iterator[list[int]]:
         for which in (signal.SIGINT, signal.SIGTERM):
             before[which] = signal.signal(which, note)
     except ValueError:  # not in the main thread
-        yield seen
+        yield numbers
         return
     try:
-        yield seen
+        yield numbers
     finally:
         for which, handler in before.items():
             signal.signal(which, handler)
 
 
 @contextmanager
-def _held_back(number: signal.Signals) -> Iterator[None]:
-    """A signal waits until the block has ended; processes started in it never get it."""
+def _block_signal(number: signal.Signals) -> Iterator[None]:
+    """Block a signal until the block ends; processes started in it never receive it."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    resource_tracker.ensure_running()  # its start, as part of a process's, would let the signal through again
+    resource_tracker.ensure_running()  # starting it with the first process would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     try:
         yield

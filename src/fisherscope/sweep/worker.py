@@ -1,4 +1,4 @@
-"""A process that trains one run after another: torch is imported once."""
+"""Train one run after another in a process that imports torch once."""
 
 from __future__ import annotations
 
@@ -11,45 +11,44 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 
 def work(pipe: Connection, root: str, until: int | None, data_dir: str | None) -> None:
-    """Train the configurations that come through `pipe` until None comes; report epochs and ends.
+    """Train the configurations received from `pipe` until None; send epochs and ends.
 
     Messages: ("epoch", id, row) and ("end", id, status, reason).
     """
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a terminal sends it to all; the sweep's own process decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the sweep's process decides
     from fisherscope.gram import keep_freed_blocks
     from fisherscope.training import Configuration, train
 
     keep_freed_blocks()
     while True:
         try:
-            told = pipe.recv()
+            values = pipe.recv()
         except EOFError:
             return
-        if told is None:
+        if values is None:
             return
-        config = Configuration.of(told)
+        config = Configuration.of(values)
         try:
             result = train(config, root, until=until, data_dir=data_dir, progress=_reporter(pipe, config.id))
             end = result.status, result.reason
         except ValueError as error:
             end = "refused", str(error)
-        except Exception as error:  # noqa: BLE001  (a run that fails must not take the others with it)
+        except Exception as error:  # noqa: BLE001  (a run that fails must not end the others)
             end = "failed", f"{type(error).__name__}: {error}"
         try:
             pipe.send(("end", config.id, *end))
-        except BrokenPipeError:  # whoever asked has gone; the run is left as interrupted
+        except BrokenPipeError:  # the sweep's process has ended; the run stays interrupted
             return
 
 
 def _reporter(pipe: Connection, run_id: str) -> Any:
+    """Make a progress callback that sends epochs, and stops the run if the sweep's process has ended."""
     parent = os.getppid()
 
     def progress(_: Any, row: dict[str, Any] | None) -> None:
         if row is not None:
             pipe.send(("epoch", run_id, row))
         elif os.getppid() != parent:
-            raise BrokenPipeError("the sweep's own process has gone")
+            raise BrokenPipeError("the sweep's process has ended")
 
     return progress

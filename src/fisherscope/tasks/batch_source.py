@@ -1,4 +1,4 @@
-"""Samples by number: of a split, of a data set with its own collation, or of one batch; and of a stream."""
+"""Draw batches of any size from a split, a data set with its own collation, one batch, or a stream."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ from torch.utils.data import DataLoader, IterableDataset
 from fisherscope.gram.batch_axis.forward_call import ForwardCall, entry_of
 from fisherscope.tasks.errors import TaskError
 from fisherscope.tasks.task import Split, seeded_order
-from fisherscope.tasks.user_data import split
+from fisherscope.tasks.user_data import as_split
 
 
 class BatchSource:
-    """Samples by number: of a split, a data set with its own collation, or one batch."""
+    """Draw batches from numbered samples.
+
+    Args:
+        samples: Number of samples.
+        take: Makes a batch of the samples with these numbers, (n,) int64.
+        whole: Makes the batch of all samples.
+    """
 
     def __init__(self, samples: int, take: Callable[[Tensor], Any], whole: Callable[[], Any]) -> None:
         self.samples, self.take, self.whole = samples, take, whole
 
     def batches(self, size: int, seed: int) -> Iterator[Any]:
-        """As `Subject.batches`."""
+        """Draw batches, as `Workload.batches`."""
         for epoch in count():
             order = seeded_order(self.samples, seed + epoch)
             if len(order) < size:
@@ -33,53 +39,62 @@ class BatchSource:
 
 
 class StreamSource(BatchSource):
-    """An iterable data set: no samples by number."""
+    """Draw batches from an iterable data set, whose samples have no numbers.
+
+    Args:
+        data: The data set.
+        collate: Makes a batch of a list of samples.
+    """
 
     def __init__(self, data: IterableDataset[Any], collate: Callable[[list[Any]], Any]) -> None:
         self.data, self.collate = data, collate
 
     def batches(self, size: int, seed: int) -> Iterator[Any]:
-        """Consecutive samples; begun anew where the stream ends."""
+        """Draw consecutive samples; the stream starts over where it ends.
+
+        Raises:
+            TaskError: The stream holds fewer samples than a batch.
+        """
         while True:
-            samples, seen = iter(self.data), 0
+            samples, batch_count = iter(self.data), 0
             while len(group := list(islice(samples, size))) == size:
-                seen += 1
+                batch_count += 1
                 yield self.collate(group)
-            if not seen:
+            if not batch_count:
                 raise TaskError(f"drawing a batch of {size} samples: the stream ends before that")
 
 
-def of_split(data: Split) -> BatchSource:
-    """Samples of a split, augmented as in the first epoch."""
+def split_source(data: Split) -> BatchSource:
+    """Draw from a split, augmented as in the first epoch."""
     return BatchSource(
-        len(data), lambda chosen: data.batch(chosen, 0), lambda: data.batch(torch.arange(len(data)))
+        len(data), lambda indices: data.batch(indices, 0), lambda: data.batch(torch.arange(len(data)))
     )
 
 
-def of_batch(model: nn.Module, batch: Any, dim: int) -> BatchSource:
-    """Samples of one batch, along dimension `dim` of its tensors.
+def single_batch_source(model: nn.Module, batch: Any, dim: int) -> BatchSource:
+    """Draw samples of one batch, along dimension `dim` of its tensors.
 
     Raises:
-        TaskError: It holds no tensor that has one.
+        TaskError: The batch holds no tensor with this dimension.
     """
     entry = entry_of(model, (batch,), {}, dim)
     if entry is None:
         raise TaskError(
             "the batch holds no tensor with samples; expected tensors, in tuples, lists or dicts, with the "
-            f"samples along dimension {dim} (say another with 'record': {{'batch': 1}})"
+            f"samples along dimension {dim} (name another with 'record': {{'batch': 1}})"
         )
-    return BatchSource(entry.samples, lambda chosen: _some(entry, chosen), lambda: batch)
+    return BatchSource(entry.samples, lambda indices: _subset(entry, indices), lambda: batch)
 
 
-def _some(entry: ForwardCall, chosen: Tensor) -> Any:
-    return entry.subset(chosen.tolist())[0][0]
+def _subset(entry: ForwardCall, indices: Tensor) -> Any:
+    return entry.subset(indices.tolist())[0][0]
 
 
-def of_data(data: Any) -> BatchSource:
-    """Samples of a data set, a DataLoader, or tensors with samples first.
+def data_source(data: Any) -> BatchSource:
+    """Draw samples of a data set, a DataLoader, or tensors with samples first.
 
     Raises:
-        TaskError: It is none of these.
+        TaskError: The data are none of these.
     """
     if isinstance(data, DataLoader):
         inner, collate = data.dataset, data.collate_fn or (lambda samples: samples[0])
@@ -88,6 +103,9 @@ def of_data(data: Any) -> BatchSource:
     if isinstance(inner, IterableDataset):
         return StreamSource(inner, collate or torch.utils.data.default_collate)
     if collate is None:
-        return of_split(split(inner, "data"))
-    taken: Callable[[Tensor], Any] = lambda chosen: collate([inner[int(i)] for i in chosen])  # noqa: E731
-    return BatchSource(len(inner), taken, lambda: taken(torch.arange(len(inner))))  # type: ignore[arg-type]
+        return split_source(as_split(inner, "data"))
+
+    def take(indices: Tensor) -> Any:
+        return collate([inner[int(i)] for i in indices])
+
+    return BatchSource(len(inner), take, lambda: take(torch.arange(len(inner))))  # type: ignore[arg-type]

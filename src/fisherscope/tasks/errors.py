@@ -1,9 +1,9 @@
-"""The errors of tasks and their data."""
+"""Define the errors of tasks and their data."""
 
 
 class TaskError(ValueError):
-    """A task can't be made: its name, its factory or what that returns is not as it has to be."""
+    """Report a task that cannot be made: its name, its factory or what the factory returned is wrong."""
 
 
 class DataError(TaskError):
-    """A data file is missing, or is not what was published."""
+    """Report a data file that is missing, or differs from the published one."""

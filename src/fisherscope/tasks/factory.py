@@ -1,4 +1,4 @@
-"""A user's own task: `module:function` gives a `Task`, or a mapping that is made one."""
+"""Load a user's own task: `module:function` returns a `Task`, or a mapping that describes one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fisherscope.tasks.errors import TaskError
-from fisherscope.tasks.task import SPLITS, Task, classification, cross_entropy, held_out
-from fisherscope.tasks.user_code import told
-from fisherscope.tasks.user_data import split
+from fisherscope.tasks.task import SPLITS, Split, Task, classification, cross_entropy, hold_out
+from fisherscope.tasks.user_code import reraise_with_location
+from fisherscope.tasks.user_data import as_split
 
-OF_MEASURING = ("name", "record")
-"""Keys that `advise` and `doctor` read; training has no need of them."""
+MEASURING_KEYS = ("name", "record")
+"""Keys that only `advise` and `doctor` read."""
 NO_TEST = (
     "The task has no test data: what is called test is its validation data, which settings were chosen by."
 )
@@ -33,29 +33,32 @@ SCORES = """\
         loss = F.cross_entropy(output, label, reduction="none")
         return {"loss": loss, "error": (output.argmax(1) != label).float()}
 """
-"""What a factory with a loss of its own adds, for training to be compared."""
+"""What a factory with its own loss adds, so that runs can be compared."""
 
 
-def own(name: str) -> Task:
-    """The task of `module:function` or `file.py:function`; modules of the working directory are found.
+def load_task(name: str) -> Task:
+    """Load the task of a factory; modules of the working directory are importable.
+
+    Args:
+        name: `module:function` or `file.py:function`.
 
     Raises:
-        TaskError: No such module or function, or it returns something else than a task.
+        TaskError: There is no such module or function, or it returned something other than a task.
     """
-    return task_of(name, made(name), lambda: made(name))
+    return as_task(name, call_factory(name), lambda: call_factory(name))
 
 
-def made(name: str) -> Any:
-    """What the factory `module:function` (or `file.py:function`) returns.
+def call_factory(name: str) -> Any:
+    """Import and call the factory `module:function` or `file.py:function`.
 
     Raises:
-        TaskError: No such module or function, or importing or calling it failed; the text says where.
+        TaskError: There is no such module or function, or importing or calling it failed at the line named.
     """
     module_name, _, function_name = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    with told(f"task {name!r}: importing {module_name!r}", _importable(module_name)):
-        module = _module(module_name)
+    with reraise_with_location(f"task {name!r}: importing {module_name!r}", _import_remedy(module_name)):
+        module = _import(module_name)
     factory = getattr(module, function_name, None)
     if factory is not None and not callable(factory):
         raise TaskError(
@@ -64,19 +67,22 @@ def made(name: str) -> Any:
         )
     if factory is None:
         near = difflib.get_close_matches(function_name, dir(module), 3)
-        hint = f"; near: {', '.join(near)}" if near else ""
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise TaskError(f"task {name!r}: {module_name} has no function {function_name!r}{hint}")
-    with told(f"task {name!r}: calling {function_name}()", "mend it, or give one that needs no arguments"):
+    with reraise_with_location(
+        f"task {name!r}: calling {function_name}()", "fix it, or give a function that needs no arguments"
+    ):
         return factory()
 
 
-def _importable(name: str) -> str:
+def _import_remedy(name: str) -> str:
     if "/" in name and not name.endswith(".py"):
-        return f"a file is named with its suffix: {name}.py"
-    return "run where the module can be imported"
+        return f"to name a file, write its suffix: {name}.py"
+    return "run from a directory where the module can be imported"
 
 
-def _module(name: str) -> ModuleType:
+def _import(name: str) -> ModuleType:
+    """Import a module by its name, or by the path of its file."""
     if not name.endswith(".py"):
         return importlib.import_module(name)
     path = Path(name)
@@ -89,76 +95,96 @@ def _module(name: str) -> ModuleType:
         sys.path.pop(0)
 
 
-def task_of(name: str, made: Any, again: Callable[[], Any] | None = None) -> Task:
-    """The task that a factory returned, or the one its mapping describes.
+def as_task(name: str, value: Any, remake: Callable[[], Any] | None = None) -> Task:
+    """Convert what a factory returned to a task.
 
     Args:
-        name: As it was asked for.
-        made: What the factory returned; `data` in a mapping are the training data.
-        again: Calls it once more, which makes a new model where it returns one made already.
+        name: The factory's name, for messages.
+        value: A `Task`, or a mapping with `model`, `train` (or `data`) and optionally more of `KEYS`.
+        remake: Calls the factory again; makes a new model if the mapping holds one instead of a function.
 
     Raises:
-        TaskError: It is neither.
+        TaskError: It is neither, or something in it has a wrong type; the text says what to return.
     """
-    if isinstance(made, Task):
-        train, validation, test = (split(getattr(made, key), f"task {name!r}: {key}") for key in SPLITS)
-        task = replace(made, name=made.name or name, train=train, validation=validation, test=test)
-        return _checked(task)
-    if not isinstance(made, Mapping):
+    if isinstance(value, Task):
+        train, validation, test = (as_split(getattr(value, key), f"task {name!r}: {key}") for key in SPLITS)
+        task = replace(value, name=value.name or name, train=train, validation=validation, test=test)
+        return _check_types(task)
+    if not isinstance(value, Mapping):
         raise TaskError(
-            f"task {name!r}: its factory returned {type(made).__name__}; expected a fisherscope.tasks.Task, "
+            f"task {name!r}: its factory returned {type(value).__name__}; expected a fisherscope.tasks.Task, "
             f"or a mapping with model, train and optionally {', '.join(KEYS[2:])}"
         )
-    if "data" in made and "train" not in made:  # as advise and doctor call it
-        made = {"train" if key == "data" else key: value for key, value in made.items()}
-    if isinstance(made.get("model"), nn.Module) and again is not None:
-        made = {**made, "model": lambda: again()["model"]}
-    if made.get("reduction") not in (None, "mean"):
+    parts = dict(value)
+    if "data" in parts and "train" not in parts:  # the key that advise and doctor use
+        parts["train"] = parts.pop("data")
+    if isinstance(parts.get("model"), nn.Module) and remake is not None:
+        parts["model"] = lambda: remake()["model"]
+    _check_keys(name, parts)
+    train, validation, test = _splits(name, parts)
+    if parts.get("loss") is F.cross_entropy:  # the default loss, whose scores are known
+        del parts["loss"]
+    if "loss" in parts and "scores" not in parts:
         raise TaskError(
-            f"task {name!r}: its factory returned reduction={made['reduction']!r}; training takes the loss "
-            "as a batch's mean, so that batch sizes can be compared: give the mean"
+            f"task {name!r}: it has its own loss and no 'scores'; runs are compared by each sample's "
+            f'loss and metric. Write in the factory\n\n{SCORES}\nand return  "scores": scores  too'
         )
-    unknown = sorted(str(key) for key in set(made) - {*KEYS, *OF_MEASURING, "reduction"})
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], KEYS, 1)
-        raise TaskError(
-            f"task {name!r}: its factory returned the key {unknown[0]!r}"
-            + (f"; {near[0]!r} is near" if near else f"; expected some of {', '.join(KEYS)}")
-        )
-    for key in ("model", "train"):
-        if key not in made:
-            raise TaskError(
-                f"task {name!r}: its factory returned no {key!r}; a task needs a model and training data"
-            )
-    train = split(made["train"], f"task {name!r}: train")
-    if made.get("validation") is None:
-        if len(train) < 2:
-            raise TaskError(f"task {name!r}: train has 1 sample, and validation is split off; give 2 or more")
-        train, validation = held_out(train, max(1, round(VALIDATION_SHARE * len(train))))
-    else:
-        validation = split(made["validation"], f"task {name!r}: validation")
-    test = validation if made.get("test") is None else split(made["test"], f"task {name!r}: test")
-    if made.get("loss") is F.cross_entropy:  # what a task has anyway
-        made = {key: value for key, value in made.items() if key != "loss"}
-    if "loss" in made and "scores" not in made:
-        raise TaskError(
-            f"task {name!r}: it has its own loss and no 'scores'; training is compared by what each sample's "
-            f'loss and metric are. Write in the factory\n\n{SCORES}\nand return  "scores": scores  too'
-        )
-    return _checked(Task(
-        name, made["model"], train, validation, test,
-        called(made.get("loss", cross_entropy)), made.get("scores", classification),
-        made.get("metric", "error"), made.get("direction", "min"),
-        () if made.get("test") is not None else (NO_TEST,),
+    return _check_types(Task(
+        name, parts["model"], train, validation, test,
+        batch_loss(parts.get("loss", cross_entropy)), parts.get("scores", classification),
+        parts.get("metric", "error"), parts.get("direction", "min"),
+        () if parts.get("test") is not None else (NO_TEST,),
     ))  # fmt: skip
 
 
-def _checked(task: Task) -> Task:
-    """The task, what can be seen of it without calling anything being as it has to be."""
+def _check_keys(name: str, parts: Mapping[Any, Any]) -> None:
+    """Check a mapping's reduction and its keys.
+
+    Raises:
+        TaskError: The loss is a sum, a key is unknown, or a required one is missing.
+    """
+    if parts.get("reduction") not in (None, "mean"):
+        raise TaskError(
+            f"task {name!r}: its factory returned reduction={parts['reduction']!r}; training takes the loss "
+            "as a batch's mean, so that batch sizes can be compared: return the mean"
+        )
+    unknown = sorted(str(key) for key in set(parts) - {*KEYS, *MEASURING_KEYS, "reduction"})
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], KEYS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected some of {', '.join(KEYS)}"
+        raise TaskError(f"task {name!r}: its factory returned the key {unknown[0]!r}; {hint}")
+    for key in ("model", "train"):
+        if key not in parts:
+            raise TaskError(
+                f"task {name!r}: its factory returned no {key!r}; a task needs a model and training data"
+            )
+
+
+def _splits(name: str, parts: Mapping[Any, Any]) -> tuple[Split, Split, Split]:
+    """Return the training, validation and test split of a mapping, held out or shared where missing."""
+    train = as_split(parts["train"], f"task {name!r}: train")
+    if parts.get("validation") is None:
+        if len(train) < 2:
+            raise TaskError(
+                f"task {name!r}: train has 1 sample, and validation data are held out from it; give 2 or more"
+            )
+        train, validation = hold_out(train, max(1, round(VALIDATION_SHARE * len(train))))
+    else:
+        validation = as_split(parts["validation"], f"task {name!r}: validation")
+    if parts.get("test") is None:
+        return train, validation, validation
+    return train, validation, as_split(parts["test"], f"task {name!r}: test")
+
+
+def _check_types(task: Task) -> Task:
+    """Return the task after checking what can be checked without calling anything.
+
+    Raises:
+        TaskError: Model, loss or scores are not functions, or the direction is unknown.
+    """
     if isinstance(task.model, nn.Module):
         raise TaskError(
-            f"task {task.name!r}: 'model' must be a function that makes a new model; "
-            "received one made already"
+            f"task {task.name!r}: 'model' must be a function that makes a new model; received a model"
         )
     for key in ("model", "loss", "scores"):
         value = getattr(task, key)
@@ -169,8 +195,8 @@ def _checked(task: Task) -> Task:
     return task
 
 
-def called(loss: Callable[..., Tensor]) -> Callable[[nn.Module, Any], Tensor]:
-    """A loss as (model, batch) → scalar; torch's own are called with model(batch[0]) and batch[1]."""
+def batch_loss(loss: Callable[..., Tensor]) -> Callable[[nn.Module, Any], Tensor]:
+    """Convert a loss to (model, batch) → scalar; torch's own get model(batch[0]) and batch[1]."""
     if isinstance(loss, nn.modules.loss._Loss) or getattr(loss, "__module__", "") == "torch.nn.functional":
         return lambda model, batch: loss(model(batch[0]), batch[1])
     return loss

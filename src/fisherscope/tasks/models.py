@@ -1,4 +1,4 @@
-"""The paper's networks (Liao et al. 2020, section 4; parameter counts in docs/tasks.md)."""
+"""Build the networks of Liao et al. 2020, section 4 (parameter counts: docs/tasks.md)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ NAMES = ("mlp", "resnet8", "densenet8", "resnet110", "densenet110")
 
 
 def build(name: str, channels: int, classes: int, side: int) -> nn.Module:
-    """A network by name, initialised from torch's global generator.
+    """Build a network by name, initialised from torch's global generator.
 
     Args:
         name: One of `NAMES`.
-        channels: Of the input.
-        classes: Outputs.
-        side: Height and width of the input.
+        channels: Channels of the input.
+        classes: Number of outputs.
+        side: Height and width of the input, pixels.
     """
     if name == "mlp":
         return mlp(channels * side * side, classes)
@@ -27,7 +27,7 @@ def build(name: str, channels: int, classes: int, side: int) -> nn.Module:
 
 
 def mlp(inputs: int, classes: int) -> nn.Module:
-    """Input → 500 → 500 → classes, ReLU between."""
+    """Build input → 500 → 500 → classes, with ReLU between."""
     return nn.Sequential(
         nn.Flatten(),
         nn.Linear(inputs, 500),
@@ -39,12 +39,12 @@ def mlp(inputs: int, classes: int) -> nn.Module:
 
 
 class ResNet(nn.Module):
-    """Residual network of three stages (16, 32, 64 channels), no ReLU after the addition.
+    """Stack residual units in three stages (16, 32, 64 channels), without ReLU after the addition.
 
     Args:
-        units: Residual units a stage: 18 make ResNet-110, 1 makes ResNet-8.
-        channels: Of the input.
-        classes: Outputs.
+        units: Residual units per stage: 18 make ResNet-110, 1 makes ResNet-8.
+        channels: Channels of the input.
+        classes: Number of outputs.
     """
 
     def __init__(self, units: int, channels: int, classes: int) -> None:
@@ -67,30 +67,30 @@ class ResNet(nn.Module):
 
 
 class ResidualUnit(nn.Module):
-    """conv, BN, ReLU, conv, BN, added to a shortcut without parameters (2×2 mean, zeros for new channels)."""
+    """Add conv, BN, ReLU, conv, BN to a shortcut without parameters (2×2 mean, zeros for new channels)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.first, self.first_norm = _convolution(inputs, outputs, stride), nn.BatchNorm2d(outputs)
         self.second, self.second_norm = _convolution(outputs, outputs), nn.BatchNorm2d(outputs)
-        self.stride, self.added = stride, outputs - inputs
+        self.stride, self.new_channels = stride, outputs - inputs
 
     def forward(self, x: Tensor) -> Tensor:
         branch: Tensor = self.second_norm(self.second(F.relu(self.first_norm(self.first(x)))))
         if self.stride > 1:
             x = F.avg_pool2d(x, 2)
-        if self.added:
-            x = F.pad(x, (0, 0, 0, 0, 0, self.added))
+        if self.new_channels:
+            x = F.pad(x, (0, 0, 0, 0, 0, self.new_channels))
         return x + branch
 
 
 class DenseNet(nn.Module):
-    """Three dense blocks of growth 8, 10 and 14, with as many channels out of a transition as go in.
+    """Stack three dense blocks of growth 8, 10 and 14; transitions keep the number of channels.
 
     Args:
-        layers: A block: 18 make DenseNet-110, 1 makes DenseNet-8.
-        channels: Of the input.
-        classes: Outputs.
+        layers: Layers per block: 18 make DenseNet-110, 1 makes DenseNet-8.
+        channels: Channels of the input.
+        classes: Number of outputs.
     """
 
     def __init__(self, layers: int, channels: int, classes: int) -> None:
@@ -114,7 +114,7 @@ class DenseNet(nn.Module):
 
 
 class DenseLayer(nn.Module):
-    """BN, ReLU, conv3×3; its output is put beside its input."""
+    """Apply BN, ReLU, conv3×3, and concatenate the result to the input."""
 
     def __init__(self, inputs: int, growth: int) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class DenseLayer(nn.Module):
 
 
 class Transition(nn.Module):
-    """BN, ReLU, conv1×1, 2×2 mean."""
+    """Apply BN, ReLU, conv1×1 and a 2×2 mean."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
 
 
 def _initialise(model: nn.Module) -> None:
-    """He's normal by fan-out; BN and linear biases as torch has them, but for the head's, which is zero."""
+    """Initialise convolutions by He's normal (fan-out) and the head's bias by zero; keep torch's others."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             kernel = module.kernel_size[0] * module.kernel_size[1]

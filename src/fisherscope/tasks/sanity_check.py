@@ -1,4 +1,4 @@
-"""A user's task tried on a few samples before anything is written, so that its mistakes are told at once."""
+"""Check a user's task on a few samples before anything is written, so that mistakes show at once."""
 
 from __future__ import annotations
 
@@ -12,60 +12,74 @@ from torch import Tensor, nn
 
 from fisherscope.tasks.errors import TaskError
 from fisherscope.tasks.task import Task
-from fisherscope.tasks.user_code import told
+from fisherscope.tasks.user_code import reraise_with_location
 
-_SCORED = 2
-_MEND = "mend the loss, (model, batch) -> a number, or the model"
-_ALONE = "an epoch's last batch has one sample: choose another batch size, or mend the loss or the model"
+_SCORED_SAMPLES = 2
+_FIX_LOSS = "fix the loss, (model, batch) -> a number, or the model"
+_FIX_LAST_BATCH = (
+    "the last batch of an epoch has one sample: choose another batch size, or fix the loss or the model"
+)
 
 
-def tried(
+def check_task(
     task: Task,
     samples: int,
     device: torch.device,
     precision: Callable[[], AbstractContextManager[Any]],
 ) -> weakref.WeakSet[nn.Module]:
-    """Make a model, and take the loss of some training samples and the scores of some validation samples.
+    """Check a task: make a model, take a loss of training samples and scores of validation samples.
 
-    The global random generators move on; seed them afterwards.
+    The global random generators advance; seed them afterwards.
 
     Args:
         task: The task.
-        samples: Training samples, from the first on.
-        device: Where.
-        precision: Makes the context in which the loss is taken.
+        samples: Number of training samples, the first ones of the split.
+        device: Device of the model and the batches.
+        precision: Makes the context in which the loss is taken, such as `contextlib.nullcontext`.
 
     Returns:
-        The model's modules, weakly, by which a task that gives one of them again is found out.
+        The model's modules, held weakly: a task that returns one of them again does not make new models.
 
     Raises:
-        TaskError: Something raised, or is not what it has to be.
+        TaskError: User code raised an exception, or the model, loss or scores have a wrong type or shape.
 
-    Cost: a forward pass of so few samples, and a second model for that while.
+    Cost: one forward pass of these samples, and the memory of one more model meanwhile.
+
+    Example:
+        ```python
+        from contextlib import nullcontext
+
+        task = fs.tasks.get("digits/mlp")
+        fs.tasks.check_task(task, 4, torch.device("cpu"), nullcontext)
+        ```
     """
-    model = _model(task, device)
+    model = _check_model(task, device)
     where = f"task {task.name!r}: its loss of {samples} training samples"
-    with told(f"task {task.name!r}: taking {samples} training samples", "mend the data"):
+    with reraise_with_location(f"task {task.name!r}: taking {samples} training samples", "fix the data"):
         batch = task.batch("train", range(samples), epoch=0, device=device)
-    with told(where, _ALONE if samples == 1 else _MEND), precision():
+    with reraise_with_location(where, _FIX_LAST_BATCH if samples == 1 else _FIX_LOSS), precision():
         loss = task.loss(model, batch)
     _check_loss(where, loss)
     _check_scores(task, model.eval(), device)
     return weakref.WeakSet(model.modules())
 
 
-def _model(task: Task, device: torch.device) -> nn.Module:
-    place = f"task {task.name!r}: making its model"
-    with told(place, "'model' must be a function that needs no arguments"):
+def _check_model(task: Task, device: torch.device) -> nn.Module:
+    """Make the task's model on `device`, checked."""
+    where = f"task {task.name!r}: making its model"
+    with reraise_with_location(where, "'model' must be a function that needs no arguments"):
         model: Any = task.model()
     if not isinstance(model, nn.Module):
-        raise TaskError(f"{place}: 'model' returned {type(model).__name__}; expected a torch.nn.Module")
+        raise TaskError(f"{where}: 'model' returned {type(model).__name__}; expected a torch.nn.Module")
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise TaskError(f"{place}: none of its parameters is to be trained; expected one that requires grad")
+        raise TaskError(
+            f"{where}: none of its parameters is to be trained; expected at least one with requires_grad=True"
+        )
     return model.to(device)
 
 
 def _check_loss(where: str, loss: Any) -> None:
+    """Check that a loss is one differentiable floating-point number."""
     if not isinstance(loss, Tensor):
         raise TaskError(f"{where} is {type(loss).__name__}; expected a tensor, the batch's mean loss")
     if loss.dim():
@@ -73,29 +87,31 @@ def _check_loss(where: str, loss: Any) -> None:
             f"{where} has shape {tuple(loss.shape)}; expected one number: take the mean over the batch"
         )
     if not loss.is_floating_point():
-        raise TaskError(f"{where} is of {loss.dtype}; expected a real floating-point number")
+        raise TaskError(f"{where} has dtype {loss.dtype}; expected a real floating-point number")
     if not loss.requires_grad:
         raise TaskError(
-            f"{where} does not depend on the model's parameters; make it of the model's output, "
+            f"{where} does not depend on the model's parameters; compute it from the model's output, "
             "without item(), detach() or no_grad()"
         )
 
 
 def _check_scores(task: Task, model: nn.Module, device: torch.device) -> None:
-    samples = min(_SCORED, len(task.validation))
+    """Check that the scores hold the loss and the metric of each sample."""
+    samples = min(_SCORED_SAMPLES, len(task.validation))
     where = f"task {task.name!r}: its scores of {samples} validation samples"
-    wanted = "expected {'loss': (n,), metric: (n,)}, a number for each sample"
-    with told(where, "mend 'scores', (model, batch) -> {'loss': (n,), metric: (n,)}"), torch.no_grad():
+    expected = "expected {'loss': (n,), metric: (n,)}, a number for each sample"
+    remedy = "fix 'scores', (model, batch) -> {'loss': (n,), metric: (n,)}"
+    with reraise_with_location(where, remedy), torch.no_grad():
         scores: Any = task.scores(model, task.batch("validation", range(samples), device=device))
     if not isinstance(scores, Mapping):
-        raise TaskError(f"{where} are {type(scores).__name__}; {wanted}")
+        raise TaskError(f"{where} are {type(scores).__name__}; {expected}")
     for name in ("loss", task.metric):
         if name not in scores:
             raise TaskError(
-                f"{where} have no {name!r} among {', '.join(map(str, scores)) or 'none'}; {wanted}"
+                f"{where} have no {name!r} among {', '.join(map(str, scores)) or 'none'}; {expected}"
             )
     for name, values in scores.items():
         shape = tuple(values.shape) if isinstance(values, Tensor) else None
         if shape != (samples,):
-            got = type(values).__name__ if shape is None else f"of shape {shape}"
-            raise TaskError(f"{where}: {name!r} is {got}; expected a tensor of shape ({samples},)")
+            received = type(values).__name__ if shape is None else f"of shape {shape}"
+            raise TaskError(f"{where}: {name!r} is {received}; expected a tensor of shape ({samples},)")

@@ -1,4 +1,4 @@
-"""What a task is: a model, three splits of data, a loss, and metrics with a direction."""
+"""Define a task: a model, three splits of data, a loss, and metrics with a direction."""
 
 from __future__ import annotations
 
@@ -12,30 +12,39 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fisherscope.tasks.user_code import told
+from fisherscope.tasks.user_code import reraise_with_location
 
 SPLITS = ("train", "validation", "test")
 
 
 class Split(Protocol):
-    """Samples by number."""
+    """Give samples by number."""
 
     def __len__(self) -> int: ...
 
     def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> Any:
-        """The samples `indices` as the task's loss takes them.
+        """Return the samples `indices` as the task's loss takes them.
 
         Args:
-            indices: (n,) integers.
-            epoch: Where given, samples are augmented: a pure function of seed, epoch and index.
-            seed: Of the augmentation.
+            indices: (n,) int64.
+            epoch: If given, samples are augmented: a pure function of seed, epoch and index.
+            seed: Random seed of the augmentation.
+
+        Returns:
+            The batch; a tuple of tensors (n, ...) for the built-in tasks.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A split's loss and metrics, and what each sample contributed, (n,) float32 by name."""
+    """Hold a split's mean loss and metrics, and each sample's contribution.
+
+    Args:
+        loss: Mean over the samples.
+        metrics: Means by name.
+        per_example: (n,) float32 by name, `loss` among them.
+    """
 
     loss: float
     metrics: dict[str, float]
@@ -44,19 +53,37 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Task:
-    """What a run trains.
+    """Hold what a run trains: a model, data, a loss and metrics.
 
     Args:
         name: Readable, unique.
         model: Makes a new model; call `torch.manual_seed` before.
         train: Training samples.
-        validation: What selection and control look at.
-        test: Shown once, for what was chosen.
+        validation: Samples that settings are selected and policies are steered by.
+        test: Samples that only final results are reported on.
         loss: (model, batch) → scalar, the batch's mean.
-        scores: (model, batch) → {name: (n,)}: per sample, `loss` and every metric; metrics are their means.
-        metric: Name of the primary one.
-        direction: Whether less or more of it is better.
-        notes: Choices and shortcomings that belong in a run's record.
+        scores: (model, batch) → {name: (n,)}: each sample's `loss` and metrics; a metric is their mean.
+        metric: Name of the primary metric.
+        direction: Whether the metric is better when smaller ("min") or larger ("max").
+        notes: Choices and limitations that belong in a run's record.
+
+    Example:
+        ```python
+        digits = fs.tasks.get("digits/mlp")
+
+        def scores(model, batch):
+            output = model(batch[0])
+            loss = F.cross_entropy(output, batch[1], reduction="none")
+            return {"loss": loss, "error": (output.argmax(1) != batch[1]).float()}
+
+        task = fs.tasks.Task(
+            "digits/linear",
+            lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)),
+            digits.train, digits.validation, digits.test,
+            lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]), scores,
+        )
+        assert task.evaluate(task.model(), "validation").metrics["error"] <= 1
+        ```
     """
 
     name: str
@@ -79,48 +106,88 @@ class Task:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> Any:
-        """Samples of a split, on `device`; training samples are augmented where `epoch` is given.
+        """Return samples of a split, on `device`.
 
-        Splits that are there already (`to`) make their batches there.
+        Args:
+            split: "train", "validation" or "test".
+            indices: (n,) numbers of samples.
+            epoch: If given, training samples are augmented as in this epoch.
+            seed: Random seed of the augmentation.
+            device: Device of the batch; a split that is on it already (`to`) makes the batch there.
+
+        Returns:
+            The batch as the loss takes it; tensors (n, ...).
+
+        Raises:
+            ValueError: There is no such split.
         """
-        picked = torch.as_tensor(indices, dtype=torch.int64)
-        batch = self.split(split).batch(picked, epoch if split == "train" else None, seed)
-        return _moved(batch, torch.device(device))
+        numbers = torch.as_tensor(indices, dtype=torch.int64)
+        batch = self.split(split).batch(numbers, epoch if split == "train" else None, seed)
+        return _batch_on(batch, torch.device(device))
 
     def to(self, device: torch.device | str) -> Task:
-        """The same task with the splits that hold tensors on `device`.
+        """Copy the splits that hold tensors to `device`; batches of the others are copied one by one.
 
-        Batches of the others are moved there one by one.
+        Args:
+            device: The device.
+
+        Returns:
+            The same task with its splits there.
+
+        Cost: the device memory of the splits.
         """
-        held: dict[int, Split] = {}  # by split: one that stands in for another is held once
+        copies: dict[int, Split] = {}  # by split: one that is validation and test split is copied once
         for name in SPLITS:
             split = self.split(name)
-            held.setdefault(id(split), _on(split, device))
-        train, validation, test = (held[id(self.split(name))] for name in SPLITS)
+            copies.setdefault(id(split), _split_on(split, device))
+        train, validation, test = (copies[id(self.split(name))] for name in SPLITS)
         return replace(self, train=train, validation=validation, test=test)
 
     def split(self, name: str) -> Split:
-        """A split by name.
+        """Return a split by its name.
+
+        Args:
+            name: "train", "validation" or "test".
+
+        Returns:
+            The split.
 
         Raises:
             ValueError: There is no such split.
         """
         if name not in SPLITS:
-            raise ValueError(f"task {self.name!r} has the splits {', '.join(SPLITS)}; received {name!r}")
+            raise ValueError(f"task {self.name!r}: split {name!r}; expected one of {', '.join(SPLITS)}")
         split: Split = getattr(self, name)
         return split
 
     def evaluate(
         self, model: nn.Module, split: str, *, device: torch.device | str = "cpu", batch_size: int = 1000
     ) -> Evaluation:
-        """Mean loss and metrics over a split, in eval mode; modules' modes are put back."""
+        """Evaluate a model on a split, in eval mode; modules' modes are restored.
+
+        Args:
+            model: The model, on `device`.
+            split: "train", "validation" or "test".
+            device: Device of the batches.
+            batch_size: Samples per forward pass.
+
+        Returns:
+            Mean loss and metrics, and those of each sample.
+
+        Raises:
+            ValueError: There is no such split.
+            TaskError: Scores or data of a user's task raised an exception.
+
+        Cost: one forward pass of the split; one device synchronisation.
+        """
         samples = len(self.split(split))
         parts: dict[str, list[Tensor]] = {}
-        with _evaluating(model), torch.no_grad():
+        with _eval_mode(model), torch.no_grad():
             for start in range(0, samples, batch_size):
-                chosen = torch.arange(start, min(start + batch_size, samples))
-                with told(f"task {self.name!r}: its scores of {split} samples", "mend the data or 'scores'"):
-                    scores = self.scores(model, self.batch(split, chosen, device=device))
+                indices = torch.arange(start, min(start + batch_size, samples))
+                where = f"task {self.name!r}: its scores of {split} samples"
+                with reraise_with_location(where, "fix the data or 'scores'"):
+                    scores = self.scores(model, self.batch(split, indices, device=device))
                 for name, values in scores.items():
                     parts.setdefault(name, []).append(values.detach().float())
         whole = {name: torch.cat(values).cpu() for name, values in parts.items()}
@@ -128,69 +195,81 @@ class Task:
         return Evaluation(means.pop("loss"), means, {name: values.numpy() for name, values in whole.items()})
 
     def limited(self, samples: int) -> Task:
-        """The same task with the first `samples` of a seeded permutation of its training samples.
+        """Limit the training split to some samples, the first of a seeded permutation.
+
+        Args:
+            samples: Number of training samples.
+
+        Returns:
+            The same task with the smaller split.
 
         Raises:
-            ValueError: There are not so many, or fewer than one is asked for.
+            ValueError: The number is below 1 or above that of the split.
+
+        Example:
+            ```python
+            assert len(fs.tasks.get("digits/mlp").limited(64).train) == 64
+            ```
         """
         if not 1 <= samples <= len(self.train):
             raise ValueError(
                 f"limiting {self.name} to {samples} training samples: it has {len(self.train)}; "
-                "expected 1 to that many"
+                "expected at least 1 and at most that"
             )
         return replace(self, train=Subset(self.train, seeded_order(len(self.train))[:samples]))
 
 
 @dataclass(frozen=True)
 class Subset:
-    """Some samples of another split, renumbered."""
+    """Select some samples of another split and renumber them."""
 
     whole: Split
-    chosen: Tensor  # (n,) numbers in `whole`
+    numbers: Tensor  # (n,) int64, in `whole`
 
     def __len__(self) -> int:
-        return len(self.chosen)
+        return len(self.numbers)
 
     def to(self, device: torch.device | str) -> Subset:
-        """The same part of the other split on `device`."""
-        return Subset(_on(self.whole, device), self.chosen.to(device))
+        """Copy the split to `device`."""
+        return Subset(_split_on(self.whole, device), self.numbers.to(device))
 
     def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> Any:
-        """The contract's."""
-        return self.whole.batch(self.chosen[indices.to(self.chosen.device)], epoch, seed)
+        """Return samples, as `Split.batch`."""
+        return self.whole.batch(self.numbers[indices.to(self.numbers.device)], epoch, seed)
 
 
-def _on(split: Split, device: torch.device | str) -> Split:
-    """The split on `device`, where it knows how to go there."""
-    there: Split = split.to(device) if hasattr(split, "to") else split
-    return there
+def _split_on(split: Split, device: torch.device | str) -> Split:
+    """Copy a split to `device` if it can be copied."""
+    copy: Split = split.to(device) if hasattr(split, "to") else split
+    return copy
 
 
 def seeded_order(samples: int, seed: int = 0) -> Tensor:
-    """A permutation of the samples that depends on their number and the seed alone."""
+    """Permute the numbers of the samples, by their count and the seed alone; (samples,) int64."""
     return torch.from_numpy(np.random.default_rng((seed, samples)).permutation(samples))
 
 
-def held_out(split: Split, samples: int) -> tuple[Split, Split]:
-    """(training rest, validation): `samples` of a seeded permutation become the validation split."""
+def hold_out(split: Split, samples: int) -> tuple[Split, Split]:
+    """Hold out `samples` of a seeded permutation; return (training rest, validation)."""
     order = seeded_order(len(split), seed=1)
     return Subset(split, order[samples:].sort().values), Subset(split, order[:samples].sort().values)
 
 
 def cross_entropy(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """The batch's mean cross-entropy."""
+    """Return the batch's mean cross-entropy."""
     return F.cross_entropy(model(batch[0]), batch[1])
 
 
 def classification(model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-    """Per sample: cross-entropy, and 1 where the class is wrong."""
+    """Return each sample's cross-entropy, and its error: 1 if the class is wrong, else 0; (n,) each."""
     outputs = model(batch[0])
     loss = F.cross_entropy(outputs.float(), batch[1], reduction="none")
     return {"loss": loss, "error": (outputs.argmax(1) != batch[1]).float()}
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    """Switch a model to eval mode, and restore each module's mode at the end."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -200,11 +279,12 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _moved(batch: Any, device: torch.device) -> Any:
+def _batch_on(batch: Any, device: torch.device) -> Any:
+    """Copy the tensors of a batch to `device`, in the same structure."""
     if isinstance(batch, Tensor):
         return batch.to(device, non_blocking=device.type != "cpu")
     if isinstance(batch, Mapping):
-        return {key: _moved(value, device) for key, value in batch.items()}
+        return {key: _batch_on(value, device) for key, value in batch.items()}
     if isinstance(batch, list | tuple):
-        return type(batch)(_moved(value, device) for value in batch)
+        return type(batch)(_batch_on(value, device) for value in batch)
     return batch

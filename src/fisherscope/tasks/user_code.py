@@ -1,4 +1,4 @@
-"""What a user's own code raises, told with the line that raised it."""
+"""Re-raise exceptions of a user's code with the line they come from."""
 
 from __future__ import annotations
 
@@ -10,20 +10,32 @@ import torch
 
 from fisherscope.tasks.errors import TaskError
 
-_NOT_THEIRS = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), "<frozen importlib")
+_LIBRARY_PATHS = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), "<frozen importlib")
 
 
-class told:
-    """Around calls of a user's code: what they raise becomes an error that says which call, and where.
-
-    It may be entered again and again, at a training step's cost of well below a microsecond.
+class reraise_with_location:
+    """Re-raise exceptions of user code as a `TaskError` that names the call and the line.
 
     Args:
-        doing: What is being done, or a function that says so when something was raised.
+        doing: What is being done, or a function that returns it and is called only after an exception.
         remedy: What to do about it.
 
     Raises:
-        TaskError: They raised; errors of this package stay as they are.
+        TaskError: The code in the block raised an exception or called `sys.exit`. Errors of this package pass
+            unchanged.
+
+    Cost: well below a microsecond per block; the same object may be entered any number of times.
+
+    Example:
+        ```python
+        from fisherscope.tasks import TaskError, reraise_with_location
+
+        try:
+            with reraise_with_location("reading the samples", "fix the data set"):
+                [][0]
+        except TaskError as error:
+            assert "reading the samples raised IndexError" in str(error)
+        ```
     """
 
     def __init__(self, doing: str | Callable[[], str], remedy: str) -> None:
@@ -36,11 +48,12 @@ class told:
         if not isinstance(error, (Exception, SystemExit)) or type(error).__module__.startswith("fisherscope"):
             return
         doing = self.doing if isinstance(self.doing, str) else self.doing()
-        what = f"{type(error).__name__}: {error}{_place(error)}"
+        what = f"{type(error).__name__}: {error}{_location(error)}"
         raise TaskError(f"{doing} raised {what}; {self.remedy}") from error
 
 
-def _place(error: BaseException) -> str:
+def _location(error: BaseException) -> str:
+    """Format the last line of user code in an exception's traceback."""
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [f for f in frames if not f.filename.startswith(_NOT_THEIRS) and "importlib" not in f.filename]
-    return f" ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else ""
+    own = [f for f in frames if not f.filename.startswith(_LIBRARY_PATHS) and "importlib" not in f.filename]
+    return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""

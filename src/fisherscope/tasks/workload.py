@@ -1,14 +1,14 @@
-"""What `doctor` and `advise` look at: a user's model, loss and data, however they are handed over.
+"""Load what `doctor` and `advise` examine: a user's model, loss and data, in any of several forms.
 
 `subject(name)` takes `module:function`, `file.py:function` or a built-in task such as `digits/resnet8`, and
-gives a `Subject`. A factory returns one of
+returns a `Workload`. A factory returns one of
 
 - `(model, loss, batch)`: a model (or a function that makes one), a loss, one batch;
 - a mapping with `model`, `loss`, and `batch` (one batch) or `data` (a data set, a DataLoader, or tensors with
   samples first); optionally `reduction` ("mean" or "sum") and `record`, a mapping of further arguments of
   `record_gram`, such as `{"batch": 1}` for sequence-first inputs;
-- what `fs.tasks.get` takes: a `Task`, or a mapping with `model` and `train`. With `data`
-  and `scores` a mapping is that too, so that one factory does for every verb.
+- what `fs.tasks.get` takes: a `Task`, or a mapping with `model` and `train`. A mapping with `data` and
+  `scores` serves as both, so that one factory works with every verb.
 
 `loss` is `(model, batch) -> scalar`; or a loss of torch (`F.cross_entropy`, `nn.MSELoss()`), which is then
 called with `model(batch[0])` and `batch[1]`; or left out, for a model whose output has a `loss` when it is
@@ -27,14 +27,21 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from fisherscope.tasks.batch_source import BatchSource, StreamSource, of_batch, of_data, of_split
+from fisherscope.tasks.batch_source import (
+    BatchSource,
+    StreamSource,
+    data_source,
+    single_batch_source,
+    split_source,
+)
 from fisherscope.tasks.errors import TaskError
-from fisherscope.tasks.factory import called, made, task_of
+from fisherscope.tasks.factory import as_task, batch_loss, call_factory
+from fisherscope.tasks.registry import get
 from fisherscope.tasks.task import Task
 
 KEYS = ("name", "model", "loss", "batch", "data", "reduction", "record")
-OF_TASKS = ("scores", "validation", "test", "metric", "direction")
-"""Keys that training needs; not looked at here, so that one factory does for both."""
+TRAINING_KEYS = ("scores", "validation", "test", "metric", "direction")
+"""Keys that only training reads, so that one factory serves both."""
 TEMPLATE = """\
 from torch.nn import functional as F
 
@@ -46,24 +53,30 @@ def factory():
     loss = lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])  # one number: the batch's mean
     return {"model": model, "loss": loss, "data": my_dataset}
 """
-"""What a user copies into a file beside their project."""
+"""A factory to copy into a file and fill in."""
 
 Loss = Callable[[nn.Module, Any], Tensor]
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A model, its loss, and batches of any size.
+class Workload:
+    """Hold a model, its loss, and a source of batches of any size.
 
     Args:
-        name: As it was asked for.
-        make: A new model; for a factory that hands over one model, a copy of it.
-        loss: (model, batch) → scalar: the batch's mean, or its sum where `reduction` says so.
-        source: Where samples come from.
-        dataset_size: Samples of an epoch; None where one batch, or a stream, was given.
-        given_size: Samples of the batch that was given; None where there is a data set.
-        reduction: Of the loss.
+        name: The factory's or task's name.
+        make: Makes a new model; a copy, if the factory returned a model.
+        loss: (model, batch) → scalar: the batch's mean, or its sum if `reduction` is "sum".
+        source: Source of the samples.
+        dataset_size: Samples per epoch; None for one batch or a stream.
+        given_size: Samples of the one batch; None for a data set or a stream.
+        reduction: Reduction of the loss.
         record: Further arguments of `record_gram`.
+
+    Example:
+        ```python
+        workload = fs.tasks.subject("digits/mlp")
+        workload.loss(workload.make(), workload.batch(16)).backward()
+        ```
     """
 
     name: str
@@ -77,24 +90,43 @@ class Subject:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Arguments of `record_gram` that belong to this subject."""
+        """Arguments of `record_gram` for this workload."""
         return {"reduction": self.reduction, **self.record}
 
     def batch(self, size: int | None = None, seed: int = 0) -> Any:
-        """One batch; the one that was given where `size` is None (else 32, or what there is).
+        """Draw one batch.
+
+        Args:
+            size: Number of samples; by default the one batch there is, or 32 of a data set (all, if it is
+                smaller).
+            seed: Random seed of the draw.
+
+        Returns:
+            The batch as the loss takes it.
 
         Raises:
-            TaskError: There are no samples.
+            TaskError: `size` is below 1, or a stream holds fewer samples.
         """
         if size is None and self.given_size is not None:
             return self.source.whole()
         return next(self.batches(min(32, self.dataset_size or 32) if size is None else size, seed))
 
     def batches(self, size: int, seed: int = 0) -> Iterator[Any]:
-        """Batches of exactly `size` samples without end: seeded epochs, each sample once in one.
+        """Draw batches of exactly `size` samples without end, in seeded epochs.
 
-        The last, smaller batch of an epoch is left out. Where there are fewer samples than `size`, batches
-        hold some of them repeatedly: cost and grouping are those of the size, statistics are not.
+        A sample occurs once per epoch; the last, smaller batch of an epoch is left out. If there are fewer
+        samples than `size`, batches repeat some: cost and sample layout are those of the size, statistics are
+        not.
+
+        Args:
+            size: Samples per batch.
+            seed: Random seed of the epochs.
+
+        Returns:
+            An endless iterator of batches.
+
+        Raises:
+            TaskError: `size` is below 1, or a stream holds fewer samples.
         """
         if size < 1:
             raise TaskError(f"drawing batches of {self.name}: {size} samples; expected 1 or more")
@@ -104,120 +136,164 @@ class Subject:
 # Reading what a factory returned ----------------------------------------------------------------------
 
 
-def subject(name: str, data_dir: str | os.PathLike[str] | None = None) -> Subject:
-    """The model, loss and data of a factory, or of a built-in task; the text of this module says how.
+def subject(name: str, data_dir: str | os.PathLike[str] | None = None) -> Workload:
+    """Load the model, loss and data of a factory or of a built-in task.
+
+    Args:
+        name: `module:function` or `file.py:function`, which returns (model, loss, batch), a mapping with
+            `model`, `loss` and `batch` or `data`, or what `fs.tasks.get` takes; or a built-in task such as
+            "digits/resnet8".
+        data_dir: Directory of the data files, as for `fs.tasks.get`.
+
+    Returns:
+        The workload.
 
     Raises:
-        TaskError: No such factory or task, or it returned something else; the text says which line to write.
-    """
-    from fisherscope import tasks
+        TaskError: There is no such factory or task, or it returned something else; the text says which line
+            to write.
+        DataError: The data files of a built-in task are missing or damaged.
 
+    Example:
+        ```python
+        assert fs.tasks.subject("digits/mlp").dataset_size == 300
+        ```
+    """
     if ":" not in name:
-        return of_task(tasks.get(name, data_dir))
-    found = made(name)
-    if isinstance(found, Subject):
-        return found
-    if isinstance(found, Task) or (isinstance(found, Mapping) and "train" in found):
-        return of_task(task_of(name, found, lambda: made(name)))
-    if isinstance(found, tuple | list) and len(found) == 3:
-        return subject_of(found[0], found[1], batch=found[2], name=name)
-    if not isinstance(found, Mapping):
+        return task_workload(get(name, data_dir))
+    parts = call_factory(name)
+    if isinstance(parts, Workload):
+        return parts
+    if isinstance(parts, Task) or (isinstance(parts, Mapping) and "train" in parts):
+        return task_workload(as_task(name, parts, lambda: call_factory(name)))
+    if isinstance(parts, tuple | list) and len(parts) == 3:
+        return subject_of(parts[0], parts[1], batch=parts[2], name=name)
+    if not isinstance(parts, Mapping):
         raise TaskError(
-            f"{name!r}: its factory returned {_described(found)}; expected (model, loss, batch) or a mapping"
-            f", such as\n\n{TEMPLATE}"
+            f"{name!r}: its factory returned {_description(parts)}; expected (model, loss, batch) or a "
+            f"mapping, such as\n\n{TEMPLATE}"
         )
-    unknown = sorted(set(found) - {*KEYS, *OF_TASKS})
+    unknown = sorted(set(parts) - {*KEYS, *TRAINING_KEYS})
     if unknown:
         near = difflib.get_close_matches(str(unknown[0]), KEYS, 1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; expected some of {', '.join(KEYS)}"
         raise TaskError(f"{name!r}: its factory returned the key {unknown[0]!r}{hint}")
-    if "model" not in found:
+    if "model" not in parts:
         raise TaskError(f"{name!r}: its factory returned no 'model'; write\n\n{TEMPLATE}")
     return subject_of(
-        found["model"], found.get("loss"), batch=found.get("batch"), data=found.get("data"),
-        name=str(found.get("name", name)), reduction=found.get("reduction"), record=found.get("record") or {},
+        parts["model"], parts.get("loss"), batch=parts.get("batch"), data=parts.get("data"),
+        name=str(parts.get("name", name)), reduction=parts.get("reduction"), record=parts.get("record") or {},
     )  # fmt: skip
 
 
 def subject_of(
     model: nn.Module | Callable[[], nn.Module], loss: Any, *, batch: Any = None, data: Any = None,
     name: str = "model", reduction: str | None = None, record: Mapping[str, Any] | None = None,
-) -> Subject:  # fmt: skip
-    """A subject from Python objects; arguments as the keys of a factory's mapping.
+) -> Workload:  # fmt: skip
+    """Make a workload from Python objects.
+
+    Args:
+        model: A model, which is copied for each use, or a function that makes one.
+        loss: (model, batch) → scalar; a loss of torch, called with model(batch[0]) and batch[1]; or None for
+            a model that returns its loss, model(**batch).loss.
+        batch: One batch, tensors in tuples, lists or dicts; instead of `data`.
+        data: A data set, a DataLoader, or tensors with samples first; instead of `batch`.
+        name: Name for messages.
+        reduction: "mean" or "sum"; by default that of a loss module, else "mean".
+        record: Further arguments of `record_gram`.
+
+    Returns:
+        The workload.
 
     Raises:
-        TaskError: One of them is not what is needed.
+        TaskError: An argument has a wrong type, or `batch` and `data` are both or neither given.
+
+    Example:
+        ```python
+        data = torch.utils.data.TensorDataset(torch.randn(20, 3), torch.arange(20) % 2)
+        workload = fs.tasks.subject_of(torch.nn.Linear(3, 2), F.cross_entropy, data=data)
+        assert workload.batch(8)[0].shape == (8, 3)
+        ```
     """
-    first = model if isinstance(model, nn.Module) else _first(name, model)
+    first = model if isinstance(model, nn.Module) else _first_model(name, model)
     make = (lambda: copy.deepcopy(first)) if isinstance(model, nn.Module) else model
     if (batch is None) == (data is None):
-        given = "both" if batch is not None else "neither"
-        raise TaskError(f"{name!r}: expected 'batch' (one batch) or 'data' (a data set); received {given}")
-    known = _reduction_of(loss)
-    if reduction not in (None, "mean", "sum") or known not in (None, "mean", "sum"):
+        received = "both" if batch is not None else "neither"
         raise TaskError(
-            f"{name!r}: the loss's reduction is {reduction or known!r}; expected 'mean' or 'sum', one number "
-            "a batch"
+            f"{name!r}: expected either 'batch' (one batch) or 'data' (a data set); received {received}"
         )
-    told: Literal["mean", "sum"] = "sum" if (reduction or known) == "sum" else "mean"
+    own_reduction = _module_reduction(loss)
+    if reduction not in (None, "mean", "sum") or own_reduction not in (None, "mean", "sum"):
+        raise TaskError(
+            f"{name!r}: the loss's reduction is {reduction or own_reduction!r}; expected 'mean' or 'sum', "
+            "one number per batch"
+        )
+    final: Literal["mean", "sum"] = "sum" if (reduction or own_reduction) == "sum" else "mean"
     options = dict(record or {})
     dim = options["batch"] if isinstance(options.get("batch"), int) else 0
-    source = of_batch(first, batch, dim) if data is None else of_data(data)
-    size = None if isinstance(source, StreamSource) else source.samples
-    asked = _loss(name, loss)
-    if data is None:
-        return Subject(name, make, asked, source, None, size, told, options)
-    return Subject(name, make, asked, source, size, None, told, options)
+    source = single_batch_source(first, batch, dim) if data is None else data_source(data)
+    samples = None if isinstance(source, StreamSource) else source.samples
+    dataset_size, given_size = (None, samples) if data is None else (samples, None)
+    return Workload(name, make, _loss(name, loss), source, dataset_size, given_size, final, options)
 
 
-def of_task(task: Task) -> Subject:
-    """A task's model, loss and training split, augmented as its first epoch is."""
-    return Subject(task.name, task.model, task.loss, of_split(task.train), len(task.train))
+def task_workload(task: Task) -> Workload:
+    """Make a workload of a task's model, loss and training split, augmented as in the first epoch."""
+    return Workload(task.name, task.model, task.loss, split_source(task.train), len(task.train))
 
 
-def _first(name: str, model: Any) -> nn.Module:
-    found = model() if callable(model) else model
-    if not isinstance(found, nn.Module):
+def _first_model(name: str, make: Any) -> nn.Module:
+    """Make a model, checked."""
+    model = make() if callable(make) else make
+    if not isinstance(model, nn.Module):
         raise TaskError(
-            f"{name!r}: 'model' is {_described(found)}; expected a torch.nn.Module, or a function that makes "
-            "one"
+            f"{name!r}: 'model' is {_description(model)}; expected a torch.nn.Module, or a function that "
+            "makes one"
         )
-    return found
+    return model
 
 
 def _loss(name: str, loss: Any) -> Loss:
+    """Convert a loss to (model, batch) → scalar, checked."""
     if loss is None:
-        return _own_loss
+        return _model_loss
     if not callable(loss):
         raise TaskError(
-            f"{name!r}: 'loss' is {_described(loss)}; expected a function, such as "
+            f"{name!r}: 'loss' is {_description(loss)}; expected a function, such as "
             "lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])"
         )
-    return called(loss)
+    return batch_loss(loss)
 
 
-def _own_loss(model: nn.Module, batch: Any) -> Tensor:
+def _model_loss(model: nn.Module, batch: Any) -> Tensor:
+    """Return the loss that the model computes itself.
+
+    Raises:
+        TaskError: The batch is no mapping, or the model's output has no loss.
+    """
     if not isinstance(batch, Mapping):
         raise TaskError(
-            f"there is no 'loss', and the batch is {_described(batch)}; a model is asked for its own loss by "
-            "the keys of a mapping (model(**batch).loss). Give 'loss': lambda model, batch: …"
+            f"taking the model's own loss, model(**batch).loss: the batch is {_description(batch)}; expected "
+            "a mapping. Give 'loss': lambda model, batch: …"
         )
-    found = model(**batch)
-    loss = getattr(found, "loss", None)
+    output = model(**batch)
+    loss = getattr(output, "loss", None)
     if not isinstance(loss, Tensor):
         raise TaskError(
-            f"there is no 'loss', and {type(model).__name__} returned {_described(found)} without one; put "
-            "labels in the batch, or give 'loss': lambda model, batch: …"
+            f"taking the model's own loss, model(**batch).loss: {type(model).__name__} returned "
+            f"{_description(output)} without one; put labels in the batch, or give 'loss': lambda model, "
+            "batch: …"
         )
     return loss
 
 
-def _reduction_of(loss: Any) -> str | None:
-    found = getattr(loss, "reduction", None)
-    return found if isinstance(loss, nn.Module) and isinstance(found, str) else None
+def _module_reduction(loss: Any) -> str | None:
+    """Return the reduction of a loss module, None for other losses."""
+    reduction = getattr(loss, "reduction", None)
+    return reduction if isinstance(loss, nn.Module) and isinstance(reduction, str) else None
 
 
-def _described(value: Any) -> str:
+def _description(value: Any) -> str:
+    """Describe a value's type, with its items' types or tensors' shapes."""
     shapes = [tuple(leaf.shape) for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
     if isinstance(value, tuple | list):
         kinds = ", ".join(type(item).__name__ for item in value)

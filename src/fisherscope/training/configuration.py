@@ -1,4 +1,4 @@
-"""What makes a run: the configuration, checked at the border, with one home for every default."""
+"""Check the configuration of a run; the one home of every default."""
 
 from __future__ import annotations
 
@@ -14,13 +14,49 @@ NUMBERS = (int, float, int | None)
 
 
 class ConfigurationError(ValueError):
-    """A configuration has an unknown key or a value out of range."""
+    """Report a configuration with an unknown key or a value out of range."""
 
 
 class Configuration(BaseModel):
-    """One run. Two runs of equal configurations are the same run; where it is stored is no part of it.
+    """Describe one run; runs of equal configurations are the same run, wherever it is stored.
 
-    The defaults are the paper's (Liao et al. 2020, section 4): Nesterov SGD, rate over 10 at 50 % and 75 %.
+    The defaults are those of Liao et al. 2020, section 4: Nesterov SGD, the learning rate divided by 10 at
+    50 % and 75 % of the epochs.
+
+    Args:
+        task: A built-in task such as "digits/resnet8", or "module:function".
+        batch_size: Samples per batch (of the first batch, if a policy changes it).
+        lr: Initial learning rate.
+        policy: Name of the policy; by default the fixed batch size.
+        epochs: Length of the schedule.
+        seed: Random seed of initialisation, order and augmentation.
+        optimizer: Class name in `torch.optim`.
+        momentum: Momentum, for optimizers that have one.
+        weight_decay: Weight decay.
+        nesterov: Whether SGD uses Nesterov's momentum.
+        every: Steps per measurement.
+        per_epoch: Measurements per epoch, instead of `every`.
+        stride: Whether to measure at fixed instead of random distances.
+        measure: Whether to measure at all.
+        limit_train: Train on this number of samples.
+        micro_batch: Samples in memory at once; a larger batch is accumulated.
+        validation: Whether to hold out validation data; if not, the test split stands in for them.
+        augment: Whether to augment training images; by default as the task does.
+        precision: "float32", "bfloat16" or "float16" (mixed precision).
+        compile: Whether to compile the model.
+        device: "cpu", or "cuda", "cuda:1", ….
+        threads: CPU threads of torch.
+
+    Raises:
+        pydantic.ValidationError: A value is out of range; `Configuration.of` raises a readable error instead.
+
+    Example:
+        ```python
+        from fisherscope.training import Configuration
+
+        config = Configuration.of({"task": "digits/mlp", "policy": "s32-to-128", "lr": 0.1})
+        assert (config.batch_size, config.epochs) == (32, 40)
+        ```
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,7 +72,7 @@ class Configuration(BaseModel):
     weight_decay: float = Field(1e-4, ge=0)
     nesterov: bool = True
     every: int = Field(50, gt=0)
-    per_epoch: int | None = Field(None, gt=0)  # so many measurements an epoch, in place of `every`
+    per_epoch: int | None = Field(None, gt=0)  # measurements per epoch, instead of `every`
     stride: bool = False
     measure: bool = True
     limit_train: int | None = Field(None, gt=0)
@@ -50,76 +86,97 @@ class Configuration(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _reject_bool_for_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Reject a boolean where a number is expected; pydantic would convert it."""
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in NUMBERS:
             raise ValueError("expected a number")
         return value
 
     @classmethod
-    def of(cls, given: Configuration | Mapping[str, Any]) -> Configuration:
-        """A configuration from a mapping, the policy's name in full, its first size and rate.
+    def of(cls, values: Configuration | Mapping[str, Any]) -> Configuration:
+        """Make a configuration of a mapping, with the policy's full name, first batch size and learning rate.
+
+        Args:
+            values: Values by key; a configuration is returned as it is.
+
+        Returns:
+            The configuration.
 
         Raises:
-            ConfigurationError: A key is unknown (the nearest is named), a value is out of its range, or batch
-                size, rate or `measure` contradict the policy.
+            ConfigurationError: A key is unknown (the nearest is suggested), a value is out of range, or batch
+                size, learning rate or `measure` contradict the policy.
         """
-        if isinstance(given, Configuration):
-            return given
-        if not isinstance(given, Mapping):
+        if isinstance(values, Configuration):
+            return values
+        if not isinstance(values, Mapping):
             raise ConfigurationError(
-                f"configuring a run: received {type(given).__name__}; expected a mapping of settings, "
+                f"configuring a run: received {type(values).__name__}; expected a mapping of settings, "
                 'such as {"task": "digits/resnet8"}'
             )
-        unknown = [key for key in given if key not in cls.model_fields]
-        if unknown:
-            asked = str(unknown[0]).replace("-", "_")
-            near = difflib.get_close_matches(asked, list(cls.model_fields), 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(cls.model_fields)}"
-            raise ConfigurationError(f"configuring a run: {unknown[0]!r} is unknown; {hint}")
-        try:
-            made = cls(**given)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            said = first["msg"].removeprefix("Value error, ").lower()
-            got = f", received {first['input']!r}" if first["type"] != "missing" else ""
-            raise ConfigurationError(f"configuring a run: {place}: {said}{got}") from error
-        named = None if made.policy is None else fs.policy.rate_in(made.policy)
-        if named is not None and given.get("lr") is None:
-            made = made.model_copy(update={"lr": named})
-        policy = made.policy_of(f"s{made.batch_size}" if made.policy is None else made.policy)
-        if policy.closed_loop and not made.measure:
+        config = cls._parse(values)
+        policy_lr = None if config.policy is None else fs.policy.rate_in(config.policy)
+        if policy_lr is not None and values.get("lr") is None:
+            config = config.model_copy(update={"lr": policy_lr})
+        policy = config.policy_of(f"s{config.batch_size}" if config.policy is None else config.policy)
+        if policy.closed_loop and not config.measure:
             raise ConfigurationError(
                 f"configuring a run: the policy {policy.name} reads measurements, and measure=false takes "
-                "none; leave one of the two out"
+                "none; leave out one of the two"
             )
         size = _first_size(policy)
-        told_twice = given.get("policy") is not None and given.get("batch_size") is not None
-        if told_twice and size != made.batch_size:
+        both = values.get("policy") is not None and values.get("batch_size") is not None
+        if both and size != config.batch_size:
             raise ConfigurationError(
-                f"configuring a run: batch_size {made.batch_size} and the policy {policy.name}, which begins "
-                f"with {size}, contradict each other; give one of the two"
+                f"configuring a run: batch_size {config.batch_size} and the policy {policy.name}, which "
+                f"begins with {size}, contradict each other; give one of the two"
             )
-        return made.model_copy(update={"policy": policy.name, "batch_size": size})
+        return config.model_copy(update={"policy": policy.name, "batch_size": size})
 
-    def policy_of(self, name: str | None = None) -> Any:
-        """The policy by its name.
+    @classmethod
+    def _parse(cls, values: Mapping[str, Any]) -> Configuration:
+        """Validate the keys and the type and range of each value.
 
         Raises:
-            ValueError: There is none of that name.
+            ConfigurationError: A key is unknown, or a value is out of range.
+        """
+        unknown = [key for key in values if key not in cls.model_fields]
+        if unknown:
+            near = difflib.get_close_matches(str(unknown[0]).replace("-", "_"), list(cls.model_fields), 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(cls.model_fields)}"
+            raise ConfigurationError(f"configuring a run: {unknown[0]!r} is unknown; {hint}")
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            problem = first["msg"].removeprefix("Value error, ").lower()
+            received = f", received {first['input']!r}" if first["type"] != "missing" else ""
+            raise ConfigurationError(f"configuring a run: {key}: {problem}{received}") from error
+
+    def policy_of(self, name: str | None = None) -> Any:
+        """Make a policy of its name.
+
+        Args:
+            name: Name of the policy; by default this configuration's.
+
+        Returns:
+            The policy, as `fs.policy.parse`.
+
+        Raises:
+            ValueError: There is no policy of this name.
         """
         text = str(self.policy) if name is None else name
         return fs.policy.parse(text, lr=self.lr, epochs=self.epochs)
 
     def check_policy(self, policy: Any, samples: int) -> None:
-        """Refuse a policy that is not for this run.
+        """Check that a policy is meant for this run.
 
         Args:
-            policy: Of `policy_of`.
-            samples: Training samples.
+            policy: The policy, as `policy_of` makes it.
+            samples: Number of training samples.
 
         Raises:
-            ConfigurationError: Its beacons are of another task, or for epochs of another length.
+            ConfigurationError: Its beacons are for another task, or for epochs of another length.
         """
         inner = policy
         while hasattr(inner, "policy"):  # a wrapper's
@@ -130,17 +187,21 @@ class Configuration(BaseModel):
         if (beacons.meant_for, beacons.samples) != (self.task, samples):
             raise ConfigurationError(
                 f"training {self.task} with {samples} samples by {policy.name}: its beacons are for "
-                f"{beacons.meant_for} with {beacons.samples}; make them of this task's runs, or say --for "
-                f"{self.task} --samples {samples} to fisherscope beacons"
+                f"{beacons.meant_for} with {beacons.samples}; make beacons of this task's runs, or run "
+                f"fisherscope beacons with --for {self.task} --samples {samples}"
             )
 
     def identity(self) -> dict[str, Any]:
-        """What run.json holds: every key, plain values."""
+        """Return what run.json holds: every key, with plain values.
+
+        Returns:
+            Values by key.
+        """
         return self.model_dump()
 
     @property
     def id(self) -> str:
-        """The run's name: readable, with a hash of what is not default."""
+        """The run's name: readable, with a hash of the values that are not default."""
         name: str = fs.runs.run_id(self.identity(), _defaults())
         return name
 

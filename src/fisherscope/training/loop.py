@@ -1,4 +1,4 @@
-"""The built-in training loop. It uses public names only: a loop of your own has the same rights."""
+"""Train a run to its end; only public names are used, so that a loop of your own can do the same."""
 
 from __future__ import annotations
 
@@ -20,14 +20,22 @@ from fisherscope.training.train_state import TrainState
 
 CHECKPOINT_SECONDS = 20.0
 LONGEST_TEXT = 300
-"""Characters of another library's error that are passed on."""
+"""Characters of another library's error that are quoted."""
 Progress = Callable[[TrainState, "dict[str, Any] | None"], None]
 """Called after each step with None, and after each epoch with its row."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a run stands after `train`."""
+    """Hold how a run stands after `train`.
+
+    Args:
+        path: The run directory.
+        id: The run's name.
+        status: "finished", "diverged" or "interrupted".
+        reason: Why it diverged or was interrupted.
+        epochs: Complete epochs.
+    """
 
     path: Path
     id: str
@@ -45,141 +53,190 @@ def train(
     data_dir: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Result:
-    """Train one run to its end, going on with it where it exists already.
+    """Train one run to its end, resuming it if it exists.
 
     Args:
-        config: What makes the run; a mapping is checked.
+        config: The configuration, or a mapping of its values.
         root: Directory of the experiment; the run gets a directory of its own name in it.
-        until: Stop, resumable, when so many epochs are complete; the schedule stays that of `config.epochs`.
-        progress: Told of every step and epoch; a BrokenPipeError of it interrupts, as a signal does.
-        data_dir: Where the data files lie.
-        checkpoint_seconds: How often the state is saved, besides at the end of the call.
+        until: Stop, resumable, after this number of epochs; the schedule stays that of `config.epochs`.
+        progress: Called after each step with (state, None) and after each epoch with (state, row). A
+            BrokenPipeError that it raises interrupts the run, as a signal does.
+        data_dir: Directory of the data files, as for `fs.tasks.get`.
+        checkpoint_seconds: Seconds between two checkpoints; one more is saved at the end of the call.
 
     Returns:
-        How it stands: finished, diverged, or interrupted (by `until`, SIGINT, SIGTERM or `progress`: then
-        resumable).
+        How the run stands: finished, diverged, or interrupted (by `until`, SIGINT, SIGTERM or `progress`),
+        which a second call resumes.
 
     Raises:
-        ConfigurationError, TaskError, DataError, RunError: What the user can mend; nothing recorded is lost.
+        ConfigurationError: A value of the configuration is wrong.
+        TaskError, DataError: The task is wrong, or its data are missing or damaged.
+        RunError: The run cannot be opened or resumed; nothing recorded is lost.
+        ValueError: `until` is below 1.
+
+    Example:
+        ```python
+        from fisherscope.training import train
+
+        result = train({"task": "digits/mlp", "batch_size": 64, "epochs": 1}, "runs/trained")
+        assert result.status == "finished"
+        ```
     """
     config = Configuration.of(config)
     if until is not None and until < 1:
         raise ValueError(f"training until epoch {until}: expected at least 1")
     path = Path(root) / config.id
     exists = fs.runs.is_run(path)  # if the directory may not be read, opening it raises the error
-    session = None if exists else _session(config, data_dir)  # a mistake is told before anything is written
-    with _interrupts() as interrupted, fs.open_run(path, config.identity()) as run:
-        state = run.load_checkpoint()
+    state = None if exists else make_state(config, data_dir)  # raises before anything is written
+    with _record_signals() as signals, fs.open_run(path, config.identity()) as run:
+        checkpoint = run.load_checkpoint()
         if fs.runs.has_ended(path):
-            done = config.epochs if run.status == "finished" else 0
-            return Result(run.path, run.id, run.status, run.reason, done)
-        session = session or _session(config, data_dir)
-        session.monitor.run = run
-        if state is not None:
-            _restored(session, state, path)
+            epochs = config.epochs if run.status == "finished" else 0
+            return Result(run.path, run.id, run.status, run.reason, epochs)
+        state = state or make_state(config, data_dir)
+        state.monitor.run = run
+        if checkpoint is not None:
+            _restore(state, checkpoint, path)
         else:
-            for note in session.task.notes:
+            for note in state.task.notes:
                 run.log_text(note)
         last = min(until or config.epochs, config.epochs)
-        status, reason = _run(session, run, last, progress, checkpoint_seconds, interrupted)
+        status, reason = _train_epochs(state, run, last, progress, checkpoint_seconds, signals)
         run.finish(status, reason)
-    return Result(run.path, run.id, status, reason, session.sampler.epoch)
+    return Result(run.path, run.id, status, reason, state.sampler.epoch)
 
 
-def _session(config: Configuration, data_dir: str | os.PathLike[str] | None) -> TrainState:
+def make_state(config: Configuration, data_dir: str | os.PathLike[str] | None = None) -> TrainState:
+    """Make the state of a run that has not begun: task, model, optimizer, sampler and monitor.
+
+    Args:
+        config: The run's configuration; its `threads` become torch's.
+        data_dir: Directory of the data files, as for `fs.tasks.get`.
+
+    Returns:
+        The state.
+
+    Raises:
+        ConfigurationError, TaskError, DataError: The configuration or the task is wrong, or data are missing.
+
+    Example:
+        ```python
+        from fisherscope.training import Configuration, make_state
+
+        state = make_state(Configuration.of({"task": "digits/mlp", "batch_size": 32}))
+        loss = state.step(next(iter(state.sampler)))
+        ```
+    """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     return TrainState(config, task_of(config, data_dir))
 
 
-def _restored(session: TrainState, state: Any, path: Path) -> None:
-    """Put the session to where the checkpoint was taken.
+def _restore(state: TrainState, checkpoint: Any, path: Path) -> None:
+    """Restore the state of a checkpoint.
 
     Raises:
-        RunError: It is of another model, or of another version's session.
+        RunError: The checkpoint is of another model, or of another version's state.
     """
     try:
-        session.load_state_dict(state)
+        state.load_state_dict(checkpoint)
     except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         what = " ".join(str(error).split())[:LONGEST_TEXT]
         raise fs.runs.RunError(
-            f"going on with {path}: its checkpoint does not fit what {session.config.task} makes now "
-            f"({type(error).__name__}: {what}); put the model back as it was, or delete {path} "
-            "to begin it anew"
+            f"resuming {path}: its checkpoint does not fit what {state.config.task} makes now "
+            f"({type(error).__name__}: {what}); restore the earlier model, or delete {path} "
+            "to start over"
         ) from error
 
 
 def task_of(config: Configuration, data_dir: str | os.PathLike[str] | None = None) -> fs.tasks.Task:
-    """The task that a configuration trains.
+    """Get the task that a configuration trains.
+
+    Args:
+        config: The configuration.
+        data_dir: Directory of the data files, as for `fs.tasks.get`.
+
+    Returns:
+        The task, limited to `config.limit_train` samples.
 
     Raises:
-        TaskError, DataError: There is no such task, or its data are missing or damaged.
+        TaskError, DataError: The task is unknown or wrong, or its data are missing or damaged.
+        ValueError: `limit_train` is above the number of samples.
+
+    Example:
+        ```python
+        from fisherscope.training import Configuration, task_of
+
+        config = Configuration.of({"task": "digits/mlp", "batch_size": 32, "limit_train": 64})
+        assert len(task_of(config).train) == 64
+        ```
     """
     task = fs.tasks.get(config.task, data_dir, validation=config.validation, augment=config.augment)
     return task if config.limit_train is None else task.limited(config.limit_train)
 
 
-def _run(
-    session: TrainState,
+def _train_epochs(
+    state: TrainState,
     run: Any,
     until: int,
     progress: Progress | None,
     checkpoint_seconds: float,
-    interrupted: list[str],
+    signals: list[str],
 ) -> tuple[Any, str]:
-    """Epochs up to `until`: (status, reason)."""
-    saved = time.monotonic()
-    while session.sampler.epoch < until:
-        for indices in session.sampler:
-            loss = session.step(indices)
-            if session.diverged():
-                return "diverged", _divergence(session, float(loss))
+    """Train up to epoch `until`; return (status, reason)."""
+    checkpoint_time = time.monotonic()
+    while state.sampler.epoch < until:
+        for indices in state.sampler:
+            loss = state.step(indices)
+            if state.diverged():
+                return "diverged", _divergence(state, float(loss))
             row = None
-            if session.sampler.current.start == 0:  # before the state is saved: an epoch ends with its row
-                row = session.epoch_row()
+            if state.sampler.current.start == 0:  # before the state is saved: an epoch ends with its row
+                row = state.epoch_row()
                 run.log_epoch(row)
             if progress is not None:
                 try:
-                    progress(session, row)
+                    progress(state, row)
                 except BrokenPipeError:  # as in `train … | head`
-                    interrupted.append("the end of whoever read its progress,")
-            if interrupted:
-                run.save_checkpoint(session.state_dict())
-                return "interrupted", f"by {interrupted[0]} in epoch {session.sampler.epoch}; resumable"
-            if time.monotonic() - saved > checkpoint_seconds:
-                run.save_checkpoint(session.state_dict())
-                saved = time.monotonic()
-    if session.sampler.epoch == session.config.epochs:
-        run.log_outcomes(**session.outcomes())
-    run.save_checkpoint(session.state_dict())
-    if session.sampler.epoch < session.config.epochs:
-        return "interrupted", f"stopped after epoch {session.sampler.epoch}, as asked; resumable"
+                    signals.append("the end of whoever read its progress,")
+            if signals:
+                run.save_checkpoint(state.state_dict())
+                return "interrupted", f"by {signals[0]} in epoch {state.sampler.epoch}; resumable"
+            if time.monotonic() - checkpoint_time > checkpoint_seconds:
+                run.save_checkpoint(state.state_dict())
+                checkpoint_time = time.monotonic()
+    if state.sampler.epoch == state.config.epochs:
+        run.log_outcomes(**state.outcomes())
+    run.save_checkpoint(state.state_dict())
+    if state.sampler.epoch < state.config.epochs:
+        return "interrupted", f"stopped after epoch {state.sampler.epoch}, as asked; resumable"
     return "finished", ""
 
 
-def _divergence(session: TrainState, loss: float) -> str:
-    return f"the loss became {loss} at step {session.done.step}, in epoch {session.done.epoch + 1}"
+def _divergence(state: TrainState, loss: float) -> str:
+    batch = state.last_batch
+    return f"the loss became {loss} at step {batch.step}, in epoch {batch.epoch + 1}"
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[str]]:
-    """The names of SIGINT and SIGTERM as they come, in place of an exception in the middle of a step.
+def _record_signals() -> Iterator[list[str]]:
+    """Record the names of SIGINT and SIGTERM, instead of raising an exception in the middle of a step.
 
-    It spans the run's opening and end, so that neither is cut in two. A second one is not held back. Outside
-    the main thread Python delivers none, and nothing is changed.
+    The block includes the opening and the end of a run, so that neither is cut short. A second signal acts as
+    it did before. Python delivers no signals outside the main thread; nothing is changed there.
     """
-    seen: list[str] = []
+    names: list[str] = []
     if threading.current_thread() is not threading.main_thread():
-        yield seen
+        yield names
         return
 
     def note(number: int, _: Any) -> None:
-        seen.append(signal.Signals(number).name)
+        names.append(signal.Signals(number).name)
         signal.signal(number, before[signal.Signals(number)])
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield seen
+        yield names
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""An optimizer of torch.optim by name, with those of a configuration's settings that it takes."""
+"""Make an optimizer of torch.optim by name, with the settings it accepts."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from torch import nn
 from fisherscope.training.configuration import Configuration, ConfigurationError
 
 _NEEDS_MORE = ("Optimizer", "LBFGS", "SparseAdam")
-"""The contract itself, one that calls the loss again, and one for sparse gradients only."""
+"""The base class, one that calls the loss again, and one for sparse gradients only."""
 
 
-def optimizer(config: Configuration, model: nn.Module) -> torch.optim.Optimizer:
-    """Named as in torch.optim, in any case of letters; fused where it can be, which is one pass over memory.
+def make_optimizer(config: Configuration, model: nn.Module) -> torch.optim.Optimizer:
+    """Make the optimizer that a configuration names, in any case of letters; fused if it can be.
 
     Raises:
-        ConfigurationError: There is none of that name, or it does not take this model's parameters.
+        ConfigurationError: The name is unknown, or the optimizer rejects the model's parameters.
     """
-    known = {
+    classes = {
         name.lower(): kind
         for name, kind in vars(torch.optim).items()
         if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and name not in _NEEDS_MORE
     }
-    kind = known.get(config.optimizer.lower())
+    kind = classes.get(config.optimizer.lower())
     if kind is None:
-        names = sorted(k.__name__ for k in known.values())
-        near = difflib.get_close_matches(config.optimizer.lower(), known, 1)
-        hint = f"did you mean {known[near[0]].__name__!r}? " if near else ""
+        names = sorted(k.__name__ for k in classes.values())
+        near = difflib.get_close_matches(config.optimizer.lower(), classes, 1)
+        hint = f"did you mean {classes[near[0]].__name__!r}? " if near else ""
         raise ConfigurationError(
-            f"optimizer {config.optimizer!r}: {hint}there are, of torch.optim, {', '.join(names)}"
+            f"optimizer {config.optimizer!r}: {hint}expected one of torch.optim: {', '.join(names)}"
         )
-    takes = inspect.signature(kind).parameters
+    accepted = inspect.signature(kind).parameters
     settings: dict[str, Any] = {
         "lr": config.lr,
         "momentum": config.momentum,
@@ -42,18 +42,19 @@ def optimizer(config: Configuration, model: nn.Module) -> torch.optim.Optimizer:
     }
     if kind is torch.optim.SGD:
         settings["nesterov"] = config.nesterov and config.momentum > 0
-    return _made(kind, model, {name: value for name, value in settings.items() if name in takes})
+    return _instantiate(kind, model, {name: value for name, value in settings.items() if name in accepted})
 
 
-def _made(kind: Any, model: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
+def _instantiate(kind: Any, model: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
+    """Call an optimizer class, fused (one pass over memory) if device, dtype and gradients allow it."""
     parameters = list(model.parameters())
     sparse = any(getattr(module, "sparse", False) for module in model.modules())
     if "fused" in inspect.signature(kind).parameters and not sparse:
         try:
             return kind(parameters, fused=True, **settings)  # type: ignore[no-any-return]
-        except RuntimeError:  # there is none for this device or dtype
+        except RuntimeError:  # not for this device or dtype
             pass
     try:
         return kind(parameters, **settings)  # type: ignore[no-any-return]
     except ValueError as error:
-        raise ConfigurationError(f"optimizer {kind.__name__!r}: {error}; choose another one") from error
+        raise ConfigurationError(f"optimizer {kind.__name__!r}: {error}; choose another optimizer") from error

@@ -1,4 +1,4 @@
-"""All that changes while a run trains, as one value that can be saved and put back."""
+"""Hold all that changes while a run trains, as one value that can be saved and restored."""
 
 from __future__ import annotations
 
@@ -14,23 +14,35 @@ import fisherscope as fs
 from fisherscope.model_state import rng
 from fisherscope.sampler import micro_batches
 from fisherscope.training.configuration import Configuration, ConfigurationError
-from fisherscope.training.optimizer import optimizer
+from fisherscope.training.optimizer import make_optimizer
 
 _TRAINING_SCORED = 2000
-"""Training samples whose loss and error are taken after an epoch, in eval mode, as validation's are."""
-_LOOK_EVERY = 50
-"""Steps, on a GPU, from one look at the loss to the next."""
+"""Training samples that are evaluated after an epoch, in eval mode, as the validation samples are."""
+_READ_EVERY = 50
+"""Steps, on a GPU, between two reads of the loss."""
 
 
 class TrainState:
-    """Model, optimizer, sampler, monitor and the epoch's sums of one run.
+    """Hold the model, optimizer, sampler, monitor and epoch sums of one run.
 
     Args:
-        config: The run's.
-        task: What it trains.
+        config: The run's configuration.
+        task: The task it trains.
 
     Raises:
-        ConfigurationError: The batch is larger than the data, or there is no such optimizer or device.
+        ConfigurationError: The batch is larger than the data, or optimizer or device are unknown.
+        TaskError: A user's task fails the check on a few samples.
+
+    Example:
+        ```python
+        from fisherscope.training import Configuration, TrainState, task_of
+
+        config = Configuration.of({"task": "digits/mlp", "batch_size": 32})
+        state = TrainState(config, task_of(config))
+        saved = state.state_dict()
+        state.step(next(iter(state.sampler)))
+        state.load_state_dict(saved)
+        ```
     """
 
     def __init__(self, config: Configuration, task: fs.tasks.Task) -> None:
@@ -42,19 +54,19 @@ class TrainState:
         if config.batch_size > len(task.train):
             raise ConfigurationError(
                 f"training {task.name}: batches of {config.batch_size} from {len(task.train)} samples; "
-                "choose a smaller batch size, or more data (--limit-train)"
+                "choose a smaller batch size or more data (--limit-train)"
             )
         config.check_policy(policy, len(task.train))
-        tried = self._tried(task) if ":" in config.task else None
+        earlier_modules = self._check_task(task) if ":" in config.task else None
         rng.seed(config.seed)
         self.model: nn.Module = task.model().to(self.device)
-        if tried is not None and any(part in tried for part in self.model.modules()):
+        if earlier_modules is not None and any(part in earlier_modules for part in self.model.modules()):
             raise fs.tasks.TaskError(
-                f"task {task.name!r}: 'model' gave the same model twice, or a part of it; expected a new one "
-                "at each call, or a second run would begin where the first one ended"
+                f"task {task.name!r}: 'model' returned the same model twice, or a part of it; expected a new "
+                "one at each call, or a second run would begin where the first one ended"
             )
         self.step_model = torch.compile(self.model) if config.compile else self.model
-        self.optimizer = optimizer(config, self.model)
+        self.optimizer = make_optimizer(config, self.model)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.sampler = fs.DynamicBatchSampler(len(task.train), policy, seed=config.seed)
         self.sampler.attach(self.optimizer)
@@ -69,26 +81,38 @@ class TrainState:
             grad_scaler=self.scaler if self.scaler.is_enabled() else None,
             **({"accumulate": True} if config.micro_batch else {}),
         )
-        self._taking, self._losing = self._told("taking its training samples"), self._told("its loss")
-        self.loss_sum: float | Tensor = 0.0  # a tensor on a GPU, where a number would have to be waited for
+        self._batch_errors = self._error_context("taking its training samples")
+        self._loss_errors = self._error_context("its loss")
+        self.loss_sum: float | Tensor = 0.0  # a tensor on a GPU, where reading a number waits for the device
         self.samples = 0
         self.seconds = {"train": 0.0, "fisher": 0.0}
-        self.done = self.sampler.current  # the batch that was stepped last
-        self.decisions: list[str] = []  # of the epoch, with their reasons
-        self._note(self.done.decision)
+        self.last_batch = self.sampler.current
+        self.decisions: list[str] = []  # this epoch's, with their reasons
+        self._note(self.last_batch.decision)
 
     def step(self, indices: list[int]) -> Tensor:
-        """One optimizer step on these training samples; gives the batch's loss, detached."""
-        began, config, self.done = time.perf_counter(), self.config, self.sampler.current
-        with self._taking:
-            batch = self.task.batch(
-                "train", indices, epoch=self.done.epoch, seed=config.seed, device=self.device
-            )
+        """Take one optimizer step.
+
+        Args:
+            indices: Numbers of the training samples.
+
+        Returns:
+            The batch's mean loss, a detached scalar.
+
+        Raises:
+            TaskError: Data or loss of a user's task raised an exception.
+
+        Cost: no device synchronisation, except where a measured step needs one.
+        """
+        began, config, self.last_batch = time.perf_counter(), self.config, self.sampler.current
+        epoch = self.last_batch.epoch
+        with self._batch_errors:
+            batch = self.task.batch("train", indices, epoch=epoch, seed=config.seed, device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
         if config.measure:
-            with self.monitor.observe(batch_size=len(indices)) as seen:
+            with self.monitor.observe(batch_size=len(indices)) as observation:
                 loss = self._backward(batch)
-                seen.loss = loss if config.micro_batch else None
+                observation.loss = loss if config.micro_batch else None
         else:
             loss = self._backward(batch)
         self.scaler.step(self.optimizer)
@@ -102,7 +126,7 @@ class TrainState:
         return loss
 
     def _note(self, decision: fs.policy.Decision) -> None:
-        """Keep what a policy says of a change, for the epoch's row."""
+        """Record the reason of a policy's change, for the epoch's row."""
         if decision.reason:
             step = self.sampler.current.step
             self.decisions.append(
@@ -110,36 +134,36 @@ class TrainState:
             )
 
     def _backward(self, batch: Any) -> Tensor:
-        """Backward over the batch, in parts where it is larger than `micro_batch`; its mean loss."""
+        """Run backward on the batch, in parts if it exceeds `micro_batch`; return its mean loss."""
         limit = self.config.micro_batch
         if limit is None:
-            return self._part(batch, 1.0)
+            return self._backward_part(batch, 1.0)
         parts = list(micro_batches(batch, limit))
-        return torch.stack([self._part(part, share) for part, share in parts]).sum()
+        return torch.stack([self._backward_part(part, share) for part, share in parts]).sum()
 
-    def _part(self, batch: Any, share: float) -> Tensor:
-        with self._losing, self._precision():
+    def _backward_part(self, batch: Any, share: float) -> Tensor:
+        with self._loss_errors, self._precision():
             loss: Tensor = self.task.loss(self.step_model, batch)
         loss = loss if share == 1.0 else share * loss
         self.scaler.scale(loss).backward()
         return loss.detach()
 
-    def _told(self, what: str) -> AbstractContextManager[None]:
-        """Around what a user wrote; of a built-in task errors are this package's own."""
+    def _error_context(self, what: str) -> AbstractContextManager[None]:
+        """Make a context that names a user's task in its errors; built-in tasks need none."""
         if ":" not in self.config.task:
             return nullcontext()
-        guard: AbstractContextManager[None] = fs.tasks.told(
-            lambda: f"task {self.task.name!r}: step {self.done.step}: {what}",
-            "mend that; the same command goes on from the last checkpoint",
+        context: AbstractContextManager[None] = fs.tasks.reraise_with_location(
+            lambda: f"task {self.task.name!r}: step {self.last_batch.step}: {what}",
+            "fix it; the same command resumes from the last checkpoint",
         )
-        return guard
+        return context
 
-    def _tried(self, task: fs.tasks.Task) -> Any:
-        """A user's task, on as many samples as a batch has; on one where each epoch ends with one."""
+    def _check_task(self, task: fs.tasks.Task) -> Any:
+        """Check a user's task on a batch's samples; on one sample if each epoch ends with one."""
         fixed = self.config.policy == f"s{self.config.batch_size}"
         alone = fixed and len(task.train) % self.config.batch_size == 1
         samples = 1 if alone else min(self.config.batch_size, self.config.micro_batch or len(task.train))
-        return fs.tasks.tried(self.task, samples, self.device, self._precision)
+        return fs.tasks.check_task(self.task, samples, self.device, self._precision)
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self.config.precision == "float32":
@@ -147,23 +171,31 @@ class TrainState:
         return torch.autocast(self.device.type, getattr(torch, self.config.precision))
 
     def diverged(self) -> bool:
-        """Whether a loss of this epoch was not finite.
+        """Return whether a loss of this epoch was not finite.
 
-        On a GPU, where looking means waiting, it is looked at now and then and at an epoch's end.
+        Returns:
+            True if it was; on a GPU, where reading it waits for the device, this is known every 50 steps and
+            at an epoch's end.
         """
-        ended = self.sampler.current.start == 0
+        epoch_ended = self.sampler.current.start == 0
         waits = self.device.type != "cpu"
-        if waits and not ended and self.done.step % _LOOK_EVERY:
+        if waits and not epoch_ended and self.last_batch.step % _READ_EVERY:
             return False
         return not math.isfinite(self.loss_sum)
 
     def epoch_row(self) -> dict[str, Any]:
-        """What the epoch that just ended gave, evaluated on every split; begins the next one's sums."""
-        began, done = time.perf_counter(), self.done
+        """Evaluate the epoch that just ended on every split, and start the next one's sums.
+
+        Returns:
+            Losses, metrics, measures and seconds by the keys of epochs.jsonl.
+
+        Cost: a forward pass of the validation and test split and of up to 2000 training samples.
+        """
+        began, batch = time.perf_counter(), self.last_batch
         row = self.monitor.epoch_end() if self.config.measure else {}
-        row |= {"epoch": done.epoch + 1, "step": done.step + 1, "lr": done.decision.lr}
+        row |= {"epoch": batch.epoch + 1, "step": batch.step + 1, "lr": batch.decision.lr}
         row |= {
-            "batch_size": done.decision.batch_size,
+            "batch_size": batch.decision.batch_size,
             "policy/decisions": " | ".join(self.decisions),
             "train/loss_running": float(self.loss_sum) / self.samples,
         }
@@ -171,15 +203,21 @@ class TrainState:
         for prefix, task, split in (
             ("train", self.scored, "train"), ("val", self.task, "validation"), ("test", self.task, "test"),
         ):  # fmt: skip
-            found = task.evaluate(self.model, split, device=self.device)
-            row |= {f"{prefix}/loss": found.loss, **{f"{prefix}/{k}": v for k, v in found.metrics.items()}}
+            result = task.evaluate(self.model, split, device=self.device)
+            row |= {f"{prefix}/loss": result.loss, **{f"{prefix}/{k}": v for k, v in result.metrics.items()}}
         row |= {f"time/{name}_s": seconds for name, seconds in self.seconds.items()}
         row["time/eval_s"] = time.perf_counter() - began
         self.loss_sum, self.samples, self.seconds = 0.0, 0, dict.fromkeys(self.seconds, 0.0)
         return row
 
     def outcomes(self) -> dict[str, Any]:
-        """Per-example loss and metrics at the end, by split."""
+        """Evaluate the loss and metrics of each validation and test sample.
+
+        Returns:
+            (n,) float32 by name, such as "val_loss".
+
+        Cost: a forward pass of both splits.
+        """
         return {
             f"{prefix}_{name}": values
             for prefix, split in (("val", "validation"), ("test", "test"))
@@ -187,7 +225,11 @@ class TrainState:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything to go on bit for bit: tensors and plain values."""
+        """Return everything needed to resume bit for bit.
+
+        Returns:
+            Tensors and plain values by name.
+        """
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -202,7 +244,14 @@ class TrainState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Restore a saved state.
+
+        Args:
+            state: A value of `state_dict`, of a run with the same configuration.
+
+        Raises:
+            KeyError, RuntimeError, TypeError, ValueError: It is of another model or version.
+        """
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from fisherscope.eigenvalues import spectrum
 from fisherscope.gram import GramRecord, record_gram
 from fisherscope.tasks import Subject, subject_of
-from fisherscope.tasks.batch_source import of_batch
+from fisherscope.tasks.batch_source import single_batch_source
 from fisherscope.verification.comparison import alone, in_training
 from fisherscope.verification.diagnostics import neutral, remarks_of, warnings_of
 from fisherscope.verification.overhead import cost
@@ -103,7 +103,9 @@ def _parts(subject: Subject, size: int) -> tuple[Any, Any, list[Any]]:
     dim = given if isinstance(given, int) else 0
     if len({_form(part, dim) for part in (*parts[:2], *parts[2])}) == 1:
         return parts
-    cut = of_batch(subject.make(), larger, dim)  # a collation that pads to the longest: rows of one batch
+    cut = single_batch_source(
+        subject.make(), larger, dim
+    )  # a collation that pads to the longest: rows of one batch
     if cut.samples != size + 1:
         return parts
     every = torch.arange(size)

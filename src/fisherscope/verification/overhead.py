@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,10 +12,13 @@ import torch
 
 from fisherscope.eigenvalues import spectrum
 from fisherscope.gram import record_gram
+from fisherscope.step_cost import time_steps
 from fisherscope.tasks import Subject
 
 SHARE = 0.02
 """Share of the training time that measuring may take at the suggested interval."""
+ROUNDS, LEAST = 49, 2
+"""Rounds at most, and rounds that are timed however short the time limit is."""
 
 
 @dataclass(frozen=True)
@@ -61,26 +64,24 @@ def measure_overhead(subject: Subject, batch: Any, size: int, seconds: float) ->
         Medians over the turns.
     """
     model = subject.make()
-    times: dict[str, list[float]] = {"plain": [], "neutral": [], "fused": []}
-    start, turn = time.perf_counter(), 0
-    while turn < 3 or (time.perf_counter() - start < seconds and turn < 50):
-        for mode, mode_times in times.items():
-            model.zero_grad()
-            pass_start = time.perf_counter()
-            if mode == "plain":
-                subject.loss(model, batch).backward()
-            else:
-                _measured_pass(subject, model, batch, mode == "fused")
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if turn:  # the first one probes, and warms up
-                mode_times.append(time.perf_counter() - pass_start)
-        turn += 1
+    steps: dict[str, Callable[[], object]] = {
+        "plain": lambda: subject.loss(model, batch).backward(),
+        "neutral": lambda: _measured_pass(subject, model, batch, fused=False),
+        "fused": lambda: _measured_pass(subject, model, batch, fused=True),
+    }
+    timed = time_steps(steps, ROUNDS, least=LEAST, budget=seconds, before=model.zero_grad, wait=_synchronize)
+    times = {mode: [one.wall for one in rounds] for mode, rounds in timed.items()}
     ratios = {
         mode: statistics.median(a / b for a, b in zip(times[mode], times["plain"], strict=True))
         for mode in ("neutral", "fused")
     }
-    return Overhead(size, statistics.median(times["plain"]), ratios["neutral"], ratios["fused"], turn - 1)
+    turns = len(times["plain"])
+    return Overhead(size, statistics.median(times["plain"]), ratios["neutral"], ratios["fused"], turns)
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def _measured_pass(subject: Subject, model: torch.nn.Module, batch: Any, fused: bool) -> None:

@@ -1,1 +1,1 @@
-"""Built-in data sets: their files, readers and splits."""
+"""Read the built-in data sets: files, formats and splits."""

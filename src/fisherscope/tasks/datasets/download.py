@@ -1,4 +1,4 @@
-"""A downloader for pooch that goes on where an interrupted download stopped."""
+"""Download files for pooch, resuming where an interrupted download stopped."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import IO, Any
 
 try:
     import fcntl
-except ImportError:  # there is none on Windows: a download begins anew there
+except ImportError:  # not on Windows: a download starts over there
     fcntl = None  # type: ignore[assignment]
 
 CHUNK = 1 << 16
 SECONDS = 30
-"""Without a byte, after which a connection counts as lost."""
+"""Seconds without a byte after which a connection counts as lost."""
 
 
-def resuming(url: str, output_file: str, _: Any) -> None:
-    """Download to `output_file`, as pooch asks; until it is whole, what has come is kept in NAME.part beside.
+def resume_download(url: str, output_file: str, _: Any) -> None:
+    """Download to `output_file` as pooch asks, by way of NAME.part, which a later call resumes.
 
-    Where another process is at the same file, this one downloads the whole for itself.
+    If another process is downloading the same file, this one downloads all of it for itself.
 
     Raises:
-        requests.RequestException: The address can't be reached, or the connection was lost.
+        requests.RequestException: The address cannot be reached, or the connection was lost.
     """
     part = Path(output_file).parent / f"{url.rsplit('/', 1)[-1]}.part"
-    with part.open("ab") as held:
-        if _mine(held):
+    with part.open("ab") as file:
+        if _lock(file):
             try:
-                _append(url, held)
+                _append(url, file)
             finally:
-                if not held.tell():
+                if not file.tell():
                     part.unlink()
             os.replace(part, output_file)
             return
@@ -38,8 +38,8 @@ def resuming(url: str, output_file: str, _: Any) -> None:
         _append(url, whole)
 
 
-def _mine(file: IO[bytes]) -> bool:
-    """Whether no other process holds it; it is held until it is closed."""
+def _lock(file: IO[bytes]) -> bool:
+    """Lock a file until it is closed; return whether no other process had locked it."""
     if fcntl is None:
         return False
     try:
@@ -50,16 +50,16 @@ def _mine(file: IO[bytes]) -> bool:
 
 
 def _append(url: str, file: IO[bytes]) -> None:
-    """Ask for what `file` lacks; a server that knows no ranges sends the whole again."""
+    """Request the rest of `file`; a server without range requests sends all of it again."""
     import requests
 
-    have = file.tell()
-    ask = {"Range": f"bytes={have}-"} if have else {}
-    with requests.get(url, headers=ask, stream=True, timeout=SECONDS) as answer:
-        if have and answer.status_code == requests.codes.requested_range_not_satisfiable:
-            return  # it was whole already; pooch checks
-        answer.raise_for_status()
-        if answer.status_code != requests.codes.partial_content:
+    size = file.tell()
+    headers = {"Range": f"bytes={size}-"} if size else {}
+    with requests.get(url, headers=headers, stream=True, timeout=SECONDS) as response:
+        if size and response.status_code == requests.codes.requested_range_not_satisfiable:
+            return  # the file is complete; pooch verifies it
+        response.raise_for_status()
+        if response.status_code != requests.codes.partial_content:
             file.truncate(0)
-        for chunk in answer.iter_content(CHUNK):
+        for chunk in response.iter_content(CHUNK):
             file.write(chunk)

@@ -1,4 +1,4 @@
-"""Finding a published data file: in a directory given, else fetched from its official address and checked."""
+"""Find published data files in a directory, or download them from their official address and verify them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from fisherscope.tasks.datasets.download import resuming
+from fisherscope.tasks.datasets.download import resume_download
 from fisherscope.tasks.errors import DataError
 
 PACKINGS = ("", ".gz", ".xz")
@@ -18,13 +18,13 @@ PACKINGS = ("", ".gz", ".xz")
 
 @dataclass(frozen=True)
 class Published:
-    """A file as its authors publish it.
+    """Describe a file as its authors publish it.
 
     Args:
         name: File name at the address.
-        address: Directory it lies in.
-        md5: Of the file there.
-        megabytes: Its size, for messages.
+        address: URL of its directory.
+        md5: Checksum.
+        megabytes: Size, for messages.
     """
 
     name: str
@@ -33,40 +33,40 @@ class Published:
     megabytes: int
 
 
-def data_dir(given: str | os.PathLike[str] | None = None) -> Path:
-    """Where data lie: the directory given, else FISHERSCOPE_DATA, else ~/.cache/fisherscope."""
-    chosen = given or os.environ.get("FISHERSCOPE_DATA") or Path.home() / ".cache" / "fisherscope"
-    return Path(chosen)
+def data_dir(directory: str | os.PathLike[str] | None = None) -> Path:
+    """Return the directory of data files: `directory`, else FISHERSCOPE_DATA, else ~/.cache/fisherscope."""
+    return Path(directory or os.environ.get("FISHERSCOPE_DATA") or Path.home() / ".cache" / "fisherscope")
 
 
 @dataclass(frozen=True)
 class Contents:
-    """A file's unpacked bytes, and where they are from, for messages."""
+    """Hold a file's unpacked bytes, and its place for messages."""
 
     place: str
     data: bytes
 
 
 def contents(folder: Path, name: str) -> Contents | None:
-    """The unpacked bytes of `name` in `folder` or a folder below it, packed by gzip or xz or not at all.
+    """Read and unpack the file `name`, compressed by gzip or xz or not, in `folder` or one below it.
 
-    None where there is no such file.
+    Returns:
+        Its contents; None if there is no such file.
 
     Raises:
-        DataError: It is damaged, or may not be read.
+        DataError: The file is damaged, or its permissions forbid reading.
     """
     for packing in PACKINGS:
         for path in (folder / (name + packing), *sorted(folder.glob(f"*/{name}{packing}"))):
             if is_file(path):
-                return Contents(str(path), _unpacked(path, packing))
+                return Contents(str(path), _unpack(path, packing))
     return None
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file.
+    """Return whether the file exists.
 
     Raises:
-        DataError: A directory has its name, or one above it may not be looked into.
+        DataError: It is a directory, or permissions forbid looking.
     """
     try:
         if path.is_dir():
@@ -77,37 +77,39 @@ def is_file(path: Path) -> bool:
 
 
 def unreadable(path: Path, error: OSError) -> DataError:
-    """What to tell of a file that is there and cannot be read."""
-    return DataError(f"reading {path}: {error.strerror or error}; see that it may be read")
+    """Make the error of a file that exists and cannot be read."""
+    return DataError(f"reading {path}: {error.strerror or error}; check its permissions")
 
 
-def _unpacked(path: Path, packing: str) -> bytes:
+def _unpack(path: Path, packing: str) -> bytes:
+    """Read a file and decompress it."""
     try:
-        packed = path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from error
     try:
         if packing == ".gz":
-            return gzip.decompress(packed)
-        return lzma.decompress(packed) if packing == ".xz" else packed
+            return gzip.decompress(data)
+        return lzma.decompress(data) if packing == ".xz" else data
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(
-            f"reading {path}: damaged or cut short ({error}; {len(packed)} bytes); delete it and get it again"
+            f"reading {path}: damaged or cut short ({error}; {len(data)} bytes); delete it and download it "
+            "again"
         ) from error
 
 
-def fetched(folder: Path, file: Published, lacking: str = "") -> Path:
-    """The published file in `folder`, downloaded there where it is not; checked, and whole or not at all.
+def fetch(folder: Path, file: Published, reason: str = "") -> Path:
+    """Return the published file in `folder`, downloading and verifying it if it is missing.
 
-    A download that was interrupted goes on where it stopped (NAME.part).
+    An interrupted download resumes where it stopped (NAME.part).
 
     Args:
-        folder: Where.
-        file: Which.
-        lacking: What it is needed for, where a part of it is there already.
+        folder: Directory of the file.
+        file: The file.
+        reason: Why it is needed although part of the data is there, for messages.
 
     Raises:
-        DataError: It can't be downloaded, or is not what was published.
+        DataError: It cannot be downloaded, or differs from the published one.
     """
     import pooch
 
@@ -123,22 +125,22 @@ def fetched(folder: Path, file: Published, lacking: str = "") -> Path:
             known_hash=f"md5:{file.md5}",
             fname=file.name,
             path=folder,
-            downloader=resuming,
+            downloader=resume_download,
         )
     except Exception as error:
         raise DataError(
-            f"getting {file.name} ({file.megabytes} MB) from {file.address}{lacking}: "
+            f"downloading {file.name} ({file.megabytes} MB) from {file.address}{reason}: "
             f"{type(error).__name__}: {error}. Without a network put the file into {folder}, or name the "
-            "directory that has it: --data-dir, or FISHERSCOPE_DATA"
+            "directory that has it by --data-dir or FISHERSCOPE_DATA"
         ) from error
     return path
 
 
 def member(archive: Path, name: str) -> Contents:
-    """The bytes of one file of a tar archive, by its last name; nothing is written.
+    """Read one file of a tar archive, by its name without directories; write nothing.
 
     Raises:
-        DataError: The archive is damaged, or has no such file.
+        DataError: The archive is damaged, or holds no such file.
     """
     try:
         with tarfile.open(archive) as tar:
@@ -152,6 +154,6 @@ def member(archive: Path, name: str) -> Contents:
     except (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError) as error:
         raise DataError(
             f"reading {archive}: damaged or cut short ({str(error).splitlines()[0]}; "
-            f"{archive.stat().st_size} bytes); delete it and get it again"
+            f"{archive.stat().st_size} bytes); delete it and download it again"
         ) from error
-    raise DataError(f"reading {archive}: it has no file {name!r}; expected the published archive")
+    raise DataError(f"reading {archive}: it holds no file {name!r}; expected the published archive")

@@ -1,4 +1,4 @@
-"""Images held as bytes on a device: normalised, cropped and mirrored there, a batch at a time."""
+"""Normalise, crop and mirror images on the device that holds them, a batch at a time."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ PADDING = 4
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled images of one size.
+    """Hold labelled images of one size.
 
     Args:
         pixels: (n, c, h, w) uint8 or float32.
         labels: (n,) int64, on the same device.
-        mean: A channel's, subtracted.
-        std: A channel's, divided by.
-        augment: Whether training batches are padded by 4 and cropped at random (He et al. 2016).
-        mirror: Whether they are then mirrored at random too; a digit has no mirror image.
+        mean: Mean of each channel, which is subtracted.
+        std: Standard deviation of each channel, which is divided by.
+        augment: Whether training batches are padded by 4 pixels and cropped at random (He et al. 2016).
+        mirror: Whether they are also mirrored at random; digits must not be.
     """
 
     pixels: Tensor
@@ -37,21 +37,21 @@ class Images:
         return len(self.labels)
 
     def to(self, device: torch.device | str) -> Images:
-        """The same images on `device`, where their batches are then made."""
+        """Copy the images to `device`, where their batches are then made."""
         return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device))
 
     def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """(images (n, c, h, w) float32, labels (n,)); augmented where `epoch` is given."""
+        """Return images (n, c, h, w) float32, augmented if `epoch` is given, and labels (n,)."""
         indices = indices.to(self.labels.device, non_blocking=True)
         mean, std = self._scale
         pixels = self.pixels.index_select(0, indices).to(torch.float32).sub_(mean).div_(std)
         if self.augment and epoch is not None:
-            pixels = moved(pixels, draws(indices, epoch, seed), self.mirror)
+            pixels = crop_and_mirror(pixels, draws(indices, epoch, seed), self.mirror)
         return pixels, self.labels.index_select(0, indices)
 
     @cached_property
     def _scale(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation as (1, c, 1, 1) beside the pixels."""
+        """Mean and standard deviation, (1, c, 1, 1), on the pixels' device."""
         mean, std = (
             torch.tensor(v, device=self.pixels.device).view(1, -1, 1, 1) for v in (self.mean, self.std)
         )
@@ -59,41 +59,44 @@ class Images:
 
 
 def draws(indices: Tensor, epoch: int, seed: int) -> Tensor:
-    """A pseudo-random 62-bit number for each sample: a function of seed, epoch and index alone.
+    """Draw a pseudo-random 62-bit number for each sample, (n,) int64, from seed, epoch and index alone.
 
-    Integers throughout, so that every device and any number of threads gives the same.
+    Integer arithmetic only, so that every device and any number of threads gives the same.
     """
-    return _mixed(indices + _stream(seed, epoch)) & (2**62 - 1)
+    return _splitmix64(indices + _stream(seed, epoch)) & (2**62 - 1)
 
 
 @lru_cache(maxsize=16)
 def _stream(seed: int, epoch: int) -> int:
-    return int(_mixed(_mixed(torch.tensor(seed)) + epoch))
+    return int(_splitmix64(_splitmix64(torch.tensor(seed)) + epoch))
 
 
-def _mixed(x: Tensor) -> Tensor:
-    """The finaliser of SplitMix64 (Steele et al. 2014) on int64, which wraps as it should."""
-    x = x.long() + _signed(0x9E3779B97F4A7C15)
-    x = (x ^ _shifted(x, 30)) * _signed(0xBF58476D1CE4E5B9)
-    x = (x ^ _shifted(x, 27)) * _signed(0x94D049BB133111EB)
-    return x ^ _shifted(x, 31)
+def _splitmix64(x: Tensor) -> Tensor:
+    """Apply the finaliser of SplitMix64 (Steele et al. 2014) on int64, which wraps around as required."""
+    x = x.long() + _as_int64(0x9E3779B97F4A7C15)
+    x = (x ^ _shift_right(x, 30)) * _as_int64(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift_right(x, 27)) * _as_int64(0x94D049BB133111EB)
+    return x ^ _shift_right(x, 31)
 
 
-def _shifted(x: Tensor, bits: int) -> Tensor:
+def _shift_right(x: Tensor, bits: int) -> Tensor:
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
-def _signed(value: int) -> int:
+def _as_int64(value: int) -> int:
     return value - 2**64 if value >= 2**63 else value
 
 
-def moved(images: Tensor, numbers: Tensor, mirror: bool = True) -> Tensor:
-    """Each image moved by up to 4 pixels in either direction (zeros come in), and mirrored or not.
+def crop_and_mirror(images: Tensor, numbers: Tensor, mirror: bool = True) -> Tensor:
+    """Pad each image by 4 zeros, crop it at random to its size, and mirror half of them.
 
     Args:
-        images: (n, c, h, w), normalised: the padding is the mean.
+        images: (n, c, h, w), normalised, so that the padding is the mean.
         numbers: (n,) random non-negative integers.
-        mirror: Whether half of them are mirrored.
+        mirror: Whether to mirror.
+
+    Returns:
+        (n, c, h, w).
     """
     n, channels, height, width = images.shape
     places, padded_width = 2 * PADDING + 1, width + 2 * PADDING

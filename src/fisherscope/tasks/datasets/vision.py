@@ -1,4 +1,4 @@
-"""MNIST, CIFAR-10, CIFAR-100 and SVHN from their published files."""
+"""Read MNIST, CIFAR-10, CIFAR-100 and SVHN from their published files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fisherscope.tasks.datasets.files import (
     Contents,
     Published,
     contents,
-    fetched,
+    fetch,
     is_file,
     member,
     unreadable,
@@ -52,7 +52,7 @@ PIXELS = 3 * 32 * 32
 
 
 def mnist(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
-    """(training, test, notes) of 1×32×32: 28×28 padded by 2 zeros, as every model of the paper takes it."""
+    """Read (training, test, notes) of 1×32×32: 28×28 padded by 2 zeros, as all the paper's models take."""
     folder = folder / "mnist"
     parts = []
     for prefix in ("train", "t10k"):
@@ -62,7 +62,7 @@ def mnist(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
         if images.shape[1:] != (28, 28) or len(images) != len(labels):
             raise DataError(
                 f"reading {pictures.place}: shape {tuple(images.shape)}, and {classes.place} has "
-                f"{len(labels)} labels; expected (n, 28, 28) and n; get both again"
+                f"{len(labels)} labels; expected (n, 28, 28) and n; download both again"
             )
         _check_labels(labels, 10, classes.place)
         pixels = F.pad(images.unsqueeze(1), (2, 2, 2, 2))
@@ -73,86 +73,94 @@ def mnist(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
 
 
 def _check_labels(labels: Tensor, classes: int, place: str) -> None:
-    """Refuse no labels at all, and classes that do not exist."""
+    """Check that there are labels, each of an existing class."""
     if not len(labels):
-        raise DataError(f"reading {place}: it holds no samples; get it again")
+        raise DataError(f"reading {place}: it holds no samples; download it again")
     wrong = labels[(labels < 0) | (labels >= classes)]
     if len(wrong):
-        raise DataError(f"reading {place}: label {int(wrong[0])}; expected 0 to {classes - 1}; get it again")
+        raise DataError(
+            f"reading {place}: label {int(wrong[0])}; expected 0 to {classes - 1}; download it again"
+        )
 
 
 def _mnist_file(folder: Path, name: str) -> Contents:
-    found = contents(folder, name)
-    if found is None:
-        fetched(folder, MNIST_FILES[name])
-        found = contents(folder, name)
-    assert found is not None, "fetched in the line before"
-    return found
+    file = contents(folder, name)
+    if file is None:
+        fetch(folder, MNIST_FILES[name])
+        file = contents(folder, name)
+    assert file is not None, "downloaded in the line before"
+    return file
 
 
 def idx(data: bytes, name: str, dimensions: int) -> Tensor:
-    """The array of an IDX file of unsigned bytes.
+    """Decode an IDX file of unsigned bytes to an array of `dimensions` dimensions, uint8.
 
     Raises:
-        DataError: Another format, or not as long as its header says.
+        DataError: It has another format or type, or another length than its header says.
     """
     start = 4 + 4 * dimensions
     if len(data) < start or data[:4] != bytes([0, 0, 8, dimensions]):
         raise DataError(
             f"reading {name}: {len(data)} bytes that begin with {data[:4].hex(' ') or 'nothing'}; "
-            f"an IDX file of bytes in {dimensions} dimensions begins with 00 00 08 {dimensions:02x}; get the "
-            "file again"
+            f"an IDX file of bytes in {dimensions} dimensions begins with 00 00 08 {dimensions:02x}; "
+            "download the file again"
         )
     shape = struct.unpack(f">{dimensions}I", data[4:start])
     expected = start + math.prod(shape)
     if len(data) != expected:
         raise DataError(
-            f"reading {name}: {len(data)} bytes for shape {shape}; expected {expected}; get the file again"
+            f"reading {name}: {len(data)} bytes for shape {shape}; expected {expected}; download it again"
         )
     return torch.from_numpy(np.frombuffer(data, np.uint8, offset=start).reshape(shape).copy())
 
 
 def cifar10(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
-    """(training, test, notes) of 3×32×32; the training files that are there, said where some are not."""
+    """Read (training, test, notes) of 3×32×32, of the training files that exist; notes name missing ones."""
     names = [f"data_batch_{k}.bin" for k in range(1, 6)]
     folder = folder / "cifar10"
-    found = [contents(folder, name) for name in names]
+    batches = [contents(folder, name) for name in names]
     test = contents(folder, "test_batch.bin")
-    if test is None or not any(found):
-        lack = "test_batch.bin" if test is None else names[0]
-        archive = fetched(folder, CIFAR10, f", for there is no {lack} in {folder}" if folder.is_dir() else "")
-        found, test = [member(archive, name) for name in names], member(archive, "test_batch.bin")
-    parts = [records(held.data, held.place, 1) for held in found if held is not None]
-    missing = [name for held, name in zip(found, names, strict=True) if held is None]
+    if test is None or not any(batches):
+        missing_name = "test_batch.bin" if test is None else names[0]
+        archive = fetch(
+            folder, CIFAR10, f", because {folder} has no {missing_name}" if folder.is_dir() else ""
+        )
+        batches, test = [member(archive, name) for name in names], member(archive, "test_batch.bin")
+    parts = [records(file.data, file.place, 1) for file in batches if file is not None]
+    missing = [name for file, name in zip(batches, names, strict=True) if file is None]
     notes = (f"without {', '.join(missing)}, which are not in {folder.name}",) if missing else ()
     train = torch.cat([pixels for pixels, _ in parts]), torch.cat([labels for _, labels in parts])
     return _cifar(*train, augment=True), _cifar(*records(test.data, test.place, 1), augment=False), notes
 
 
 def cifar100(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
-    """(training, test, notes) of 3×32×32 with the 100 fine labels."""
+    """Read (training, test, notes) of 3×32×32 with the 100 fine labels."""
     folder = next(
         (f for f in (folder / "cifar100", folder / "cifar100-sample") if f.is_dir()), folder / "cifar100"
     )
     train, test = (contents(folder, name) for name in ("train.bin", "test.bin"))
     if train is None or test is None:
-        archive = fetched(folder, CIFAR100)
+        archive = fetch(folder, CIFAR100)
         train, test = (member(archive, name) for name in ("train.bin", "test.bin"))
-    (x, y), (u, v) = (records(held.data, held.place, 2) for held in (train, test))
+    (x, y), (u, v) = (records(file.data, file.place, 2) for file in (train, test))
     notes = (f"{len(x)} of the 50000 training images",) if len(x) < 50000 else ()
     return _cifar(x, y, augment=True), _cifar(u, v, augment=False), notes
 
 
 def records(data: bytes, name: str, labels: int) -> tuple[Tensor, Tensor]:
-    """(pixels (n, 3, 32, 32) uint8, labels (n,)) of the binary version: labels (the last counts), pixels.
+    """Decode records of the binary version: `labels` label bytes, of which the last counts, then pixels.
+
+    Returns:
+        Pixels (n, 3, 32, 32) uint8, and labels (n,) int64.
 
     Raises:
-        DataError: Not a whole number of records, or a label that does not exist.
+        DataError: The length is no whole number of records, or a label does not exist.
     """
     length = labels + PIXELS
     if not data or len(data) % length:
         raise DataError(
-            f"reading {name}: {len(data)} bytes are no whole number of {length}-byte records; get it again"
+            f"reading {name}: {len(data)} bytes are no whole number of {length}-byte records; download it "
+            "again"
         )
     table = np.frombuffer(data, np.uint8).reshape(-1, length)
     numbers = torch.from_numpy(table[:, labels - 1].astype(np.int64))
@@ -165,9 +173,9 @@ def _cifar(pixels: Tensor, labels: Tensor, augment: bool) -> Images:
 
 
 def svhn(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
-    """(training with the extra set where that is there, test, notes) of 3×32×32."""
+    """Read (training, test, notes) of 3×32×32; training includes the extra set if its file exists."""
     folder = folder / "svhn"
-    train, test = (_svhn_file(fetched(folder, SVHN_FILES[part])) for part in ("train", "test"))
+    train, test = (_svhn_file(fetch(folder, SVHN_FILES[part])) for part in ("train", "test"))
     extra = folder / SVHN_FILES["extra"].name
     notes: tuple[str, ...] = ()
     if is_file(extra):
@@ -181,30 +189,30 @@ def svhn(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
 
 
 def _svhn_file(path: Path) -> tuple[Tensor, Tensor]:
-    """(pixels (n, 3, 32, 32), labels (n,)); the files count 0 as 10.
+    """Read pixels (n, 3, 32, 32) uint8 and labels (n,) int64; the files label 0 as 10.
 
     Raises:
-        DataError: Not a file of that structure.
+        DataError: The file has another structure.
     """
     from scipy.io import loadmat
 
     try:
         with path.open("rb") as file:
-            held = loadmat(file, variable_names=["X", "y"])
-        pixels, labels = held["X"], held["y"]
+            arrays = loadmat(file, variable_names=["X", "y"])
+        pixels, labels = arrays["X"], arrays["y"]
     except PermissionError as error:
         raise unreadable(path, error) from error
     except Exception as error:
         raise DataError(
             f"reading {path}: no SVHN file in MATLAB 5 format ({type(error).__name__}: {error}; "
-            f"{path.stat().st_size} bytes); delete it and get it again"
+            f"{path.stat().st_size} bytes); delete it and download it again"
         ) from error
-    wanted = (32, 32, 3, labels.size), np.uint8, (labels.size, 1)
-    if (pixels.shape, pixels.dtype, labels.shape) != wanted or labels.dtype.kind not in "uif":
+    expected = (32, 32, 3, labels.size), np.uint8, (labels.size, 1)
+    if (pixels.shape, pixels.dtype, labels.shape) != expected or labels.dtype.kind not in "uif":
         raise DataError(
             f"reading {path}: X {pixels.shape} of {pixels.dtype}, y {labels.shape} of "
-            f"{labels.dtype}; expected (32, 32, 3, n) of uint8 and n numbers (n, 1); delete it and get it "
-            "again"
+            f"{labels.dtype}; expected (32, 32, 3, n) of uint8 and n numbers (n, 1); delete it and "
+            "download it again"
         )
     numbers = torch.from_numpy(labels.reshape(-1).astype(np.int64))
     _check_labels(numbers - 1, 10, f"{path}, less 1")

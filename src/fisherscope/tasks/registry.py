@@ -1,0 +1,142 @@
+"""Get tasks by name: the built-in data and networks, or a user's factory."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from fisherscope.tasks import models
+from fisherscope.tasks.datasets.digits import digits
+from fisherscope.tasks.datasets.files import data_dir as data_directory
+from fisherscope.tasks.datasets.images import Images
+from fisherscope.tasks.datasets.vision import cifar10, cifar100, mnist, svhn
+from fisherscope.tasks.errors import TaskError
+from fisherscope.tasks.factory import load_task
+from fisherscope.tasks.task import Split, Task, classification, cross_entropy, hold_out
+
+Splits = tuple[Split, Split, Split, tuple[str, ...]]
+"""Training, validation and test split, and notes on them."""
+VALIDATION_SHARE, LARGEST_VALIDATION = 0.1, 5000
+
+
+def get(
+    name: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    validation: bool = True,
+    augment: bool | None = None,
+) -> Task:
+    """Get a task by name.
+
+    Args:
+        name: A built-in task, one of `names()`, such as "digits/resnet8"; or "module:function" or
+            "file.py:function", a factory of your own.
+        data_dir: Directory of the data files; by default FISHERSCOPE_DATA, else ~/.cache/fisherscope. Missing
+            files are downloaded into it.
+        validation: Whether to hold out a tenth of the training data (at most 5000 samples), the same for
+            every seed. If not, all of it is trained on and the test split is the validation split too, as in
+            Liao et al. 2020.
+        augment: Whether to crop training images at random, and mirror them where that makes sense; by default
+            for CIFAR only.
+
+    Returns:
+        The task. Its images are float32 (n, channels, height, width), its labels int64 (n,).
+
+    Raises:
+        TaskError: The name is unknown, the factory failed, or `augment` does not apply to this task.
+        DataError: The data files are missing or damaged.
+
+    Cost: reading the data; a download the first time.
+
+    Example:
+        ```python
+        task = fs.tasks.get("digits/mlp")
+        images, labels = task.batch("train", range(8))
+        assert images.shape == (8, 1, 8, 8)
+        ```
+    """
+    if ":" in name:
+        if augment is not None:
+            raise TaskError(
+                f"getting task {name!r}: augment={augment} applies to built-in image data only; augment the "
+                "samples in your own data set"
+            )
+        return load_task(name)
+    check_name(name)
+    data, _, network = name.partition("/")
+    read_splits, channels, classes, side = _DATA[data]
+    train, validation_split, test, notes = read_splits(data_directory(data_dir), validation, augment)
+    return Task(
+        name, partial(models.build, network, channels, classes, side), train, validation_split, test,
+        cross_entropy, classification, notes=notes,
+    )  # fmt: skip
+
+
+def check_name(name: str) -> None:
+    """Check that a task can have this name; a factory itself is looked up when it is called.
+
+    Args:
+        name: As for `get`.
+
+    Raises:
+        TaskError: There is no built-in task of this name; the nearest names are suggested.
+
+    Example:
+        ```python
+        fs.tasks.check_name("digits/resnet8")
+        ```
+    """
+    if ":" in name or name in names():
+        return
+    near = difflib.get_close_matches(name, names(), 3, 0.4)
+    hint = f"did you mean {', '.join(near)}" if near else f"expected one of {', '.join(names())}"
+    raise TaskError(f"unknown task {name!r}; {hint}, or module:function of your own")
+
+
+def names() -> list[str]:
+    """List the built-in tasks.
+
+    Returns:
+        Names that `get` takes, such as "digits/resnet8".
+
+    Example:
+        ```python
+        assert "digits/mlp" in fs.tasks.names()
+        ```
+    """
+    return [f"{data}/{network}" for data in _DATA for network in models.NAMES]
+
+
+def _digits_splits(folder: Path, validation: bool, augment: bool | None) -> Splits:
+    if augment:
+        raise TaskError("task digits: augment=True, but images of 8×8 are too small to be moved by 4 pixels")
+    train, validation_split, test = digits()
+    return train, validation_split if validation else test, test, ()
+
+
+def _image_splits(
+    read: Callable[[Path], tuple[Images, Images, tuple[str, ...]]],
+    folder: Path,
+    validation: bool,
+    augment: bool | None,
+) -> Splits:
+    train, test, notes = read(folder)
+    train = train if augment is None else replace(train, augment=augment)
+    if not validation:
+        return train, test, test, (*notes, "validation is the test split, as in the paper")
+    samples = min(LARGEST_VALIDATION, max(1, round(VALIDATION_SHARE * len(train))))
+    return *hold_out(train, samples), test, notes
+
+
+_DATA: dict[str, tuple[Callable[[Path, bool, bool | None], Splits], int, int, int]] = {
+    "digits": (_digits_splits, 1, 10, 8),
+    "mnist": (partial(_image_splits, mnist), 1, 10, 32),
+    "cifar10": (partial(_image_splits, cifar10), 3, 10, 32),
+    "cifar100": (partial(_image_splits, cifar100), 3, 100, 32),
+    "svhn": (partial(_image_splits, svhn), 3, 10, 32),
+}
+"""By data set: reader of its splits, channels, classes, height and width."""
