@@ -166,7 +166,7 @@ def environment(runs: Runs) -> dict[str, Any]:
 def picture(written: dict[str, Any], task: str) -> None:
     """Error against time of the confirmed settings, docs/images/dynamic-TASK.png."""
     from fisherscope.figures.pareto import Reached, pareto
-    from fisherscope.figures.style import panels, styled
+    from fisherscope.figures.style import panels, paper_style
 
     rows = [row for row in written["confirmation"] if not row["diverged"]]
     base = next((row for row in rows if row["family"] == "reference"), None)
@@ -194,7 +194,7 @@ def picture(written: dict[str, Any], task: str) -> None:
     ]
     counts = sorted({row["n"] for row in rows})
     seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-    with styled():
+    with paper_style():
         figure, (axes,) = panels(1, 1, (7.6, 4.6))
         pareto(points, axes)
         axes.set_title(f"{task}, {seeds} seeds that did not choose")

@@ -12,7 +12,7 @@ from PIL import Image
 
 import fisherscope as fs
 from fisherscope.figures import FIGURES
-from fisherscope.figures.style import styled
+from fisherscope.figures.style import paper_style
 
 RUNS = SWEEPS / "dynamic-digits-resnet8.zip"
 SCHEDULES = ("s8-to-32-lr0.03", "s16-to-64-MS-lr0.03", "s8-increase:share=0.427-lr0.03",
@@ -33,7 +33,7 @@ def main() -> None:
     }
     for number, (what, options) in shown.items():
         drawn = io.BytesIO()
-        with styled():
+        with paper_style():
             FIGURES[number](what, **options).savefig(drawn, format="png", dpi=DPI)
         path = IMAGES / f"dynamic-figure-{number}.png"
         Image.open(drawn).convert("RGB").quantize(COLOURS).save(path, optimize=True)

@@ -11,7 +11,7 @@ from experiments.dynamic.designs import Design
 
 from fisherscope.analysis import settings_of
 from fisherscope.analysis.landscapes.plane import margin
-from fisherscope.analysis.stats.hypothesis_tests import Sample, paired, welch
+from fisherscope.analysis.stats.hypothesis_tests import Sample, paired_difference, welch
 from fisherscope.policy import parse
 from fisherscope.runs import Runs
 
@@ -178,7 +178,7 @@ def _paired_upper(mine: pl.DataFrame, base: pl.DataFrame) -> float | None:
     differences = (both["test"] - both["test_base"]).to_list()
     if len(differences) < 2:
         return None
-    return paired(differences).upper() if len(set(differences)) > 1 else float(differences[0])
+    return paired_difference(differences).upper() if len(set(differences)) > 1 else float(differences[0])
 
 
 def _of(table: pl.DataFrame, arm: Arm) -> pl.DataFrame:

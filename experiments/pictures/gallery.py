@@ -10,7 +10,7 @@ from PIL import Image
 
 import fisherscope as fs
 from fisherscope.figures import FIGURES
-from fisherscope.figures.style import styled
+from fisherscope.figures.style import paper_style
 
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs" / "images"
@@ -42,7 +42,7 @@ def main() -> None:
     }
     for number, (sweep, options) in SHOWN.items():
         drawn = io.BytesIO()
-        with styled():
+        with paper_style():
             FIGURES[number](sweeps[sweep], **options).savefig(drawn, format="png", dpi=DPI)
         path = IMAGES / f"figure-{number}.png"
         Image.open(drawn).convert("RGB").quantize(COLOURS, kmeans=2, dither=Image.Dither.NONE).save(

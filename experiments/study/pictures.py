@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fisherscope.figures import FIGURES
-from fisherscope.figures.style import CATEGORIES, INK, SOFT, note, panels, styled
+from fisherscope.figures.style import CATEGORIES, INK, SOFT, note, panels, paper_style
 from fisherscope.runs.reader import Runs
 
 DPI = 110
@@ -48,7 +48,7 @@ def draw(results: dict[str, Any], sweeps: dict[str, Runs], folder: Path) -> None
         folder: Where the files go.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with styled():
+    with paper_style():
         written(choosing(results), folder / "choosing.png")
         written(measures(results), folder / "measures.png")
         for name, numbers in PAPER.items():

@@ -12,9 +12,9 @@ import pytest
 from tests.cases.planted_sweep import Truth, write
 
 from fisherscope.analysis import AnalysisError, backtest, settings_of
-from fisherscope.analysis.backtests.backtesting import Backtest
 from fisherscope.analysis.backtests.baselines import RIVALS
 from fisherscope.analysis.backtests.predictive_power import GAINS
+from fisherscope.analysis.backtests.result import Backtest
 from fisherscope.analysis.data.setting_grid import SettingGrid
 from fisherscope.analysis.selection.learning_curves import LearningCurves
 from fisherscope.analysis.selection.surrogate import WITH_MEASURES, WITHOUT_MEASURES

@@ -90,10 +90,10 @@ def test_files_and_directories_join(root: Path, file: Path, tmp_path: Path) -> N
 def test_a_damaged_file_is_refused(file: Path, tmp_path: Path, damage: bytes) -> None:
     bad = tmp_path / "bad.zip"
     bad.write_bytes(damage)
-    with pytest.raises(RunError, match="neither a directory nor a whole export"):
+    with pytest.raises(RunError, match="neither a directory nor a complete export"):
         fs.load_runs(bad)
     bad.write_bytes(file.read_bytes()[:-30])
-    with pytest.raises(RunError, match="neither a directory nor a whole export"):
+    with pytest.raises(RunError, match="neither a directory nor a complete export"):
         fs.load_runs(bad)
 
 

@@ -130,7 +130,7 @@ def test_intervals_and_sign_tests_are_scipy_s() -> None:
 def test_no_spread_decides_by_the_distance() -> None:
     a, b = Sample(1.0, 0.0, 3), Sample(2.0, 0.0, 3)
     assert welch(a, b).p == student(a, b).p == 0.0
-    assert welch(a, a).p == student(a, a).p == hypothesis_tests.paired([0.0, 0.0]).p == 1.0
-    assert hypothesis_tests.paired([1.0, 2.0, math.nan]).p == pytest.approx(
+    assert welch(a, a).p == student(a, a).p == hypothesis_tests.paired_difference([0.0, 0.0]).p == 1.0
+    assert hypothesis_tests.paired_difference([1.0, 2.0, math.nan]).p == pytest.approx(
         stats.ttest_1samp([1.0, 2.0], 0).pvalue
     )

@@ -56,7 +56,7 @@ def test_the_formats(tmp_path: Path) -> None:
     path = tmp_path / "means.csv"
     means(5).write_csv(path)
     assert table_of_means(path).comparisons.equals(made.comparisons)
-    with pytest.raises(AnalysisError, match="none of text"):
+    with pytest.raises(AnalysisError, match="expected one of text"):
         made.rendered("word")
     with pytest.raises(AnalysisError, match="std missing"):
         table_of_means(means(5).drop("std"))
@@ -118,5 +118,5 @@ def test_nothing_finished(tmp_path: Path) -> None:
     with pytest.raises(AnalysisError, match="no run"):
         table(tmp_path)
     finished(tmp_path, "s32", 0, 0.05, 0.06)
-    with pytest.raises(AnalysisError, match=r"none of 1 runs has finished at rate 0\.2"):
+    with pytest.raises(AnalysisError, match=r"none of 1 runs has finished at learning rate 0\.2"):
         table(tmp_path, lr=0.2)

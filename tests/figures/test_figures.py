@@ -17,7 +17,7 @@ from fisherscope import figures
 from fisherscope.analysis import AnalysisError, landscape
 from fisherscope.analysis.data.labels import setting_label
 from fisherscope.figures.label_placement import place_labels
-from fisherscope.figures.log_axes import log_ticks, plain
+from fisherscope.figures.log_axes import log_ticks, plain_number
 from fisherscope.figures.style import panels
 
 TRUTH = Truth(seeds=2, epochs=8, diverged=("s8-lr0.2",), unfinished={"s64-lr0.025": 3})
@@ -206,7 +206,7 @@ def test_the_verb_and_its_mistakes(sweep: Path, tmp_path: Path) -> None:
 def test_ticks_are_round_numbers(low: float, high: float, ticks: list[float]) -> None:
     assert log_ticks(low, high) == pytest.approx(ticks)
     written = ["0.03", "1000", "10000", r"$2\cdot10^{-4}$", "$10^{6}$"]
-    assert [plain(v) for v in (0.03, 1000, 1e4, 0.0002, 1e6)] == written
+    assert [plain_number(v) for v in (0.03, 1000, 1e4, 0.0002, 1e6)] == written
 
 
 def test_labels_keep_off_marks_lines_and_each_other() -> None:

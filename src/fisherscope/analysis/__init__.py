@@ -1,16 +1,19 @@
-"""What runs say: the landscape of a sweep, tests of the paper's claims, selection, tables. No torch."""
+"""Analyse runs: landscape, tests of the paper's claims, selection, tables. No torch."""
 
-from fisherscope.analysis.backtests.backtesting import Backtest, backtest
+from fisherscope.analysis.backtests.backtesting import backtest
+from fisherscope.analysis.backtests.result import Backtest
 from fisherscope.analysis.beacon_calibration import beacons_of
 from fisherscope.analysis.claim_tests.all_claims import claims
 from fisherscope.analysis.claim_tests.verdicts import Claim, Claims, Evidence
 from fisherscope.analysis.data.export import Export, export_runs
 from fisherscope.analysis.data.settings import Settings, settings_of, together
 from fisherscope.analysis.errors import AnalysisError
-from fisherscope.analysis.landscapes.plane import Landscape, landscape
+from fisherscope.analysis.landscapes.plane import landscape
+from fisherscope.analysis.landscapes.result import Landscape
 from fisherscope.analysis.selection.expected_error import select
 from fisherscope.analysis.selection.result import Selection
-from fisherscope.analysis.tables.table_one import Table, table, table_of_means
+from fisherscope.analysis.tables.result import Table
+from fisherscope.analysis.tables.table_one import table, table_of_means
 
 __all__ = [
     "AnalysisError",

@@ -1,4 +1,4 @@
-"""Finished fixed runs as beacons: what `BeaconPolicy` steers by, read from a directory of runs."""
+"""Calibrate `BeaconPolicy` from finished runs: growth, optimum region and cost."""
 
 import math
 import warnings
@@ -16,9 +16,9 @@ from fisherscope.policy import Beacon, Beacons, Place, Rate, Spread, parse
 from fisherscope.policy.beacon.calibration import PARTS
 
 LEAST_SPREAD = 0.05
-"""Runs differ by 5 % at least: two or three seeds may by chance agree better than that."""
+"""Least relative spread of runs: two or three seeds may agree better than that by chance."""
 TRANSFERRED = 3.0
-"""Beacons of a related task say that much less: their runs' spread is multiplied by it."""
+"""Factor on the spread of runs for beacons of a related task."""
 COUNTER_EVIDENCE = (
     "the best |B| × α moved with data and architecture in the paper that proposed this: 8–32 × 0.025–0.1 on "
     "CIFAR, 16–128 × 0.025–0.1 on SVHN, and on MNIST 4–16 × 0.0125–0.1 for ResNet-8 but 16–64 × 0.1–0.4 for "
@@ -40,23 +40,42 @@ def beacons_of(
     tour: tuple[int, ...] = (),
     chance: float = 0.7,
 ) -> Beacons:
-    """Growth at each batch size, the optimum region and the cost model, from finished fixed runs.
+    """Read growth per batch size, the optimum region and the cost model from finished runs.
 
     Args:
         runs: From `load_runs`, or a directory.
-        seconds: Of a step, by batch size; sizes between are interpolated.
+        seconds: Seconds per step by batch size; sizes between are interpolated.
         axis: Mean of a key of the monitor's rows: `effective_rank_mean`, `cond_geomean`, `cond_mean`, …
-        metric: What the region is the best of; by default the validation metric.
-        task: Whose runs, where there are several.
+        metric: Metric that defines the region; the validation metric by default.
+        task: Task, if the runs are of several.
         meant_for: The task to be steered, if it is another one.
         samples: Samples in its epochs, if they are others.
         across: Whether beacons of another architecture may be used.
-        sizes: That may be used; by default all that have beacons, up to the data.
-        tour: Sizes by which a run learns growth itself, an epoch each; of the beacons the region is kept.
+        sizes: Batch sizes that may be used; by default all that have beacons, up to the data.
+        tour: Batch sizes by which a run estimates growth itself, an epoch each; of the beacons only the
+            region is used.
         chance: As for `Beacons`.
+
+    Returns:
+        The calibration; `save` writes it to a file for `beacon:FILE`.
 
     Raises:
         AnalysisError: Too few runs, none in the region, schedules that differ, or another architecture.
+
+    Example:
+        ```python
+        import fisherscope as fs
+        from fisherscope import analysis
+
+        for size in (8, 16):
+            for lr in (0.05, 0.1):
+                config = {"task": "mine", "policy": f"s{size}", "lr": lr, "epochs": 1, "seed": 0}
+                with fs.open_run(f"runs/beacons/s{size}-lr{lr}", config) as run:
+                    row = {"step": 0, "lr": lr, "batch_size": size, "fisher/effective_rank": 5.0}
+                    run.log_step({**row, "fisher/energy": 1.0})
+                    run.log_epoch(step=64 // size, samples=64, val_error=0.1 / size, fisher_energy_sum=9.0)
+        print(analysis.beacons_of("runs/beacons", {8: 0.001, 16: 0.0015}).sizes)
+        ```
     """
     source = settings_of(runs, task=task).fixed()
     source = source.where(pl.col("status") == "finished", pl.col("reached") == pl.col("planned"))
@@ -66,40 +85,40 @@ def beacons_of(
             "have finished fixed runs, expected at least 2; train more, such as --batch-sizes 8,32,128"
         )
     target = meant_for or source.task
-    _related(source.task, target, across)
-    rate, own = _schedule(source), _samples(source)
+    _check_related(source.task, target, across)
+    rate, own_samples = _schedule(source), _samples(source)
     curves = [curve for row in source.frame.iter_rows(named=True) for curve in _curve(source, axis, row)]
     if not curves:
         there = ", ".join(name for name in sorted(source.steps.columns) if name.startswith("fisher/"))
         raise AnalysisError(
-            f"making beacons of {source.describe()}: no measured step has what axis={axis!r} is the mean of; "
-            f"they have {there or 'nothing'}; where this is an export give the directory of runs, or "
+            f"making beacons of {source.describe()}: no measured step has the column of axis={axis!r}; "
+            f"they have {there or 'nothing'}; if this is an export give the directory of runs, or "
             "axis='cond_geomean' (--axis)"
         )
-    made = _beacons(curves)
+    beacons = _beacons(curves)
     spreads = [_spread(curves, k, TRANSFERRED if target != source.task else 1.0) for k in (0, 1)]
-    sizes = _sizes(source, {b.batch_size for b in made}, sizes, samples or own)
+    sizes = _sizes(source, {b.batch_size for b in beacons}, sizes, samples or own_samples)
     return Beacons(
-        source.task, target, samples or own, rate.epochs, rate.milestones, rate.factor, axis, sizes,
-        _interpolated(seconds, sizes), _region(source, axis, metric, (samples or own) / own),
-        () if tour else made, spreads[0], spreads[1], tour, chance,
+        source.task, target, samples or own_samples, rate.epochs, rate.milestones, rate.factor, axis, sizes,
+        _step_seconds(seconds, sizes), _region(source, axis, metric, (samples or own_samples) / own_samples),
+        () if tour else beacons, spreads[0], spreads[1], tour, chance,
     )  # fmt: skip
 
 
-def _sizes(source: Settings, known: set[int], wanted: tuple[int, ...], samples: int) -> tuple[int, ...]:
-    """Those asked for, or all that fit into the data."""
-    unknown = set(wanted) - known
+def _sizes(source: Settings, available: set[int], wanted: tuple[int, ...], samples: int) -> tuple[int, ...]:
+    """Return the batch sizes asked for, or all that fit into the data."""
+    unknown = set(wanted) - available
     if unknown:
         raise AnalysisError(
             f"making beacons of {source.describe()}: no runs of batch sizes {sorted(unknown)}; there are "
-            f"{sorted(known)}"
+            f"{sorted(available)}"
         )
-    return tuple(sorted(wanted or {size for size in known if size <= samples}))
+    return tuple(sorted(wanted or {size for size in available if size <= samples}))
 
 
 @dataclass(frozen=True)
 class _Curve:
-    """One run's logarithms of means by part (NaN where nothing was measured) and its spread around them."""
+    """One run's log means by part (NaN if nothing was measured) and the spread around them."""
 
     batch_size: int
     lr: float
@@ -107,40 +126,40 @@ class _Curve:
     noise: FloatArray  # (2,): variance of a measurement's logarithm around its part's
 
 
-def _related(task: str, target: str, across: bool) -> None:
-    """Say what is risked where beacons are another task's; refuse another architecture unless asked for."""
+def _check_related(task: str, target: str, across: bool) -> None:
+    """Warn if the beacons are another task's; refuse another architecture."""
     if task == target:
         return
     same = task.rpartition("/")[2] == target.rpartition("/")[2]
     if not same and not across:
         raise AnalysisError(
             f"making beacons of {task} for {target}: another architecture; {COUNTER_EVIDENCE}. Train beacons "
-            f"of {target}, or take the risk by across=True (--across)"
+            f"of {target}, or accept the risk by across=True (--across)"
         )
     warnings.warn(
-        f"beacons of {task} are to steer {target}: the region need not be the same; {COUNTER_EVIDENCE}",
+        f"beacons of {task} will steer {target}: its region may be another; {COUNTER_EVIDENCE}",
         stacklevel=3,
     )
 
 
 def _schedule(source: Settings) -> Rate:
-    """The learning-rate levels of all runs, which must be the same."""
+    """Return the learning-rate levels of all runs, which must be the same."""
     table = source.runs.runs.filter(pl.col("run_id").is_in(source.frame["run_id"].to_list()))
     names = table["policy"] if "policy" in table.columns else pl.Series([None] * len(table))
-    found = {
+    schedules = {
         replace(parse(name or "s32", lr=float(lr), epochs=int(epochs)).rate, lr=1.0)
         for name, lr, epochs in zip(names, table["lr"], table["epochs"], strict=True)
     }
-    if len(found) != 1:
+    if len(schedules) != 1:
         raise AnalysisError(
-            f"making beacons of {source.describe()}: they have {len(found)} different schedules (epochs, "
-            "learning-rate levels); expected one, for the region is that of one budget"
+            f"making beacons of {source.describe()}: they have {len(schedules)} different schedules (epochs, "
+            "learning-rate levels); expected one, because the region depends on the budget"
         )
-    return found.pop()
+    return schedules.pop()
 
 
 def _samples(source: Settings) -> int:
-    """Samples in an epoch of the runs."""
+    """Return the samples in an epoch of the runs."""
     first = source.epochs.filter(pl.col("epoch") == 1)
     counts = set(first["samples"].to_list()) if "samples" in first.columns else set()
     if len(counts) != 1:
@@ -152,7 +171,7 @@ def _samples(source: Settings) -> int:
 
 
 def _curve(source: Settings, axis: str, row: Mapping[str, object]) -> Iterator[_Curve]:
-    """The run's curve; none where no whole batch was measured."""
+    """Yield the run's curve; none if no whole batch was measured."""
     stem = axis.rpartition("_")[0]
     column = stem if "/" in stem else f"fisher/{stem}"
     steps = source.steps.filter(pl.col("run_id") == row["run_id"], pl.col("batch_size") == row["batch_size"])
@@ -177,28 +196,31 @@ def _curve(source: Settings, axis: str, row: Mapping[str, object]) -> Iterator[_
 
 
 def _beacons(curves: list[_Curve]) -> tuple[Beacon, ...]:
-    """A beacon a setting: the mean over its runs, with holes filled along the run."""
-    made = []
+    """Average the runs of each setting into a beacon, with gaps interpolated."""
+    beacons = []
     for size, lr in sorted({(c.batch_size, c.lr) for c in curves}):
         mine = np.stack([c.means for c in curves if (c.batch_size, c.lr) == (size, lr)])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a part that no run measured
             mean = np.nanmean(mine, axis=0)
-        cond, density = (np.exp(_filled(line)).tolist() for line in mean)
-        made.append(Beacon(size, lr, tuple(cond), tuple(density)))
-    return tuple(made)
+        cond, density = (np.exp(_fill_gaps(line)).tolist() for line in mean)
+        beacons.append(Beacon(size, lr, tuple(cond), tuple(density)))
+    return tuple(beacons)
 
 
-def _filled(line: FloatArray) -> FloatArray:
-    known = np.flatnonzero(np.isfinite(line))
-    return np.interp(np.arange(len(line)), known, line[known])
+def _fill_gaps(line: FloatArray) -> FloatArray:
+    defined = np.flatnonzero(np.isfinite(line))
+    return np.interp(np.arange(len(line)), defined, line[defined])
 
 
 def _spread(curves: list[_Curve], kind: int, factor: float) -> Spread:
-    """How far whole runs lie from their setting's mean, and single measurements from their part's.
+    """Return how far runs lie from their setting's mean, and measurements from their part's.
 
     Medians over settings: those near divergence differ wildly from seed to seed. The median of a variance
     from n runs lies below the variance itself: by (1 − 2/(9(n − 1)))³ (Wilson & Hilferty 1931).
+
+    Returns:
+        Spreads of the logarithm.
     """
     variances = []
     for setting in sorted({(c.batch_size, c.lr) for c in curves}):
@@ -212,10 +234,13 @@ def _spread(curves: list[_Curve], kind: int, factor: float) -> Spread:
 
 
 def _region(source: Settings, axis: str, metric: str | None, more: float) -> tuple[Place, ...]:
-    """Where the settings ended; L in proportion to the steps of the task that is steered.
+    """Return where the settings ended, with L in proportion to the steps of the steered task.
 
     Inside are those within the margin of the best and the paper's five best: of a few noisy validation errors
     the very best is by chance one or the other. In small sweeps these are a quarter of the settings at most.
+
+    Returns:
+        An end point per setting.
     """
     plane = landscape(source.runs, x=axis, y=ENERGY, metric=metric, task=source.task or None)
     points, best = plane.mapped, plane.best["setting"].head(len(plane.mapped) // 4)
@@ -224,11 +249,11 @@ def _region(source: Settings, axis: str, metric: str | None, more: float) -> tup
     return tuple(Place(name, float(x), float(y) * more, bool(inside)) for name, x, y, inside in rows)
 
 
-def _interpolated(seconds: Mapping[int, float], sizes: tuple[int, ...]) -> tuple[float, ...]:
-    """Seconds a step at each size, on the lines between those measured; beyond, in proportion to the last."""
-    known = sorted(seconds)
-    if not known:
-        raise AnalysisError("making beacons: the cost model is empty; measure seconds a step at some sizes")
-    found = np.interp(sizes, known, [seconds[size] for size in known])
-    beyond = np.maximum(np.array(sizes) / known[-1], 1.0)
-    return tuple(float(value) for value in found * beyond)
+def _step_seconds(seconds: Mapping[int, float], sizes: tuple[int, ...]) -> tuple[float, ...]:
+    """Interpolate seconds per step at each size; beyond the last, in proportion to it."""
+    sizes_measured = sorted(seconds)
+    if not sizes_measured:
+        raise AnalysisError("making beacons: the cost model is empty; measure seconds per step at some sizes")
+    interpolation = np.interp(sizes, sizes_measured, [seconds[size] for size in sizes_measured])
+    beyond = np.maximum(np.array(sizes) / sizes_measured[-1], 1.0)
+    return tuple(float(value) for value in interpolation * beyond)

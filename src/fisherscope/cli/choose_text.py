@@ -1,4 +1,4 @@
-"""Text of `fisherscope choose` besides its result: the plan, each comparison, the commands to run next."""
+"""Text of `fisherscope choose`: the plan, each comparison, the commands to run next."""
 
 import math
 import shlex
@@ -60,7 +60,7 @@ def comparison_text(result: HalvingResult, comparison: Round) -> str:
 
 
 def next_commands(result: HalvingResult, task: str, budget: str, seed: int, common: dict[str, object]) -> str:
-    """Format the next step: beyond the edge of the grid, or other seeds of statistically tied settings.
+    """Format the next command: beyond the edge of the grid, or other seeds of tied settings.
 
     Args:
         result: What was chosen.

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 
 from matplotlib.figure import Figure
 
+from fisherscope.figures.early_positions import figure_1c
 from fisherscope.figures.error_by_batch_size import figure_1a
 from fisherscope.figures.error_curves import figure_6
 from fisherscope.figures.measure_curves import figure_2, figure_4
 from fisherscope.figures.plane import figure_1b, figure_3, figure_7
 from fisherscope.figures.style import save
-from fisherscope.figures.trajectories import figure_1c, figure_1d, figure_5
+from fisherscope.figures.trajectories import figure_1d, figure_5
 
 FIGURES: Mapping[str, Callable[..., Figure]] = {
     "1a": figure_1a,

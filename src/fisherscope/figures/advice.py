@@ -1,4 +1,4 @@
-"""Advice in a picture: time and samples to the same progress, and what a step takes, by batch size."""
+"""Figure of an advice: time and samples to the same loss, and cost of a step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from fisherscope.figures.style import CATEGORIES, SOFT, styled
+from fisherscope.figures.style import CATEGORIES, SOFT, paper_style
 
 if TYPE_CHECKING:
     from fisherscope.analysis.batch_size.advice import Advice
@@ -18,8 +18,15 @@ TIME, SAMPLES, NOISE = CATEGORIES[0], CATEGORIES[1], CATEGORIES[2]
 
 
 def advice_figure(advice: Advice) -> Figure:
-    """Left: relative time and samples to the same progress; right: samples a second and memory of a step."""
-    with styled():
+    """Draw time and samples to the same loss (left), speed and memory of a step (right).
+
+    Args:
+        advice: From `advise`.
+
+    Returns:
+        The figure.
+    """
+    with paper_style():
         figure = Figure(figsize=(10, 4.2), layout="constrained")
         left, right = figure.subplots(1, 2)
         _progress(left, advice)
@@ -46,8 +53,8 @@ def _progress(axes: Axes, advice: Advice) -> None:
             axes.plot(best.step.batch_size, best.relative_time, "o", ms=11, mfc="none", mec=TIME, mew=2)
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
-    axes.set_ylabel("to the same progress, relative")
-    axes.set_title("What a batch size costs")
+    axes.set_ylabel("to the same loss, relative")
+    axes.set_title("Cost of a batch size")
     axes.legend()
 
 
@@ -60,7 +67,7 @@ def _steps(axes: Axes, advice: Advice) -> None:
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_ylabel("samples/s")
-    axes.set_title("What this machine does")
+    axes.set_title("Speed of this machine")
     memory = [(row.step.batch_size, row.step.memory_bytes) for row in rows if row.step.memory_bytes]
     if memory:
         other = axes.twinx()

@@ -1,4 +1,4 @@
-"""Figure 6: training and testing error against epochs for chosen settings."""
+"""Figure 6: training and test error against epochs."""
 
 from __future__ import annotations
 
@@ -9,52 +9,71 @@ from matplotlib.ticker import MaxNLocator
 
 from fisherscope.analysis import AnalysisError, Settings
 from fisherscope.analysis.data.labels import metric_label, setting_label, shown_scale
-from fisherscope.analysis.data.seed_means import broken, comparable, over_seeds
+from fisherscope.analysis.data.seed_means import comparable, lost_settings, over_seeds
 from fisherscope.analysis.data.settings import RunsLike, settings_of
 from fisherscope.analysis.tables.policy_kinds import kind_of
 from fisherscope.figures.log_axes import log_axis
 from fisherscope.figures.plane import finals
-from fisherscope.figures.style import CATEGORIES, DASHES, legend, note, panels, styled
+from fisherscope.figures.style import CATEGORIES, DASHES, legend, note, panels, paper_style
 
-MOST = 5
+AT_MOST = 5
 
 
 def figure_6(
     runs: RunsLike, *, settings: tuple[str, ...] | None = None, metric: str | None = None,
     task: str | None = None, notes: bool = True,
 ) -> Figure:  # fmt: skip
-    """Training and testing metric against epochs, a line a setting, bands of one deviation over seeds.
+    """Draw training and test metric against epochs, a line per setting, bands over seeds.
 
     Args:
         runs: From `load_runs`, or a directory.
-        settings: Such as `s32-lr0.1`; by default the best of each kind (fixed, -∅, -MS), then the next.
-        metric: Its last part is taken (`error`); by default the validation metric's.
-        task: Which, where there are several.
-        notes: Small print below.
+        settings: Names such as `s32-lr0.1`; by default the best of each kind (fixed, -∅, -MS), then the next.
+        metric: Its last part is used (`error`); the validation metric's by default.
+        task: Task, if the runs are of several.
+        notes: Print notes below the panels.
+
+    Returns:
+        The figure.
 
     Raises:
-        AnalysisError: No such setting, or none has an epoch; it says what is there.
+        AnalysisError: There is no such setting, or none has an epoch; the text says what is there.
+
+    Example:
+        ```python
+        import fisherscope as fs
+        from fisherscope import figures
+
+        for size in (8, 16, 32):
+            config = {"batch_size": size, "lr": 0.1, "seed": 0, "epochs": 2}
+            with fs.open_run(f"runs/figure_6/s{size}", config) as run:
+                for epoch in (1, 2):
+                    run.log_epoch(
+                        step=64 // size * epoch, train_error=0.1, val_error=0.1 + 1 / size,
+                        fisher_cond_mean=size * epoch, fisher_energy_sum=epoch / size,
+                    )
+        figures.save(figures.figure_6("runs/figure_6"), "figure_6.png")
+        ```
     """
     source = settings_of(runs, task=task)
     name, smaller = source.metric(metric)
-    chosen = _known(source, settings) if settings else _best(source, name, smaller)
+    chosen = _check_settings(source, settings) if settings else _best(source, name, smaller)
     some = comparable(source.where(pl.col("setting").is_in(chosen)))
     columns = _columns(source, name)
-    with styled():
+    with paper_style():
         figure, axes = panels(1, len(columns), (5.0, 3.9))
         for panel, column in zip(axes, columns, strict=True):
             _draw(panel, over_seeds(some, column), column, chosen)
         legend(figure, axes[-1])
-        note(figure, [_seeds_told(some), *source.notes] if notes else ())
+        note(figure, [_seeds_text(some), *source.notes] if notes else ())
     return figure
 
 
-def _seeds_told(source: Settings) -> str:
+def _seeds_text(source: Settings) -> str:
     counts = source.frame.group_by("setting").len()["len"].to_list()
     if max(counts, default=1) < 2:
         return ""
     many = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-    return f"{many} seeds a setting; bands are one deviation."
+    return f"{many} seeds per setting; bands are one deviation."
 
 
 def _draw(axes: Axes, rows: pl.DataFrame, column: str, chosen: list[str]) -> None:
@@ -76,38 +95,45 @@ def _draw(axes: Axes, rows: pl.DataFrame, column: str, chosen: list[str]) -> Non
 
 
 def _columns(source: Settings, name: str) -> list[str]:
-    """Training and testing (validation where there is no test) of the metric's kind."""
+    """Return the training and test (else validation) columns of the metric's kind."""
     kind, columns = name.rpartition("/")[2], source.epochs.columns
-    wanted = [f"{part}/{kind}" for part in ("train", "test", "val") if f"{part}/{kind}" in columns]
-    return wanted[:2] if wanted else [name]
+    columns_of_kind = [f"{part}/{kind}" for part in ("train", "test", "val") if f"{part}/{kind}" in columns]
+    return columns_of_kind[:2] if columns_of_kind else [name]
 
 
 def _best(source: Settings, name: str, smaller: bool) -> list[str]:
-    """The best finished setting of each kind, then the next; with none finished, the first with an epoch."""
-    found = finals(source, name)[0].sort("value", descending=not smaller, maintain_order=True)
-    if not len(found):
-        begun = source.where(pl.col("reached") > 0).frame["setting"].unique(maintain_order=True).to_list()
-        if not begun:
+    """Return the best finished setting of each kind, then the next ones.
+
+    If none has finished: the first ones with an epoch.
+
+    Returns:
+        Names of settings.
+    """
+    final_rows = finals(source, name)[0].sort("value", descending=not smaller, maintain_order=True)
+    if not len(final_rows):
+        started = source.where(pl.col("reached") > 0).frame["setting"].unique(maintain_order=True).to_list()
+        if not started:
             raise AnalysisError(f"drawing figure 6 of {source.describe()}: no run has logged an epoch")
-        return begun[:MOST]
+        return started[:AT_MOST]
     kinds = {
-        kind_of(row["setting"], row["fixed"]): row["setting"] for row in found.reverse().iter_rows(named=True)
+        kind_of(row["setting"], row["fixed"]): row["setting"]
+        for row in final_rows.reverse().iter_rows(named=True)
     }
-    first = [setting for setting in found["setting"] if setting in kinds.values()]
-    return [*first, *(s for s in found["setting"] if s not in first)][:MOST]
+    first = [setting for setting in final_rows["setting"] if setting in kinds.values()]
+    return [*first, *(s for s in final_rows["setting"] if s not in first)][:AT_MOST]
 
 
-def _known(source: Settings, wanted: tuple[str, ...]) -> list[str]:
+def _check_settings(source: Settings, names: tuple[str, ...]) -> list[str]:
     from difflib import get_close_matches
 
     there = source.frame["setting"].unique(maintain_order=True).to_list()
-    for name in wanted:
+    for name in names:
         if name not in there:
             near = get_close_matches(name, there, n=4, cutoff=0.3)
             raise AnalysisError(
                 f"drawing figure 6: there is no setting {name!r}; near: {', '.join(near or there[:6])}"
             )
-    lost = [name for name in wanted if name in broken(source)]
-    if len(lost) == len(wanted):
-        raise AnalysisError(f"drawing figure 6: {', '.join(lost)} diverged or failed; choose others")
-    return [name for name in wanted if name not in lost]
+    lost_names = [name for name in names if name in lost_settings(source)]
+    if len(lost_names) == len(names):
+        raise AnalysisError(f"drawing figure 6: {', '.join(lost_names)} diverged or failed; choose others")
+    return [name for name in names if name not in lost_names]

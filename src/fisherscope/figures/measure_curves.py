@@ -12,7 +12,7 @@ from fisherscope.analysis.data.run_measures import COND, ENERGY
 from fisherscope.analysis.data.seed_means import comparable, one_rate, over_seeds
 from fisherscope.analysis.data.settings import RunsLike, settings_of
 from fisherscope.figures.log_axes import log_axis
-from fisherscope.figures.style import DASHES, SOFT, legend, note, ordered_colours, panels, styled
+from fisherscope.figures.style import DASHES, SOFT, colour_ramp, legend, note, panels, paper_style
 
 SINGLE, SINGLE_ENERGY = "fisher/cond", "fisher/energy"
 
@@ -20,22 +20,41 @@ SINGLE, SINGLE_ENERGY = "fisher/cond", "fisher/energy"
 def figure_2(
     runs: RunsLike, *, lr: float | None = None, task: str | None = None, notes: bool = True
 ) -> Figure:
-    """c_k and l_k of every measured batch (top), C̄_K and L_K (bottom) against epochs, a line a batch size.
+    """Draw c_k and l_k (top), C̄_K and L_K (bottom) against epochs, a line per batch size.
 
     Args:
         runs: From `load_runs`, or a directory.
-        lr: Rate; by default the one with most batch sizes.
-        task: Which, where there are several.
-        notes: Small print below.
+        lr: Learning rate; by default the one with most batch sizes.
+        task: Task, if the runs are of several.
+        notes: Print notes below the panels.
+
+    Returns:
+        The figure.
 
     Raises:
-        AnalysisError: No fixed setting has the measures, or none that rate; it says what is there.
+        AnalysisError: No constant batch size has the measures, or none has that learning rate.
+
+    Example:
+        ```python
+        import fisherscope as fs
+        from fisherscope import figures
+
+        for size in (8, 16, 32):
+            config = {"batch_size": size, "lr": 0.1, "seed": 0, "epochs": 2}
+            with fs.open_run(f"runs/figure_2/s{size}", config) as run:
+                for epoch in (1, 2):
+                    run.log_epoch(
+                        step=64 // size * epoch, train_error=0.1, val_error=0.1 + 1 / size,
+                        fisher_cond_mean=size * epoch, fisher_energy_sum=epoch / size,
+                    )
+        figures.save(figures.figure_2("runs/figure_2"), "figure_2.png")
+        ```
     """
     source, rate = one_rate(settings_of(runs, task=task), lr)
-    source = _measured(source, (COND, ENERGY))
+    source = _comparable_with_measures(source, (COND, ENERGY))
     sizes = sorted(set(source.frame["batch_size"].to_list()))
-    colours = dict(zip(sizes, ordered_colours(len(sizes)), strict=True))
-    with styled():
+    colours = dict(zip(sizes, colour_ramp(len(sizes)), strict=True))
+    with paper_style():
         figure, (top, right, below, corner) = panels(2, 2, (4.6, 3.1))
         for axes, name in ((top, SINGLE), (right, SINGLE_ENERGY)):
             _draw_steps(axes, source, name, colours)
@@ -46,33 +65,54 @@ def figure_2(
         for size, colour in colours.items():
             right.plot([], [], color=colour, linewidth=2.4, label=f"{size}")
         legend(figure, right, title="$|B|$")
-        one = f"Rate {rate:g}. Top: one run a size; below: means over seeds, bands of one deviation."
-        note(figure, [one, *_diverged_told(source), *source.notes] if notes else ())
+        one = (
+            f"Learning rate {rate:g}. Top: one run per batch size; below: means over seeds, bands of one "
+            "deviation."
+        )
+        note(figure, [one, *_diverged_notes(source), *source.notes] if notes else ())
     return figure
 
 
 def figure_4(
     runs: RunsLike, *, sizes: tuple[int, ...] | None = None, task: str | None = None, notes: bool = True
 ) -> Figure:
-    """C̄_K and L_K against iterations; dotted verticals where each batch size's training ends.
+    """Draw C̄_K and L_K against iterations, with verticals where each batch size ends.
 
-    C̄_K has the colours of |B| and L_K those of α, which is what each is said to go by; the other one is told
-    by the dashes.
+    Colours of C̄_K show |B| and those of L_K show α, which each mainly depends on; dashes show the other one.
 
     Args:
         runs: From `load_runs`, or a directory.
-        sizes: Batch sizes; by default all.
-        task: Which, where there are several.
-        notes: Small print below.
+        sizes: Batch sizes; all by default.
+        task: Task, if the runs are of several.
+        notes: Print notes below the panels.
+
+    Returns:
+        The figure.
 
     Raises:
-        AnalysisError: No fixed setting has the measures; it says what is there.
+        AnalysisError: No constant batch size has the measures; the text says what is there.
+
+    Example:
+        ```python
+        import fisherscope as fs
+        from fisherscope import figures
+
+        for size in (8, 16, 32):
+            config = {"batch_size": size, "lr": 0.1, "seed": 0, "epochs": 2}
+            with fs.open_run(f"runs/figure_4/s{size}", config) as run:
+                for epoch in (1, 2):
+                    run.log_epoch(
+                        step=64 // size * epoch, train_error=0.1, val_error=0.1 + 1 / size,
+                        fisher_cond_mean=size * epoch, fisher_energy_sum=epoch / size,
+                    )
+        figures.save(figures.figure_4("runs/figure_4"), "figure_4.png")
+        ```
     """
     source = settings_of(runs, task=task).fixed()
     if sizes is not None:
         source = source.where(pl.col("batch_size").is_in(list(sizes)))
-    source = _measured(source, (COND, ENERGY))
-    with styled():
+    source = _comparable_with_measures(source, (COND, ENERGY))
+    with paper_style():
         figure, axes = panels(2, 1, (8.2, 3.9))
         for panel, name, keys in (
             (axes[0], COND, ("batch_size", "lr")),
@@ -85,19 +125,19 @@ def figure_4(
 
 
 def _draw_steps(axes: Axes, source: Settings, name: str, colours: dict[int, object]) -> None:
-    """Every measured batch of one run a size, that with the smallest seed."""
+    """Draw every measured batch of one run per batch size, that with the smallest seed."""
     rows = source.steps
     if name not in rows.columns:
         axes.text(0.5, 0.5, f"{name} was not recorded", transform=axes.transAxes, ha="center", color=SOFT)
         return
-    known = rows.filter(pl.col(name) > 0).select("run_id", "epoch", name)
+    positive = rows.filter(pl.col(name) > 0).select("run_id", "epoch", name)
     first = source.frame.sort("seed").group_by("batch_size", maintain_order=True).first()
-    joined = known.join(first.select("run_id", "batch_size"), on="run_id")
-    for (size, _), part in joined.group_by("batch_size", "run_id", maintain_order=True):
+    rows_of_runs = positive.join(first.select("run_id", "batch_size"), on="run_id")
+    for (size, _), part in rows_of_runs.group_by("batch_size", "run_id", maintain_order=True):
         axes.plot(
             part["epoch"].to_numpy(), part[name].to_numpy(), color=colours[size], linewidth=0.8, alpha=0.85
         )
-    log_axis(axes, "y", joined[name].to_list())
+    log_axis(axes, "y", rows_of_runs[name].to_list())
     axes.set_ylabel(measure_label(name))
 
 
@@ -122,10 +162,10 @@ def _draw_means(axes: Axes, source: Settings, name: str, colours: dict[int, obje
 def _draw_iterations(
     figure: Figure, axes: Axes, rows: pl.DataFrame, name: str, keys: tuple[str, str]
 ) -> None:
-    """Lines coloured by the first key and dashed by the second."""
+    """Draw lines coloured by the first key and dashed by the second."""
     symbols = {"batch_size": "$|B|$", "lr": r"$\alpha$"}
     colours, dashes = ({v: k for k, v in enumerate(sorted(set(rows[key].to_list())))} for key in keys)
-    palette = ordered_colours(len(colours))
+    palette = colour_ramp(len(colours))
     for (first, second), line in rows.group_by(*keys, maintain_order=True):
         axes.plot(
             line["step"].to_numpy(), line["value"].to_numpy(), color=palette[colours[first]], linewidth=1.3,
@@ -151,8 +191,11 @@ def _share_epochs(all_axes: tuple[Axes, ...], last: int) -> None:
         axes.set_xlim(0, max(last, 1) * 1.02)
 
 
-def _measured(source: Settings, names: tuple[str, str]) -> Settings:
-    """The runs that can be compared, if any has the measures.
+def _comparable_with_measures(source: Settings, names: tuple[str, str]) -> Settings:
+    """Keep the runs that can be compared, if any has the measures.
+
+    Returns:
+        The runs.
 
     Raises:
         AnalysisError: None has.
@@ -170,6 +213,6 @@ def _measured(source: Settings, names: tuple[str, str]) -> Settings:
     return source
 
 
-def _diverged_told(source: Settings) -> list[str]:
-    lost = source.frame.filter(pl.col("status") == "diverged")
-    return ["Diverged runs are drawn as far as they got."] if len(lost) else []
+def _diverged_notes(source: Settings) -> list[str]:
+    diverged = source.frame.filter(pl.col("status") == "diverged")
+    return ["Diverged runs are drawn as far as they got."] if len(diverged) else []

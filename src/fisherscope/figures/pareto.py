@@ -1,4 +1,4 @@
-"""Error against training time: what each policy costs and reaches, beside fixed sizes at their best rates."""
+"""Error against training time: policies beside fixed batch sizes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reached:
-    """A setting's time and error, with the deviation of the error over seeds."""
+    """A setting's training time and error, with the error's deviation over seeds."""
 
     name: str
     seconds: float
@@ -29,24 +29,24 @@ class Reached:
 
 
 def front(points: Sequence[Reached]) -> list[Reached]:
-    """Those that no other equals or beats in both, by time."""
-    kept: list[Reached] = []
+    """Return the points that no other equals or beats in both time and error, by time."""
+    best: list[Reached] = []
     for point in sorted(points, key=lambda p: (p.seconds, p.error)):
-        if not kept or point.error < kept[-1].error:
-            kept.append(point)
-    return kept
+        if not best or point.error < best[-1].error:
+            best.append(point)
+    return best
 
 
 def pareto(points: Sequence[Reached], axes: Axes, *, unit: float = 100.0) -> None:
-    """Draw error (%) against modelled training time, and the front of all points.
+    """Draw error (%) against modelled training time, and the Pareto front.
 
     Args:
         points: Settings.
-        axes: Where to draw.
-        unit: What errors are multiplied by.
+        axes: The panel.
+        unit: Factor on the errors.
     """
     for fixed, marker, colour, label in (
-        (True, "s", SOFT, "fixed size, each at its best rate"),
+        (True, "s", SOFT, "fixed size, each at its best learning rate"),
         (False, "o", CATEGORIES[0], "policy, best of its family"),
     ):
         mine = [p for p in points if p.fixed is fixed]
@@ -58,14 +58,14 @@ def pareto(points: Sequence[Reached], axes: Axes, *, unit: float = 100.0) -> Non
     times, errors = [p.seconds for p in best], [unit * p.error for p in best]
     axes.step(times, errors, where="post", color=CATEGORIES[1], lw=1.2, zorder=1, label="Pareto front")
     log_axis(axes, "x", [p.seconds for p in points])
-    ordered = sorted(points, key=lambda p: p.seconds)
-    numbers = [f"{number}" for number in range(1, len(ordered) + 1)]
+    by_time = sorted(points, key=lambda p: p.seconds)
+    numbers = [f"{number}" for number in range(1, len(by_time) + 1)]
     bars = [np.array([[p.seconds, unit * (p.error + side * p.std)] for side in (-1, 1)]) for p in points]
     place_labels(
-        axes, [(p.seconds, unit * p.error) for p in ordered], numbers,
+        axes, [(p.seconds, unit * p.error) for p in by_time], numbers,
         lines=[*bars, _stairs(times, errors)], reach=9.0, size=8.0, color=INK, zorder=5,
     )  # fmt: skip
-    for number, point in zip(numbers, ordered, strict=True):
+    for number, point in zip(numbers, by_time, strict=True):
         look: Any = {"marker": f"${number}$", "markersize": 5 + 3 * (len(number) - 1), "linestyle": "none"}
         axes.plot([], [], color=INK, label=point.name, **look)
     axes.set_xlabel("modelled training time (s)")
@@ -74,5 +74,5 @@ def pareto(points: Sequence[Reached], axes: Axes, *, unit: float = 100.0) -> Non
 
 
 def _stairs(times: list[float], errors: list[float]) -> np.ndarray[Any, Any]:
-    """Corners of the front as it is drawn."""
+    """Return the corners of the front as it is drawn."""
     return np.column_stack([np.repeat(times, 2)[1:], np.repeat(errors, 2)[:-1]])

@@ -1,4 +1,4 @@
-"""One look for every figure: fonts, lines, colours that colour-blind readers tell apart, and saving."""
+"""One style for every figure, with colours for colour-blind readers, and saving."""
 
 from __future__ import annotations
 
@@ -63,32 +63,41 @@ NOTE_WIDTH = 15.5
 
 
 @contextmanager
-def styled() -> Iterator[None]:
-    """The look, for whatever is made or drawn inside."""
+def paper_style() -> Iterator[None]:
+    """Apply the style to everything that is drawn inside the block."""
     with mpl.rc_context(RC):
         yield
 
 
 def panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """A figure of panels, `size` inches each, laid out so that nothing overlaps."""
+    """Make a figure of panels that do not overlap.
+
+    Args:
+        rows: Number of rows.
+        columns: Number of columns.
+        size: Width and height of a panel, inches.
+
+    Returns:
+        The figure and its panels, row by row.
+    """
     figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr,call-arg]
     axes = figure.subplots(rows, columns, squeeze=False)
     return figure, list(axes.ravel())
 
 
-def ordered_colours(count: int) -> list[Any]:
-    """Colours of an ordered quantity, dark to light."""
+def colour_ramp(count: int) -> list[Any]:
+    """Return colours of an ordered quantity, dark to light."""
     return [ORDERED(x) for x in np.linspace(0.0, 1.0, max(count, 1))] if count > 1 else [ORDERED(0.0)]
 
 
 def metric_map(smaller_is_better: bool) -> Colormap:
-    """Colours of a metric: dark is good."""
+    """Return the colour map of a metric: dark is good."""
     return SURFACE if smaller_is_better else SURFACE.reversed()
 
 
 def legend(figure: Figure, axes: Axes, **options: Any) -> None:
-    """A legend beside the panel, where no data is."""
+    """Draw a legend beside the panel, where there is no data."""
     handles, names = axes.get_legend_handles_labels()
     if handles:
         axes.legend(
@@ -97,27 +106,43 @@ def legend(figure: Figure, axes: Axes, **options: Any) -> None:
 
 
 def note(figure: Figure, notes: Sequence[str]) -> None:
-    """What a reader must know, in small print below the panels."""
-    told = " ".join(text for text in notes if text)
-    if told:
+    """Print notes below the panels, in small type."""
+    text = " ".join(text for text in notes if text)
+    if text:
         width = int(figure.get_figwidth() * NOTE_WIDTH)
-        figure.supxlabel(fill(told, width), fontsize=8.5, color=SOFT, x=0.01, ha="left")
+        figure.supxlabel(fill(text, width), fontsize=8.5, color=SOFT, x=0.01, ha="left")
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Write a figure as PNG, PDF or SVG by the suffix.
 
+    Args:
+        figure: The figure.
+        path: File to write; no date is stored, so the same figure is the same file.
+
+    Returns:
+        The path.
+
     Raises:
         ValueError: The suffix is another.
+
+    Example:
+        ```python
+        from matplotlib.figure import Figure
+
+        from fisherscope import figures
+
+        figures.save(Figure(), "empty.svg")
+        ```
     """
     target = Path(path)
     suffix = target.suffix.lower().removeprefix(".")
     if suffix not in FORMATS:
         raise ValueError(
-            f"saving a figure as {target}: the suffix {target.suffix!r} is none of "
+            f"saving a figure as {target}: suffix {target.suffix!r}; expected one of "
             + ", ".join(f".{name}" for name in FORMATS)
         )
-    dated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix, {})
-    with styled():
-        figure.savefig(target, metadata=dated)
+    metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix, {})
+    with paper_style():
+        figure.savefig(target, metadata=metadata)
     return target

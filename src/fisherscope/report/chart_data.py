@@ -11,7 +11,7 @@ from scipy.spatial import ConvexHull
 from fisherscope.analysis import AnalysisError, Landscape, Settings
 from fisherscope.analysis.data.labels import metric_label, shown_scale
 from fisherscope.analysis.data.run_measures import at_epoch
-from fisherscope.analysis.data.seed_means import broken, comparable, over_seeds
+from fisherscope.analysis.data.seed_means import comparable, lost_settings, over_seeds
 from fisherscope.report.contours import SIZE, band_levels, bands
 from fisherscope.report.html_text import round_digits
 
@@ -109,7 +109,7 @@ def _lines(source: Settings, name: str, stops: list[int]) -> dict[str, list[floa
 
 def _rows(source: Settings, landscape: Landscape) -> list[dict[str, Any]]:
     """Return a row a setting: its state, and its final metrics over seeds."""
-    lost, frame = set(broken(source)), source.frame
+    lost, frame = set(lost_settings(source)), source.frame
     states = frame.group_by("setting", maintain_order=True).agg(
         pl.col("status").unique(), pl.col("reached").max(), pl.col("planned").max()
     )

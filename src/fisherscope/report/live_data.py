@@ -10,7 +10,7 @@ import polars as pl
 
 from fisherscope.analysis.data.labels import shown_scale
 from fisherscope.analysis.data.run_measures import COND, ENERGY
-from fisherscope.analysis.data.settings import FIXED
+from fisherscope.analysis.data.settings import FIXED_POLICY
 from fisherscope.plain_text import duration
 from fisherscope.report.chart_data import MEASURES, label
 from fisherscope.report.contours import band_levels
@@ -72,7 +72,7 @@ def _run(
         for name in names:
             if one["epoch"] in at:
                 lines[name][at[one["epoch"]]] = round_digits(one[name])
-    fixed = FIXED.fullmatch(str(row.get("policy") or "")) is not None
+    fixed = FIXED_POLICY.fullmatch(str(row.get("policy") or "")) is not None
     reached = int(mine["epoch"].to_numpy().max()) if len(mine) else 0
     return {
         "name": row["run_id"], "fixed": fixed, "batch": row.get("batch_size"),

@@ -1,4 +1,4 @@
-"""What to make of a noise scale and of seconds a step: the table, and one sentence of recommendation."""
+"""The result of `advise`: the table of batch sizes, and one sentence of recommendation."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from fisherscope.analysis.batch_size.noise_scale import NoiseInterval, SizeTest
 from fisherscope.plain_text import aligned_table
 
 NEAR = 1.1
-"""Sizes within this factor of the least time are as good as the best: timings are no better."""
+"""Batch sizes within this factor of the least time count as equally fast: timings vary as much."""
 
 ASSUMPTIONS = (
-    "the learning rate is tuned to each batch size (steps to the same loss ∝ 1 + B_noise/B holds for that)",
-    "the gradient's noise is that of plain SGD; Adam and its like divide by its size, which moves the scale",
-    "seconds are those of this machine with the batch at hand: a loader that can't keep up comes on top",
+    "the learning rate is tuned for each batch size (then steps to the same loss ∝ 1 + B_noise/B)",
+    "the noise scale is that of plain SGD; for Adam it is approximate",
+    "times are those of this machine, without data loading",
 )
 AGAIN = (
-    "Ask again when the loss has halved, after a drop of the learning rate, or when the monitor's "
-    "noise/scale_mean has doubled: the noise scale grows while a model trains."
+    "Repeat when the loss has halved, after a drop of the learning rate, or when the monitor's "
+    "noise/scale_mean has doubled: the noise scale grows during training."
 )
 
 
 @dataclass(frozen=True)
 class StepTime:
-    """What a training step of one batch size takes.
+    """Time and memory of a training step at one batch size.
 
     Args:
         batch_size: Samples.
-        seconds: The least of several; None where it was not run.
-        memory_bytes: Peak above what was there before; None where the platform does not tell.
-        why: Why it does not fit, or was not tried; empty where it was measured.
-        fits: None where it was not tried.
+        seconds: The least of several measurements; None if it was not run.
+        memory_bytes: Peak above what was allocated before; None if the platform does not report it.
+        why: Why it does not fit, or was not measured; empty if it was.
+        fits: None if it was not tried.
     """
 
     batch_size: int
@@ -45,7 +45,7 @@ class StepTime:
 
 @dataclass(frozen=True)
 class AdviceRow:
-    """A line of the table; times relative to the best size, samples to the smallest possible number."""
+    """A row of the table; times relative to the best size, samples to the fewest possible."""
 
     step: StepTime
     relative_time: float | None
@@ -53,28 +53,28 @@ class AdviceRow:
 
     @property
     def samples_per_second(self) -> float | None:
-        """Throughput."""
+        """Throughput; None if it was not run."""
         return None if self.step.seconds is None else self.step.batch_size / self.step.seconds
 
 
 @dataclass(frozen=True)
 class Advice:
-    """Which batch sizes are worth their time; print it, show it in a notebook, or read its parts.
+    """Which batch sizes are worth their time; made by `advise`. Print it, or read its parts.
 
     Args:
-        name: Of what was looked at.
+        name: Name of the model.
         noise: Noise scale with its interval.
-        steps: Seconds and memory of each size.
-        tests: Signal-to-noise and norm test against the size.
-        every: Steps between measurements at which measuring takes 5 % of the time; None where not known.
+        steps: Seconds and memory of each batch size.
+        tests: Signal-to-noise ratio and norm test by batch size.
+        every: Steps between measurements at which measuring takes 5 % of the time; None if not known.
         notes: What the reader must know of this measurement.
         dataset_size: Samples of an epoch; None for a stream or one batch.
         warmup: Steps that were trained before measuring (and undone).
         losses: Mean loss at the warm-up's beginning and end; None without one.
         coupled: Whether BatchNorm couples samples, so that the scale is approximate.
-        seconds: What the advice took.
-        device: Where.
-        doubts: Signs that the seconds are not a quiet machine's; the sentence then says so.
+        seconds: Seconds that the advice took.
+        device: Device of the model.
+        doubts: Signs that other processes disturbed the timing; the sentence then says so.
     """
 
     name: str
@@ -107,38 +107,38 @@ class Advice:
 
     @property
     def fastest(self) -> int | None:
-        """The size with the least time to the same progress, seconds(B)·(1 + B_noise/B); None if none ran."""
+        """The batch size with the least seconds(B)·(1 + B_noise/B); None if none ran."""
         return self._fastest(self.noise.scale)
 
     @property
     def near(self) -> list[int]:
-        """Sizes within 10 % of that time."""
+        """Batch sizes within 10 % of that time."""
         times = [(row.step.batch_size, row.relative_time) for row in self.rows]
         return [size for size, time in times if time is not None and time <= NEAR]
 
     @property
     def range(self) -> tuple[int | None, int | None]:
-        """The fastest size at the lower and at the upper end of the noise scale's interval."""
+        """The fastest batch size at the lower and at the upper end of the noise scale's interval."""
         return self._fastest(self.noise.low), self._fastest(self.noise.high)
 
     @property
     def sentence(self) -> str:
         """One sentence of recommendation."""
         if self.fastest is None:
-            return "No batch size could be timed: give smaller sizes=, or more seconds=."
+            return "No batch size could be timed: try smaller sizes=, or more seconds=."
         low, high = self.range
         near = self.near
-        text = f"Train with a batch of {self.fastest}: the least time to the same progress"
+        text = f"Train with batch size {self.fastest}: the fastest to reach the same loss"
         if len(near) > 1:
             spent = (1 + min(near) / self.noise.scale) / (1 + self.fastest / self.noise.scale)
-            text += f"; {near[0]} to {near[-1]} are within 10 % of it"
+            text += f"; {near[0]} to {near[-1]} are within 10 %"
             text += f" ({near[0]} takes {1 - spent:.0%} fewer samples)" if spent < 0.95 else ""
         if low != high:
-            text += f"; over the noise scale's interval the fastest goes from {low} to {high}"
-        return text + ("; do not rely on it yet, the seconds are in doubt." if self.doubts else ".")
+            text += f"; given the uncertainty of the noise scale, the fastest is between {low} and {high}"
+        return text + ("; do not rely on it yet, the timing is in doubt." if self.doubts else ".")
 
     def _times(self, scale: float) -> dict[int, float]:
-        """Time to the same progress, to a factor: with an infinite scale, seconds a sample."""
+        """Return the relative time to the same loss; with an infinite scale, seconds per sample."""
         ran = [(step.batch_size, step.seconds) for step in self.steps if step.fits and step.seconds]
         if math.isinf(scale):
             return {size: seconds / size for size, seconds in ran}
@@ -149,22 +149,32 @@ class Advice:
         return min(times, key=times.__getitem__) if times else None
 
     def scale_text(self) -> str:
-        """The noise scale in words."""
+        """Describe the noise scale.
+
+        Returns:
+            Such as `420 samples (90% interval 310 to 640)`.
+        """
         noise = self.noise
         about = "about " if self.coupled else ""
         level = f"{noise.level:.0%} interval"
         if math.isinf(noise.high):
-            return f"at least {noise.low:.3g} samples ({noise.samples} samples did not show the gradient)"
+            return (
+                f"at least {noise.low:.3g} samples (in {noise.samples} samples the gradient is mostly noise)"
+            )
         return f"{about}{noise.scale:.3g} samples ({level} {noise.low:.3g} to {noise.high:.3g})"
 
     def lines(self) -> list[str]:
-        """What is said beside the table: first what to do, then on what it rests."""
-        found = [self.sentence, f"Noise scale: {self.scale_text()}, from {self.noise.samples} samples."]
+        """Return the sentences beside the table.
+
+        Returns:
+            First what to do, then what it is based on.
+        """
+        lines = [self.sentence, f"Noise scale: {self.scale_text()}, from {self.noise.samples} samples."]
         if self.every is not None:
-            found.append(f"Worth measuring: Monitor(every={self.every}) takes 5 % of the time.")
-        found += [f"In doubt: {doubt}." for doubt in self.doubts]
-        found += [f"Note: {note}" for note in self.notes]
-        return [*found, "It assumes that " + "; ".join(ASSUMPTIONS) + ".", AGAIN]
+            lines.append(f"Monitoring at 5 % overhead: fs.Monitor(model, optimizer, every={self.every}).")
+        lines += [f"In doubt: {doubt}." for doubt in self.doubts]
+        lines += [f"Note: {note}" for note in self.notes]
+        return [*lines, "Assumptions: " + "; ".join(ASSUMPTIONS) + ".", AGAIN]
 
     def __str__(self) -> str:
         head = ("batch", "s/step", "samples/s", "memory", "fits", "rel. time", "rel. samples")
@@ -172,7 +182,7 @@ class Advice:
         return "\n".join([f"Advice for {self.name} on {self.device}", "", *table, "", *self.lines()])
 
     def _repr_html_(self) -> str:
-        """Table with a bar for the relative time; the fastest in bold."""
+        """Return the table with a bar for the relative time; the fastest in bold."""
         head = "".join(
             f"<th>{t}</th>" for t in ("batch", "s/step", "samples/s", "memory", "time", "samples", "")
         )
@@ -186,19 +196,23 @@ class Advice:
 
     def _html_row(self, row: AdviceRow) -> str:
         texts = cells(row)
-        shown = [texts[k] for k in (0, 1, 2, 3, 5, 6)]
+        kept_texts = [texts[k] for k in (0, 1, 2, 3, 5, 6)]
         weight = "bold" if row.step.batch_size == self.fastest else "normal"
         width = 0 if row.relative_time is None else min(160, round(40 * row.relative_time))
         colour = "#2166ac" if row.step.batch_size in self.near else "#bbbbbb"
         last = (
             f"<div style='background:{colour};height:.7em;width:{width}px'></div>" if width else row.step.why
         )
-        inner = "".join(f"<td style='font-weight:{weight}'>{escape(text)}</td>" for text in shown)
+        inner = "".join(f"<td style='font-weight:{weight}'>{escape(text)}</td>" for text in kept_texts)
         return f"<tr>{inner}<td style='text-align:left'>{last if width else escape(last)}</td></tr>"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: not finite numbers are None."""
-        found: dict[str, Any] = {
+        """Return plain values, for JSON.
+
+        Returns:
+            The recommendation, the table and the assumptions; numbers that are not finite are None.
+        """
+        values: dict[str, Any] = {
             "name": self.name, "device": self.device, "recommended": self.fastest, "near": self.near,
             "range": list(self.range), "sentence": self.sentence,
             "noise": {**asdict(self.noise), "scale": self.noise.scale},
@@ -214,12 +228,19 @@ class Advice:
             "notes": list(self.notes), "doubts": list(self.doubts), "assumptions": list(ASSUMPTIONS),
             "again": AGAIN, "seconds": self.seconds,
         }  # fmt: skip
-        plain: dict[str, Any] = _plain(found)
+        plain: dict[str, Any] = _plain(values)
         return plain
 
 
 def cells(row: AdviceRow) -> tuple[str, ...]:
-    """A row's texts: batch, s/step, samples/s, memory, fits, relative time, relative samples."""
+    """Format the cells of a row.
+
+    Args:
+        row: A row of the table.
+
+    Returns:
+        Batch, s/step, samples/s, memory, fits, relative time, relative samples.
+    """
     step = row.step
     fits = {True: "yes", False: "no", None: "?"}[step.fits] + (f": {step.why}" if step.why else "")
     memory = "–" if step.memory_bytes is None else f"{step.memory_bytes / 2**20:.0f} MiB"

@@ -1,4 +1,4 @@
-"""The gradient noise scale with an interval: from blocks of samples at fixed weights, by the jackknife."""
+"""The gradient noise scale with a jackknife interval, from samples at fixed weights."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ FEWEST = 4
 
 @dataclass(frozen=True)
 class NoiseInterval:
-    """The gradient noise scale tr Σ/|G|², in samples, and where it lies.
+    """The gradient noise scale tr Σ/|G|², in samples, with its interval.
 
     Args:
         variance: tr Σ, the trace of the per-sample gradients' covariance.
-        signal: |G|², unbiased; it can be negative where the samples were too few to see the gradient.
-        low: Lower end of the interval.
-        high: Upper end; infinite where the gradient was not told from zero.
+        signal: |G|², unbiased; it can be negative if the samples were too few to see the gradient.
+        low: Lower end of the interval, samples.
+        high: Upper end; infinite if the gradient is not distinguishable from zero.
         level: Nominal coverage.
         blocks: Independent blocks that the jackknife left out in turn.
         samples: Samples that were measured.
@@ -42,31 +42,34 @@ class NoiseInterval:
 
     @property
     def scale(self) -> float:
-        """The ratio of the means; infinite where no signal was seen."""
+        """The ratio of the means, samples; infinite if no signal was seen."""
         return self.variance / self.signal if self.signal > 0 else math.inf
 
 
 def noise_interval(
     products: Any, size: int = 1, within: Any = None, correction: float = 1.0, level: float = 0.9
 ) -> NoiseInterval:
-    """Noise scale and interval of independent blocks of samples at the same weights.
+    """Estimate the noise scale and its interval from blocks of samples at the same weights.
 
     |G|² is the mean product over all pairs of samples, of one block and of two; tr Σ the variance within
-    blocks where it is given, else `size` times the variance between them, which also holds where samples of
-    a block are coupled (BatchNorm). Both are left-one-block-out jackknifed and the ratio's interval is
-    Fieller's (1954), which stays honest, up to an infinite upper end, where |G|² is uncertain. One Gram alone
-    is a case: every sample a block, `noise_interval(gram)`.
+    blocks if it is given, else `size` times the variance between them, which also holds if samples of
+    a block are coupled (BatchNorm). Both are jackknifed by block, and the ratio's interval is Fieller's
+    (1954): if the gradient is not distinguishable from zero, only a lower bound is given. One Gram alone
+    is a special case, every sample a block: `noise_interval(gram)`.
 
     Args:
         products: (J, J) inner products of the blocks' mean gradients.
         size: Samples of a block.
         within: (J,) unbiased tr Σ̂ within each block; by default it is taken from between blocks.
-        correction: 1 − n/N where a block consists of batches of n drawn without replacement from N samples
+        correction: 1 − n/N if a block consists of batches of n drawn without replacement from N samples
             (batches independent of each other): the variance of their means is smaller by that factor.
         level: Nominal coverage.
 
+    Returns:
+        The estimates and the interval, in samples.
+
     Raises:
-        AnalysisError: Fewer than 4 blocks, or a shape or value that can't be.
+        AnalysisError: There are fewer than 4 blocks, or a shape or value is impossible.
 
     Cost: O(J²). Source: McCandlish et al. 2018, appendix A.1, for the estimates.
     """
@@ -87,10 +90,10 @@ def noise_interval(
     inside = None if within is None else np.asarray(within, dtype=np.float64)
     whole = _parts(rows.sum(), diagonal.sum(), inside, count, size, correction)
     rest = None if inside is None else (inside.sum() - inside) / (count - 1)
-    left = _parts(
+    jackknife = _parts(
         rows.sum() - 2 * rows + diagonal, diagonal.sum() - diagonal, rest, count - 1, size, correction
     )
-    pseudo = count * np.asarray(whole)[:, None] - (count - 1) * np.stack(left)
+    pseudo = count * np.asarray(whole)[:, None] - (count - 1) * np.stack(jackknife)
     covariance = np.cov(pseudo) / count
     variance, signal = (float(value) for value in whole)
     low, high = fieller(variance, signal, covariance, float(t.ppf((1 + level) / 2, count - 1)))
@@ -98,7 +101,7 @@ def noise_interval(
 
 
 def _parts(total: Any, diagonal: Any, within: Any, count: int, size: int, correction: float) -> Any:
-    """(tr Σ, |G|²) from sums over `count` blocks; `within` an array to be averaged, or averages already."""
+    """Return (tr Σ, |G|²) from sums over `count` blocks; `within` may be averages already."""
     if within is None:
         between = (total - diagonal) / (count * (count - 1))
         variance = size * (diagonal / count - between) / correction
@@ -110,7 +113,17 @@ def _parts(total: Any, diagonal: Any, within: Any, count: int, size: int, correc
 def fieller(
     numerator: float, denominator: float, covariance: FloatArray, quantile: float
 ) -> tuple[float, float]:
-    """Interval of a positive ratio of means with this (2, 2) covariance; the upper end may be infinite."""
+    """Return the interval of a positive ratio of two means; the upper end may be infinite.
+
+    Args:
+        numerator: Mean.
+        denominator: Mean.
+        covariance: Of both, shape (2, 2).
+        quantile: Of the t-distribution.
+
+    Returns:
+        Lower and upper end.
+    """
     square = quantile**2
     a = denominator**2 - square * float(covariance[1, 1])
     b = numerator * denominator - square * float(covariance[0, 1])
@@ -126,12 +139,12 @@ def fieller(
 
 @dataclass(frozen=True)
 class SizeTest:
-    """What batches of one size, cut from measured ones, say.
+    """Gradient statistics of batches of one size, cut from measured ones.
 
     Args:
         batch_size: Samples.
-        batches: How many were cut.
-        snr: |G|²/E|ĝ − G|², ratio of means; NaN where no signal was seen.
+        batches: Number of batches.
+        snr: |G|²/E|ĝ − G|², ratio of means; NaN if no signal was seen.
         norm_test: Median of the smallest θ at which the norm test passes.
         passes: Share of batches that pass it at θ = 1.
     """
@@ -144,17 +157,20 @@ class SizeTest:
 
 
 def size_tests(grams: Any, theta: float = 1.0) -> list[SizeTest]:
-    """Signal-to-noise and norm test at sizes 4, 8, … from principal submatrices of measured Grams.
+    """Evaluate signal-to-noise ratio and norm test at batch sizes 4, 8, … from measured Grams.
 
     Args:
         grams: Grams (n, n) of independent batches.
         theta: Of the norm test.
 
-    Cost: O(n²) a size and Gram.
+    Returns:
+        A value per batch size, up to the smallest Gram.
+
+    Cost: O(n²) per size and Gram.
     """
     arrays = [np.asarray(gram, dtype=np.float64) for gram in grams]
     largest = min((len(gram) for gram in arrays), default=0)
-    found = []
+    tests_by_size = []
     for size in (2**k for k in range(2, 31) if 2**k <= largest):
         cut = [
             Gradients(gram[start : start + size, start : start + size])
@@ -162,8 +178,8 @@ def size_tests(grams: Any, theta: float = 1.0) -> list[SizeTest]:
             for start in range(0, len(gram) - size + 1, size)
         ]
         signal, error = sum(part.signal for part in cut), sum(part.error for part in cut)
-        tests = np.array([norm_test(part) for part in cut])
+        thetas = np.array([norm_test(part) for part in cut])
         snr = signal / error if signal > 0 and error > 0 else math.nan
-        passed = float(np.mean(tests <= theta))
-        found.append(SizeTest(size, len(cut), snr, float(np.median(tests)), passed))
-    return found
+        passes = float(np.mean(thetas <= theta))
+        tests_by_size.append(SizeTest(size, len(cut), snr, float(np.median(thetas)), passes))
+    return tests_by_size

@@ -4,85 +4,122 @@ from collections.abc import Callable
 
 import polars as pl
 
-from fisherscope.analysis.claim_tests import outcome as outcomes
-from fisherscope.analysis.claim_tests import position as positions
-from fisherscope.analysis.claim_tests import trajectory as travel
-from fisherscope.analysis.claim_tests.separability import own_place
-from fisherscope.analysis.claim_tests.verdicts import Claim, Claims, judged
+from fisherscope.analysis.claim_tests import outcome, position, trajectory
+from fisherscope.analysis.claim_tests.separability import claim_1_separability
+from fisherscope.analysis.claim_tests.verdicts import Claim, Claims, judge
 from fisherscope.analysis.data.run_measures import COND, ENERGY, at_epoch
-from fisherscope.analysis.data.setting_grid import SettingGrid, diverged
-from fisherscope.analysis.data.settings import RunsLike, Settings, counted, settings_of
+from fisherscope.analysis.data.setting_grid import SettingGrid, diverged_settings
+from fisherscope.analysis.data.setting_notes import count_text
+from fisherscope.analysis.data.settings import RunsLike, Settings, settings_of
 from fisherscope.analysis.errors import AnalysisError
 
 TEXT_8 = "The best region depends little on the number of classes: a setting transfers"
 
-WITHOUT_MEASURES = (8, 9)
+ERROR_CLAIMS = (8, 9)
 """Claims about errors alone."""
 
 
 def claims(
     runs: RunsLike, *, other: RunsLike | None = None, metric: str | None = None, task: str | None = None
 ) -> Claims:
-    """Every claim of the paper as a test on these runs, with verdict, figure, interval, n and corrected p.
+    """Test every claim of the paper on these runs.
 
-    Finished runs count; settings of which a seed diverged in claim 6 only. Tests: docs/analysis.md.
+    Finished runs count; settings of which a seed diverged count in claim 6 only. docs/analysis.md lists the
+    tests.
 
     Args:
         runs: From `load_runs`, or a directory.
         other: Runs of the same settings on a second task, for claim 8.
-        metric: Column of the epochs; by default the validation metric.
-        task: Which, where there are several.
+        metric: Column of the epochs; the validation metric by default.
+        task: Task, if the runs are of several.
+
+    Returns:
+        Each claim with its verdict, figures, intervals, n, and p-value corrected over the claims.
 
     Raises:
-        AnalysisError: No run, several tasks, or no such metric.
+        AnalysisError: There is no run, several tasks, or no such metric.
 
-    Cost: seconds; 2000 permutations and 1000 bootstraps a test.
+    Cost: seconds; 2000 permutations and 1000 bootstraps per test.
+
+    Source: Liao et al. 2020 (docs/analysis.md).
+
+    Example:
+        ```python
+        import fisherscope as fs
+
+        for size in (8, 16):
+            for seed in (0, 1):
+                config = {"batch_size": size, "lr": 0.1, "seed": seed, "epochs": 1}
+                with fs.open_run(f"runs/claims/s{size}-seed{seed}", config) as run:
+                    run.log_epoch(val_error=0.1, fisher_cond_mean=2.0 * size + seed, fisher_energy_sum=9.0)
+        print(fs.claims("runs/claims")[1])
+        ```
     """
     source = settings_of(runs, task=task)
     name, smaller = source.metric(metric)
-    lost = ~pl.col("setting").is_in(diverged(source))
-    ended = source.where(pl.col("status") == "finished", lost)
-    grid, last = SettingGrid.of(ended), ended.last_epoch
+    not_diverged = ~pl.col("setting").is_in(diverged_settings(source))
+    finished = source.where(pl.col("status") == "finished", not_diverged)
+    grid, last = SettingGrid.of(finished), finished.last_epoch
     notes = list(source.notes)
-    uneven = ended.frame.filter(pl.col("reached") < last)
+    uneven = finished.frame.filter(pl.col("reached") < last)
     if len(uneven):
         notes.append(
-            f"{counted(len(uneven), 'finished run')} ended before epoch {last}; measures are compared at "
-            "each end."
+            f"{count_text(len(uneven), 'finished run')} ended before epoch {last}; measures are compared "
+            "at the end of each."
         )
     tests: list[tuple[int, str, Callable[[], Claim]]] = [
-        (1, "Every (|B|, α) has its own (C̄_K, L_K)", lambda: own_place(grid)),
-        (2, "C̄_K grows with |B|, L_K falls with |B|, both grow with α", lambda: positions.growth(grid)),
-        (3, "Relative positions are stable from the first epochs", lambda: positions.stability(grid, last)),
-        (4, "The lowest errors lie together", lambda: outcomes.region(grid, name, smaller)),
-        (5, "Against iterations C̄_K goes by |B|, L_K by α", lambda: positions.clustering(grid)),
-        (6, "At very large α/|B| the Gram turns rank deficient", lambda: positions.deficiency(source)),
-        (7, "The order of stages matters to L_K alone", lambda: travel.path_matters_to_energy(ended, grid)),
+        (1, "Every (|B|, α) has its own (C̄_K, L_K)", lambda: claim_1_separability(grid)),
+        (
+            2,
+            "C̄_K grows with |B|, L_K falls with |B|, both grow with α",
+            lambda: position.claim_2_growth(grid),
+        ),
+        (
+            3,
+            "Relative positions are stable from the first epochs",
+            lambda: position.claim_3_stability(grid, last),
+        ),
+        (4, "The lowest errors lie together", lambda: outcome.claim_4_region(grid, name, smaller)),
+        (5, "At a given iteration C̄_K depends on |B|, L_K on α", lambda: position.claim_5_dependence(grid)),
+        (
+            6,
+            "At very large α/|B| the Gram turns rank deficient",
+            lambda: position.claim_6_rank_deficiency(source),
+        ),
+        (
+            7,
+            "The order of stages changes L_K only",
+            lambda: trajectory.claim_7_path_dependence(finished, grid),
+        ),
         (8, TEXT_8, lambda: _transfer(grid, other, name, smaller)),
-        (9, "The five best share similar α/|B|", lambda: outcomes.ratio(grid, name, smaller)),
-        (10, "-MS limits the growth of L_K", lambda: travel.restarts_limit_energy(ended, grid)),
-        (11, "Error curves are less stable", lambda: travel.errors_are_rougher(grid, name)),
-        (12, "The first half gathers L_K", lambda: travel.first_half_gathers_energy(grid, last)),
+        (9, "The five best share similar α/|B|", lambda: outcome.claim_9_ratio(grid, name, smaller)),
+        (10, "-MS limits the growth of L_K", lambda: trajectory.claim_10_restarts(finished, grid)),
+        (11, "Error curves are less stable", lambda: trajectory.claim_11_error_variation(grid, name)),
+        (
+            12,
+            "Most of L_K is gathered in the first half",
+            lambda: trajectory.claim_12_early_energy(grid, last),
+        ),
     ]
-    lacking = _lacking(ended)
-    found = [
-        _tested(number, text, test, lacking if number not in WITHOUT_MEASURES else "")
+    missing = _missing_measures(finished)
+    results = [
+        _test(number, text, test, missing if number not in ERROR_CLAIMS else "")
         for number, text, test in tests
     ]
-    return Claims(judged(found), f"{source.describe()}; metric {name}.", tuple(notes))
+    return Claims(judge(results), f"{source.describe()}; metric {name}.", tuple(notes))
 
 
-def _tested(number: int, text: str, test: Callable[[], Claim], lacking: str) -> Claim:
-    if lacking:
-        return Claim(number, text, reason=lacking)
+def _test(number: int, text: str, test: Callable[[], Claim], missing: str) -> Claim:
+    if missing:
+        return Claim(number, text, reason=missing)
     try:
         return test()
     except AnalysisError as error:
         return Claim(number, text, reason=str(error))
 
 
-def _lacking(source: Settings) -> str:
-    """Why no measure can be looked at; empty where C̄ and L are there."""
+def _missing_measures(source: Settings) -> str:
+    """Return why no measure can be tested; empty if C̄ and L are there."""
     if not len(source.frame):
         return "No run has finished."
     for name in (COND, ENERGY):
@@ -100,5 +137,7 @@ def _transfer(grid: SettingGrid, other: RunsLike | None, metric: str, smaller: b
         return Claim(8, TEXT_8, reason="Needs the same settings on a second task: claims(runs, other=…).")
     second = settings_of(other)
     second.metric(metric)
-    ended = second.where(pl.col("status") == "finished", ~pl.col("setting").is_in(diverged(second)))
-    return outcomes.transfer(grid, SettingGrid.of(ended), metric, smaller)
+    finished = second.where(
+        pl.col("status") == "finished", ~pl.col("setting").is_in(diverged_settings(second))
+    )
+    return outcome.claim_8_transfer(grid, SettingGrid.of(finished), metric, smaller)

@@ -1,4 +1,4 @@
-"""Claims about where errors are low: 4, 8, 9 (docs/evidence.md has the tests)."""
+"""Claims 4, 8 and 9: where errors are low."""
 
 import math
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fisherscope.analysis.claim_tests.verdicts import Claim, Evidence
 from fisherscope.analysis.data.run_measures import COND, ENERGY
-from fisherscope.analysis.data.setting_grid import SettingGrid, grid_told, seed_mean
+from fisherscope.analysis.data.setting_grid import SettingGrid, grid_text, seed_mean
 from fisherscope.analysis.data.settings import FloatArray
 from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.landscapes.plane import BEST, margin
@@ -24,59 +24,61 @@ from fisherscope.analysis.stats.resampling import (
 
 CORNER_TAU = 0.2
 TIE_DIGITS = 12
-"""Gaps that differ beyond are equal: the difference of two rates must not turn ties into an order."""
+"""Digits that gaps are rounded to, so that rounding errors do not order ties."""
 
 
-def region(grid: SettingGrid, metric: str, smaller: bool) -> Claim:
-    """Claim 4: the best five lie together; what goes wrong in the corners; is the minimum inside."""
+def claim_4_region(grid: SettingGrid, metric: str, smaller: bool) -> Claim:
+    """Test claim 4: the best five lie together; what goes wrong in the corners."""
     text = "The lowest errors lie together; poor convergence and generalisation in the corners"
-    scores, logs, known = _scores(grid, metric, smaller)
+    scores, logs, usable = _scores(grid, metric, smaller)
     if len(scores) < 2 * BEST:
-        reason = f"Needs ten settings that finished without diverging; found {grid_told(grid)}."
+        reason = f"Needs ten settings that finished without diverging; found {grid_text(grid)}."
         return Claim(4, text, reason=reason)
-    plane, coordinates = unit_square(logs)[0], unit_square(grid.coordinates[known])[0]
-    draws = seed_draws(_oriented(grid, metric, smaller)[known], 300)
-    together = _closeness(plane, scores)
+    plane, coordinates = unit_square(logs)[0], unit_square(grid.coordinates[usable])[0]
+    draws = seed_draws(_to_minimise(grid, metric, smaller)[usable], 300)
+    closeness = _closeness(plane, scores)
     bootstrap = np.array([_closeness(plane, draw) for draw in draws])
     chance = _random_distances(plane)
     parts = [
         Evidence(
             "distance among the best five over that of random fives",
-            together, *interval(bootstrap), len(scores),
-            permutation_p(-together, -chance), permutation_p(together, chance), minimum=-math.inf,
+            closeness, *interval(bootstrap), len(scores),
+            permutation_p(-closeness, -chance), permutation_p(closeness, chance), minimum=-math.inf,
         )
     ]  # fmt: skip
-    parts += _corners(grid, metric, logs, known)
+    parts += _corners(grid, metric, logs, usable)
     ratio = np.array([_closeness(plane, draw) / _closeness(coordinates, draw) for draw in draws])
-    name = "that ratio over the same in (log B, log α): below 1 the plane gathers them better"
-    estimate = together / _closeness(coordinates, scores)
+    name = (
+        "that ratio relative to the same in (log B, log α); below 1 the plane clusters the best more tightly"
+    )
+    estimate = closeness / _closeness(coordinates, scores)
     p = share_at_or_below(-ratio, -1.0)
     parts.append(Evidence(name, estimate, *interval(ratio), len(scores), p, beside=True))
     inside = setting_draws(len(scores), lambda k: float(_minimum_inside(plane[k], scores[k])))
     name = "share of bootstraps with a convex bowl whose bottom lies inside"
     parts.append(Evidence(name, float(inside.mean()), math.nan, math.nan, len(scores), math.nan, beside=True))
-    return Claim(4, text, tuple(parts), "Under a fixed budget of epochs, which favours small batches.")
+    return Claim(4, text, tuple(parts), "At a fixed number of epochs, which favours small batches.")
 
 
-def ratio(grid: SettingGrid, metric: str, smaller: bool) -> Claim:
-    """Claim 9: spread of log(α/|B|) in the best five; convexity of the error in it."""
+def claim_9_ratio(grid: SettingGrid, metric: str, smaller: bool) -> Claim:
+    """Test claim 9: range of log(α/|B|) in the best five; convexity of the error in it."""
     text = "The five best share similar α/|B|; more of it helps only up to a point"
-    scores, _, known = _scores(grid, metric, smaller, measures=False)
+    scores, _, usable = _scores(grid, metric, smaller, measures=False)
     if len(scores) < 2 * BEST:
-        return Claim(9, text, reason=f"Needs ten settings that finished; found {grid_told(grid)}.")
-    place = np.log2(grid.lrs / grid.batch_sizes)[known]
-    found = float(np.ptp(place[np.argsort(scores, kind="stable")[:BEST]]))
-    chance = np.ptp(place[random_sets(len(place), BEST)], axis=1)
-    draws = seed_draws(_oriented(grid, metric, smaller)[known], 300)
-    again = [float(np.ptp(place[np.argsort(draw, kind="stable")[:BEST]])) for draw in draws]
-    bends = setting_draws(len(scores), lambda k: _bend(place[k], scores[k]))
+        return Claim(9, text, reason=f"Needs ten settings that finished; found {grid_text(grid)}.")
+    log_ratios = np.log2(grid.lrs / grid.batch_sizes)[usable]
+    spread = float(np.ptp(log_ratios[np.argsort(scores, kind="stable")[:BEST]]))
+    chance = np.ptp(log_ratios[random_sets(len(log_ratios), BEST)], axis=1)
+    draws = seed_draws(_to_minimise(grid, metric, smaller)[usable], 300)
+    draw_spreads = [float(np.ptp(log_ratios[np.argsort(draw, kind="stable")[:BEST]])) for draw in draws]
+    bends = setting_draws(len(scores), lambda k: _bend(log_ratios[k], scores[k]))
     parts = (
         Evidence(
-            "range of log2(α/|B|) in the best five, octaves", found, *interval(again), len(scores),
-            permutation_p(-found, -chance), permutation_p(found, chance), minimum=-math.inf,
+            "range of log2(α/|B|) in the best five, octaves", spread, *interval(draw_spreads), len(scores),
+            permutation_p(-spread, -chance), permutation_p(spread, chance), minimum=-math.inf,
         ),
         Evidence(
-            "bend of the metric in log2(α/|B|)", _bend(place, scores), *interval(bends), len(scores),
+            "bend of the metric in log2(α/|B|)", _bend(log_ratios, scores), *interval(bends), len(scores),
             share_at_or_below(bends, 0.0), share_at_or_below(-bends, 0.0),
         ),
         Evidence("range of random fives", float(chance.mean()), math.nan, math.nan, len(scores), math.nan,
@@ -85,35 +87,35 @@ def ratio(grid: SettingGrid, metric: str, smaller: bool) -> Claim:
     return Claim(9, text, parts)
 
 
-def transfer(first: SettingGrid, second: SettingGrid, metric: str, smaller: bool) -> Claim:
-    """Claim 8: what the best setting of one task loses on the other."""
+def claim_8_transfer(first: SettingGrid, second: SettingGrid, metric: str, smaller: bool) -> Claim:
+    """Test claim 8: what the best setting of one task loses on the other."""
     text = "The best region depends little on the number of classes: a setting transfers"
     common = [name for name in first.names if name in set(second.names)]
     if len(common) < BEST:
         return Claim(8, text, reason=f"The two tasks share {len(common)} settings; needs {BEST}.")
     one, two = (
-        _oriented(grid, metric, smaller)[[grid.names.index(name) for name in common]]
+        _to_minimise(grid, metric, smaller)[[grid.names.index(name) for name in common]]
         for grid in (first, second)
     )
     means = seed_mean(one), seed_mean(two)
-    known = np.isfinite(means[0]) & np.isfinite(means[1])
-    if known.sum() < BEST:
-        return Claim(8, text, reason=f"{int(known.sum())} shared settings finished on both; needs {BEST}.")
-    chosen = int(np.argmin(means[0][known]))
-    scores = means[1][known]
-    allowed = margin(float(scores.min()), metric)
-    draws = seed_draws(two[known])
-    regrets = draws[:, chosen] - draws.min(axis=1)
+    usable = np.isfinite(means[0]) & np.isfinite(means[1])
+    if usable.sum() < BEST:
+        return Claim(8, text, reason=f"{int(usable.sum())} shared settings finished on both; needs {BEST}.")
+    transferred = int(np.argmin(means[0][usable]))
+    scores = means[1][usable]
+    allowance = margin(float(scores.min()), metric)
+    draws = seed_draws(two[usable])
+    regrets = draws[:, transferred] - draws.min(axis=1)
     numbers = generator()
-    chance = [spearman(means[0][known], numbers.permutation(scores)) for _ in range(PERMUTATIONS // 4)]
-    alike = spearman(means[0][known], scores)
+    chance = [spearman(means[0][usable], numbers.permutation(scores)) for _ in range(PERMUTATIONS // 4)]
+    alike = spearman(means[0][usable], scores)
     parts = (
         Evidence(
-            f"regret of {np.array(common)[known][chosen]} on the second task (margin {allowed:.3g})",
-            float(scores[chosen] - scores.min()), *interval(regrets), int(known.sum()),
-            share_at_or_below(-regrets, -allowed), share_at_or_below(regrets, allowed), minimum=-math.inf,
+            f"regret of {np.array(common)[usable][transferred]} on the second task (margin {allowance:.3g})",
+            float(scores[transferred] - scores.min()), *interval(regrets), int(usable.sum()),
+            share_at_or_below(-regrets, -allowance), share_at_or_below(regrets, allowance), minimum=-math.inf,
         ),
-        Evidence("ρ of the metric over settings", alike, math.nan, math.nan, int(known.sum()),
+        Evidence("ρ of the metric over settings", alike, math.nan, math.nan, int(usable.sum()),
              permutation_p(alike, chance), beside=True),
     )  # fmt: skip
     return Claim(8, text, parts, "The reference is the best of noisy means, so the regret errs upwards.")
@@ -122,22 +124,28 @@ def transfer(first: SettingGrid, second: SettingGrid, metric: str, smaller: bool
 def _scores(
     grid: SettingGrid, metric: str, smaller: bool, *, measures: bool = True
 ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
-    """Metric to be made small, (log C̄, log L), of the settings that have them; and which these are."""
-    scores = seed_mean(_oriented(grid, metric, smaller))
-    known = np.isfinite(scores)
+    """Return what is compared, for the settings that have it.
+
+    Returns:
+        Metric to be minimised (m,), (log C̄, log L) (m, 2), and which settings these are (n,).
+    """
+    scores = seed_mean(_to_minimise(grid, metric, smaller))
+    usable = np.isfinite(scores)
     logs = np.zeros((len(grid), 2))
     if measures:
         logs = np.column_stack([seed_mean(grid.logs(COND)), seed_mean(grid.logs(ENERGY))])
-        known &= np.isfinite(logs).all(axis=1)
-    return scores[known], logs[known], known
+        usable &= np.isfinite(logs).all(axis=1)
+    return scores[usable], logs[usable], usable
 
 
-def _oriented(grid: SettingGrid, metric: str, smaller: bool) -> FloatArray:
+def _to_minimise(grid: SettingGrid, metric: str, smaller: bool) -> FloatArray:
+    """Return a metric by setting and seed, negated if larger is better."""
     values = grid.values(metric)
     return values if smaller else -values
 
 
 def _closeness(points: FloatArray, scores: FloatArray) -> float:
+    """Return the mean distance among the best five over that of all pairs."""
     best = np.argsort(scores, kind="stable")[:BEST]
     chance = _any_two(points)
     return float(_distances(points, best[None])[0]) / chance if chance > 0 else math.nan
@@ -148,12 +156,12 @@ def _random_distances(points: FloatArray) -> FloatArray:
 
 
 def _any_two(points: FloatArray) -> float:
-    """Mean distance of all pairs, which is that of random fives on average."""
+    """Return the mean distance of all pairs, which is that of random fives on average."""
     return float(_distances(points, np.arange(len(points))[None])[0])
 
 
 def _distances(points: FloatArray, sets: NDArray[np.intp]) -> FloatArray:
-    """Mean pairwise distance within each set."""
+    """Return the mean pairwise distance within each set."""
     chosen = points[sets]
     apart = np.sqrt(((chosen[:, :, None] - chosen[:, None]) ** 2).sum(axis=-1))
     size = sets.shape[1]
@@ -161,25 +169,26 @@ def _distances(points: FloatArray, sets: NDArray[np.intp]) -> FloatArray:
     return out
 
 
-def _corners(grid: SettingGrid, metric: str, logs: FloatArray, known: NDArray[np.bool_]) -> list[Evidence]:
-    """τ of the training metric with log L − log C̄, and of the gap with the opposite."""
+def _corners(grid: SettingGrid, metric: str, logs: FloatArray, usable: NDArray[np.bool_]) -> list[Evidence]:
+    """Test τ of the training metric with log L − log C̄, and of the gap with the opposite."""
     split, _, name = metric.partition("/")
     try:
-        train, held = (seed_mean(grid.values(f"{s}/{name}"))[known] for s in ("train", split))
+        train, validation = (seed_mean(grid.values(f"{s}/{name}"))[usable] for s in ("train", split))
     except AnalysisError:
         try:
-            train, held = (seed_mean(grid.values(f"{s}/loss"))[known] for s in ("train", split))
+            train, validation = (seed_mean(grid.values(f"{s}/loss"))[usable] for s in ("train", split))
         except AnalysisError:
             return []
     lean = logs[:, 1] - logs[:, 0]
     tests = (
         ("τ(training error, log L − log C̄)", train, lean),
-        ("τ(gap, log C̄ − log L)", np.round(held - train, TIE_DIGITS), -lean),
+        ("τ(gap, log C̄ − log L)", np.round(validation - train, TIE_DIGITS), -lean),
     )
     return [_tau(label, values, along) for label, values, along in tests if np.isfinite(values).all()]
 
 
 def _tau(name: str, values: FloatArray, along: FloatArray) -> Evidence:
+    """Return Kendall's τ with its permutation test and interval."""
     numbers = generator()
     tau = kendall(values, along)
     chance = np.array([kendall(numbers.permutation(values), along) for _ in range(PERMUTATIONS // 2)])
@@ -196,7 +205,7 @@ def _tau(name: str, values: FloatArray, along: FloatArray) -> Evidence:
 
 
 def _minimum_inside(points: FloatArray, scores: FloatArray) -> bool:
-    """Whether the least-squares quadratic is convex and has its minimum in the hull of the points."""
+    """Return whether the fitted quadratic is convex, with its minimum among the points."""
     from scipy.spatial import Delaunay, QhullError
 
     a, b = points.T
@@ -214,4 +223,5 @@ def _minimum_inside(points: FloatArray, scores: FloatArray) -> bool:
 
 
 def _bend(place: FloatArray, scores: FloatArray) -> float:
+    """Return the second-order coefficient of scores over a coordinate."""
     return float(np.polyfit(place, scores, 2)[0]) if len(np.unique(place)) > 2 else math.nan

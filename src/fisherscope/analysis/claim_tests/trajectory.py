@@ -1,4 +1,4 @@
-"""Claims about how runs travel: schedules against beacons, and the shape of the curves: 7, 10, 11, 12."""
+"""Claims 7, 10, 11 and 12: schedules against beacons, and the shape of curves."""
 
 import math
 import re
@@ -12,42 +12,50 @@ from fisherscope.analysis.data.run_measures import COND, ENERGY, at_epoch, measu
 from fisherscope.analysis.data.setting_grid import SettingGrid, seed_mean
 from fisherscope.analysis.data.settings import FloatArray, Settings, setting_name
 from fisherscope.analysis.errors import AnalysisError
-from fisherscope.analysis.stats.hypothesis_tests import Difference, paired
+from fisherscope.analysis.stats.hypothesis_tests import Difference, paired_difference
 
 _STAGED = re.compile(r"s(\d+)-to-(\d+)(.*)")
 MARGIN = 0.1
 """Share of the distance between the end beacons within which two log C̄ are equal (docs/evidence.md)."""
 
 
-def path_matters_to_energy(source: Settings, grid: SettingGrid) -> Claim:
-    """Claim 7: up and down the same sizes end with the same C̄ and different L."""
+def claim_7_path_dependence(source: Settings, grid: SettingGrid) -> Claim:
+    """Test claim 7: up and down the same sizes ends with the same C̄ and different L."""
     text = "s32-to-512 and s512-to-32 end with the same C̄_K and different L_K"
-    pairs = list(_opposite(source))
-    compared = [found for up, down in pairs if (found := _compared(source, grid, up, down)) is not None]
-    if not compared:
+    pairs = list(_reversed_pairs(source))
+    comparisons = [
+        comparison
+        for up, down in pairs
+        if (comparison := _paired_differences(source, grid, up, down)) is not None
+    ]
+    if not comparisons:
         return Claim(7, text, reason=_no_pair(pairs, "a schedule and its reverse"))
-    up, down, cond, energy, allowed = compared[0]
+    up, down, cond, energy, allowance = comparisons[0]
     parts = [
-        _equal(f"log2 C̄ of {up} minus {down}, margin {allowed:.3g}", cond, allowed),
+        _equal(f"log2 C̄ of {up} minus {down}, margin {allowance:.3g}", cond, allowance),
         _different(f"log2 L of {up} minus {down}", energy),
     ]
     parts += [part for name in (up, down) for part in _mixture(source, grid, name)]
     return Claim(
-        7, text, tuple(parts), "Beside: how far the mixture of beacons over the stages misses the end."
+        7, text, tuple(parts), "For comparison: the prediction from the mixture of beacons over the stages."
     )
 
 
-def restarts_limit_energy(source: Settings, grid: SettingGrid) -> Claim:
-    """Claim 10: -MS has less L than -∅ at a similar C̄."""
+def claim_10_restarts(source: Settings, grid: SettingGrid) -> Claim:
+    """Test claim 10: -MS has less L than -∅ at a similar C̄."""
     text = "-MS limits the growth of L_K more than -∅, at a similar C̄_K"
     names = set(source.frame["setting"].to_list())
     pairs = [(name, name.replace("-MS", "", 1)) for name in sorted(names) if "-to-" in name and "-MS" in name]
     pairs = [pair for pair in pairs if pair[1] in names]
-    compared = [found for ms, whole in pairs if (found := _compared(source, grid, ms, whole)) is not None]
-    if not compared:
+    comparisons = [
+        comparison
+        for ms, whole in pairs
+        if (comparison := _paired_differences(source, grid, ms, whole)) is not None
+    ]
+    if not comparisons:
         return Claim(10, text, reason=_no_pair(pairs, "a schedule with -MS and without"))
     parts = []
-    for ms, whole, cond, energy, allowed in compared:
+    for ms, whole, cond, energy, allowance in comparisons:
         less = energy.p_below(0.0)
         parts.append(
             Evidence(
@@ -61,12 +69,12 @@ def restarts_limit_energy(source: Settings, grid: SettingGrid) -> Claim:
                 minimum=-math.inf,
             )
         )
-        parts.append(_equal(f"log2 C̄ of {ms} minus {whole}, margin {allowed:.3g}", cond, allowed))
+        parts.append(_equal(f"log2 C̄ of {ms} minus {whole}, margin {allowance:.3g}", cond, allowance))
     return Claim(10, text, tuple(parts))
 
 
-def errors_are_rougher(grid: SettingGrid, metric: str) -> Claim:
-    """Claim 11: error curves wander more than those of the measures, seed by seed."""
+def claim_11_error_variation(grid: SettingGrid, metric: str) -> Claim:
+    """Test claim 11: error curves vary more than those of the measures, seed by seed."""
     text = "Error curves are less stable than (C̄_K, L_K)"
     try:
         curves = [_roughness(grid, name) for name in (metric, COND, ENERGY)]
@@ -78,33 +86,31 @@ def errors_are_rougher(grid: SettingGrid, metric: str) -> Claim:
         differences = differences[np.isfinite(differences)]
         if len(differences) < 2:
             return Claim(11, text, reason="Needs two seeds of curves of at least four epochs.")
-        parts.append(_more(f"roughness of the metric minus that of {name}", paired(differences)))
-    return Claim(
-        11, text, tuple(parts), "Roughness: sum of |changes| that come back, over the sum of |changes|."
-    )
+        parts.append(_more(f"roughness of the metric minus that of {name}", paired_difference(differences)))
+    return Claim(11, text, tuple(parts), "Roughness: 1 − |net change| / sum of |changes|.")
 
 
-def first_half_gathers_energy(grid: SettingGrid, last: int) -> Claim:
-    """Claim 12: more L in the first half; C̄ steadier in the first half than in the second."""
+def claim_12_early_energy(grid: SettingGrid, last: int) -> Claim:
+    """Test claim 12: more L in the first half; C̄ steadier in the first half."""
     text = "Beacons gather L_K faster in the first half; C̄_K is steady there and changes in the second"
     early, middle = max(1, round(0.1 * last)), last // 2
     if middle <= early or len(grid.seeds) < 2:
         return Claim(12, text, reason=f"Needs two seeds and several epochs; found {last} epochs.")
     energy = [grid.values(ENERGY, epoch) for epoch in (middle, last)]
     cond = [np.log2(grid.values(COND, epoch)) for epoch in (early, middle, last)]
-    gathered = seed_mean(((2 * energy[0] - energy[1]) / energy[1]).T)
-    steadier = seed_mean((np.abs(cond[2] - cond[1]) - np.abs(cond[1] - cond[0])).T)
-    gathered, steadier = (values[np.isfinite(values)] for values in (gathered, steadier))
-    if min(len(gathered), len(steadier)) < 2:
+    excess = seed_mean(((2 * energy[0] - energy[1]) / energy[1]).T)
+    drift = seed_mean((np.abs(cond[2] - cond[1]) - np.abs(cond[1] - cond[0])).T)
+    excess, drift = (values[np.isfinite(values)] for values in (excess, drift))
+    if min(len(excess), len(drift)) < 2:
         return Claim(12, text, reason=f"Fewer than two seeds have epochs {early}, {middle}, {last}.")
     parts = (
-        _more("L of the first half minus the second, share of all", paired(gathered)),
-        _more("|change of log2 C̄| in the second half minus the first", paired(steadier)),
+        _more("L of the first half minus the second, share of all", paired_difference(excess)),
+        _more("|change of log2 C̄| in the second half minus the first", paired_difference(drift)),
     )
-    return Claim(12, text, parts, "A decaying learning rate alone makes the first part: see the schedule.")
+    return Claim(12, text, parts, "A decaying learning rate alone causes the first part: check the schedule.")
 
 
-def _opposite(source: Settings) -> Iterator[tuple[str, str]]:
+def _reversed_pairs(source: Settings) -> Iterator[tuple[str, str]]:
     names = set(source.frame["setting"].to_list())
     for name in sorted(names):
         match = _STAGED.fullmatch(name)
@@ -114,11 +120,15 @@ def _opposite(source: Settings) -> Iterator[tuple[str, str]]:
                 yield name, back
 
 
-def _compared(
+def _paired_differences(
     source: Settings, grid: SettingGrid, one: str, other: str
 ) -> tuple[str, str, Difference, Difference, float] | None:
-    """Paired differences of log2 C̄ and log2 L, and the beacons' margin; None where seeds are missing."""
-    found = []
+    """Compare two schedules seed by seed.
+
+    Returns:
+        Their names, differences of log2 C̄ and log2 L, and the beacons' margin; None if seeds are missing.
+    """
+    differences = []
     for name in (COND, ENERGY):
         frame = source.frame.join(at_epoch(source, name), on="run_id").filter(pl.col("value") > 0)
         sides = [
@@ -127,7 +137,7 @@ def _compared(
         both = sides[0].join(sides[1], on="seed")
         if len(both) < 2:
             return None
-        found.append(paired((both["value"] - both["value_right"]).to_numpy()))
+        differences.append(paired_difference((both["value"] - both["value_right"]).to_numpy()))
     match = _STAGED.match(one)
     rates = source.frame.filter(pl.col("setting") == one)["lr"].drop_nulls()
     if match is None or not len(rates):
@@ -137,11 +147,11 @@ def _compared(
         return None
     logs = seed_mean(grid.logs(COND))
     distance = abs(logs[grid.names.index(ends[1])] - logs[grid.names.index(ends[0])])
-    return one, other, found[0], found[1], MARGIN * float(distance)
+    return one, other, differences[0], differences[1], MARGIN * float(distance)
 
 
 def _mixture(source: Settings, grid: SettingGrid, name: str) -> Iterator[Evidence]:
-    """How far the beacons' own epochs, put together as the schedule's stages were, miss its end (log2)."""
+    """Yield how far the end of a schedule is from the mixture of its beacons' epochs (log2)."""
     run = source.frame.filter(pl.col("setting") == name)
     rows = source.epochs.filter(pl.col("run_id") == run["run_id"][0]).sort("epoch")
     if not {"batch_size", "step"} <= set(rows.columns):
@@ -149,23 +159,23 @@ def _mixture(source: Settings, grid: SettingGrid, name: str) -> Iterator[Evidenc
     lr = float(run["lr"][0])
     total = {COND: 0.0, ENERGY: 0.0}
     steps = 0
-    for epoch, size, done in rows.select("epoch", "batch_size", "step").iter_rows():
+    for epoch, size, steps_done in rows.select("epoch", "batch_size", "step").iter_rows():
         beacon = setting_name(int(size), lr)
         if beacon not in grid.names:
             return
-        taken, steps = done - steps, done
-        total[COND] += taken * _of_epoch(grid, beacon, COND, epoch)
-        total[ENERGY] += _of_epoch(grid, beacon, ENERGY, epoch)
+        count, steps = steps_done - steps, steps_done
+        total[COND] += count * _epoch_share(grid, beacon, COND, epoch)
+        total[ENERGY] += _epoch_share(grid, beacon, ENERGY, epoch)
     for short, key, value in (("C̄", COND, total[COND] / max(steps, 1)), ("L", ENERGY, total[ENERGY])):
-        ended = run.join(at_epoch(source, key), on="run_id")["value"].mean()
-        if isinstance(ended, float) and ended > 0 and value > 0:
-            miss = math.log2(ended / value)
+        end = run.join(at_epoch(source, key), on="run_id")["value"].mean()
+        if isinstance(end, float) and end > 0 and value > 0:
+            deviation = math.log2(end / value)
             text = f"log2 {short} of {name} over the beacons' mixture"
-            yield Evidence(text, miss, math.nan, math.nan, len(run), math.nan, beside=True)
+            yield Evidence(text, deviation, math.nan, math.nan, len(run), math.nan, beside=True)
 
 
-def _of_epoch(grid: SettingGrid, name: str, key: str, epoch: int) -> float:
-    """What a beacon added in one epoch: to L, or its mean c there, from the running mean."""
+def _epoch_share(grid: SettingGrid, name: str, key: str, epoch: int) -> float:
+    """Return what a beacon added in one epoch: to L, or its mean c there."""
     row = grid.names.index(name)
     now = seed_mean(grid.values(key, epoch))[row]
     before = seed_mean(grid.values(key, epoch - 1))[row] if epoch > 1 else 0.0
@@ -173,39 +183,57 @@ def _of_epoch(grid: SettingGrid, name: str, key: str, epoch: int) -> float:
 
 
 def _roughness(grid: SettingGrid, name: str) -> FloatArray:
-    """1 − |net change| / Σ|change| of a curve's logarithm, by setting and seed: 0 for a monotone curve."""
+    """Return 1 − |net change| / Σ|change| of a curve's logarithm: 0 for a monotone curve."""
     values = measure(grid.source, name).filter(pl.col("value") > 0).sort("epoch")
     rows = []
     for (run_id,), part in values.group_by("run_id", maintain_order=True):
         changes = np.diff(np.log(part["value"].to_numpy()))
         if len(changes) >= 3 and (total := float(np.abs(changes).sum())) > 0:
             rows.append({"run_id": str(run_id), "value": 1 - abs(float(changes.sum())) / total})
-    return grid.arranged(pl.DataFrame(rows, schema={"run_id": pl.String, "value": pl.Float64}))
+    return grid.to_array(pl.DataFrame(rows, schema={"run_id": pl.String, "value": pl.Float64}))
 
 
-def _seeds(found: Difference) -> int:
-    return round(found.freedom) + 1
+def _seeds(difference: Difference) -> int:
+    return round(difference.freedom) + 1
 
 
-def _equal(name: str, found: Difference, allowed: float) -> Evidence:
-    against = min(1.0, 2 * min(found.p_above(allowed), 1 - found.p_above(-allowed)))
-    p = found.p_equivalent(allowed)
-    return Evidence(name, found.estimate, found.low, found.high, _seeds(found), p, against, minimum=-math.inf)
-
-
-def _different(name: str, found: Difference) -> Evidence:
+def _equal(name: str, difference: Difference, allowance: float) -> Evidence:
+    against = min(1.0, 2 * min(difference.p_above(allowance), 1 - difference.p_above(-allowance)))
+    p = difference.p_equivalent(allowance)
     return Evidence(
-        name, found.estimate, found.low, found.high, _seeds(found), found.p, math.nan, minimum=-math.inf
+        name,
+        difference.estimate,
+        difference.low,
+        difference.high,
+        _seeds(difference),
+        p,
+        against,
+        minimum=-math.inf,
     )
 
 
-def _more(name: str, found: Difference) -> Evidence:
-    above = found.p_above(0.0)
-    return Evidence(name, found.estimate, found.low, found.high, _seeds(found), above, 1 - above)
+def _different(name: str, difference: Difference) -> Evidence:
+    return Evidence(
+        name,
+        difference.estimate,
+        difference.low,
+        difference.high,
+        _seeds(difference),
+        difference.p,
+        math.nan,
+        minimum=-math.inf,
+    )
+
+
+def _more(name: str, difference: Difference) -> Evidence:
+    above = difference.p_above(0.0)
+    return Evidence(
+        name, difference.estimate, difference.low, difference.high, _seeds(difference), above, 1 - above
+    )
 
 
 def _no_pair(pairs: list[tuple[str, str]], what: str) -> str:
     if not pairs:
-        return f"Needs {what} with two seeds, and the beacons at their ends; there is no such pair."
-    told = ", ".join(" / ".join(pair) for pair in pairs[:3])
-    return f"{told}: two common seeds and the beacons at both ends are needed."
+        return f"Needs {what} with two seeds, and the beacons at their ends; no such pair was found."
+    names = ", ".join(" / ".join(pair) for pair in pairs[:3])
+    return f"{names}: two common seeds and the beacons at both ends are needed."

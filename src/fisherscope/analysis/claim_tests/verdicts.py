@@ -1,4 +1,4 @@
-"""A claim, the parts that test it, and how they become one of four verdicts."""
+"""A claim, the evidence that tests it, and the four verdicts."""
 
 import math
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Evidence:
-    """One figure that a claim rests on, or that stands beside it.
+    """One figure that a claim rests on, or that is shown for comparison.
 
     Args:
         name: What it is.
         estimate: The figure.
-        low: Lower bound of its 95 % interval; NaN where there is none.
+        low: Lower bound of its 95 % interval; NaN if there is none.
         high: Upper bound.
         n: Units behind it: settings, pairs or seeds.
         p: One-sided p-value for the claim.
         p_against: One-sided p-value for its opposite.
         minimum: The effect below which it does not count, however small p is.
-        beside: A mechanical null or a companion: shown, not part of the verdict.
+        beside: A null model or a companion: shown, not part of the verdict.
     """
 
     name: str
@@ -55,8 +55,8 @@ class Claim:
     Args:
         number: As in the paper's list (docs/analysis.md).
         text: The claim.
-        parts: Figures; empty where it could not be tested.
-        reason: Why it could not be tested, or what to know of the test.
+        parts: Figures; empty if it could not be tested.
+        reason: Why it could not be tested, or a remark on the test.
         p: Largest p-value of the required parts: all must reject.
         p_corrected: After Holm over the claims.
         verdict: One of four.
@@ -78,14 +78,14 @@ class Claim:
     @property
     def weakest(self) -> Evidence | None:
         """The required part with the largest p-value: the figure of the claim."""
-        known = [part for part in self.required if math.isfinite(part.p)]
-        return max(known, key=lambda part: part.p) if known else None
+        with_p = [part for part in self.required if math.isfinite(part.p)]
+        return max(with_p, key=lambda part: part.p) if with_p else None
 
     def __str__(self) -> str:
         lines = [f"{self.number}. {self.text}: {self.verdict.upper()}"]
         if math.isfinite(self.p_corrected):
             lines[0] += f" (p = {self.p_corrected:.2g} after Holm)"
-        lines += [f"     {'beside: ' if part.beside else ''}{part}" for part in self.parts]
+        lines += [f"     {'for comparison: ' if part.beside else ''}{part}" for part in self.parts]
         return "\n".join([*lines, f"     {self.reason}"] if self.reason else lines)
 
 
@@ -99,15 +99,15 @@ class Claims:
 
     @property
     def frame(self) -> pl.DataFrame:
-        """A row a claim: `number, claim, verdict, figure, estimate, low, high, n, p, p_corrected, reason`."""
+        """A row per claim: its verdict, weakest figure, interval and p-values."""
         rows = []
         for claim in self.claims:
             part = claim.weakest
             row: dict[str, object] = {"number": claim.number, "claim": claim.text, "verdict": claim.verdict}
             row |= {"figure": part.name if part else None}
-            row |= {c: _known(getattr(part, c)) if part else None for c in ("estimate", "low", "high")}
-            row |= {"n": part.n if part else None, "p": _known(claim.p)}
-            row |= {"p_corrected": _known(claim.p_corrected), "reason": claim.reason}
+            row |= {c: _finite(getattr(part, c)) if part else None for c in ("estimate", "low", "high")}
+            row |= {"n": part.n if part else None, "p": _finite(claim.p)}
+            row |= {"p_corrected": _finite(claim.p_corrected), "reason": claim.reason}
             rows.append(row)
         floats = ("estimate", "low", "high", "p", "p_corrected")
         overrides: dict[str, type[pl.DataType]] = dict.fromkeys(floats, pl.Float64)
@@ -116,14 +116,14 @@ class Claims:
 
     @property
     def parts(self) -> pl.DataFrame:
-        """A row a figure: `number, part, estimate, low, high, n, p, p_against, minimum, beside`."""
+        """A row per figure: `number, part, estimate, low, high, n, p, p_against, minimum, beside`."""
         rows = [
             {
                 "number": claim.number,
                 "part": part.name,
-                **{c: _known(getattr(part, c)) for c in ("estimate", "low", "high")},
+                **{c: _finite(getattr(part, c)) for c in ("estimate", "low", "high")},
                 "n": part.n,
-                **{c: _known(getattr(part, c)) for c in ("p", "p_against", "minimum")},
+                **{c: _finite(getattr(part, c)) for c in ("p", "p_against", "minimum")},
                 "beside": part.beside,
             }
             for claim in self.claims
@@ -136,32 +136,40 @@ class Claims:
         for claim in self.claims:
             if claim.number == number:
                 return claim
-        raise KeyError(f"no claim {number}; there are {', '.join(str(c.number) for c in self.claims)}")
+        raise KeyError(
+            f"there is no claim {number}; expected one of {', '.join(str(c.number) for c in self.claims)}"
+        )
 
     def __str__(self) -> str:
         return "\n".join([self.about, *self.notes, *(str(claim) for claim in self.claims)])
 
 
-def judged(claims: Sequence[Claim]) -> tuple[Claim, ...]:
-    """The claims with p-values corrected over all of them, and verdicts.
+def judge(claims: Sequence[Claim]) -> tuple[Claim, ...]:
+    """Correct the p-values over all claims, and give verdicts.
 
-    A claim is supported where its corrected p is at most 5 % and every required figure reaches its minimum;
-    contradicted where the corrected p of an opposite is; else inconclusive.
+    A claim is supported if its corrected p is at most 5 % and every required figure reaches its minimum;
+    contradicted if the corrected p of an opposite is; else inconclusive.
+
+    Args:
+        claims: Claims with their evidence.
+
+    Returns:
+        The same claims with `p`, `p_corrected` and `verdict`.
     """
-    tested = [claim for claim in claims if claim.weakest is not None]
-    combined = [float(np.max([part.p for part in claim.required])) for claim in tested]  # NaN if one is
-    corrected = holm(combined)
-    against = holm([_against(claim) for claim in tested])
-    done = {
+    testable = [claim for claim in claims if claim.weakest is not None]
+    p_values = [float(np.max([part.p for part in claim.required])) for claim in testable]  # NaN if one is
+    corrected = holm(p_values)
+    against = holm([_against(claim) for claim in testable])
+    judged = {
         claim.number: replace(claim, p=p, p_corrected=q, verdict=_verdict(claim, q, opposite))
-        for claim, p, q, opposite in zip(tested, combined, corrected, against, strict=True)
+        for claim, p, q, opposite in zip(testable, p_values, corrected, against, strict=True)
     }
-    return tuple(done.get(claim.number, claim) for claim in claims)
+    return tuple(judged.get(claim.number, claim) for claim in claims)
 
 
 def _against(claim: Claim) -> float:
-    known = [part.p_against for part in claim.required if math.isfinite(part.p_against)]
-    return min(1.0, len(claim.required) * min(known)) if known else math.nan
+    defined = [part.p_against for part in claim.required if math.isfinite(part.p_against)]
+    return min(1.0, len(claim.required) * min(defined)) if defined else math.nan
 
 
 def _verdict(claim: Claim, p: float, p_against: float) -> Verdict:
@@ -171,5 +179,5 @@ def _verdict(claim: Claim, p: float, p_against: float) -> Verdict:
     return "contradicted" if p_against <= LEVEL else "inconclusive"
 
 
-def _known(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None

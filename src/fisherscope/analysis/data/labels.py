@@ -1,4 +1,4 @@
-"""What a measure or a metric is called on an axis, and in what unit it is shown."""
+"""Names of measures and metrics on axes, and the units they are shown in."""
 
 import re
 
@@ -18,32 +18,32 @@ PREFIX = "fisher/"
 
 
 def measure_label(name: str) -> str:
-    """Of an axis: the letter where the paper has one, else the recorded name; for matplotlib."""
-    known = next((MEASURES[n] for n in (name, PREFIX + name) if n in MEASURES), None)
-    if known is not None:
-        return known
+    """Label a measure for matplotlib: the paper's letter if it has one, else its name."""
+    paper_label = next((MEASURES[n] for n in (name, PREFIX + name) if n in MEASURES), None)
+    if paper_label is not None:
+        return paper_label
     head, _, rule = name.removeprefix(PREFIX).partition("@")
     return head.replace("_", " ") + (f" by the rule {rule}" if rule else "")
 
 
 def metric_label(name: str) -> str:
-    """`val/error` → `validation error (%)`."""
+    """Label a metric: `val/error` becomes `validation error (%)`."""
     part, _, kind = name.rpartition("/")
     words = f"{PARTS.get(part, part)} {kind.replace('_', ' ')}".strip()
     return f"{words} (%)" if is_rate(name) else words
 
 
 def setting_label(name: str) -> str:
-    """A setting's name with room for it: a beacon's file by its digest, wrappers on lines of their own."""
+    """Shorten a setting's name: a beacon file to its digest, wrappers on lines of their own."""
     short = re.sub(r"^beacon:[^@+]*@([0-9a-f]{6})[0-9a-f]*", r"beacon \1", name)
     return short if len(short) <= LONG else short.replace("+", "\n+")
 
 
 def is_rate(name: str) -> bool:
-    """Whether a metric is a share, shown in per cent."""
+    """Return whether a metric is a share, shown in per cent."""
     return name.rpartition("/")[2] in RATES
 
 
 def shown_scale(name: str) -> float:
-    """What a metric is multiplied by to be shown."""
+    """Return the factor that a metric is multiplied by to be shown."""
     return 100.0 if is_rate(name) else 1.0

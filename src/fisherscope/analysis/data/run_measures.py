@@ -1,4 +1,4 @@
-"""Any measure of any run at any epoch: recorded, averaged from measured steps, or recomputed from spectra.
+"""Read any measure of any run at any epoch, from epochs, measured steps or spectra.
 
 Names: a column of the epoch rows (`fisher/cond_mean`, `val/error`; `fisher/` may be left out); a column of
 the step rows with `_mean`, `_geomean`, `_median` (`effective_rank_mean`; each measurement weighted by the
@@ -29,19 +29,38 @@ ALIASES = {"C": COND, "L": ENERGY, "cond": COND, "energy": ENERGY}
 
 
 def measure(settings: Settings, name: str) -> pl.DataFrame:
-    """`run_id, epoch, value` of a measure, for every epoch of every run; undefined values left out.
+    """Read a measure at every epoch of every run.
+
+    Args:
+        settings: Runs.
+        name: As above.
+
+    Returns:
+        `run_id, epoch, value`; undefined values are left out.
 
     Raises:
-        AnalysisError: Nothing recorded gives this measure; names what there is.
+        AnalysisError: Nothing recorded gives this measure; the text names what there is.
     """
     if name not in settings.cache:
         settings.cache[name] = measure_of_runs(settings.runs, name)
-    known = settings.frame["run_id"].to_list()
-    return settings.cache[name].filter(pl.col("run_id").is_in(known))
+    run_ids = settings.frame["run_id"].to_list()
+    return settings.cache[name].filter(pl.col("run_id").is_in(run_ids))
 
 
 def at_epoch(settings: Settings, name: str, epoch: int | None = None) -> pl.DataFrame:
-    """`run_id, value` of a measure at an epoch; None is each run's last."""
+    """Read a measure at one epoch.
+
+    Args:
+        settings: Runs.
+        name: As above.
+        epoch: The epoch; None is each run's last.
+
+    Returns:
+        `run_id, value`.
+
+    Raises:
+        AnalysisError: Nothing recorded gives this measure.
+    """
     values = measure(settings, name)
     if epoch is None:
         return values.sort("epoch").group_by("run_id", maintain_order=True).agg(pl.col("value").last())
@@ -49,11 +68,18 @@ def at_epoch(settings: Settings, name: str, epoch: int | None = None) -> pl.Data
 
 
 def measure_of_runs(runs: Runs, name: str) -> pl.DataFrame:
-    """`measure` of any runs, with no settings in between.
+    """Read a measure of runs that are not grouped as settings.
+
+    Args:
+        runs: Runs.
+        name: As above.
+
+    Returns:
+        `run_id, epoch, value`.
 
     Raises:
-        AnalysisError: As `measure`.
-        ValueError: The rule is none.
+        AnalysisError: Nothing recorded gives this measure.
+        ValueError: There is no such rule.
     """
     name = ALIASES.get(name, name)
     head, _, rule = name.partition("@")
@@ -61,36 +87,36 @@ def measure_of_runs(runs: Runs, name: str) -> pl.DataFrame:
         parse_rule(rule)
     exported = runs.measures
     if name in exported.columns:
-        kept = _finite(exported.select("run_id", "epoch", pl.col(name).cast(pl.Float64).alias("value")))
-        logged = set(runs.epochs["run_id"].to_list())  # a run that ended in its first epoch has no measure
-        others = logged - set(exported["run_id"].to_list())
+        values = _finite(exported.select("run_id", "epoch", pl.col(name).cast(pl.Float64).alias("value")))
+        run_ids = set(runs.epochs["run_id"].to_list())  # a run that ended in its first epoch has no measure
+        others = run_ids - set(exported["run_id"].to_list())
         if not others:
-            return kept
+            return values
         rest = _measure(runs.filter(pl.col("run_id").is_in(others)), name, head, rule)
-        return pl.concat([kept, rest])
+        return pl.concat([values, rest])
     return _measure(runs, name, head, rule)
 
 
 def available(settings: Settings) -> list[str]:
-    """Names that `measure` takes, without those that name a rule."""
+    """Return the names that `measure` takes, without those that name a rule."""
     return _available(settings.runs)
 
 
 def _available(runs: Runs) -> list[str]:
     epochs, steps = runs.epochs, runs.steps
-    recorded = [c for c, kind in epochs.schema.items() if kind.is_numeric() and c not in ("epoch", "step")]
-    averaged = [f"{c}_mean" for c in steps.columns if "/" in c and steps.schema[c].is_numeric()]
-    kept = [c for c in runs.measures.columns if c not in ("run_id", "epoch")]
-    return list(dict.fromkeys([*recorded, *averaged, *kept]))
+    from_epochs = [c for c, kind in epochs.schema.items() if kind.is_numeric() and c not in ("epoch", "step")]
+    from_steps = [f"{c}_mean" for c in steps.columns if "/" in c and steps.schema[c].is_numeric()]
+    exported = [c for c in runs.measures.columns if c not in ("run_id", "epoch")]
+    return list(dict.fromkeys([*from_epochs, *from_steps, *exported]))
 
 
 def _measure(runs: Runs, name: str, head: str, rule: str) -> pl.DataFrame:
     if rule:
-        return _table(_recomputed(runs, head, rule))
+        return _table(_conds_by_rule(runs, head, rule))
     epochs = runs.epochs
-    found = next((p + name for p in PREFIXES if p + name in epochs.columns), None)
-    if found is not None and epochs[found].dtype.is_numeric():
-        return _finite(epochs.select("run_id", "epoch", pl.col(found).cast(pl.Float64).alias("value")))
+    column = next((p + name for p in PREFIXES if p + name in epochs.columns), None)
+    if column is not None and epochs[column].dtype.is_numeric():
+        return _finite(epochs.select("run_id", "epoch", pl.col(column).cast(pl.Float64).alias("value")))
     if name == "energy_density":
         return _table(_density(runs))
     if name == "noise_scale":
@@ -98,20 +124,20 @@ def _measure(runs: Runs, name: str, head: str, rule: str) -> pl.DataFrame:
         both = parts[0].join(parts[1], on=["run_id", "epoch"]).filter(pl.col("value_right") > 0)
         return both.select("run_id", "epoch", pl.col("value") / pl.col("value_right"))
     column, mean = _step_column(runs, name)
-    return _table(_averaged(runs, column, mean))
+    return _table(_running_means(runs, column, mean))
 
 
 def _step_column(runs: Runs, name: str) -> tuple[str, str]:
-    """The column of the steps and the kind of mean that a name asks for."""
+    """Return the column of the steps and the kind of mean that a name asks for."""
     mean = next((m for m in MEANS if name.endswith(m)), "")
     stem = name.removesuffix(mean) if mean else name
     column = next((p + stem for p in PREFIXES if p + stem in runs.steps.columns), None)
     if not mean or column is None:
-        known = _available(runs)
-        near = get_close_matches(name, [*known, *(k.rpartition("/")[2] for k in known)], n=3, cutoff=0.5)
+        names = _available(runs)
+        near = get_close_matches(name, [*names, *(k.rpartition("/")[2] for k in names)], n=3, cutoff=0.5)
         raise AnalysisError(
-            f"reading the measure {name!r} of {len(runs)} runs: neither epochs nor steps give it"
-            + (f"; near: {', '.join(near)}" if near else f"; recorded: {', '.join(known) or 'nothing'}")
+            f"reading the measure {name!r} of {len(runs)} runs: neither the epochs nor the steps have it"
+            + (f"; near: {', '.join(near)}" if near else f"; recorded: {', '.join(names) or 'nothing'}")
         )
     return column, mean
 
@@ -125,29 +151,29 @@ def _finite(values: pl.DataFrame) -> pl.DataFrame:
     return values.filter(pl.col("value").is_finite())
 
 
-def _averaged(runs: Runs, column: str, mean: str) -> Iterator[tuple[str, int, float]]:
+def _running_means(runs: Runs, column: str, mean: str) -> Iterator[tuple[str, int, float]]:
     ends = _ends(runs)
     for (run_id,), steps in runs.steps.group_by("run_id", maintain_order=True):
         values = steps[column].cast(pl.Float64).fill_null(math.nan).to_numpy()
         yield from _means(str(run_id), ends, steps, values, mean)
 
 
-def _recomputed(runs: Runs, name: str, rule: str) -> Iterator[tuple[str, int, float]]:
+def _conds_by_rule(runs: Runs, name: str, rule: str) -> Iterator[tuple[str, int, float]]:
     mean = next((m for m in MEANS if name in (f"cond{m}", f"fisher/cond{m}")), None)
     if mean is None:
         raise AnalysisError(
             f"recomputing {name!r} by the rule {rule!r}: expected cond_mean, cond_geomean, cond_median or "
             "cond_last"
         )
-    stored, ends = 0, _ends(runs)
+    count, ends = 0, _ends(runs)
     for run_id, steps, values in conds(runs, rule):
-        stored += 1
+        count += 1
         yield from _means(run_id, ends, steps, values, mean)
-    if not stored:
-        kept = [c for c in runs.measures.columns if "@" in c]
-        has = f"; this export keeps {', '.join(kept)}" if kept else ""
+    if not count:
+        names = [c for c in runs.measures.columns if "@" in c]
+        has = f"; this export keeps {', '.join(names)}" if names else ""
         raise AnalysisError(
-            f"recomputing {name}@{rule} of {len(runs)} runs: no spectra are stored{has}; measure with "
+            f"recomputing {name}@{rule} of {len(runs)} runs: no spectra are stored{has}; record with "
             "fs.Monitor(…, run=run), or give log_step the eigenvalues"
         )
 
@@ -155,30 +181,30 @@ def _recomputed(runs: Runs, name: str, rule: str) -> Iterator[tuple[str, int, fl
 def _means(
     run_id: str, ends: "dict[str, list[tuple[int, int]]]", steps: pl.DataFrame, values: FloatArray, mean: str
 ) -> Iterator[tuple[str, int, float]]:
-    """The running mean of measured values at the end of each epoch."""
+    """Yield the running mean of measured values at the end of each epoch."""
     weights = _column(steps, "steps_since", 1.0)
-    known = np.isfinite(values) & (weights > 0)
-    number, values, weights = _column(steps, "step", 0.0)[known], values[known], weights[known]
+    usable = np.isfinite(values) & (weights > 0)
+    number, values, weights = _column(steps, "step", 0.0)[usable], values[usable], weights[usable]
     if not len(values):
         return
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.log(values) if mean == "_geomean" else values
     sums, total = np.cumsum(terms * weights), np.cumsum(weights)
     for epoch, step in ends.get(run_id, ()):
-        seen = int(np.searchsorted(number, step, side="left"))  # step k is done once k + 1 steps are
-        if not seen:
+        count = int(np.searchsorted(number, step, side="left"))  # step k is done once k + 1 steps are
+        if not count:
             continue
         if mean == "_last":
-            yield run_id, epoch, float(values[seen - 1])
+            yield run_id, epoch, float(values[count - 1])
         elif mean == "_median":
-            yield run_id, epoch, weighted_median(values[:seen].tolist(), weights[:seen].tolist())
+            yield run_id, epoch, weighted_median(values[:count].tolist(), weights[:count].tolist())
         else:
-            average = float(sums[seen - 1] / total[seen - 1])
+            average = float(sums[count - 1] / total[count - 1])
             yield run_id, epoch, float(np.exp(average)) if mean == "_geomean" else average
 
 
 def _density(runs: Runs) -> Iterator[tuple[str, int, float]]:
-    """L_K/S_K with S_K = Σ α/sqrt(|B|) over all steps."""
+    """Yield L_K/S_K with S_K = Σ α/sqrt(|B|) over all steps."""
     sizes = constant_sizes(runs)
     mine = {(r, e): v for r, e, v in measure_of_runs(runs, ENERGY).iter_rows()}
     steps = {str(key[0]): part for key, part in runs.steps.partition_by("run_id", as_dict=True).items()}
@@ -193,18 +219,18 @@ def _density(runs: Runs) -> Iterator[tuple[str, int, float]]:
 
 
 def _scale_at(steps: pl.DataFrame, step: float) -> float:
-    """S at a step, on the line through the measured ones; beyond the last, by the last slope."""
-    seen = steps.select(pl.col("step") + 1, "step_scale_sum").drop_nulls().to_numpy().astype(np.float64)
-    if not len(seen):
+    """Interpolate S at a step; beyond the last measured one, continue its last slope."""
+    points = steps.select(pl.col("step") + 1, "step_scale_sum").drop_nulls().to_numpy().astype(np.float64)
+    if not len(points):
         return 0.0
-    if step <= seen[-1, 0] or len(seen) < 2:
-        return float(np.interp(step, seen[:, 0], seen[:, 1]))
-    slope = (seen[-1, 1] - seen[-2, 1]) / (seen[-1, 0] - seen[-2, 0])
-    return float(seen[-1, 1] + slope * (step - seen[-1, 0]))
+    if step <= points[-1, 0] or len(points) < 2:
+        return float(np.interp(step, points[:, 0], points[:, 1]))
+    slope = (points[-1, 1] - points[-2, 1]) / (points[-1, 0] - points[-2, 0])
+    return float(points[-1, 1] + slope * (step - points[-1, 0]))
 
 
 def _ends(runs: Runs) -> dict[str, list[tuple[int, int]]]:
-    """(epoch, steps done) of every run's epochs."""
+    """Return (epoch, steps done) of every run's epochs."""
     ends: dict[str, list[tuple[int, int]]] = {}
     if "step" in runs.epochs.columns:
         for run_id, epoch, step in runs.epochs.select("run_id", "epoch", "step").drop_nulls().iter_rows():

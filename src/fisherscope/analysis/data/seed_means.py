@@ -1,4 +1,4 @@
-"""Measures of settings against epochs: the mean and the spread over those seeds that can be compared."""
+"""Measures of settings against epochs: mean and spread over comparable seeds."""
 
 from __future__ import annotations
 
@@ -10,23 +10,29 @@ from fisherscope.analysis.data.run_measures import measure
 Row = dict[str, object]
 
 
-def broken(source: Settings) -> list[str]:
-    """Settings of which a run diverged or failed."""
-    lost = source.frame.filter(pl.col("status").is_in(["diverged", "failed"]))
-    return sorted(set(lost["setting"].to_list()))
+def lost_settings(source: Settings) -> list[str]:
+    """Return the settings of which a run diverged or failed."""
+    rows = source.frame.filter(pl.col("status").is_in(["diverged", "failed"]))
+    return sorted(set(rows["setting"].to_list()))
 
 
 def comparable(source: Settings) -> Settings:
-    """Of a setting the finished seeds where there are any, else all that have an epoch.
+    """Keep the finished seeds of each setting; if none has finished, all that have an epoch.
 
     A mean over seeds of which some have stopped would jump where they stop.
+
+    Args:
+        source: Runs.
+
+    Returns:
+        Those whose means over seeds can be drawn against epochs.
     """
     ended = (pl.col("status") == "finished").any().over("setting")
     return source.where((pl.col("reached") > 0) & ((pl.col("status") == "finished") | ~ended))
 
 
 def over_seeds(source: Settings, name: str, *, geometric: bool = False) -> pl.DataFrame:
-    """A measure by setting and epoch, as far as all seeds of a setting go.
+    """Average a measure over seeds, by setting and epoch, as far as all seeds of a setting go.
 
     Args:
         source: Of `comparable` runs.
@@ -45,35 +51,51 @@ def over_seeds(source: Settings, name: str, *, geometric: bool = False) -> pl.Da
     if geometric:
         rows = rows.filter(pl.col("value") > 0)
     keys = ("setting", "fixed", "batch_size", "lr", "epoch")
-    found = rows.group_by(keys, maintain_order=True).agg(
+    means = rows.group_by(keys, maintain_order=True).agg(
         pl.col("step").mean(), value.mean().alias("value"), value.std().alias("std"), pl.len().alias("seeds")
     )
-    found = found.with_columns(
+    means = means.with_columns(
         low=pl.col("value") - pl.col("std"), high=pl.col("value") + pl.col("std")
     ).drop("std")
     if geometric:
-        found = found.with_columns(pl.col("value", "low", "high").exp())
-    return found.sort("batch_size", "lr", "setting", "epoch", nulls_last=True)
+        means = means.with_columns(pl.col("value", "low", "high").exp())
+    return means.sort("batch_size", "lr", "setting", "epoch", nulls_last=True)
 
 
 def positions(source: Settings, x: str, y: str) -> pl.DataFrame:
-    """`setting, fixed, batch_size, lr, epoch, x, y, seeds`: the place of every setting at every epoch."""
+    """Return the position of every setting in a plane of two measures at every epoch.
+
+    Args:
+        source: Of `comparable` runs.
+        x: Measure across.
+        y: Measure upwards.
+
+    Returns:
+        `setting, fixed, batch_size, lr, epoch, x, y, seeds`.
+    """
     across, up = (over_seeds(source, name, geometric=True) for name in (x, y))
     joined = across.join(up.select("setting", "epoch", "value"), on=["setting", "epoch"], suffix="_up")
     return joined.rename({"value": "x", "value_up": "y"}).drop("low", "high", "step")
 
 
 def one_rate(source: Settings, lr: float | None) -> tuple[Settings, float]:
-    """The fixed settings of one learning rate: the given, or that with most batch sizes (then nearest 0.1).
+    """Keep the settings with a constant batch size and one learning rate.
+
+    Args:
+        source: Runs.
+        lr: Learning rate; by default that with most batch sizes, of several the nearest to 0.1.
+
+    Returns:
+        The runs, and the learning rate.
 
     Raises:
-        AnalysisError: There is no fixed setting, or none at that rate; it names those that are there.
+        AnalysisError: There is no constant batch size, or none at that learning rate.
     """
     fixed = source.fixed().where(pl.col("lr").is_not_null(), pl.col("batch_size").is_not_null())
     counts = fixed.frame.group_by("lr").agg(pl.col("batch_size").n_unique().alias("sizes")).sort("lr")
     if not len(counts):
         raise AnalysisError(
-            f"drawing a line a batch size of {source.describe()}: no setting has a constant batch size and "
+            f"drawing a line per batch size of {source.describe()}: no setting has a constant batch size and "
             "a learning rate; figures 1d, 5 and 6 show schedules"
         )
     if lr is None:
@@ -82,5 +104,7 @@ def one_rate(source: Settings, lr: float | None) -> tuple[Settings, float]:
     chosen = fixed.where((pl.col("lr") - lr).abs() <= 1e-9 * lr)
     if not len(chosen.frame):
         there = ", ".join(f"{value:g}" for value in counts["lr"])
-        raise AnalysisError(f"drawing the rate {lr:g} of {source.describe()}: there are {there}")
+        raise AnalysisError(
+            f"drawing the learning rate {lr:g} of {source.describe()}: no such runs; there are {there}"
+        )
     return chosen, lr

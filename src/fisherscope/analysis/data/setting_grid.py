@@ -1,4 +1,4 @@
-"""Numbers of a sweep as arrays: settings by seeds, grid coordinates, strata and neighbours."""
+"""A sweep as arrays: settings by seeds, grid coordinates, strata and neighbours."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from fisherscope.analysis.data.settings import FloatArray, Settings
 
 @dataclass(frozen=True)
 class SettingGrid:
-    """The fixed settings of a sweep that have a batch size and a rate, and its seeds.
+    """The settings of a sweep with a constant batch size and a learning rate, and its seeds.
 
     Args:
-        source: The runs, fixed settings only.
+        source: The runs of these settings.
         names: Settings, length n.
         batch_sizes: Shape (n,).
-        lrs: Shape (n,).
+        lrs: Learning rates, shape (n,).
         seeds: Length s.
     """
 
@@ -32,11 +32,11 @@ class SettingGrid:
 
     @classmethod
     def of(cls, source: Settings, *, without_diverged: bool = True) -> "SettingGrid":
-        """The grid of a sweep; a setting of which any seed diverged is left out if asked."""
+        """Make the grid of a sweep; optionally without settings of which a seed diverged."""
         fixed = source.fixed().where(pl.col("batch_size").is_not_null(), pl.col("lr").is_not_null())
         if without_diverged:
-            lost = diverged(fixed)
-            fixed = fixed.where(~pl.col("setting").is_in(lost))
+            diverged = diverged_settings(fixed)
+            fixed = fixed.where(~pl.col("setting").is_in(diverged))
         rows = fixed.frame.select("setting", "batch_size", "lr").unique().sort("batch_size", "lr", "setting")
         return cls(
             fixed,
@@ -55,95 +55,100 @@ class SettingGrid:
         return np.log2(np.column_stack([self.batch_sizes, self.lrs])).reshape(-1, 2)
 
     def values(self, name: str, epoch: int | None = None) -> FloatArray:
-        """A measure by setting and seed, shape (n, s); NaN where it is missing."""
-        return self.arranged(at_epoch(self.source, name, epoch))
+        """Return a measure by setting and seed, shape (n, s); NaN where it is missing."""
+        return self.to_array(at_epoch(self.source, name, epoch))
 
     def logs(self, name: str, epoch: int | None = None) -> FloatArray:
-        """log2 of a positive measure, shape (n, s)."""
+        """Return log2 of a positive measure, shape (n, s)."""
         values = self.values(name, epoch)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(values > 0, np.log2(values), np.nan)
 
-    def arranged(self, values: pl.DataFrame) -> FloatArray:
-        """`run_id, value` by setting and seed."""
-        found = self.source.frame.join(values, on="run_id", how="inner")
+    def to_array(self, values: pl.DataFrame) -> FloatArray:
+        """Arrange a frame of `run_id, value` by setting and seed, shape (n, s)."""
+        rows = self.source.frame.join(values, on="run_id", how="inner")
         out = np.full((len(self.names), len(self.seeds)), np.nan)
         row = {name: k for k, name in enumerate(self.names)}
         column = {seed: k for k, seed in enumerate(self.seeds)}
-        for setting, seed, value in found.select("setting", "seed", "value").iter_rows():
+        for setting, seed, value in rows.select("setting", "seed", "value").iter_rows():
             out[row[setting], column[seed]] = value
         return out
 
     def part(self, chosen: NDArray[np.bool_]) -> "SettingGrid":
-        """Some of the settings."""
+        """Keep the chosen settings."""
         names = tuple(name for name, keep in zip(self.names, chosen, strict=True) if keep)
         source = self.source.where(pl.col("setting").is_in(names))
         return SettingGrid(source, names, self.batch_sizes[chosen], self.lrs[chosen], self.seeds)
 
     def strata(self, axis: str) -> list[NDArray[np.intp]]:
-        """Settings that share the other coordinate, two or more: "batch" at fixed α, "lr" at fixed |B|."""
-        held = self.lrs if axis == "batch" else self.batch_sizes
-        groups = [np.flatnonzero(held == value) for value in np.unique(held)]
+        """Group the settings that share the other coordinate, two or more.
+
+        Args:
+            axis: `batch`: same learning rate, batch sizes differ; `lr`: same batch size.
+
+        Returns:
+            Indices of the settings of each group.
+        """
+        fixed_coordinate = self.lrs if axis == "batch" else self.batch_sizes
+        groups = [np.flatnonzero(fixed_coordinate == value) for value in np.unique(fixed_coordinate)]
         return [group for group in groups if len(group) > 1]
 
     def neighbours(self) -> Iterator[tuple[int, int]]:
-        """Pairs of settings next to each other along a grid line."""
+        """Yield the pairs of settings next to each other along a grid line."""
         for axis, along in (("batch", self.batch_sizes), ("lr", self.lrs)):
             for group in self.strata(axis):
                 order = group[np.argsort(along[group])]
                 yield from zip(order[:-1].tolist(), order[1:].tolist(), strict=True)
 
-    def edge_notes(self, setting: str) -> list[str]:
-        """Warnings where a setting, the best one, lies at the end of an axis."""
-        found = edges(self.batch_sizes, self.lrs, self.names.index(setting))
-        return [edge_note(*edge) for edge in found]
-
 
 def edges(batch_sizes: FloatArray, lrs: FloatArray, place: int) -> list[tuple[str, float, float]]:
-    """Where a setting lies at the end of an axis: its name, the value there, and one beyond it.
+    """Find the axes at whose end a setting lies.
 
     Args:
         batch_sizes: Shape (n,).
         lrs: Shape (n,).
         place: Index of the setting.
+
+    Returns:
+        For each such axis its name, the value there, and one beyond it to try.
     """
-    found = []
+    ends = []
     for axis, values in (("batch size", batch_sizes), ("learning rate", lrs)):
         value, low, high = float(values[place]), values.min(), values.max()
         if low < high and value in (low, high) and (axis != "batch size" or value > 1):
             beyond = value * (2.0 if value == high else 0.5)
-            found.append((axis, value, float(int(beyond)) if axis == "batch size" else beyond))
-    return found
+            ends.append((axis, value, float(int(beyond)) if axis == "batch size" else beyond))
+    return ends
 
 
 def edge_note(axis: str, value: float, beyond: float) -> str:
-    """The warning of one of `edges`."""
+    """Warn that the best setting lies at the end of an axis; takes one of `edges`."""
     end = "largest" if beyond > value else "smallest"
     return f"The best lies on the grid's edge: {value:g} is the {end} {axis} tried; try {beyond:g}."
 
 
-def grid_told(grid: SettingGrid) -> str:
-    """The grid in words."""
+def grid_text(grid: SettingGrid) -> str:
+    """Describe the grid in words."""
     return (
         f"{len(grid)} settings, {len(np.unique(grid.batch_sizes))} batch sizes, {len(np.unique(grid.lrs))} "
-        f"rates, {len(grid.seeds)} seeds"
+        f"learning rates, {len(grid.seeds)} seeds"
     )
 
 
-def diverged(settings: Settings) -> list[str]:
-    """Settings of which a run diverged."""
+def diverged_settings(settings: Settings) -> list[str]:
+    """Return the settings of which a run diverged."""
     return sorted(set(settings.frame.filter(pl.col("status") == "diverged")["setting"].to_list()))
 
 
 def seed_mean(values: FloatArray) -> FloatArray:
-    """Mean over seeds (last axis), missing ones left out; NaN where all are missing."""
+    """Return the mean over seeds (last axis), missing ones left out; NaN if all are."""
     count = np.isfinite(values).sum(axis=-1)
     total = np.nansum(values, axis=-1)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def seed_std(values: FloatArray) -> FloatArray:
-    """Standard deviation over seeds with n − 1; NaN below two."""
+    """Return the standard deviation over seeds with n − 1; NaN below two."""
     count = np.isfinite(values).sum(axis=-1)
     square = np.nansum((values - seed_mean(values)[..., None]) ** 2, axis=-1)
     return np.where(count > 1, np.sqrt(square / np.maximum(count - 1, 1)), np.nan)

@@ -1,4 +1,4 @@
-"""What stored spectra say beyond the recorded columns: condition numbers by any rule, σ_min/σ_max."""
+"""Measures recomputed from stored spectra: condition numbers by any rule, σ_min/σ_max."""
 
 import math
 from collections.abc import Iterator
@@ -16,29 +16,37 @@ RATIO = "fisher/sigma_ratio"
 
 
 def conds(runs: Runs, rule: str) -> Iterator[tuple[str, pl.DataFrame, FloatArray]]:
-    """Of each run with spectra: its id, its steps, and c_k of each by a rule, above the recorded floor."""
-    for run_id, steps, spectra in _stored(runs):
-        known = "fisher/cond_limit" in steps.columns
-        limits = steps["fisher/cond_limit"].to_list() if known else [None] * len(steps)
+    """Recompute condition numbers by a rule, above the recorded floor.
+
+    Args:
+        runs: Runs; those without spectra are skipped.
+        rule: Non-zero rule, such as `relative:1e-2`.
+
+    Yields:
+        Run id, its measured steps, and c_k of each, shape (steps,).
+    """
+    for run_id, steps, spectra in _runs_with_spectra(runs):
+        has_limits = "fisher/cond_limit" in steps.columns
+        limits = steps["fisher/cond_limit"].to_list() if has_limits else [None] * len(steps)
         values = [_cond(v, rule, limit) for v, limit in zip(spectra, limits, strict=True)]
         yield run_id, steps, np.array(values, dtype=np.float64)
 
 
 def sigma_ratios(runs: Runs) -> dict[str, FloatArray]:
-    """σ_min/σ_max at each measured step of each run that tells; NaN where a step has no spectrum."""
-    found: dict[str, FloatArray] = {}
-    for run_id, _, spectra in _stored(runs):
-        found[run_id] = np.array([_ratio(values) for values in spectra], dtype=np.float64)
+    """Return σ_min/σ_max at each measured step by run id; NaN if a step has no spectrum."""
+    ratios_by_run: dict[str, FloatArray] = {}
+    for run_id, _, spectra in _runs_with_spectra(runs):
+        ratios_by_run[run_id] = np.array([_ratio(values) for values in spectra], dtype=np.float64)
     if RATIO in runs.steps.columns:
         for (run_id,), part in runs.steps.group_by("run_id", maintain_order=True):
             ratios = part[RATIO].cast(pl.Float64).fill_null(math.nan).to_numpy()
             if np.isfinite(ratios).any():
-                found[str(run_id)] = ratios
-    return found
+                ratios_by_run[str(run_id)] = ratios
+    return ratios_by_run
 
 
-def _stored(runs: Runs) -> Iterator[tuple[str, pl.DataFrame, "list[np.ndarray[Any, Any] | None]"]]:
-    """Runs of which a spectrum is stored: id, steps, spectra."""
+def _runs_with_spectra(runs: Runs) -> Iterator[tuple[str, pl.DataFrame, "list[np.ndarray[Any, Any] | None]"]]:
+    """Yield the id, the steps and the spectra of runs that have stored spectra."""
     for (run_id,), steps in runs.steps.group_by("run_id", maintain_order=True):
         spectra = runs.spectra(str(run_id))
         if any(values is not None for values in spectra):
@@ -46,7 +54,7 @@ def _stored(runs: Runs) -> Iterator[tuple[str, pl.DataFrame, "list[np.ndarray[An
 
 
 def _cond(eigenvalues: "np.ndarray[Any, Any] | None", rule: str, limit: float | None) -> float:
-    """c_k of a stored spectrum, above the rounding floor that its row tells."""
+    """Return c_k of a stored spectrum, above the rounding floor of its row."""
     if eigenvalues is None or not len(eigenvalues):
         return math.nan
     floor = float(eigenvalues.max()) / limit**2 if limit else 0.0

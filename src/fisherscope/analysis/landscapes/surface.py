@@ -1,4 +1,4 @@
-"""Surfaces over a plane from scattered settings: five nearest, the paper's formula, a Gaussian process."""
+"""Surfaces over a plane from scattered settings: nearest five, paper's formula, GP."""
 
 import math
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Surface:
         points: Known points, shape (n, 2), each axis scaled to [0, 1] over them.
         values: Shape (n,).
         method: `nearest` (five, inverse distance, weights that sum to 1), `process` (of the logarithm
-            where all values are positive) or `paper` (the reference formula: weights do not sum to 1,
+            if all values are positive) or `paper` (the reference formula: weights do not sum to 1,
             undefined on a point).
     """
 
@@ -36,7 +36,14 @@ class Surface:
     method: Method
 
     def at(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Value and standard deviation at points (m, 2); NaN deviations where the method has none."""
+        """Evaluate the surface.
+
+        Args:
+            points: Shape (m, 2), in the unit square.
+
+        Returns:
+            Value and standard deviation, (m,) each; NaN deviations if the method has none.
+        """
         if self.method == "process" and len(self.values) > 1:
             if not (self.values > 0).all():
                 return GaussianProcess.fit(self.points, self.values).predict(points)
@@ -47,7 +54,14 @@ class Surface:
         )
 
     def map(self, size: int = GRID) -> tuple[FloatArray, FloatArray]:
-        """Value and deviation on a regular grid, shape (size, size): first index along the second axis."""
+        """Evaluate the surface on a regular grid.
+
+        Args:
+            size: Points along each side.
+
+        Returns:
+            Value and deviation, shape (size, size): the first index runs along the second axis.
+        """
         side = np.linspace(0.0, 1.0, size)
         first, second = np.meshgrid(side, side)
         value, deviation = self.at(np.column_stack([first.ravel(), second.ravel()]))
@@ -55,7 +69,14 @@ class Surface:
 
 
 def unit_square(points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Points scaled to [0, 1] along each axis, the lowest values, and the ranges (1 for a constant axis)."""
+    """Scale points to [0, 1] along each axis.
+
+    Args:
+        points: Shape (n, d).
+
+    Returns:
+        Scaled points (n, d), lowest values (d,), and ranges (d,); a constant axis has range 1.
+    """
     low, reach = points.min(axis=0), np.ptp(points, axis=0)
     reach = np.where(reach > 0, reach, 1.0)
     return (points - low) / reach, low, reach
@@ -64,23 +85,42 @@ def unit_square(points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]
 def nearest(
     points: FloatArray, values: FloatArray, at: FloatArray, *, count: int = NEAREST, paper: bool = False
 ) -> FloatArray:
-    """Inverse-distance mean of the nearest values; `paper`: weights (1/d + 1)/(1 + Σ 1/d), NaN on a point."""
+    """Average the nearest values with inverse distances as weights.
+
+    Args:
+        points: Known points, shape (n, d).
+        values: Shape (n,).
+        at: Where to evaluate, shape (m, d).
+        count: Number of neighbours.
+        paper: Use the weights (1/d + 1)/(1 + Σ 1/d), which do not sum to 1; NaN on a known point.
+
+    Returns:
+        Shape (m,).
+    """
     distance = np.sqrt(np.sum((at[:, None] - points[None]) ** 2, axis=-1))
     order = np.argsort(distance, axis=1, kind="stable")[:, :count]
-    near, found = np.take_along_axis(distance, order, axis=1), values[order]
+    near, near_values = np.take_along_axis(distance, order, axis=1), values[order]
     with np.errstate(divide="ignore", invalid="ignore"):
         if paper:
             weights = (1 / near + 1) / (1 + np.sum(1 / near, axis=1, keepdims=True))
-            return np.where(np.all(near > 0, axis=1), np.sum(weights * found, axis=1), math.nan)
+            return np.where(np.all(near > 0, axis=1), np.sum(weights * near_values, axis=1), math.nan)
         on = near == 0
         weights = np.where(on.any(axis=1, keepdims=True), on, 1 / near)
-        return np.asarray(np.sum(weights * found, axis=1) / np.sum(weights, axis=1))
+        return np.asarray(np.sum(weights * near_values, axis=1) / np.sum(weights, axis=1))
 
 
-def left_out(points: FloatArray, values: FloatArray, method: Method) -> FloatArray:
-    """Each value predicted from the others; NaN where fewer than three points are left.
+def leave_one_out(points: FloatArray, values: FloatArray, method: Method) -> FloatArray:
+    """Predict each value from the others; NaN if fewer than three points are left.
 
-    Beyond `FOLDS` points those whose places differ by a multiple of it are left out together.
+    Beyond `FOLDS` points those whose places differ by a multiple of it are left out at once.
+
+    Args:
+        points: Shape (n, 2).
+        values: Shape (n,).
+        method: Of the surface.
+
+    Returns:
+        Predictions, shape (n,).
 
     Cost: at most `FOLDS` fits.
     """
@@ -90,32 +130,39 @@ def left_out(points: FloatArray, values: FloatArray, method: Method) -> FloatArr
     fold = np.arange(len(values)) % FOLDS
     for k in range(min(FOLDS, len(values))):
         rest = fold != k
-        scaled, low, reach = unit_square(points[rest])
-        out[~rest] = Surface(scaled, values[rest], method).at((points[~rest] - low) / reach)[0]
+        unit, low, reach = unit_square(points[rest])
+        out[~rest] = Surface(unit, values[rest], method).at((points[~rest] - low) / reach)[0]
     return out
 
 
-def compared(points: FloatArray, values: FloatArray) -> pl.DataFrame:
-    """Leave-one-out of both surfaces, and of the mean of the others: errors and ρ.
+def compare_methods(points: FloatArray, values: FloatArray) -> pl.DataFrame:
+    """Compare both surfaces, and the mean of the others, by leave-one-out.
 
-    Errors are of the logarithm where all values are positive: one that learns nothing must not decide.
+    Errors are of the logarithm if all values are positive: a run that learns nothing must not decide.
+
+    Args:
+        points: Shape (n, 2).
+        values: Shape (n,).
+
+    Returns:
+        `method, rmse, mae, spearman, n`.
     """
     rows = []
     n, scale = len(values), np.log if (values > 0).all() else np.asarray
-    known = scale(values)
-    mean = (known.sum() - known) / (n - 1) if n > 1 else np.full(n, math.nan)
-    for name, predicted in (
-        ("nearest", scale(left_out(points, values, "nearest"))),
-        ("process", scale(left_out(points, values, "process"))),
+    scaled = scale(values)
+    mean = (scaled.sum() - scaled) / (n - 1) if n > 1 else np.full(n, math.nan)
+    for name, prediction in (
+        ("nearest", scale(leave_one_out(points, values, "nearest"))),
+        ("process", scale(leave_one_out(points, values, "process"))),
         ("mean", mean),
     ):
-        error = predicted - known
+        error = prediction - scaled
         rows.append(
             {
                 "method": name,
                 "rmse": float(np.sqrt(np.mean(error**2))),
                 "mae": float(np.mean(np.abs(error))),
-                "spearman": spearman(predicted, known) if name != "mean" else math.nan,
+                "spearman": spearman(prediction, scaled) if name != "mean" else math.nan,
                 "n": n,
             }
         )

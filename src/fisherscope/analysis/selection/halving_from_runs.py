@@ -26,7 +26,7 @@ def halving_from_runs(
     failed: Collection[str] = (),
     samples: int | None = None,
 ) -> HalvingResult:
-    """Return what halving has done so far, from what is on disk alone, so that it can be resumed.
+    """Return what halving has done so far, from the runs on disk alone (so it can resume).
 
     Args:
         runs: From `load_runs`; None before there is any. Runs of no candidate are ignored.
@@ -36,6 +36,9 @@ def halving_from_runs(
         smaller: Whether smaller is better.
         failed: Run ids that take no further part, besides those that diverged.
         samples: Validation samples, for the noise of an error rate.
+
+    Returns:
+        The comparisons made, what to train next, and the setting recommended.
     """
     rows = {c.run_id: k for k, c in enumerate(candidates)}
     own = None if runs is None else runs.filter(pl.col("run_id").is_in(list(rows)))

@@ -1,4 +1,4 @@
-"""The result of `choose`: what successive halving has chosen, how sure that is, and what it cost."""
+"""The result of `choose`: the setting, how sure that is, and what it cost."""
 
 import math
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class HalvingResult:
-    """What successive halving has done so far, and the setting it recommends; made by `choose`.
+    """The state of successive halving and the setting it recommends; made by `choose`.
 
     Args:
         candidates: The settings, in the order of the grid.
@@ -118,9 +118,9 @@ class HalvingResult:
 
     @property
     def better_at(self) -> tuple[int, float] | None:
-        """The comparison at which the chosen one was better than at its end, beyond noise: epoch and value.
+        """Epoch and value at which the chosen one was better than at its end, beyond noise.
 
-        It was chosen for that value. None also if the metric's noise is not known.
+        It was chosen there for that value. None also if the metric's noise is not known.
         """
         chosen, samples, end = self.state.chosen, self.samples, self.value
         if chosen is None or end is None or samples is None or not self.state.rounds:

@@ -1,4 +1,4 @@
-"""Learning curves of a sweep as arrays: measures by setting, seed and epoch, and the final metrics.
+"""Learning curves of a sweep as arrays by setting, seed and epoch.
 
 The first phase of `select`: what runs recorded, seen from an early epoch. No model is fitted here.
 """
@@ -88,7 +88,7 @@ class LearningCurves:
         return seed_mean(values if seeds is None else values[:, seeds])
 
     def final_means(self) -> FloatArray:
-        """Return the mean metric of the seeds that ended, (n,); inf if one diverged, NaN if none ended."""
+        """Return the mean final metric, (n,); inf if a seed diverged, NaN if none has ended."""
         diverged = np.isinf(self.final).any(axis=1)
         metric = self.as_metric(np.where(np.isinf(self.final), math.nan, self.final))
         return np.where(diverged, math.inf, self.from_metric(seed_mean(metric)))
@@ -119,7 +119,7 @@ class LearningCurves:
 
 @dataclass(frozen=True)
 class EarlyLook:
-    """A sweep at an early epoch, with the final metrics known by then: what a surrogate is fitted to.
+    """A sweep at an early epoch and the final metrics so far: input of the surrogate.
 
     Args:
         epoch: The epoch.
@@ -166,6 +166,9 @@ def load_sweep(runs: RunsLike, metric: str | None, task: str | None, at_epoch: i
         metric: Column of the epochs; the validation metric by default.
         task: Task, if the runs are of several.
         at_epoch: The early epoch; by default the last one that every candidate has reached.
+
+    Returns:
+        The runs, their curves, and the early look.
 
     Raises:
         AnalysisError: There is no run, no such metric, no constant batch size, or no run at the epoch.

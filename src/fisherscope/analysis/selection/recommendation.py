@@ -1,4 +1,4 @@
-"""Turn expectations into a recommendation: the table of candidates, the tied set, the next run.
+"""Turn expectations into a recommendation with its table of candidates.
 
 The third phase of `select`.
 """
@@ -23,10 +23,13 @@ def recommend(sweep: RecordedSweep, expectation: Expectation) -> Selection:
     Args:
         sweep: The runs and their curves.
         expectation: Expected final metrics of its settings.
+
+    Returns:
+        The recommendation with its evidence.
     """
     source, grid = sweep.source, sweep.curves.grid
     table, distinguishable = _table(sweep, expectation)
-    recommended = _recommended(table)
+    recommended = _best_setting(table)
     notes = list(source.notes)
     if sweep.metric.startswith("test/"):
         notes.append("Chosen on the test set: log a validation metric, or the test error shown is too good.")
@@ -44,7 +47,7 @@ def recommend(sweep: RecordedSweep, expectation: Expectation) -> Selection:
     )  # fmt: skip
 
 
-def _recommended(table: pl.DataFrame) -> str | None:
+def _best_setting(table: pl.DataFrame) -> str | None:
     """Return the first setting that finished, else the first expected one."""
     usable = table.filter(pl.col("expected").is_not_null() & (pl.col("state") != "diverged"))
     finished = usable.filter(pl.col("state") == "finished")
@@ -53,7 +56,7 @@ def _recommended(table: pl.DataFrame) -> str | None:
 
 
 def _table(sweep: RecordedSweep, expectation: Expectation) -> tuple[pl.DataFrame, bool]:
-    """Return a row per candidate, best first, and whether any is distinguishable from the best."""
+    """Return a row per candidate, best first, and whether any differs from the best."""
     curves, source, mean, std = sweep.curves, sweep.source, expectation.mean, expectation.std
     grid, state = curves.grid, expectation.state
     usable = np.isfinite(mean)
@@ -81,7 +84,7 @@ def _table(sweep: RecordedSweep, expectation: Expectation) -> tuple[pl.DataFrame
 
 
 def _comparison(expectation: Expectation, usable: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], FloatArray]:
-    """Return which settings are tied with the best, and the expected improvement of predicted ones."""
+    """Return which settings are tied with the best, and expected improvements."""
     mean, std, state = expectation.mean, expectation.std, np.array(expectation.state)
     gain = np.full(len(mean), math.nan)
     if not usable.any():

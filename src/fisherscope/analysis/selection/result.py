@@ -1,4 +1,4 @@
-"""The result of `select`: a recommendation with its evidence, as sentences and as plain values."""
+"""The result of `select`: a recommendation with its evidence."""
 
 from dataclasses import dataclass
 from typing import Any

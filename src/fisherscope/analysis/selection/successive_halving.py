@@ -93,6 +93,9 @@ def halving_plan(settings: int, epochs: int, allowed: float) -> HalvingPlan:
         epochs: Length of the schedule.
         allowed: Epochs that may be spent, over all settings.
 
+    Returns:
+        The rungs.
+
     Raises:
         AnalysisError: The budget does not pay for one epoch of each setting and the rest of one.
     """
@@ -109,13 +112,16 @@ def halving_plan(settings: int, epochs: int, allowed: float) -> HalvingPlan:
 
 
 def halving_state(metric: FloatArray, lost: NDArray[np.bool_], plan: HalvingPlan) -> HalvingState:
-    """Return what halving has compared and what it needs next, from what has been recorded so far.
+    """Return what halving has compared and what it needs next, from recorded metrics.
 
     Args:
         metric: Shape (n, epochs + 1), index 1 the epoch, smaller is better; NaN if it is not there yet,
             inf if it is not finite.
         lost: Shape (n,): runs that take no further part (diverged, failed).
         plan: The rungs.
+
+    Returns:
+        The comparisons made, and what to train next.
     """
     alive, rounds = np.arange(len(metric)), list[Round]()
     for rung, following in zip(plan.rungs, plan.rungs[1:], strict=False):
@@ -154,7 +160,7 @@ def simulate_halving(metric: FloatArray, plan: HalvingPlan) -> tuple[int | None,
 def _final_state(
     metric: FloatArray, lost: NDArray[np.bool_], plan: HalvingPlan, rounds: list[Round]
 ) -> HalvingState:
-    """Finish the best of the last comparison; if it is lost, the next one that the budget pays for."""
+    """Finish the best of the last comparison; if it is lost, the next affordable one."""
     order = rounds[-1].order[np.isfinite(rounds[-1].values)] if rounds else np.arange(len(metric))
     epochs = _epochs_of(metric)
     for k in order.tolist():

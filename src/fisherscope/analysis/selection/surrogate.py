@@ -58,11 +58,14 @@ class Expectation:
 
 
 def fit_surrogate(look: EarlyLook, predictor: str) -> Expectation:
-    """Predict the final metric of the settings that have not ended, and choose which to finish next.
+    """Predict the final metrics that are missing, and choose which setting to finish next.
 
     Args:
         look: Early features and known final metrics.
         predictor: One of `PREDICTORS`, or `auto`.
+
+    Returns:
+        Expected final metrics of every setting.
 
     Raises:
         AnalysisError: There is no such predictor.
@@ -98,6 +101,9 @@ def forecast(features: FloatArray, final: FloatArray, candidates: NDArray[np.boo
         final: Shape (n,): known metrics; NaN not known, inf diverged.
         candidates: Those to predict; the others stay NaN.
 
+    Returns:
+        Mean and deviation of every setting, (n,) each.
+
     Raises:
         AnalysisError: Fewer than `FEWEST` are known.
     """
@@ -128,13 +134,16 @@ def expected_improvement(mean: FloatArray, std: FloatArray, best: float) -> Floa
 def next_setting(
     features: FloatArray, final: FloatArray, candidates: NDArray[np.bool_], early: FloatArray | None
 ) -> int | None:
-    """Choose the setting to finish next: spread among the promising, then by expected improvement.
+    """Choose the setting to finish next: spread them first, then by expected improvement.
 
     Args:
         features: Shape (n, d).
         final: Shape (n,): known metrics; NaN not known, inf diverged.
         candidates: Those that may be finished.
         early: An early feature that orders settings, smaller is better; None if a predictor has none.
+
+    Returns:
+        Index of the setting; None if all have ended.
     """
     open_ = candidates & np.isnan(final) & np.isfinite(features).all(axis=1)
     if not open_.any():

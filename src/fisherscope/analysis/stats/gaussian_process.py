@@ -52,6 +52,9 @@ class GaussianProcess:
             values: The values.
             over: Features (m, d) whose deviations are the units of length; `features` by default.
 
+        Returns:
+            The fitted process.
+
         Raises:
             ValueError: There are fewer than two points.
 

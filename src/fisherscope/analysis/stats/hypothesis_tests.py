@@ -86,6 +86,9 @@ class Difference:
 def welch(a: Sample, b: Sample) -> Difference:
     """Compare two means by Welch's t-test: the two variances may differ (Welch 1947).
 
+    Returns:
+        The difference with its p-value and 95 % interval.
+
     Raises:
         ValueError: A sample has fewer than two values.
     """
@@ -101,6 +104,9 @@ def welch(a: Sample, b: Sample) -> Difference:
 def student(a: Sample, b: Sample) -> Difference:
     """Compare two means by Student's t-test, which assumes one variance for both.
 
+    Returns:
+        The difference with its p-value and 95 % interval.
+
     Raises:
         ValueError: A sample has fewer than two values.
     """
@@ -109,10 +115,13 @@ def student(a: Sample, b: Sample) -> Difference:
     return _difference(a, b, error, a.n + b.n - 2.0, _two_sample_p(a, b, error, equal_var=True))
 
 
-def paired(differences: Sequence[float] | FloatArray) -> Difference:
+def paired_difference(differences: Sequence[float] | FloatArray) -> Difference:
     """Compare the mean of paired differences with zero by Student's t-test.
 
     Non-finite differences are dropped.
+
+    Returns:
+        The difference with its p-value and 95 % interval.
 
     Raises:
         ValueError: There are fewer than two.

@@ -1,12 +1,10 @@
-"""Table 1: the best fixed setting against the best schedules, with tests; as text, Markdown, LaTeX or CSV."""
+"""Table 1: the best fixed setting against the best schedules, with tests."""
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 
@@ -14,99 +12,13 @@ from fisherscope.analysis.data.settings import RunsLike, settings_of
 from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.landscapes.plane import margin
 from fisherscope.analysis.stats.hypothesis_tests import Difference, Sample, holm, student, welch
-from fisherscope.analysis.tables.formats import latex, markdown
 from fisherscope.analysis.tables.policy_kinds import COLUMNS, KINDS, best_of_kinds
-from fisherscope.plain_text import aligned_table
+from fisherscope.analysis.tables.result import Table, Test, number
 from fisherscope.runs.reader import Runs, load_runs
 
-Test = Literal["welch", "student"]
-Format = Literal["text", "markdown", "latex", "csv"]
 NUMBERS = (
     "difference", "low", "high", "p_welch", "p_student", "p_holm", "hedges_g", "margin", "p_equivalent",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Table:
-    """Entries and their comparisons; made by `table` and `table_of_means`.
-
-    Args:
-        entries: A row a task and kind: `task, kind, setting, mean, std, n, hours`.
-        comparisons: A row a task and pair: `task, a, b, difference, low, high` (95 %), `p_welch, p_student,
-            p_holm` (the chosen test, over all pairs of the table), `hedges_g`, `margin, p_equivalent`.
-        metric: What mean and std are of.
-        chosen_by: The metric that picked the settings.
-        test: The test behind `low, high, p_holm, p_equivalent`.
-    """
-
-    entries: pl.DataFrame
-    comparisons: pl.DataFrame
-    metric: str
-    chosen_by: str
-    test: Test
-    notes: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return self.rendered("text")
-
-    def rendered(self, form: Format) -> str:
-        """The table in a format; entries, then p-values.
-
-        Raises:
-            AnalysisError: No such format.
-        """
-        forms: dict[str, Callable[[], str]] = {
-            "text": self._text,
-            "markdown": self._markdown,
-            "latex": self._latex,
-            "csv": lambda: self.entries.write_csv() + "\n" + self.comparisons.write_csv(),
-        }
-        if form not in forms:
-            raise AnalysisError(f"printing a table: format {form!r} is none of {', '.join(forms)}")
-        return forms[form]()
-
-    def _grid(self) -> tuple[list[str], list[list[str]]]:
-        """Header and rows: a row a kind, a column a task."""
-        tasks = list(dict.fromkeys(self.entries["task"].to_list()))
-        rows = []
-        for kind in dict.fromkeys(self.entries.sort("order")["kind"].to_list()):
-            cells = [kind]
-            for task in tasks:
-                found = self.entries.filter((pl.col("task") == task) & (pl.col("kind") == kind))
-                cells.append(_entry(next(found.iter_rows(named=True)), self.metric) if len(found) else "–")
-            rows.append(cells)
-        return ["", *tasks], rows
-
-    def _tests(self) -> tuple[list[str], list[list[str]]]:
-        head = ["task", "pair", "difference (95 %)", "p Welch", "p Student", "p Holm", "g", "p as good"]
-        rows = [
-            [
-                row["task"],
-                f"{row['a']} – {row['b']}",
-                _difference(row, self.metric),
-                *(_p(row[c]) for c in ("p_welch", "p_student", "p_holm")),
-                "–" if row["hedges_g"] is None else f"{row['hedges_g']:.2f}",
-                _p(row["p_equivalent"]),
-            ]
-            for row in self.comparisons.iter_rows(named=True)
-        ]
-        return head, rows
-
-    def _feet(self) -> list[str]:
-        by = f"{self.metric}, chosen by {self.chosen_by}; intervals and corrected p by {self.test.title()}."
-        return ["", by, *self.notes]
-
-    def _text(self) -> str:
-        tests = ["", *aligned_table(*self._tests(), rule=True)] if len(self.comparisons) else []
-        return "\n".join([*aligned_table(*self._grid(), rule=True), *tests, *self._feet()])
-
-    def _markdown(self) -> str:
-        tests = ["", *markdown(*self._tests())] if len(self.comparisons) else []
-        return "\n".join([*markdown(*self._grid()), *tests, *self._feet()])
-
-    def _latex(self) -> str:
-        blocks = [latex(*self._grid()), *([latex(*self._tests())] if len(self.comparisons) else [])]
-        return "\n\n".join([*blocks, "\n".join(f"% {line}" for line in self._feet() if line)])
 
 
 def table(
@@ -117,57 +29,96 @@ def table(
     test: Test = "welch",
     paper: bool = False,
 ) -> Table:
-    """Table 1 of any set of runs: of each task the best of each kind, and how they differ.
+    """Make Table 1: the best setting of each kind for each task, and how they differ.
 
-    The validation metric picks, the test metric is shown; only finished runs count. Picked on the same seeds
-    as they are tested on: read small p-values with that in mind, or confirm on other seeds.
+    The validation metric picks, the test metric is shown; only finished runs count. Settings are picked on
+    the seeds they are tested on: read small p-values with that in mind, or confirm on other seeds.
 
     Args:
         runs: From `load_runs`, or a directory; several tasks are columns.
         lr: Only runs of this initial learning rate (0.1 in the paper).
-        metric: Metric that picks; by default the validation metric.
+        metric: Metric that picks; the validation metric by default.
         test: `welch` or `student`.
         paper: Pick by the test metric, as the paper does.
 
+    Returns:
+        The table; printing it gives text, `rendered` other formats.
+
     Raises:
         AnalysisError: No run has finished.
+
+    Source: Liao et al. 2020, Table 1.
+
+    Example:
+        ```python
+        import fisherscope as fs
+        from fisherscope import analysis
+
+        for policy, error in (("s8", 0.10), ("s8-to-32", 0.09)):
+            for seed in (0, 1):
+                config = {"task": "mine", "policy": policy, "lr": 0.1, "epochs": 1, "seed": seed}
+                with fs.open_run(f"runs/table/{policy}-seed{seed}", config) as run:
+                    run.log_epoch(val_error=error + 0.001 * seed, test_error=error)
+        print(analysis.table("runs/table"))
+        ```
     """
-    _known_test(test)
-    loaded = runs if isinstance(runs, Runs) else load_runs(runs)
-    tasks = _tasks(loaded)
+    _check_test(test)
+    store = runs if isinstance(runs, Runs) else load_runs(runs)
+    tasks = _tasks(store)
     rows: list[dict[str, object]] = []
     notes: list[str] = []
     names: tuple[str, str] = ("", "")
     for task in tasks:
-        source = settings_of(loaded if len(loaded) else runs, task=task)
-        picked, names = best_of_kinds(source, lr, metric, paper)
-        rows += picked
+        source = settings_of(store if len(store) else runs, task=task)
+        best, names = best_of_kinds(source, lr, metric, paper)
+        rows += best
         notes += [f"{task}: {note}" if task else note for note in source.notes]
     if not rows:
-        at = f" at rate {lr:g}" if lr is not None else ""
-        raise AnalysisError(f"making the table: none of {len(loaded)} runs has finished{at}")
+        at = f" at learning rate {lr:g}" if lr is not None else ""
+        raise AnalysisError(f"making the table: none of {len(store)} runs has finished{at}")
     if paper:
-        notes.append("Picked on the numbers that are shown: p-values are too small.")
+        notes.append("Picked by the numbers that are shown: p-values are too small.")
     return _table(rows, names[1], names[0], test, notes)
 
 
 def table_of_means(
     entries: pl.DataFrame | str | os.PathLike[str], *, metric: str = "error %", test: Test = "welch"
 ) -> Table:
-    """The table from a frame, or a CSV file, of `task, kind, setting, mean, std, n, hours`.
+    """Make the table from means and deviations that are known already.
+
+    Args:
+        entries: A frame or a CSV file of `task, kind, setting, mean, std, n, hours`.
+        metric: Name of the metric.
+        test: `welch` or `student`.
+
+    Returns:
+        The table, as `table` makes it.
 
     Raises:
         AnalysisError: A column is missing (only `hours` may be).
+
+    Example:
+        ```python
+        import polars as pl
+        from fisherscope import analysis
+
+        means = pl.DataFrame({
+            "task": ["CIFAR-10", "CIFAR-10"], "kind": ["s#", "-MS"], "setting": ["s32", "s32-to-128"],
+            "mean": [4.78, 4.76], "std": [0.05, 0.13], "n": [5, 5],
+        })
+        print(analysis.table_of_means(means))
+        ```
     """
-    _known_test(test)
+    _check_test(test)
     frame = entries if isinstance(entries, pl.DataFrame) else pl.read_csv(Path(entries))
     missing = [name for name in COLUMNS[:-1] if name not in frame.columns]
     if missing:
         raise AnalysisError(
-            f"making a table of means: {', '.join(missing)} missing; found columns {', '.join(frame.columns)}"
+            f"making a table of means: {', '.join(missing)} missing; the columns are "
+            f"{', '.join(frame.columns)}"
         )
     rows = [{name: row.get(name) for name in COLUMNS} for row in frame.iter_rows(named=True)]
-    return _table(rows, metric, "whoever made the means", test, [])
+    return _table(rows, metric, "the author of the means", test, [])
 
 
 def _table(
@@ -182,19 +133,19 @@ def _table(
     )
     comparisons = []
     for task in dict.fromkeys(entries["task"].to_list()):
-        found = (
+        entries_of_task = (
             entries.filter(pl.col("task") == task).sort("order", maintain_order=True).iter_rows(named=True)
         )
-        comparisons += [_compared(a, b, metric, test) for a, b in combinations(found, 2)]
-    corrected = holm([_number(row.get(f"p_{test}")) for row in comparisons])
-    for row, p in zip(comparisons, corrected, strict=True):
+        comparisons += [_comparison(a, b, metric, test) for a, b in combinations(entries_of_task, 2)]
+    p_holm = holm([number(row.get(f"p_{test}")) for row in comparisons])
+    for row, p in zip(comparisons, p_holm, strict=True):
         row["p_holm"] = p if math.isfinite(p) else None
     schema = dict.fromkeys(("task", "a", "b"), pl.String) | dict.fromkeys(NUMBERS, pl.Float64)
     return Table(entries, pl.DataFrame(comparisons, schema=schema), metric, chosen_by, test, tuple(notes))
 
 
-def _compared(a: dict[str, object], b: dict[str, object], metric: str, test: Test) -> dict[str, object]:
-    one, two = (Sample(_number(s["mean"]), _number(s["std"]), int(_number(s["n"]))) for s in (a, b))
+def _comparison(a: dict[str, object], b: dict[str, object], metric: str, test: Test) -> dict[str, object]:
+    one, two = (Sample(number(s["mean"]), number(s["std"]), int(number(s["n"]))) for s in (a, b))
     row: dict[str, object] = {
         "task": a["task"],
         "a": f"{a['kind']} {a['setting']}",
@@ -205,14 +156,14 @@ def _compared(a: dict[str, object], b: dict[str, object], metric: str, test: Tes
     if min(one.n, two.n) < 2 or math.isnan(one.std) or math.isnan(two.std):
         return row
     both: dict[str, Difference] = {"welch": welch(one, two), "student": student(one, two)}
-    found = both[test]
+    difference = both[test]
     return row | {
-        "low": found.low,
-        "high": found.high,
+        "low": difference.low,
+        "high": difference.high,
         "p_welch": both["welch"].p,
         "p_student": both["student"].p,
-        "hedges_g": found.hedges_g if math.isfinite(found.hedges_g) else None,
-        "p_equivalent": found.p_equivalent(margin(one.mean, metric)),
+        "hedges_g": difference.hedges_g if math.isfinite(difference.hedges_g) else None,
+        "p_equivalent": difference.p_equivalent(margin(one.mean, metric)),
     }
 
 
@@ -222,38 +173,6 @@ def _tasks(runs: Runs) -> list[str | None]:
     return [str(task) for task in dict.fromkeys(runs.runs["task"].to_list())]
 
 
-def _known_test(test: str) -> None:
+def _check_test(test: str) -> None:
     if test not in ("welch", "student"):
-        raise AnalysisError(f"making a table: test={test!r} is none of welch, student")
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
-
-
-def _scale(metric: str) -> float:
-    """Rates are shown in per cent."""
-    return 100.0 if metric.rpartition("/")[2] in ("error", "accuracy") else 1.0
-
-
-def _entry(row: dict[str, object], metric: str) -> str:
-    scale = _scale(metric)
-    text = f"{row['setting']} {scale * _number(row['mean']):.2f}"
-    if math.isfinite(_number(row["std"])):
-        text += f"±{scale * _number(row['std']):.2f}"
-    hours = _number(row["hours"])
-    if math.isfinite(hours):
-        text += f" {hours:.2g}h" if hours >= 0.1 else f" {3600 * hours:.3g}s"
-    return text
-
-
-def _difference(row: dict[str, object], metric: str) -> str:
-    scale = _scale(metric)
-    text = f"{scale * _number(row['difference']):+.2f}"
-    if row["low"] is None:
-        return text
-    return f"{text} ({scale * _number(row['low']):+.2f} to {scale * _number(row['high']):+.2f})"
-
-
-def _p(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2g}"
+        raise AnalysisError(f"making a table: test={test!r}; expected one of welch, student")
