@@ -12,7 +12,7 @@ from tests.cases.planted_sweep import Truth, write
 
 import fisherscope as fs
 from fisherscope.analysis import AnalysisError, claims
-from fisherscope.analysis.claim_tests.verdicts import Claim, Claims, Evidence, judged
+from fisherscope.analysis.claim_tests.verdicts import Claim, Claims, Evidence, judge
 
 HOLDS = Truth(
     cond_slopes=(0.8, 0.2),
@@ -162,7 +162,7 @@ def test_verdicts_follow_p_effect_and_correction() -> None:
     def one(number: int, *parts: Evidence) -> Claim:
         return Claim(number, "c", parts)
 
-    found = judged(
+    found = judge(
         [
             one(1, part(0.001), part(0.002)),
             one(2, part(0.03)),  # not after correction: 0.03 of four left
@@ -175,7 +175,7 @@ def test_verdicts_follow_p_effect_and_correction() -> None:
     assert verdicts == ["supported", "inconclusive", "inconclusive", "contradicted", "not testable"]
     assert found[0].p == 0.002
     assert found[0].p_corrected == pytest.approx(0.002 * 3)
-    missing = judged([one(1, part(0.001), part(math.nan))])
+    missing = judge([one(1, part(0.001), part(math.nan))])
     assert missing[0].verdict == "inconclusive"
 
 

@@ -108,7 +108,7 @@ def test_measures_are_the_recorded_ones(sweep: Path) -> None:
     expected = np.exp(np.log(last.filter(last["epoch"] == 8)["fisher/energy_sum"].to_numpy()).mean())
     ends = [line.get_ydata()[-1] for line in figure.axes[3].lines]
     assert any(end == pytest.approx(expected) for end in ends)
-    with pytest.raises(AnalysisError, match=r"the rate 0\.3 .* there are 0\.025, 0\.05, 0\.1, 0\.2"):
+    with pytest.raises(AnalysisError, match=r"the learning rate 0\.3 .* there are 0\.025, 0\.05, 0\.1, 0\.2"):
         figures.figure_2(sweep, lr=0.3)
 
 
@@ -156,7 +156,7 @@ def test_little_is_drawn_with_a_word(
         (Truth(batch_sizes=(8,), seeds=1, epochs=2, lrs=(0.1,)), figures.figure_1d,
          "every batch size is constant"),
         (Truth(batch_sizes=(8,), seeds=1, epochs=2, lrs=(0.1,), measures=False), figures.figure_4,
-         "no run has fisher/cond_mean|neither epochs nor steps"),
+         "no run has fisher/cond_mean|neither the epochs nor the steps"),
         (Truth(batch_sizes=(8,), seeds=1, epochs=2, lrs=(0.1,), unfinished={"s8-lr0.1": 1}),
          figures.figure_1a, "no constant batch size has finished"),
     ],
@@ -195,7 +195,7 @@ def test_the_verb_and_its_mistakes(sweep: Path, tmp_path: Path) -> None:
     assert out.read_text().startswith("<?xml")
     assert "drawing figure '1': there is none; did you mean 1" in str(ran("1", sweep))
     assert "it takes no --lr; it takes --metric, --task, --notes" in str(ran("1a", sweep, "--lr", "0.1"))
-    assert "none of .png, .pdf, .svg" in str(ran("1a", sweep, "-o", tmp_path / "a.gif"))
+    assert "expected one of .png, .pdf, .svg" in str(ran("1a", sweep, "-o", tmp_path / "a.gif"))
 
 
 @pytest.mark.parametrize(

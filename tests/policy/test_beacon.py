@@ -283,7 +283,7 @@ def test_beacons_of_an_exported_sweep_aim_at_the_five_best() -> None:
     assert len(made.beacons) >= 30
     with pytest.raises(
         AnalysisError,
-        match=r"what axis='effective_rank_mean' is the mean of; they have fisher/cond, .* export give",
+        match=r"the column of axis='effective_rank_mean'; they have fisher/cond, .* export give",
     ):
         beacons_of(SWEEP, {4: 0.1, 128: 0.2})
 
@@ -308,7 +308,7 @@ def test_beacons_of_real_runs(tmp_path: Path) -> None:
         beacons_of(tmp_path, {16: 0.1}, sizes=(16, 32))
     with pytest.raises(AnalysisError, match=r"another architecture.*DenseNet-8.*--across"):
         beacons_of(tmp_path, {16: 0.1}, meant_for="mnist/resnet8")
-    with pytest.warns(UserWarning, match="need not be the same"):
+    with pytest.warns(UserWarning, match="its region may be another"):
         related = beacons_of(tmp_path, {16: 0.1}, meant_for="mnist/mlp", samples=600)
     assert related.region[0].energy == pytest.approx(2 * made.region[0].energy)
     assert related.cond_spread.run == pytest.approx(3 * made.cond_spread.run)

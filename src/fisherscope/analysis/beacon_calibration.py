@@ -57,7 +57,7 @@ def beacons_of(
         chance: As for `Beacons`.
 
     Returns:
-        The calibration; `save` writes it to a file for `beacon:FILE`.
+        The calibration; `to_json` gives the file of `beacon:FILE`.
 
     Raises:
         AnalysisError: Too few runs, none in the region, schedules that differ, or another architecture.

@@ -47,12 +47,12 @@ RC: Any = {
 INK, SOFT = "#1b1f24", "#6b7480"
 REGION = "#d55e00"
 CATEGORIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-"""Okabe and Ito's colours, told apart in every common kind of colour blindness."""
+"""Okabe and Ito's colours, distinguishable in every common kind of colour blindness."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
 ORDERED = LinearSegmentedColormap.from_list("ordered", mpl.colormaps["plasma"](np.linspace(0.0, 0.86, 256)))
-"""For a batch size or a rate: dark is small."""
+"""For a batch size or a learning rate: dark is small."""
 
 SURFACE = LinearSegmentedColormap.from_list("surface", ["#2a6a9a", "#8dbad6", "#dbe8ec", "#f3e2bf"])
 """For a metric behind points: dark is good."""

@@ -19,7 +19,7 @@ NOISES = (1e-3, 1e-2, 0.1, 0.5)
 LINEAR = (0.0, 0.3, 1.0)
 """Prior variances of the linear part's slopes, in the same units."""
 PRIOR_VALUES = 2.0
-"""The prior of the scale counts as so many values, of the values' own variance."""
+"""The prior of the scale counts as this many values, of the values' own variance."""
 
 
 @dataclass(frozen=True)
