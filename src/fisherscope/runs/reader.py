@@ -157,7 +157,6 @@ class Runs:
         Example:
             ```python
             import polars as pl
-
             for seed in (0, 1):
                 fs.open_run(f"runs/seeds/seed{seed}", {"seed": seed}).close()
             assert list(fs.load_runs("runs/seeds").filter(pl.col("seed") == 1).paths) == ["seed1"]
@@ -249,7 +248,7 @@ class Runs:
             ```
         """
         path = self._path(run_id)
-        return {} if self._archive(path) is not None else outcomes.read(path / OUTCOMES)
+        return outcomes.read(path / OUTCOMES) if self._archive(path) is None else {}
 
     def _path(self, run_id: str) -> Path:
         if run_id not in self.paths:
