@@ -1,4 +1,4 @@
-"""Measure the seconds of steps and the memory of this process, on one clock for the whole package."""
+"""Measure the seconds of steps and the memory of this process."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ MODES = ("plain", "neutral", "fused")
 
 
 class Bench:
-    """Hold a network with a batch and an optimizer, and run its training step in several modes.
+    """Run the training step of a network in several modes.
 
     Args:
         case: Network and batch.
@@ -153,7 +153,7 @@ class Bench:
         wait(self.device)
 
     def with_func(self) -> None:
-        """Take a plain step, then a pass of torch.func, in which BatchNorm uses its running statistics."""
+        """Take a plain step, then a pass of torch.func in eval mode, for its BatchNorm."""
         import torch
         from torch.func import functional_call, grad, vmap
         from torch.nn import functional as F
@@ -172,7 +172,7 @@ class Bench:
         wait(self.device)
 
     def with_opacus(self) -> Step:
-        """Make a step with per-sample gradients by Opacus, which rejects BatchNorm in training mode.
+        """Make a step with Opacus, which rejects BatchNorm in training mode.
 
         Returns:
             The step.

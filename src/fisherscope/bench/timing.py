@@ -1,4 +1,4 @@
-"""Time the steps of a case in turn, and measure their peak memory in processes of their own."""
+"""Time the steps of a case in turn, and measure their peak memory."""
 
 import json
 import platform
@@ -51,7 +51,7 @@ def time_case(name: str, case: Case, threads: int, device: str) -> dict[str, Any
 
 
 def _rows(steps: dict[str, Step], case: Case) -> dict[str, Any]:
-    """Time the modes in turn; return seconds, and ratios to the plain step of the same round, by mode."""
+    """Time the modes in turn; return seconds and ratios to the plain step by mode."""
     fewer = dict.fromkeys(OTHER_TOOLS, case.other_tools)
     times = time_steps(steps, case.turns, fewer=fewer, warm_up=WARM_UP)
     seconds = {mode: [one.wall for one in rounds] for mode, rounds in times.items()}
@@ -107,7 +107,10 @@ def memory_of_mode(case: Case, mode: str, device: str) -> dict[str, int]:
 
 
 def _memory(key: str) -> int:
-    """Read a memory figure of this process, bytes.
+    """Read a memory figure of this process.
+
+    Returns:
+        Bytes.
 
     Raises:
         OSError: The system does not say; only Linux does.

@@ -84,7 +84,7 @@ def _call(verb: str, arguments: list[str]) -> None:
 
 
 def _message(verb: str, error: Exception) -> str:
-    """Return an error's text; explain an error of the operating system that no code has explained."""
+    """Return an error's text; explain an unexplained one of the operating system."""
     if isinstance(error, OSError) and error.filename is not None and str(error).startswith("[Errno"):
         return f"{verb}: {error.filename}: {error.strerror}; check that it exists, and its permissions"
     return str(error)

@@ -1,4 +1,4 @@
-"""Run `fisherscope advise MODULE:FACTORY`: which batch sizes are worth your time, within a minute."""
+"""Run `fisherscope advise MODULE:FACTORY`: which batch sizes are worth your time."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def advise(
     template: Annotated[bool, typer.Option("--template", help="Print a factory to copy.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure noise scale, step time and memory by batch size, and advise; the model is left unchanged."""
+    """Advise on batch sizes from noise scale, step time and memory of your model."""
     from fisherscope import tasks
 
     if template:

@@ -1,4 +1,4 @@
-"""Run `fisherscope beacons RUNS`: summarise finished runs into a file for the beacon policy."""
+"""Run `fisherscope beacons RUNS`: summarise finished runs for the beacon policy."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def beacons(
     metric: Annotated[str | None, typer.Option(help="Metric that defines the target region.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Directory of the data files.")] = None,
 ) -> None:
-    """Summarise growth, region and cost of finished runs into a file for train --policy beacon:FILE.json."""
+    """Summarise finished runs into a file for train --policy beacon:FILE.json."""
     from fisherscope.analysis import beacons_of
     from fisherscope.runs import load_runs
 
@@ -80,7 +80,7 @@ def _read_seconds(path: Path) -> dict[int, float]:
 def _measure_seconds(
     loaded: Any, task: str | None, meant_for: str | None, data_dir: Path | None
 ) -> dict[int, float]:
-    """Measure the seconds of a step at each batch size of the runs, in their own configuration."""
+    """Measure the seconds of a step at each batch size, in the runs' configuration."""
     from fisherscope.analysis import settings_of
     from fisherscope.sweep import seconds_a_step
 

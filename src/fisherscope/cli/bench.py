@@ -1,4 +1,4 @@
-"""Run `fisherscope bench gram`: time a measured step against a plain one and against other tools."""
+"""Run `fisherscope bench gram`: time a measured step against a plain one."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     only: Annotated[str, typer.Option(help="Mode whose peak memory to measure.", hidden=True)] = "",
 ) -> None:
-    """Time a measured step, eigenvalues included, as a ratio to a plain step: the median of pairs."""
+    """Time a measured step, eigenvalues included, as a median ratio to a plain step."""
     import torch
 
     from fisherscope.gram import keep_freed_blocks

@@ -1,4 +1,4 @@
-"""Run `fisherscope choose TASK --budget 20%`: successive halving on the early validation metric."""
+"""Run `fisherscope choose TASK --budget 20%`: search by successive halving."""
 
 import json
 import sys
@@ -77,7 +77,7 @@ def choose(
 
 
 def _printer(task: str, budget: str, to: TextIO) -> "SearchListener":
-    """Make a listener that prints the plan and each comparison, and displays the sweeps in between."""
+    """Make a listener that prints plan and comparisons, and displays the sweeps between."""
     from fisherscope.cli import choose_text
     from fisherscope.cli.sweep_progress import Event, sweep_display
     from fisherscope.search import SearchListener

@@ -19,7 +19,7 @@ def claims(
     task: Annotated[str | None, typer.Option(help="Task, if the runs are of several.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Test the paper's claims on a sweep: supported, contradicted, inconclusive or not testable."""
+    """Test the paper's claims on a sweep: supported, contradicted, or inconclusive."""
     from fisherscope import analysis
 
     results = analysis.claims(analysis.together(directories), other=other, metric=metric, task=task)

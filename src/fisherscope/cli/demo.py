@@ -1,4 +1,4 @@
-"""Run `fisherscope demo`: train, analyse and report on the embedded digits, in a few minutes."""
+"""Run `fisherscope demo`: train, analyse and report on the embedded digits."""
 
 import time
 from pathlib import Path
@@ -20,7 +20,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Directory for the runs and the report.")] = Path("demo"),
     jobs: Annotated[int | None, typer.Option(help="Processes; by default as many as cores.")] = None,
 ) -> None:
-    """Train a grid and a few dynamic runs on the embedded digits, analyse them and write the report."""
+    """Train a grid and dynamic runs on the embedded digits, and report on them."""
     began, runs = time.monotonic(), out / "runs"
     _train_missing("fixed settings", GRID, runs, jobs)
     _train_missing("schedules", SCHEDULES, runs, jobs)

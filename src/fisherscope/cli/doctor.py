@@ -1,4 +1,4 @@
-"""Run `fisherscope doctor MODULE:FACTORY`: check the Gram on your own model and batch, and time it."""
+"""Run `fisherscope doctor MODULE:FACTORY`: check the Gram on your own model."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def doctor(
     template: Annotated[bool, typer.Option("--template", help="Print a factory to copy.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Report which rule covers each parameter, whether the Gram is exact, and what measuring costs.
+    """Report the rule of each parameter, whether the Gram is exact, and its cost.
 
     The factory returns (model, loss, batch), or a mapping (--template). Exit code 0 if the Gram is exact, 1
     if it is not or could not be checked.

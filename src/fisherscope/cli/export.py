@@ -1,4 +1,4 @@
-"""Run `fisherscope export DIR FILE.zip`: write runs to one small file that every analysis reads."""
+"""Run `fisherscope export DIR FILE.zip`: write runs to one small file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ def export(
         typer.Option(help="Further measure to export, such as cond_geomean@relative:1e-4; repeatable."),
     ] = None,
 ) -> None:
-    """Write configurations, epochs and measures of runs to one file, which other verbs take as DIR."""
+    """Write configurations, epochs and measures of runs to a file that serves as DIR."""
     from fisherscope.analysis import export_runs
     from fisherscope.analysis.data.export import MEASURES
 

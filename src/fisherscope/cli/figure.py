@@ -1,4 +1,4 @@
-"""Run `fisherscope figure NUMBER DIR -o FILE`: draw a figure of the paper from your own runs."""
+"""Run `fisherscope figure NUMBER DIR -o FILE`: draw a figure of the paper."""
 
 import difflib
 import math

@@ -14,7 +14,7 @@ def report(
     metric: Annotated[str | None, typer.Option(help="Metric; by default the validation metric.")] = None,
     task: Annotated[str | None, typer.Option(help="Task, if the runs are of several.")] = None,
 ) -> None:
-    """Write one self-contained HTML page: recommendation, interactive landscape, curves, claims."""
+    """Write a self-contained HTML page: recommendation, landscape, curves, claims."""
     from fisherscope.report import write_report
 
     options = {"x": x, "y": y, "metric": metric, "task": task}

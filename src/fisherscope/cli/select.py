@@ -1,4 +1,4 @@
-"""Run `fisherscope select DIR`: which setting to use, how certain that is, what to finish next."""
+"""Run `fisherscope select DIR`: recommend a setting from early epochs."""
 
 import json
 from pathlib import Path

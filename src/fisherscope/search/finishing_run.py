@@ -1,4 +1,4 @@
-"""Train a recorded run to its end, such as the one that `select` names as the most informative."""
+"""Train a recorded run to its end, such as the one that `select` names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`choose`: search batch size and learning rate by successive halving within a budget of epochs."""
+"""Search batch size and learning rate by successive halving: `choose`."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _halve(
     data_dir: str | os.PathLike[str] | None,
     listener: SearchListener,
 ) -> HalvingResult:
-    """Train rung by rung until a setting is chosen or a signal stops it; only the runs on disk decide."""
+    """Train rung by rung until a setting is chosen or a signal stops; runs on disk decide."""
     candidates = [Candidate(c.id, c.batch_size, c.lr) for c in configurations]
     failures, reported = dict[str, str](), 0
 

@@ -39,6 +39,9 @@ class SweepResult:
         done_before: Runs that had finished or diverged before.
         left: Runs that have neither finished nor diverged.
         interrupted: Whether a signal stopped the sweep.
+
+    Example:
+        See `run_sweep`.
     """
 
     root: Path

@@ -81,7 +81,7 @@ class Grid:
         return cls(str(values["task"]), settings=settings, **axes)
 
     def configurations(self) -> list[Configuration]:
-        """List the grid's configurations, longest runs first, so that none of them is left for the end.
+        """List the configurations, longest runs first, so that none is left for the end.
 
         Returns:
             Each configuration once.

@@ -21,6 +21,9 @@ class StepTimes:
         measured: Seconds of a measured step.
         spread: Interquartile range of the unmeasured steps, seconds.
         rounds: Steps of each kind that were timed.
+
+    Example:
+        See `seconds_a_step`.
     """
 
     plain: dict[int, float]

@@ -1,4 +1,4 @@
-"""Predict how long runs take, from recorded runs of the same task, else from a few measured steps."""
+"""Predict how long runs take, from recorded runs or a few measured steps."""
 
 from __future__ import annotations
 

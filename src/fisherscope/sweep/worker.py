@@ -42,7 +42,7 @@ def work(pipe: Connection, root: str, until: int | None, data_dir: str | None) -
 
 
 def _reporter(pipe: Connection, run_id: str) -> Any:
-    """Make a progress callback that sends epochs, and stops the run if the sweep's process has ended."""
+    """Make a callback that sends epochs, and stops the run once the sweep has ended."""
     parent = os.getppid()
 
     def progress(_: Any, row: dict[str, Any] | None) -> None:

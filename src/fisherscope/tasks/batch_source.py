@@ -1,4 +1,4 @@
-"""Draw batches of any size from a split, a data set with its own collation, one batch, or a stream."""
+"""Draw batches of any size from a split, a data set, one batch, or a stream."""
 
 from __future__ import annotations
 
@@ -74,6 +74,9 @@ def split_source(data: Split) -> BatchSource:
 def single_batch_source(model: nn.Module, batch: Any, dim: int) -> BatchSource:
     """Draw samples of one batch, along dimension `dim` of its tensors.
 
+    Returns:
+        The source.
+
     Raises:
         TaskError: The batch holds no tensor with this dimension.
     """
@@ -92,6 +95,9 @@ def _subset(entry: ForwardCall, indices: Tensor) -> Any:
 
 def data_source(data: Any) -> BatchSource:
     """Draw samples of a data set, a DataLoader, or tensors with samples first.
+
+    Returns:
+        The source.
 
     Raises:
         TaskError: The data are none of these.

@@ -2,7 +2,7 @@
 
 
 class TaskError(ValueError):
-    """Report a task that cannot be made: its name, its factory or what the factory returned is wrong."""
+    """Report a task that cannot be made: its name, factory or contents are wrong."""
 
 
 class DataError(TaskError):

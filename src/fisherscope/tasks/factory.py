@@ -1,4 +1,4 @@
-"""Load a user's own task: `module:function` returns a `Task`, or a mapping that describes one."""
+"""Load a user's own task from a function that returns a `Task` or a mapping."""
 
 from __future__ import annotations
 
@@ -42,6 +42,9 @@ def load_task(name: str) -> Task:
     Args:
         name: `module:function` or `file.py:function`.
 
+    Returns:
+        The task.
+
     Raises:
         TaskError: There is no such module or function, or it returned something other than a task.
     """
@@ -50,6 +53,9 @@ def load_task(name: str) -> Task:
 
 def call_factory(name: str) -> Any:
     """Import and call the factory `module:function` or `file.py:function`.
+
+    Returns:
+        What it returns.
 
     Raises:
         TaskError: There is no such module or function, or importing or calling it failed at the line named.
@@ -102,6 +108,9 @@ def as_task(name: str, value: Any, remake: Callable[[], Any] | None = None) -> T
         name: The factory's name, for messages.
         value: A `Task`, or a mapping with `model`, `train` (or `data`) and optionally more of `KEYS`.
         remake: Calls the factory again; makes a new model if the mapping holds one instead of a function.
+
+    Returns:
+        The task.
 
     Raises:
         TaskError: It is neither, or something in it has a wrong type; the text says what to return.
@@ -161,7 +170,7 @@ def _check_keys(name: str, parts: Mapping[Any, Any]) -> None:
 
 
 def _splits(name: str, parts: Mapping[Any, Any]) -> tuple[Split, Split, Split]:
-    """Return the training, validation and test split of a mapping, held out or shared where missing."""
+    """Return the three splits of a mapping; hold out or share the missing ones."""
     train = as_split(parts["train"], f"task {name!r}: train")
     if parts.get("validation") is None:
         if len(train) < 2:

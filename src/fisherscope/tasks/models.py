@@ -19,6 +19,9 @@ def build(name: str, channels: int, classes: int, side: int) -> nn.Module:
         channels: Channels of the input.
         classes: Number of outputs.
         side: Height and width of the input, pixels.
+
+    Returns:
+        The network.
     """
     if name == "mlp":
         return mlp(channels * side * side, classes)
@@ -39,7 +42,7 @@ def mlp(inputs: int, classes: int) -> nn.Module:
 
 
 class ResNet(nn.Module):
-    """Stack residual units in three stages (16, 32, 64 channels), without ReLU after the addition.
+    """Stack residual units in three stages of 16, 32 and 64 channels.
 
     Args:
         units: Residual units per stage: 18 make ResNet-110, 1 makes ResNet-8.
@@ -67,7 +70,10 @@ class ResNet(nn.Module):
 
 
 class ResidualUnit(nn.Module):
-    """Add conv, BN, ReLU, conv, BN to a shortcut without parameters (2×2 mean, zeros for new channels)."""
+    """Add conv, BN, ReLU, conv, BN to a shortcut without parameters.
+
+    The shortcut takes a 2×2 mean where the stride is 2, and zeros for new channels; no ReLU follows the sum.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -85,7 +91,7 @@ class ResidualUnit(nn.Module):
 
 
 class DenseNet(nn.Module):
-    """Stack three dense blocks of growth 8, 10 and 14; transitions keep the number of channels.
+    """Stack three dense blocks of growth 8, 10 and 14; transitions keep all channels.
 
     Args:
         layers: Layers per block: 18 make DenseNet-110, 1 makes DenseNet-8.
@@ -140,7 +146,7 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
 
 
 def _initialise(model: nn.Module) -> None:
-    """Initialise convolutions by He's normal (fan-out) and the head's bias by zero; keep torch's others."""
+    """Initialise convolutions by He's normal (fan-out), and the head's bias by zero."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             kernel = module.kernel_size[0] * module.kernel_size[1]

@@ -1,4 +1,4 @@
-"""Check a user's task on a few samples before anything is written, so that mistakes show at once."""
+"""Check a user's task on a few samples before anything is written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_task(
     device: torch.device,
     precision: Callable[[], AbstractContextManager[Any]],
 ) -> weakref.WeakSet[nn.Module]:
-    """Check a task: make a model, take a loss of training samples and scores of validation samples.
+    """Check a task on a few samples: its model, loss and scores.
 
     The global random generators advance; seed them afterwards.
 

@@ -69,6 +69,8 @@ class Task:
 
     Example:
         ```python
+        from torch.nn import functional as F
+
         digits = fs.tasks.get("digits/mlp")
 
         def scores(model, batch):
@@ -126,7 +128,7 @@ class Task:
         return _batch_on(batch, torch.device(device))
 
     def to(self, device: torch.device | str) -> Task:
-        """Copy the splits that hold tensors to `device`; batches of the others are copied one by one.
+        """Copy the splits to `device`; of splits without tensors, each batch when it is drawn.
 
         Args:
             device: The device.
@@ -261,7 +263,7 @@ def cross_entropy(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def classification(model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-    """Return each sample's cross-entropy, and its error: 1 if the class is wrong, else 0; (n,) each."""
+    """Return each sample's cross-entropy and error (1 if the class is wrong), (n,) each."""
     outputs = model(batch[0])
     loss = F.cross_entropy(outputs.float(), batch[1], reduction="none")
     return {"loss": loss, "error": (outputs.argmax(1) != batch[1]).float()}

@@ -1,4 +1,4 @@
-"""Convert a user's data to a split: tensors in a tuple or mapping, a map-style dataset, its loader."""
+"""Convert a user's data to a split: tensors, a map-style dataset, or its loader."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ def as_split(data: Any, where: str) -> Split:
             one.
         where: What the data are, for messages.
 
+    Returns:
+        The split.
+
     Raises:
         TaskError: It is none of these, or holds no sample.
     """
@@ -61,7 +64,7 @@ def as_split(data: Any, where: str) -> Split:
 
 
 def _check_loader(loader: DataLoader[Any], where: str) -> None:
-    """Refuse a loader without numbered samples, or with a sampler that training would not follow."""
+    """Refuse a loader without numbered samples, or with a sampler of its own."""
     if isinstance(loader.dataset, IterableDataset):
         raise TaskError(f"{where}: received a loader of a stream; expected a dataset with samples by number")
     if loader.batch_size is None or not isinstance(loader.sampler, SequentialSampler | RandomSampler):
@@ -132,7 +135,7 @@ class DatasetSplit:
         return len(self.data)
 
     def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> Any:
-        """Return the samples; their random draws (torch, numpy, random) depend on seed, epoch and index."""
+        """Return samples; their random draws depend on seed, epoch and index alone."""
         seeds = draws(indices, -1 if epoch is None else epoch, seed).tolist()
         # CUDA's generators are not seeded here, so they must run on, or each batch would draw the same.
         with preserve_random_state(cuda=False):

@@ -1,4 +1,4 @@
-"""Load what `doctor` and `advise` examine: a user's model, loss and data, in any of several forms.
+"""Load what `doctor` and `advise` examine: a user's model, loss and data.
 
 `subject(name)` takes `module:function`, `file.py:function` or a built-in task such as `digits/resnet8`, and
 returns a `Workload`. A factory returns one of
@@ -210,7 +210,7 @@ def subject_of(
     Example:
         ```python
         data = torch.utils.data.TensorDataset(torch.randn(20, 3), torch.arange(20) % 2)
-        workload = fs.tasks.subject_of(torch.nn.Linear(3, 2), F.cross_entropy, data=data)
+        workload = fs.tasks.subject_of(torch.nn.Linear(3, 2), torch.nn.CrossEntropyLoss(), data=data)
         assert workload.batch(8)[0].shape == (8, 3)
         ```
     """
@@ -237,7 +237,7 @@ def subject_of(
 
 
 def task_workload(task: Task) -> Workload:
-    """Make a workload of a task's model, loss and training split, augmented as in the first epoch."""
+    """Make a workload of a task; samples are augmented as in the first epoch."""
     return Workload(task.name, task.model, task.loss, split_source(task.train), len(task.train))
 
 

@@ -94,7 +94,7 @@ class Configuration(BaseModel):
 
     @classmethod
     def of(cls, values: Configuration | Mapping[str, Any]) -> Configuration:
-        """Make a configuration of a mapping, with the policy's full name, first batch size and learning rate.
+        """Make a configuration, with the policy's full name, batch size and learning rate.
 
         Args:
             values: Values by key; a configuration is returned as it is.
@@ -135,6 +135,9 @@ class Configuration(BaseModel):
     @classmethod
     def _parse(cls, values: Mapping[str, Any]) -> Configuration:
         """Validate the keys and the type and range of each value.
+
+        Returns:
+            The configuration, as given.
 
         Raises:
             ConfigurationError: A key is unknown, or a value is out of range.

@@ -1,4 +1,4 @@
-"""Train a run to its end; only public names are used, so that a loop of your own can do the same."""
+"""Train a run to its end, by public names only: a loop of your own can do the same."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ class Result:
         status: "finished", "diverged" or "interrupted".
         reason: Why it diverged or was interrupted.
         epochs: Complete epochs.
+
+    Example:
+        See `train`.
     """
 
     path: Path
@@ -220,7 +223,7 @@ def _divergence(state: TrainState, loss: float) -> str:
 
 @contextmanager
 def _record_signals() -> Iterator[list[str]]:
-    """Record the names of SIGINT and SIGTERM, instead of raising an exception in the middle of a step.
+    """Record the names of SIGINT and SIGTERM instead of interrupting a step.
 
     The block includes the opening and the end of a run, so that neither is cut short. A second signal acts as
     it did before. Python delivers no signals outside the main thread; nothing is changed there.

@@ -16,7 +16,10 @@ _NEEDS_MORE = ("Optimizer", "LBFGS", "SparseAdam")
 
 
 def make_optimizer(config: Configuration, model: nn.Module) -> torch.optim.Optimizer:
-    """Make the optimizer that a configuration names, in any case of letters; fused if it can be.
+    """Make the optimizer of a configuration, named in any case; fused if it can be.
+
+    Returns:
+        The optimizer of all parameters of the model.
 
     Raises:
         ConfigurationError: The name is unknown, or the optimizer rejects the model's parameters.
@@ -46,7 +49,7 @@ def make_optimizer(config: Configuration, model: nn.Module) -> torch.optim.Optim
 
 
 def _instantiate(kind: Any, model: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
-    """Call an optimizer class, fused (one pass over memory) if device, dtype and gradients allow it."""
+    """Call an optimizer class, fused (one pass over memory) if the parameters allow it."""
     parameters = list(model.parameters())
     sparse = any(getattr(module, "sparse", False) for module in model.modules())
     if "fused" in inspect.signature(kind).parameters and not sparse:

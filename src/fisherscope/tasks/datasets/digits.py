@@ -13,7 +13,7 @@ TRAINING, VALIDATION = 300, 500
 
 
 def digits() -> tuple[Images, Images, Images]:
-    """Return the same training (300), validation (500) and test split (997) each time, of 1×8×8 pixels."""
+    """Return (training, validation, test) of 1×8×8 pixels, the same each time."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

@@ -17,7 +17,7 @@ SECONDS = 30
 
 
 def resume_download(url: str, output_file: str, _: Any) -> None:
-    """Download to `output_file` as pooch asks, by way of NAME.part, which a later call resumes.
+    """Download to `output_file`, as pooch asks, via NAME.part, which a later call resumes.
 
     If another process is downloading the same file, this one downloads all of it for itself.
 

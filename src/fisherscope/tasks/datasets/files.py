@@ -1,4 +1,4 @@
-"""Find published data files in a directory, or download them from their official address and verify them."""
+"""Find published data files, or download and verify them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Published:
 
 
 def data_dir(directory: str | os.PathLike[str] | None = None) -> Path:
-    """Return the directory of data files: `directory`, else FISHERSCOPE_DATA, else ~/.cache/fisherscope."""
+    """Return `directory`, else FISHERSCOPE_DATA, else ~/.cache/fisherscope."""
     return Path(directory or os.environ.get("FISHERSCOPE_DATA") or Path.home() / ".cache" / "fisherscope")
 
 
@@ -47,7 +47,7 @@ class Contents:
 
 
 def contents(folder: Path, name: str) -> Contents | None:
-    """Read and unpack the file `name`, compressed by gzip or xz or not, in `folder` or one below it.
+    """Read the file `name`, plain or compressed (gzip, xz), in `folder` or one below it.
 
     Returns:
         Its contents; None if there is no such file.
@@ -138,6 +138,9 @@ def fetch(folder: Path, file: Published, reason: str = "") -> Path:
 
 def member(archive: Path, name: str) -> Contents:
     """Read one file of a tar archive, by its name without directories; write nothing.
+
+    Returns:
+        Its contents.
 
     Raises:
         DataError: The archive is damaged, or holds no such file.

@@ -59,9 +59,12 @@ class Images:
 
 
 def draws(indices: Tensor, epoch: int, seed: int) -> Tensor:
-    """Draw a pseudo-random 62-bit number for each sample, (n,) int64, from seed, epoch and index alone.
+    """Draw a pseudo-random number for each sample from seed, epoch and index alone.
 
     Integer arithmetic only, so that every device and any number of threads gives the same.
+
+    Returns:
+        (n,) int64, below 2**62.
     """
     return _splitmix64(indices + _stream(seed, epoch)) & (2**62 - 1)
 
@@ -72,7 +75,7 @@ def _stream(seed: int, epoch: int) -> int:
 
 
 def _splitmix64(x: Tensor) -> Tensor:
-    """Apply the finaliser of SplitMix64 (Steele et al. 2014) on int64, which wraps around as required."""
+    """Apply the finaliser of SplitMix64 (Steele et al. 2014) to int64, which wraps around."""
     x = x.long() + _as_int64(0x9E3779B97F4A7C15)
     x = (x ^ _shift_right(x, 30)) * _as_int64(0xBF58476D1CE4E5B9)
     x = (x ^ _shift_right(x, 27)) * _as_int64(0x94D049BB133111EB)

@@ -52,7 +52,7 @@ PIXELS = 3 * 32 * 32
 
 
 def mnist(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
-    """Read (training, test, notes) of 1×32×32: 28×28 padded by 2 zeros, as all the paper's models take."""
+    """Read (training, test, notes) of 1×32×32: 28×28 padded by 2 zeros, as in the paper."""
     folder = folder / "mnist"
     parts = []
     for prefix in ("train", "t10k"):
@@ -93,7 +93,10 @@ def _mnist_file(folder: Path, name: str) -> Contents:
 
 
 def idx(data: bytes, name: str, dimensions: int) -> Tensor:
-    """Decode an IDX file of unsigned bytes to an array of `dimensions` dimensions, uint8.
+    """Decode an IDX file of unsigned bytes.
+
+    Returns:
+        uint8, with `dimensions` dimensions.
 
     Raises:
         DataError: It has another format or type, or another length than its header says.
@@ -115,7 +118,7 @@ def idx(data: bytes, name: str, dimensions: int) -> Tensor:
 
 
 def cifar10(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
-    """Read (training, test, notes) of 3×32×32, of the training files that exist; notes name missing ones."""
+    """Read (training, test, notes) of 3×32×32; notes name training files that are missing."""
     names = [f"data_batch_{k}.bin" for k in range(1, 6)]
     folder = folder / "cifar10"
     batches = [contents(folder, name) for name in names]
@@ -148,7 +151,7 @@ def cifar100(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
 
 
 def records(data: bytes, name: str, labels: int) -> tuple[Tensor, Tensor]:
-    """Decode records of the binary version: `labels` label bytes, of which the last counts, then pixels.
+    """Decode records of the binary version: label bytes (the last one counts), then pixels.
 
     Returns:
         Pixels (n, 3, 32, 32) uint8, and labels (n,) int64.
@@ -173,7 +176,7 @@ def _cifar(pixels: Tensor, labels: Tensor, augment: bool) -> Images:
 
 
 def svhn(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
-    """Read (training, test, notes) of 3×32×32; training includes the extra set if its file exists."""
+    """Read (training, test, notes) of 3×32×32, with the extra set if its file exists."""
     folder = folder / "svhn"
     train, test = (_svhn_file(fetch(folder, SVHN_FILES[part])) for part in ("train", "test"))
     extra = folder / SVHN_FILES["extra"].name
@@ -189,7 +192,10 @@ def svhn(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
 
 
 def _svhn_file(path: Path) -> tuple[Tensor, Tensor]:
-    """Read pixels (n, 3, 32, 32) uint8 and labels (n,) int64; the files label 0 as 10.
+    """Read pixels and labels of an SVHN file, which labels 0 as 10.
+
+    Returns:
+        Pixels (n, 3, 32, 32) uint8, and labels (n,) int64.
 
     Raises:
         DataError: The file has another structure.
