@@ -82,7 +82,11 @@ class Settings:
         return Settings(self.runs, self.frame.filter(list(predicates)), self.task, self.notes, self.cache)
 
     def fixed(self) -> "Settings":
-        """Keep the runs with a constant batch size."""
+        """Keep the runs with a constant batch size.
+
+        Returns:
+            A view with the same runs and cache.
+        """
         return self.where(pl.col("fixed"))
 
     def metric(self, name: str | None = None) -> tuple[str, bool]:
@@ -122,7 +126,11 @@ class Settings:
         return name, smaller
 
     def describe(self) -> str:
-        """Describe what is there: runs by status, settings, seeds, task."""
+        """Describe what is there.
+
+        Returns:
+            Runs by status, settings, seeds and task, in a few words.
+        """
         frame, statuses = self.frame, Counter(self.frame["status"].to_list())
         statuses_text = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
         settings, seeds = frame["setting"].n_unique(), frame["seed"].n_unique()

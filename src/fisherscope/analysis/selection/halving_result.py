@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherscope.analysis.data.setting_grid import edge_note, edges
 from fisherscope.analysis.data.settings import FloatArray, setting_name
+from fisherscope.analysis.selection.grid_edges import edge_note, edges
 from fisherscope.analysis.selection.result import metric_text, use_text, value_text
 from fisherscope.analysis.selection.successive_halving import ROUNDING, HalvingPlan, HalvingState
 from fisherscope.analysis.stats.hypothesis_tests import Z80, share_deviation, share_interval

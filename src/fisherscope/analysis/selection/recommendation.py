@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fisherscope.analysis.data.setting_grid import edge_note, edges
 from fisherscope.analysis.data.settings import FloatArray, Settings
+from fisherscope.analysis.selection.grid_edges import edge_note, edges
 from fisherscope.analysis.selection.learning_curves import RecordedSweep
 from fisherscope.analysis.selection.result import Selection
 from fisherscope.analysis.selection.surrogate import Expectation, expected_improvement
