@@ -155,21 +155,9 @@ def looping() -> nn.Module:
     ("make", "kind", "words", "left"),
     [
         (reentrant, IncompleteError, "say use_reentrant=False", "parts.body.weight"),
-        (
-            routed,
-            NotSplittableError,
-            "`linear` cannot be split by sample.*semantics='per_loss'",
-            "parts.one.weight",
-        ),
         (mixing, NotSplittableError, "it mixes the samples", "parts.b.weight"),
-        (
-            looping,
-            NotSplittableError,
-            r"'parts\.row\.weight' \(4, 4\).*once for each sample, in a loop over the batch; call it once",
-            "parts.row.weight",
-        ),
     ],
-    ids=["reentrant checkpointing", "routed to experts", "mean over samples", "loop over samples"],
+    ids=["reentrant checkpointing", "mean over samples"],
 )
 def test_what_cannot_be_split(
     make: Callable[[], nn.Module], kind: type[GramError], words: str, left: str, strict: bool
@@ -195,11 +183,32 @@ def positions_by_sample(last: str) -> nn.Module:
     return Called(forward, row=nn.Linear(4, 4), head=nn.Linear(4, 3))
 
 
+@pytest.mark.parametrize("make", [routed, looping], ids=["routed to experts", "loop over samples"])
+def test_rows_that_follow_the_data_or_come_one_by_one_are_read(make: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    model, (x, y) = make().double(), samples(7)
+    x = x.double()
+    with trained_as_unmeasured(model, lambda m: step(m, x, y)), fs.record_gram(model) as record:
+        step(model, x, y)
+    rows = []
+    for k in range(len(x)):
+        model.zero_grad()
+        step(model, x[k : k + 1], y[k : k + 1])
+        rows.append(
+            torch.cat([(p.grad if p.grad is not None else p * 0).flatten() for p in model.parameters()])
+        )
+    wanted = torch.stack(rows) @ torch.stack(rows).T
+    assert (record.status, record.grouping) == ("ok", "derived")
+    torch.testing.assert_close(record.gram, wanted.detach(), rtol=1e-10, atol=1e-12)
+
+
 def test_a_loop_over_samples_is_not_taken_for_one_over_positions() -> None:
+    torch.manual_seed(0)
     x = torch.randn(5, 6, 4)
     model = positions_by_sample("head")
-    with pytest.raises(NotSplittableError, match=r"'parts\.row\.weight'.*loop"), fs.record_gram(model):
+    with fs.record_gram(model) as record:
         model(x).square().mean().backward()
+    assert (record.status, record.batch_size) == ("ok", 5)
     model = positions_by_sample("row")
     with (
         pytest.raises(AmbiguousBatchError, match=r"0 and 1 both.*loop over dimension 0"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Literal
@@ -29,7 +29,7 @@ def record_gram(
     *,
     reduction: Literal["mean", "sum"] = "mean",
     batch: int | Mapping[str, int | None] | None = None,
-    sample_of: Tensor | None = None,
+    sample_of: Tensor | Callable[..., Tensor] | None = None,
     parameters: Chosen = None,
     semantics: Literal["path", "per_loss"] = "path",
     fused: bool = False,

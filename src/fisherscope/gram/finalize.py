@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fisherscope.gram.accumulation.residual import TOLERATED_ROUNDINGS
 from fisherscope.gram.errors import GramError, IncompleteError
+from fisherscope.gram.identity.settlement import weakest
 from fisherscope.gram.record import Coverage, GramRecord
 from fisherscope.gram.recorder import Recorder
 
@@ -32,6 +33,8 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
     record.coverage = [_coverage(recorder, name, p) for name, p in recorder.trainable.items()]
     record.notes += _changes(recorder)
     record.probe_seconds = recorder.probe_seconds
+    record.notes += recorder.entries.notes
+    record.grouping = weakest(recorder.gradients.evidence)
     if recorder.gradients.loss is not None:
         record.loss = float(recorder.gradients.loss) / settings.loss_scale
     if ledger.gram is None or ledger.spread is None:
@@ -49,6 +52,14 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
     record.entry_error = float(relative.nan_to_num_(0.0, 0.0, 0.0).max())  # 0/0 where a sample has none
     record.wall_seconds = recorder.gradients.seconds + ledger.seconds
     _judge(recorder, record)
+    if recorder.frame.dropped:
+        record.notes.append(
+            f"{recorder.frame.dropped} backward passes before the last were thrown away (their gradients were "
+            "cleared): they are not part of the measurement"
+        )
+    problem = recorder.frame.problem() if recorder.settings.semantics == "path" else None
+    if problem is not None and record.status == "ok":
+        record.status = f"not the step's: {problem}"
     if recorder.problems.failure is not None:
         raise recorder.problems.failure
 

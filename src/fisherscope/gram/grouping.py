@@ -33,12 +33,23 @@ class Layout:
 
 @dataclass(frozen=True)
 class Grouping:
-    """One tensor layout bound to `samples` samples."""
+    """One tensor layout bound to `samples` samples, or a map from rows to samples.
+
+    Args:
+        samples: Number of samples.
+        layout: Where the samples lie, by structure.
+        rows: (n, t) numbers of each sample's rows, padded with 0; None where `layout` says it all.
+        real: (n, t) 1 where `rows` is a row, 0 where it is padding.
+        size: Number of rows of a tensor that this map is for, those of no sample included.
+        lead: How many leading dimensions, flattened, the rows lie along; 1: along `layout.dim` alone.
+    """
 
     samples: int
     layout: Layout
-    rows: Tensor | None = None  # (n, t) row numbers, padded with 0, where rows are ragged
-    real: Tensor | None = None  # (n, t) 1 where `rows` is a row, 0 where it is padding
+    rows: Tensor | None = None
+    real: Tensor | None = None
+    size: int = 0
+    lead: int = 1
 
     @property
     def dim(self) -> int:
@@ -48,16 +59,21 @@ class Grouping:
         """Whether a tensor of this shape can be split by this grouping."""
         if self.dim >= len(shape):
             return False
-        if self.rows is not None and self.real is not None:
-            return shape[self.dim] == int(self.real.sum())
+        if self.rows is not None:
+            return self._length(shape) == self.size
         return self.layout.factors(shape[self.dim], self.samples) is not None
 
     def samples_first(self, tensor: Tensor) -> Tensor:
         """The tensor as (n, t, *other dimensions in their order): t rows of each sample."""
         if self.rows is not None and self.real is not None:
-            rows = tensor.movedim(self.dim, 0)[self.rows.to(tensor.device)]
+            flat = tensor.flatten(0, self.lead - 1) if self.lead > 1 else tensor.movedim(self.dim, 0)
+            if not len(flat):
+                return flat.new_zeros(self.samples, 1, *flat.shape[1:])
+            rows = flat[self.rows.to(tensor.device)]
+            if bool(self.real.all()):
+                return rows
             real = self.real.to(device=tensor.device, dtype=tensor.dtype)
-            return rows * real.reshape(*real.shape, *(1,) * (tensor.dim() - 1))
+            return rows * real.reshape(*real.shape, *(1,) * (rows.dim() - 2))
         if tensor.shape[self.dim] == self.samples:
             return (tensor.movedim(self.dim, 0) if self.dim else tensor).unsqueeze(1)
         factors = self.layout.factors(tensor.shape[self.dim], self.samples)
@@ -67,34 +83,57 @@ class Grouping:
         split = split.movedim((self.dim + 1, self.dim, self.dim + 2), (0, 1, 2))
         return split.flatten(1, 2)
 
+    def sample_of(self, size: int) -> Tensor:
+        """The sample of each of `size` rows, (size,) long on the CPU; -1 where a row is nobody's."""
+        out = torch.full((size,), -1, dtype=torch.long)
+        numbers = torch.arange(size)
+        if self.rows is not None and self.real is not None:
+            kept = self.real > 0
+            out[self.rows[kept]] = torch.arange(self.samples).unsqueeze(1).expand(self.rows.shape)[kept]
+            return out
+        split = self.moved(0).samples_first(numbers)
+        out[split.flatten()] = torch.arange(self.samples).repeat_interleave(split.shape[1])
+        return out
+
     def mask(self, sample: int, like: Tensor) -> Tensor:
         """1 on a sample's rows, 0 on others; broadcasts to `like`, which is laid out as the grouping says."""
-        rows = torch.arange(like.shape[self.dim], device=like.device)
-        chosen = self.moved(0).samples_first(rows)[sample].flatten()
-        if self.rows is not None and self.real is not None:
-            chosen = chosen[self.real[sample].to(chosen.device) > 0]
-        mask = like.new_zeros(like.shape[self.dim])
-        mask[chosen] = 1
+        length = self._length(like.shape)
+        mask = (self.sample_of(length) == sample).to(device=like.device, dtype=like.dtype)
+        if self.lead > 1:
+            return mask.reshape(*like.shape[: self.lead], *(1,) * (like.dim() - self.lead))
         return mask.reshape([-1 if axis == self.dim else 1 for axis in range(like.dim())])
 
     def moved(self, dim: int) -> Grouping:
         """The same samples along another dimension."""
-        return Grouping(self.samples, Layout(dim, self.layout.outer, self.layout.inner), self.rows, self.real)
+        layout = Layout(dim, self.layout.outer, self.layout.inner)
+        return Grouping(self.samples, layout, self.rows, self.real, self.size, self.lead)
+
+    def _length(self, shape: torch.Size) -> int:
+        return shape[: self.lead].numel() if self.lead > 1 else shape[self.dim]
 
 
-def rows_grouping(sample_of: Tensor, dim: int = 0, samples: int | None = None) -> Grouping:
-    """The grouping of rows that carry their sample's number: `sample_of` (rows,) integers from 0."""
+def rows_grouping(sample_of: Tensor, dim: int = 0, samples: int | None = None, lead: int = 1) -> Grouping:
+    """The grouping of rows that carry their sample's number.
+
+    Args:
+        sample_of: (rows,) integers from 0; -1 for a row of no sample, which is left out.
+        dim: The dimension along which the rows lie.
+        samples: How many samples there are; one more than the largest number by default.
+        lead: How many leading dimensions, flattened, the rows lie along, in place of `dim`.
+    """
     sample_of = sample_of.detach().cpu().long()
-    count = torch.bincount(sample_of, minlength=samples or 0)
-    n, longest = len(count), max(int(count.max()), 1)
-    order = torch.argsort(sample_of, stable=True)
+    mine = (sample_of >= 0).nonzero().squeeze(1)
+    named = sample_of[mine]
+    count = torch.bincount(named, minlength=samples or 0)
+    n, longest = len(count), max(int(count.max()) if len(count) else 0, 1)
+    order = torch.argsort(named, stable=True)
     start = torch.cumsum(count, 0) - count
-    place = torch.arange(len(sample_of)) - start[sample_of[order]]
+    place = torch.arange(len(named)) - start[named[order]]
     rows = torch.zeros(n, longest, dtype=torch.long)
     real = torch.zeros(n, longest)
-    rows[sample_of[order], place] = order
-    real[sample_of[order], place] = 1
-    return Grouping(n, Layout(dim), rows, real)
+    rows[named[order], place] = mine[order]
+    real[named[order], place] = 1
+    return Grouping(n, Layout(dim), rows, real, len(sample_of), lead)
 
 
 def packed_rows(batch_sizes: Tensor, sorted_indices: Tensor | None) -> Tensor:

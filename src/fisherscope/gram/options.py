@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,7 +21,7 @@ class GramOptions:
     semantics: Literal["path", "per_loss"]
     reduction: Literal["mean", "sum"]
     batch: int | Mapping[str, int | None] | None
-    sample_of: Tensor | None
+    sample_of: Tensor | Callable[..., Tensor] | None
     parameters: Chosen
     fused: bool
     precision: Literal["default", "float64"]
@@ -77,7 +77,7 @@ def check_samples(batch: object, sample_of: object) -> None:
             f"record_gram(model, batch={batch!r}): expected a dimension such as 0, or one for each input by "
             "name or position, such as {'x': 1, 'mask': None}."
         )
-    if sample_of is None:
+    if sample_of is None or (callable(sample_of) and not isinstance(sample_of, Tensor)):
         return
     if not _counts_samples(sample_of):
         kind = type(sample_of).__name__

@@ -40,6 +40,7 @@ class GramRecord:
     coverage: list[Coverage] = field(default_factory=list)
     entry_error: float = float("nan")
     notes: list[str] = field(default_factory=list)
+    grouping: str = "unverified"
     loss: float | None = None
     wall_seconds: float = 0.0
     probe_seconds: float = 0.0

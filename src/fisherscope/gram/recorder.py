@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,12 +14,17 @@ from fisherscope.gram.accumulation.accumulator import GramAccumulator
 from fisherscope.gram.accumulation.backward_listener import BackwardListener
 from fisherscope.gram.accumulation.call_columns import kept
 from fisherscope.gram.accumulation.coverage import SkippedParameters, leaves_of, note_use, usage_of
+from fisherscope.gram.accumulation.step_frame import StepFrame
 from fisherscope.gram.batch_axis.inference import CallLayout
+from fisherscope.gram.batch_axis.row_movers import MOVERS, may_move_rows
 from fisherscope.gram.batch_axis.tracker import ForwardTracker
 from fisherscope.gram.columns import ProductOptions
 from fisherscope.gram.errors import GramError, NotSplittableError
-from fisherscope.gram.grouping import packed_rows, rows_grouping
+from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_grouping
+from fisherscope.gram.identity.pending import PendingCall
+from fisherscope.gram.identity.settlement import VERIFIED, OutsideCall, Settlement
 from fisherscope.gram.interception.fused import attachable, attached, detached_call
+from fisherscope.gram.interception.output_edge import output_edge
 from fisherscope.gram.interception.parameter_selection import is_wrapper, scripted, selected, trainable
 from fisherscope.gram.interception.provenance import ParameterSource, ParameterSources
 from fisherscope.gram.interception.torch_function import Interceptor, bound, call_name, results
@@ -50,13 +56,16 @@ class Recorder:
         self.usage = usage_of(self.parameters)
         self.entries = ForwardTracker(self.parameters, settings.batch, settings.sample_of)
         self.sources = ParameterSources(self.parameters)
+        self.frame = StepFrame(self.parameters)
         self.gradients = BackwardListener(
-            self.ledger, self.sources, self.usage, self.problems, settings.semantics
+            self.ledger, self.sources, self.usage, self.problems, settings.semantics, self.frame
         )
-        self.mode = Interceptor(self.concerns, self.handle, self.gradients.before_backward)
+        self.settlement = Settlement(self.entries, self.unrecorded)
+        self.mode = Interceptor(self.concerns, self.handle, self)
         self.probe_seconds = 0.0
         self._handles: list[Any] = []
         self._measured = {id(p) for p in self.parameters.values()}
+        self._retaining: list[Tensor] = []
         self._idle = False  # no call is looked at: while probing, and after an entry that failed
 
     # Opening and closing -----------------------------------------------------------------------
@@ -64,6 +73,7 @@ class Recorder:
     def attach(self) -> None:
         """Put the hooks in place: leaves' gradients, and with "path" semantics the entries of modules."""
         self.gradients.attach()
+        self.frame.begin()
         if self.settings.semantics == "per_loss":
             return
         unseen = scripted(self.model, self.modules)
@@ -99,9 +109,10 @@ class Recorder:
         if not self._holds(module) and not self.sources.inside(args, kwargs):
             return  # a loss, or a metric whose state a probe would count twice
         started = time.perf_counter()
+        self.frame.forward_begins()
         self._idle = True
         try:
-            self.entries.begin(module, args, kwargs)
+            self.settlement.link(self.entries.begin(module, args, kwargs))
             self._idle = False
         except GramError as error:
             if self.settings.strict:
@@ -116,10 +127,66 @@ class Recorder:
         """Whether a module has a parameter that is measured."""
         return any(id(p) in self._measured for p in module.parameters())
 
-    def leave(self, module: nn.Module, *_: Any) -> None:
+    def leave(self, module: nn.Module, _: Any, output: Any) -> None:
         """The forward of an entry has ended, and not that of a probe of it."""
         if not self._idle:
-            self.entries.end(module)
+            self.entries.end(module, output)
+
+    @contextmanager
+    def unrecorded(self) -> Iterator[None]:
+        """A block in which nothing is recorded and no columns are formed: passes of our own."""
+        idle, self._idle = self._idle, True
+        paused, self.gradients.paused = self.gradients.paused, True
+        tensors = self._retaining
+        held = [tensor.grad for tensor in tensors]
+        try:
+            with torch._C.DisableTorchFunction(), torch.autocast("cpu", enabled=False):
+                yield
+        finally:
+            self._idle, self.gradients.paused = idle, paused
+            for tensor, gradient in zip(tensors, held, strict=True):
+                tensor.grad = gradient
+
+    # What the interceptor reports ------------------------------------------------------------------
+
+    def before_backward(self, loss: Tensor, gradient: Tensor | None, keeps_graph: bool) -> None:
+        """`loss.backward()` is about to run: settle whose rows the calls hold."""
+        started = time.perf_counter()
+        if self.frame.pass_begins():
+            self.ledger.drop()
+            self.gradients.loss = None
+        self.gradients.before_backward(loss, gradient, keeps_graph)
+        if self.settings.semantics == "path" and not self._idle:
+            self.settlement.begin(loss)
+            self.gradients.seconds += time.perf_counter() - started
+
+    def observe(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A call that receives no parameter: it may move rows."""
+        forward = self.entries.current
+        if forward is None or forward.moves or self._idle:
+            return
+        name = call_name(func)[0]
+        forward.moves = name in MOVERS and may_move_rows(name, args, kwargs, forward.rows)
+
+    def hooked(self, hook: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+        """A user's hook on a tensor, silent while passes of our own run."""
+        return lambda gradient: None if self.gradients.paused else hook(gradient)
+
+    def retains(self, tensor: Tensor) -> None:
+        """A tensor whose gradient the user keeps: passes of our own must not add to it."""
+        self._retaining.append(tensor)
+
+    @contextmanager
+    def derivative(self, inputs: Sequence[Any]) -> Iterator[None]:
+        """`torch.autograd.grad` of the user's: a pass that asks for no parameter forms no columns."""
+        if any(self.sources.get(value) is not None for value in inputs):
+            yield
+            return
+        paused, self.gradients.ignoring = self.gradients.ignoring, True
+        try:
+            yield
+        finally:
+            self.gradients.ignoring = paused
 
     # Calls ---------------------------------------------------------------------------------------
 
@@ -148,20 +215,23 @@ class Recorder:
         outputs = results(name, out, args)
         if not outputs or not (fused or any(output.requires_grad for output in outputs)):
             return out
-        if all(self.sources.get(output) is not None for output in outputs):
+        if self._is_derived(name, inplace, outputs, values, found, args, kwargs, func):
             return out
         call = None
         try:
-            finding = self._finding(name, found, values, outputs[0])
-            if finding.derived:
+            key, layout = self._layout(name, found, values, outputs[0])
+            if layout.derived:
                 for output in outputs:
                     self.sources.derive(name, output, found.values(), args, kwargs, func)
                 return out
-            call = self._call(name, func, rule, finding, inputs, found, outputs, len(args), state)
+            call = self._call(name, func, rule, layout, inputs, found, outputs, len(args), state)
+            self._await_rows(key, layout, call, found, outputs)
         except NotSplittableError as error:
             self.problems.refuse(name, found.values(), str(error))
+            call = None
         except Exception as error:  # noqa: BLE001  (whatever goes wrong in measuring, the step goes on)
             self.problems.refuse(name, found.values(), f"{type(error).__name__}: {error}")
+            call = None
         if call is None:  # left out
             return func(*args, **kwargs) if fused else out
         note_use(self.usage, rule, found.values(), outputs[0])
@@ -172,28 +242,37 @@ class Recorder:
         self.gradients.listen_to(rule, call, found, outputs)
         return out
 
-    def _finding(
+    def _is_derived(
+        self, name: str, inplace: bool, outputs: list[Tensor], values: dict[str, Any],
+        found: dict[str, ParameterSource], args: Any, kwargs: Any, func: Any,
+    ) -> bool:  # fmt: skip
+        """Whether the outputs are made of parameters alone, known so or by being written into."""
+        if not all(self.sources.get(output) is not None for output in outputs):
+            return False
+        if inplace:  # a value made of parameters that is written into is made of what is written, too
+            before = [source for output in outputs if (source := self.sources.get(output)) is not None]
+            for output in outputs:
+                self.sources.derive(name, output, [*before, *found.values()], args, kwargs, func)
+        return True
+
+    def _layout(
         self, name: str, found: dict[str, ParameterSource], values: dict[str, Any], out: Tensor
-    ) -> CallLayout:
+    ) -> tuple[Any, CallLayout]:
         self._idle = True  # a call that the plan lacks is looked for by another probe
         try:
-            return self.entries.finding(name, found, values, out, self.sources)
+            return self.entries.layout_of(name, found, values, out, self.sources)
         finally:
             self._idle = False
 
     def _call(
-        self, name: str, func: Any, rule: Rule, finding: CallLayout, inputs: dict[str, Any],
+        self, name: str, func: Any, rule: Rule, layout: CallLayout, inputs: dict[str, Any],
         found: dict[str, ParameterSource], outputs: list[Tensor], positional: int, state: Tensor | None,
     ) -> Call:  # fmt: skip
-        out, order = outputs[0], self.entries.packed_order
-        if rule.name == "recurrent" and is_packed(inputs):
-            grouping = rows_grouping(packed_rows(inputs["1"], order))
-        else:
-            grouping = self.entries.grouping(finding, out.shape)
+        out = outputs[0]
         parameters = {argument: source.tensor.detach() for argument, source in found.items()}
         call = Call(
-            name, func, inputs, positional, parameters, grouping, finding.layouts, out.shape, out.dtype,
-            state, order, entry=self.entries.count, shared=finding.shared,
+            name, func, inputs, positional, parameters, Grouping(0, Layout(0)), layout.layouts, out.shape,
+            out.dtype, state, self.entries.packed_order, entry=self.entries.count, shared=layout.shared,
         )  # fmt: skip
         if rule.keeps_outputs:
             call.outputs = [output.detach().clone() for output in outputs]  # it may be written into later
@@ -202,6 +281,44 @@ class Recorder:
         if rule.notice is not None:
             rule.notice(call, out)
         return call
+
+    def _await_rows(
+        self,
+        key: Any,
+        layout: CallLayout,
+        call: Call,
+        found: dict[str, ParameterSource],
+        outputs: list[Tensor],
+    ) -> None:
+        """Put the call among those whose rows are settled when its backward pass begins.
+
+        Raises:
+            NotSplittableError: Its rows can't be told, and won't be.
+        """
+        expected, problem = None, ""
+        try:
+            if rule_of(call.name).name == "recurrent" and is_packed(call.values):
+                rows = packed_rows(call.values["1"], self.entries.packed_order)
+                expected = rows_grouping(rows, samples=self.entries.current and self.entries.current.rows)
+            else:
+                expected = self.entries.grouping(layout, call.out_shape)
+        except NotSplittableError as error:
+            problem = str(error)
+        if expected is not None:
+            call.grouping = expected
+        if layout.shared:
+            call.evidence = VERIFIED  # an equal share each, whoever they are
+            return
+        edges = [
+            (number, output_edge(output, lambda tensor: self.sources.get(tensor) is not None))
+            for number, output in enumerate(outputs)
+            if output.grad_fn is not None
+        ]
+        pending = PendingCall(key, call, edges, expected, problem)
+        if self.entries.current is not None:
+            self.entries.current.pending.append(pending)
+        else:
+            self.settlement.outside.append(OutsideCall(pending, outputs[0]))
 
 
 def _in_backward() -> bool:

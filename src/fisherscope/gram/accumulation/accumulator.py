@@ -93,6 +93,13 @@ class GramAccumulator:
         """One use's columns for the parameter `name`, to be settled with the others."""
         self.shares[name].append(share)
 
+    def drop(self) -> None:
+        """Forget the passes so far: their gradients were thrown away, no step is made by them."""
+        self.gram, self.spread, self.stored_bytes = None, None, 0
+        for held in (self.tallies, self.shares, self.stored, self.pools):
+            held.clear()  # type: ignore[attr-defined]
+        self.passes = Passes()
+
     def settle(self, name: str, gradient: Tensor) -> None:
         """All uses of this backward pass have reported: join them, multiply, compare with `gradient`.
 

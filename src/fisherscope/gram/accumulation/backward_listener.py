@@ -11,6 +11,7 @@ from fisherscope.gram.accumulation.accumulator import GramAccumulator
 from fisherscope.gram.accumulation.call_columns import formed, pulled_back
 from fisherscope.gram.accumulation.coverage import SkippedParameters, Usage
 from fisherscope.gram.accumulation.parameter_uses import ParameterUse, share_of
+from fisherscope.gram.accumulation.step_frame import StepFrame
 from fisherscope.gram.columns import Columns
 from fisherscope.gram.errors import GramError, IncompleteError, NotSplittableError
 from fisherscope.gram.interception.gradient_hooks import NoDispatch, listen, listen_to_all
@@ -33,6 +34,7 @@ class BackwardListener:
         usage: What was seen of their calls.
         problems: Where to say what can't be measured: nothing that goes wrong here stops the step.
         semantics: As `record_gram` was asked for.
+        frame: What is compared at the block's end.
     """
 
     def __init__(
@@ -42,7 +44,9 @@ class BackwardListener:
         usage: dict[str, Usage],
         problems: SkippedParameters,
         semantics: str,
+        frame: StepFrame,
     ) -> None:
+        self._frame = frame
         self._ledger, self._sources, self._usage = ledger, sources, usage
         self._problems, self._semantics = problems, semantics
         self.backwards = 0
@@ -51,6 +55,9 @@ class BackwardListener:
         self._handles: list[Any] = []
         self._closed = False
         self._releases = False  # whether the running backward frees its graph
+        self.evidence: set[str] = set()  # of whose rows the columns are
+        self.paused = False  # a pass of our own runs
+        self.ignoring = False  # a pass of the user's runs that asks for no parameter's gradient
 
     def attach(self) -> None:
         """Hear what arrives at the parameters."""
@@ -110,11 +117,14 @@ class BackwardListener:
         versions: list[tuple[Tensor, int]],
     ) -> None:
         """A recorded call's output has its gradient: form the columns of its parameters."""
-        if self._closed:
+        if self._closed or self.paused or self.ignoring:
             return
         started = time.perf_counter()
         with NoDispatch(gradient):
             try:
+                self.evidence.add(call.evidence)
+                if call.refusal:
+                    raise NotSplittableError(call.refusal)
                 if call.released:
                     raise NotSplittableError("a second backward pass came over it; say accumulate=True")
                 if any(value._version != version for value, version in versions):
@@ -146,9 +156,13 @@ class BackwardListener:
     ) -> list[Tensor | None]:
         """Columns of a fused call now, and their sums: the gradients of its parameters.
 
+        In a pass that asks for no parameter there are none.
+
         Raises:
             GramError: A second backward pass came over a call whose inputs are released.
         """
+        if self.paused or self.ignoring:
+            return [None] * len(found)
         if call.released:
             raise GramError(
                 f"Measuring the Gram matrix, fused: a second backward pass came over `{call.name}` "
@@ -171,6 +185,9 @@ class BackwardListener:
         self, rule: Rule, call: Call, found: dict[str, ParameterSource], gradient: Tensor
     ) -> list[Tensor | None]:
         totals: list[Tensor | None] = []
+        self.evidence.add(call.evidence)
+        if call.refusal:
+            raise NotSplittableError(call.refusal)
         columns = formed(rule, call, gradient)
         for name, source in found.items():
             leaf = source.leaves[0]
@@ -188,11 +205,12 @@ class BackwardListener:
 
     def arrived(self, name: str, gradient: Tensor) -> None:
         """The whole gradient of a backward pass has reached a parameter."""
-        if self._closed or name in self._problems.by_parameter:
+        if self._closed or self.paused or self.ignoring or name in self._problems.by_parameter:
             return
         started = time.perf_counter()
         try:
             with NoDispatch(gradient):
+                self._frame.arrived(name, gradient)
                 self._ledger.settle(name, gradient)
         except GramError as error:
             text = str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,8 +12,8 @@ from torch import Tensor
 from fisherscope.gram.batch_axis.probe_run import CallTrace
 from fisherscope.gram.grouping import Layout
 
-ORDER = (1, 2, 0)
-"""How three samples change places: none keeps its own."""
+ORDERS = ((1, 2, 0), (1, 0, 2))
+"""How three samples change places: together they generate all orders, so that nothing but the identity commutes with both."""
 _MATCH = 0.05  # of the spread between samples: by how much a run in that order may miss
 _CONSTANT = 1e-6  # of the norm: samples that differ by less can't be told apart
 
@@ -46,17 +47,17 @@ def is_penalty(name: str, out: torch.Size) -> bool:
 def finding_of(
     small: CallTrace | None,
     large: CallTrace,
-    turned: CallTrace | None,
+    permuted: Sequence[CallTrace | None],
     samples: int,
     drew: bool,
     function: str,
 ) -> CallLayout:
-    """The layouts of one call from its three sights.
+    """Infer the layouts of one call from its traces.
 
     Args:
         small: Of two samples.
         large: Of three.
-        turned: Of the three in `ORDER`.
+        permuted: Of the three, in each of `ORDERS`.
         samples: How many of them are different ones.
         drew: Whether the host drew random numbers, which stay with their rows.
         function: Its name.
@@ -65,26 +66,39 @@ def finding_of(
         return CallLayout(
             problem="it was called for three samples and not for two: the calls depend on the data"
         )
-    if turned is None:
+    traces = [trace for trace in permuted if trace is not None]
+    if len(traces) < len(permuted):
         return CallLayout(problem="the order of the samples changes which calls are made")
     finding, rest = _grown(small, large)
     if finding.problem is not None:
         return finding
     if "out" not in finding.layouts and not finding.packed:
         return _without_samples(finding, large, function)
-    _confirm(finding, rest, large, turned, samples, drew)
+    _confirm(finding, rest, large, traces, samples, drew)
     return finding
 
 
 def carried(small: Tensor, large: Tensor, turned: Tensor) -> bool:
-    """Whether a tensor of two samples, of three and of the three in `ORDER` grows and moves with them."""
+    """Whether a tensor of two samples, of three and of the three in the first order grows and moves with them."""
     if small.dim() != large.dim() or large.shape != turned.shape:
         return True
     grown = [d for d, (a, b) in enumerate(zip(small.shape, large.shape, strict=True)) if a != b]
     if len(grown) != 1 or large.shape[grown[0]] % 3:
         return len(grown) > 0
     (dim,) = grown
-    return bool(_fitting(dim, large.shape[dim] // 3, _numbers(large), _numbers(turned)))
+    return bool(_fitting(dim, large.shape[dim] // 3, _numbers(large), _numbers(turned), ORDERS[0]))
+
+
+def output_layout(small: Tensor, large: Tensor, permuted: Sequence[Tensor], samples: int) -> Layout | None:
+    """The layout of one of the model's outputs, or None where it is not plain."""
+    if small.dim() != large.dim() or any(large.shape != other.shape for other in permuted):
+        return None
+    grown = [d for d, (a, b) in enumerate(zip(small.shape, large.shape, strict=True)) if a != b]
+    if len(grown) != 1 or small.shape[grown[0]] * 3 != large.shape[grown[0]] * 2:
+        return None
+    (dim,) = grown
+    layout, verdict = _order(Layout(dim), large.shape[dim] // 3, large, permuted, samples)
+    return layout if verdict == "confirmed" else None
 
 
 def _grown(small: CallTrace, large: CallTrace) -> tuple[CallLayout, dict[str, int]]:
@@ -120,14 +134,21 @@ def _without_samples(finding: CallLayout, large: CallTrace, function: str) -> Ca
 
 
 def _confirm(
-    finding: CallLayout, rest: dict[str, int], large: CallTrace, turned: CallTrace, samples: int, drew: bool
+    finding: CallLayout,
+    rest: dict[str, int],
+    large: CallTrace,
+    permuted: Sequence[CallTrace],
+    samples: int,
+    drew: bool,
 ) -> None:
     """Orders the rows of each layout by the values, and drops layouts along which they don't move."""
     verdicts: dict[str, Verdict] = {}
     for name, layout in list(finding.layouts.items()):
         different = 1 if drew and rest[name] == 1 else samples
-        values = large.values.get(name), turned.values.get(name)
-        finding.layouts[name], verdicts[name] = _order(layout, rest[name], *values, different)
+        others = [trace.values.get(name) for trace in permuted]
+        finding.layouts[name], verdicts[name] = _order(
+            layout, rest[name], large.values.get(name), others, different
+        )
         if verdicts[name] == "differs":
             del finding.layouts[name]
     if verdicts.get("out") == "differs":
@@ -137,14 +158,20 @@ def _confirm(
 
 
 def _order(
-    layout: Layout, rest: int, large: Tensor | None, turned: Tensor | None, samples: int
+    layout: Layout, rest: int, large: Tensor | None, permuted: Sequence[Tensor | None], samples: int
 ) -> tuple[Layout, Verdict]:
     """The layout with its order, where the values show it."""
     if samples == 1:  # all rows are its own, in whichever order
         return layout, "confirmed"
-    if large is None or turned is None:
+    if large is None or any(values is None for values in permuted):
         return layout, "confirmed" if rest == 1 else "unknown"
-    fitting = _fitting(layout.dim, rest, _numbers(large), _numbers(turned))
+    one = _numbers(large)
+    by_order = [
+        _fitting(layout.dim, rest, one, _numbers(values), order)
+        for values, order in zip(permuted, ORDERS, strict=True)
+        if values is not None
+    ]
+    fitting = [outer for outer in by_order[0] if all(outer in more for more in by_order[1:])]
     if len(fitting) != 1:
         return layout, "unknown" if fitting else "differs"
     (outer,) = fitting
@@ -153,7 +180,7 @@ def _order(
     return Layout(layout.dim, *((None,) if outer == rest else (outer, rest // outer))), "confirmed"
 
 
-def _fitting(dim: int, rest: int, large: Tensor, turned: Tensor) -> list[int]:
+def _fitting(dim: int, rest: int, large: Tensor, turned: Tensor, order: Sequence[int]) -> list[int]:
     """The outer factors by which the rows, read as (outer, samples, inner), move with the samples.
 
     Where several do roughly (attention at its start makes a sample's rows much alike), one that does to the
@@ -163,7 +190,7 @@ def _fitting(dim: int, rest: int, large: Tensor, turned: Tensor) -> list[int]:
     fitting, exact = [], []
     for outer in (d for d in range(1, rest + 1) if rest % d == 0):
         split = large.unflatten(dim, (outer, 3, rest // outer))
-        expected = split.index_select(dim + 1, torch.tensor(ORDER, device=large.device))
+        expected = split.index_select(dim + 1, torch.tensor(order, device=large.device))
         expected = expected.reshape(large.shape)
         spread, miss = float((expected - large).norm()), float((turned - expected).norm())
         if miss <= max(_MATCH * spread, floor):

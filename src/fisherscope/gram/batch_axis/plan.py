@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,17 +13,42 @@ from torch.utils import _pytree as pytree
 from fisherscope.gram.batch_axis.forward_call import ForwardCall, entry_of
 from fisherscope.gram.batch_axis.probe import Plan, Probed, probe
 from fisherscope.gram.errors import AmbiguousBatchError
+from fisherscope.gram.grouping import Layout
+from fisherscope.gram.interception.call_ids import Key
 from fisherscope.gram.rules import signature_of
 
 Batch = int | Mapping[str, int | None]
 """The dimension that carries the samples, or one for each input by name."""
 
-_plans: WeakKeyDictionary[nn.Module, dict[Any, tuple[Batch, Plan]]] = WeakKeyDictionary()
+
+@dataclass
+class KnownPlan:
+    """What is known of one way of calling a module: from the probe, then from measurements.
+
+    Args:
+        dim: The dimension of the inputs that carries the samples.
+        plan: How each call that receives a parameter treats the samples.
+        outputs: Where the samples lie in each output tensor.
+        read: For each number of samples, the calls whose rows have all been read and were where the plan says.
+        moves: Whether a measurement found rows that are not where the plan says: then every one reads them.
+        permuted: The calls that were checked by the whole batch in another order, and whether they
+            passed; None where that could not be told.
+    """
+
+    dim: Batch
+    plan: Plan
+    outputs: list[Layout | None]
+    read: dict[int, set[Key]] = field(default_factory=dict)
+    moves: bool = False
+    permuted: dict[Key, bool | None] = field(default_factory=dict)
+
+
+_plans: WeakKeyDictionary[nn.Module, dict[Any, KnownPlan]] = WeakKeyDictionary()
 
 
 def planned(
     module: nn.Module, args: Any, kwargs: Any, parameters: Mapping[str, Tensor], batch: Batch | None
-) -> tuple[ForwardCall, Plan]:
+) -> tuple[ForwardCall, KnownPlan]:
     """The call of `module` with its samples, and how each of its inner calls treats them.
 
     Where `batch` is None it is found out, by a probe the first time that the module is called in this way.
@@ -34,15 +59,15 @@ def planned(
     kind = _kind(module, args, kwargs, batch, tuple(parameters))
     kept = _plans.setdefault(module, {})
     if kind in kept:
-        dim, plan = kept[kind]
-        entry = entry_of(module, args, kwargs, dim)
+        known = kept[kind]
+        entry = entry_of(module, args, kwargs, known.dim)
         if entry is not None:
-            return entry, plan
+            return entry, known
     found = _found(module, args, kwargs, parameters, batch)
-    plan = found.probed.plan
-    if not any(finding.problem for finding in plan.values()):  # another batch may show more
-        kept[kind] = (found.dim, plan)
-    return found.entry, plan
+    known = KnownPlan(found.dim, found.probed.plan, found.probed.outputs)
+    if not any(finding.problem for finding in known.plan.values()):  # another batch may show more
+        kept[kind] = known
+    return found.entry, known
 
 
 def _kind(module: nn.Module, args: Any, kwargs: Any, batch: Batch | None, measured: tuple[str, ...]) -> Any:

@@ -1,8 +1,8 @@
 """Finding, once per kind of input, where the samples lie in every tensor that meets a parameter.
 
 The model's forward is run on two and on three of the batch's own samples: a dimension that grows with
-their number carries the batch. A third run with the three samples in another order confirms it: along
-that dimension values must move with the samples. Random state is forked, buffers are swapped for
+their number carries the batch. Two runs with the three samples in other orders confirm it: along that
+dimension values must move with the samples. Random state is forked, buffers are swapped for
 copies, dropout is off and random draws are constant, so the probe leaves no trace.
 """
 
@@ -16,8 +16,16 @@ from typing import Any
 from torch import Tensor
 
 from fisherscope.gram.batch_axis.forward_call import ForwardCall
-from fisherscope.gram.batch_axis.inference import LOOPED, ORDER, CallLayout, carried, finding_of
+from fisherscope.gram.batch_axis.inference import (
+    LOOPED,
+    ORDERS,
+    CallLayout,
+    carried,
+    finding_of,
+    output_layout,
+)
 from fisherscope.gram.batch_axis.probe_run import CallTrace, ProbeRun, watched
+from fisherscope.gram.grouping import Layout
 from fisherscope.gram.interception.call_ids import Key
 
 Plan = dict[Key, CallLayout]
@@ -30,10 +38,13 @@ class Probed:
     Args:
         plan: How each call that receives a parameter treats the samples.
         carries: Whether some output of the forward grows and moves with the samples.
+        outputs: Where the samples lie in each output tensor, None where that is not plain; empty if their number
+            depends on the samples.
     """
 
     plan: Plan
     carries: bool
+    outputs: list[Layout | None]
 
     @property
     def looped(self) -> bool:
@@ -49,7 +60,7 @@ def probe(entry: ForwardCall, parameters: Mapping[str, Tensor], signatures: Call
         parameters: the trainable parameters by name.
         signatures: argument names of a function, or None.
 
-    Cost: about eight samples' forward passes.
+    Cost: about eleven samples' forward passes.
 
     Raises:
         Whatever the model raises on part of a batch.
@@ -67,14 +78,33 @@ def probe(entry: ForwardCall, parameters: Mapping[str, Tensor], signatures: Call
         if not more:
             break
         entering |= more
-    turned = run([three[place] for place in ORDER])
+    permuted = [run([three[place] for place in order]) for order in ORDERS]
     plan = {
-        key: finding_of(small.sights.get(key), sight, turned.sights.get(key), len(some), large.drew, key[0])
+        key: finding_of(
+            small.sights.get(key), sight, [p.sights.get(key) for p in permuted], len(some), large.drew, key[0]
+        )
         for key, sight in large.sights.items()
     }
     for key in _once_a_sample(small.sights, large.sights):
         plan[key] = CallLayout(problem=LOOPED, looped=True)
-    return Probed(plan, large.drew or _carries(small.outputs, large.outputs, turned.outputs))
+    outputs = [permuted_run.outputs for permuted_run in permuted]
+    return Probed(
+        plan,
+        large.drew or _carries(small.outputs, large.outputs, outputs[0]),
+        _output_layouts(small.outputs, large.outputs, outputs, len(some)),
+    )
+
+
+def _output_layouts(
+    small: list[Tensor], large: list[Tensor], permuted: list[list[Tensor]], samples: int
+) -> list[Layout | None]:
+    """Where the samples lie in each tensor that the forward gives; None where that is not plain."""
+    if any(len(outputs) != len(large) for outputs in (small, *permuted)):
+        return []
+    return [
+        output_layout(small[k], large[k], [outputs[k] for outputs in permuted], samples)
+        for k in range(len(large))
+    ]
 
 
 def _growing(small: dict[Key, CallTrace], large: dict[Key, CallTrace]) -> set[Key]:

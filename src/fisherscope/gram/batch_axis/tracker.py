@@ -1,24 +1,63 @@
-"""The forward of the model that runs: how each of its calls, in turn, splits by sample."""
+"""The forwards of the model that run in a step: how each of their calls, in turn, splits by sample."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils import _pytree as pytree
 
 from fisherscope.gram.batch_axis.determinism import DROPOUT
-from fisherscope.gram.batch_axis.forward_call import ForwardCall
-from fisherscope.gram.batch_axis.inference import CallLayout, is_penalty
-from fisherscope.gram.batch_axis.plan import planned
-from fisherscope.gram.batch_axis.probe import Plan, probe
+from fisherscope.gram.batch_axis.forward_call import ForwardCall, flat
+from fisherscope.gram.batch_axis.inference import CallLayout
+from fisherscope.gram.batch_axis.outside import outside_call
+from fisherscope.gram.batch_axis.plan import KnownPlan, planned
+from fisherscope.gram.batch_axis.probe import probe
 from fisherscope.gram.errors import NotSplittableError
 from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_grouping
-from fisherscope.gram.interception.call_ids import CallIds
+from fisherscope.gram.identity.pending import PendingCall
+from fisherscope.gram.identity.storage import StorageRows
+from fisherscope.gram.interception.call_ids import CallIds, Key
 from fisherscope.gram.interception.provenance import ParameterSource, ParameterSources, tensors_in
 from fisherscope.gram.rules import signature_of
+
+SampleOf = Tensor | Callable[..., Tensor] | None
+
+
+@dataclass
+class Forward:
+    """One outermost forward of the step, until its backward begins.
+
+    Args:
+        number: How many such forwards came before in the step, from 1.
+        call: Module and inputs.
+        known: What is known of this way of calling it.
+        ids: The sample of each of its rows, (rows,) long, counted over the whole step.
+        given: Whether `sample_of` said so.
+        outputs: What it gave.
+        pending: Its calls whose rows are to be read.
+        moves: Whether a call was seen that may move rows by data or chance.
+        linked: How `ids` came about, where it is not the first forward.
+    """
+
+    number: int
+    call: ForwardCall
+    known: KnownPlan
+    ids: Tensor
+    given: bool = False
+    outputs: list[Tensor] = field(default_factory=list)
+    pending: list[PendingCall] = field(default_factory=list)
+    moves: bool = False
+    linked: str = ""
+
+    @property
+    def rows(self) -> int:
+        """Rows of its inputs."""
+        return len(self.ids)
 
 
 class ForwardTracker:
@@ -27,45 +66,64 @@ class ForwardTracker:
     Args:
         parameters: Those measured, by name.
         batch: Dimension that carries the samples, or one for each input by name; None to find out.
-        sample_of: The sample of each row, where the rows of several samples are mixed; (rows,) integers.
+        sample_of: The sample of each row, where the rows of several samples are mixed: (rows,) integers, or a
+            callable of the model's inputs that gives them.
     """
 
     def __init__(
-        self,
-        parameters: dict[str, Tensor],
-        batch: int | Mapping[str, int | None] | None,
-        sample_of: Tensor | None,
+        self, parameters: dict[str, Tensor], batch: int | Mapping[str, int | None] | None, sample_of: SampleOf
     ) -> None:
         self.parameters, self.batch, self.sample_of = parameters, batch, sample_of
-        self.current: ForwardCall | None = None
+        self.current: Forward | None = None
         self.count = 0
-        self.samples: int | None = None
+        self.samples: int | None = None  # of all forwards since the last backward
+        self.forwards: list[Forward] = []  # those whose backward has not begun
+        self.notes: list[str] = []
         self.packed_order: Tensor | None = None
-        self._plan: Plan = {}
+        self.storage = StorageRows()
+        self._rows_given: Tensor | None = None
         self._keys = CallIds()
         self._renewed = False
         self._packings: dict[int, Tensor] = {}
 
-    def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """A forward of the model starts: find its plan, probing the first time.
+    def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Forward:
+        """Start a forward of the model: find its plan, probing the first time.
 
         Raises:
             AmbiguousBatchError: The batch dimension can't be told.
         """
-        if self.sample_of is not None:
-            self.current, self._plan = (
-                ForwardCall(module, args, kwargs, (), int(self.sample_of.max()) + 1),
-                {},
-            )
+        given = given_rows(self.sample_of, args, kwargs)
+        if given is not None:
+            samples = int(given.max()) + 1
+            call = ForwardCall(module, args, kwargs, (), samples)
+            known, ids = KnownPlan(0, {}, []), torch.arange(samples)
         else:
-            self.current, self._plan = planned(module, args, kwargs, self.parameters, self.batch)
+            call, known = planned(module, args, kwargs, self.parameters, self.batch)
+            ids = torch.arange(call.samples)
+        self._rows_given = given
         self.count += 1
-        self.samples, self._keys, self._renewed = self.current.samples, CallIds(), False
+        self.current = Forward(self.count, call, known, ids, given is not None)
+        self.forwards.append(self.current)
+        self.samples = max(self.samples or 0, len(ids))
+        self._keys, self._renewed = CallIds(), False
+        return self.current
 
-    def end(self, module: nn.Module) -> None:
-        """The forward of `module` has ended."""
-        if self.current is not None and module is self.current.module:
-            self.current, self._plan, self._keys = None, {}, CallIds()
+    def place(self, ids: Tensor, how: str) -> None:
+        """Say which samples, counted over the step, the rows of the current forward are."""
+        assert self.current is not None, "a forward has begun"
+        self.current.ids, self.current.linked = ids, how
+        self.samples = max(self.samples or 0, int(ids.max()) + 1 if len(ids) else 0)
+
+    def end(self, module: nn.Module, output: Any) -> None:
+        """The forward of `module` has ended and gave `output`."""
+        if self.current is not None and module is self.current.call.module:
+            self.current.outputs = [t for t in pytree.tree_leaves(output) if isinstance(t, Tensor)]
+            self.current, self._keys = None, CallIds()
+
+    def taken(self) -> list[Forward]:
+        """The forwards that the backward pass that begins now is about; later ones are another pass's."""
+        forwards, self.forwards = self.forwards, []
+        return forwards
 
     def note_packing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Remember which sample each row of a packed sequence belongs to."""
@@ -74,94 +132,121 @@ class ForwardTracker:
                 self._packings[len(value.data)] = packed_rows(value.batch_sizes, value.sorted_indices)
                 self.packed_order = value.sorted_indices
 
-    def finding(
+    def layout_of(
         self,
         name: str,
         found: dict[str, ParameterSource],
         values: dict[str, Any],
         out: Tensor,
         sources: ParameterSources,
-    ) -> CallLayout:
-        """How this call treats the samples."""
-        if name in DROPOUT and all(sources.get(t) is not None for _, t in tensors_in(values)):
-            return CallLayout(derived=True)  # of a weight; the probe leaves dropout out
+    ) -> tuple[Key, CallLayout]:
+        """How this call treats the samples, and its name in every forward."""
         key = self._keys.next(name, found)
-        if self.sample_of is not None:
-            return _by_rows(self.sample_of, values, out, sources)
+        if name in DROPOUT and all(sources.get(t) is not None for _, t in tensors_in(values)):
+            return key, CallLayout(derived=True)  # of a weight; the probe leaves dropout out
         if self.current is None:
-            return _outside(name, self.samples, values, out, sources)
-        if key not in self._plan and not self._renewed and not self._packings:
+            return key, outside_call(name, self.samples, values, out, sources, self._inputs())
+        if self.current.given:
+            assert self._rows_given is not None, "said for the forward that runs"
+            return key, by_rows(self._rows_given, self.current.rows, values, out, sources)
+        plan = self.current.known.plan
+        if key not in plan and not self._renewed and not self._packings:
             self._renewed = True  # the model took another path than when it was probed: look once more
-            self._plan.update(probe(self.current, self.parameters, signature_of).plan)
-        return self._plan.get(key) or CallLayout(
+            plan.update(probe(self.current.call, self.parameters, signature_of).plan)
+        return key, plan.get(key) or CallLayout(
             problem="the probe on part of the batch did not meet this call: which calls are made "
             "depends on the data"
         )
 
-    def grouping(self, finding: CallLayout, out: torch.Size) -> Grouping:
-        """The samples of a call's output.
+    def grouping(self, layout: CallLayout, out: torch.Size) -> Grouping:
+        """The samples of a call's output, in the numbers of its own forward.
 
         Raises:
             NotSplittableError: Its rows are not those of the samples.
         """
-        if finding.shared and self.samples is not None:
-            return Grouping(self.samples, Layout(0))
-        if finding.problem is not None:
-            raise NotSplittableError(finding.problem)
-        if self.sample_of is not None:
-            return rows_grouping(self.sample_of, finding.layouts["out"].dim)
-        assert self.samples is not None, "a call is planned after an entry"
-        layout = finding.layouts.get("out")
-        if self._packings and (finding.packed or (layout is not None and layout.outer is None)):
+        samples = self.current.rows if self.current is not None else self.samples
+        if layout.shared and samples is not None:
+            return Grouping(samples, Layout(0))
+        if layout.problem is not None:
+            raise NotSplittableError(layout.problem)
+        assert samples is not None, "a call is planned after a forward has begun"
+        place = layout.layouts.get("out")
+        if self.current is not None and self.current.given and place is not None:
+            assert self._rows_given is not None, "said for the forward that runs"
+            rows = self._rows_given if out[place.dim] == len(self._rows_given) else torch.arange(samples)
+            return rows_grouping(rows, place.dim, samples)
+        if self._packings and (layout.packed or (place is not None and place.outer is None)):
             dim = next((d for d, size in enumerate(out) if size in self._packings), None)
             if dim is not None:
-                return rows_grouping(self._packings[out[dim]], dim, self.samples)
-        if layout is None:
+                return rows_grouping(self._packings[out[dim]], dim, samples)
+        if place is None:
             raise NotSplittableError("the number of its rows is not a multiple of the number of samples")
-        grouping = Grouping(self.samples, layout)
+        grouping = Grouping(samples, place)
         if not grouping.fits(out):
             raise NotSplittableError(
-                f"its output {tuple(out)} does not hold {self.samples} samples along dimension "
+                f"its output {tuple(out)} does not hold {samples} samples along dimension "
                 f"{grouping.dim} as it did when the model was probed"
             )
         return grouping
 
+    def output_rows(self, forward: Forward) -> list[tuple[Tensor, Grouping]]:
+        """The outputs of a forward that hold one row, or several, a sample, with the samples of their rows."""
+        found = []
+        for place, tensor in enumerate(forward.outputs):
+            if not (tensor.requires_grad and tensor.grad_fn is not None and tensor.dim()):
+                continue
+            if forward.given:
+                grouping = self._given_output(forward, tensor)
+            else:
+                layouts = forward.known.outputs
+                layout = layouts[place] if len(layouts) == len(forward.outputs) else None
+                grouping = None if layout is None else Grouping(forward.rows, layout)
+            if grouping is not None and grouping.fits(tensor.shape):
+                found.append((tensor, grouping))
+        return found
 
-def _by_rows(sample_of: Tensor, values: dict[str, Any], out: Tensor, sources: ParameterSources) -> CallLayout:
-    """Rows said by hand: the one dimension as long as `sample_of`."""
-    length = len(sample_of)
-    dims = [dim for dim, size in enumerate(out.shape) if size == length]
-    if len(dims) == 1:
-        return CallLayout({"out": Layout(dims[0])})
-    if not dims and all(sources.get(t) is not None for _, t in tensors_in(values)):
-        return CallLayout(derived=True)
-    return CallLayout(
-        problem=f"{len(dims)} of its output's dimensions {tuple(out.shape)} have the {length} rows of "
-        "sample_of"
+    def _given_output(self, forward: Forward, tensor: Tensor) -> Grouping | None:
+        """With `sample_of`: an output has one row a row of the inputs, or one a sample."""
+        rows = given_rows(self.sample_of, forward.call.args, forward.call.kwargs)
+        assert rows is not None, "the forward's rows were given"
+        if tensor.shape[0] == len(rows):
+            return rows_grouping(rows, 0, forward.rows)
+        return Grouping(forward.rows, Layout(0)) if tensor.shape[0] == forward.rows else None
+
+    def _inputs(self) -> list[Tensor]:
+        """Tensors that the forwards of this pass were given or gave: what depends on the batch."""
+        tensors: list[Tensor] = []
+        for forward in self.forwards:
+            leaves = flat((forward.call.args, forward.call.kwargs))[0]
+            tensors += [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+            tensors += forward.outputs
+        return tensors
+
+
+def given_rows(sample_of: SampleOf, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    """The rows' samples as the user said them, for these inputs."""
+    return (
+        sample_of(*args, **kwargs) if callable(sample_of) and not isinstance(sample_of, Tensor) else sample_of
     )
 
 
-def _outside(
-    name: str, samples: int | None, values: dict[str, Any], out: Tensor, sources: ParameterSources
+def by_rows(
+    sample_of: Tensor, samples: int, values: dict[str, Any], out: Tensor, sources: ParameterSources
 ) -> CallLayout:
-    """A call in the user's own code, not inside a module: by shape alone, where that is plain."""
-    if all(sources.get(t) is not None for _, t in tensors_in(values)):
+    """The layout of a call where the sample of each row was said: a dimension as long as the rows, or the samples."""
+    inputs = [tensor for _, tensor in tensors_in(values) if sources.get(tensor) is None]
+    if not inputs:
         return CallLayout(derived=True)
-    if samples is None:
-        return CallLayout(
-            problem="it was called before the model's forward, so that the samples are not known yet"
-        )
-    if is_penalty(name, out.shape):
-        return CallLayout(shared=True)
-    layouts = {}
-    for argument, tensor in [*tensors_in(values), ("out", out)]:
-        same = [dim for dim, size in enumerate(tensor.shape) if size == samples]
-        if len(same) == 1:
-            layouts[argument] = Layout(same[0])
-    if "out" in layouts:
-        return CallLayout(layouts)
+    for length in (len(sample_of), samples):
+        dims = [dim for dim, size in enumerate(out.shape) if size == length]
+        if len(dims) > 1:  # a width is as long: the dimension that every input has it in
+            same = [d for d in dims if all(t.dim() > d and t.shape[d] == length for t in inputs)]
+            dims = same if len(same) == 1 else dims
+        if len(dims) == 1:
+            return CallLayout({"out": Layout(dims[0])})
+        if dims:
+            break
     return CallLayout(
-        problem=f"it is called outside the model's forward, and its output {tuple(out.shape)} does not "
-        "show which "
-        f"dimension holds the {samples} samples"
+        problem=f"its output {tuple(out.shape)} does not show which dimension holds the {len(sample_of)} rows of "
+        f"sample_of or their {samples} samples"
     )

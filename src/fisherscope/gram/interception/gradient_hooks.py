@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fisherscope.gram.interception.output_edge import output_edge
+
 
 def listen(
     results: list[Tensor], report: Callable[[Tensor], None], is_source: Callable[[Tensor], bool]
@@ -21,17 +23,10 @@ def listen(
     Returns:
         A handle that removes the hook.
     """
-    target = results[0]
-    base = target._base
-    if target._is_view() and base is not None and base.grad_fn is not None and not is_source(base):
-        size, stride, offset = target.shape, target.stride(), int(target.storage_offset())
-        number = base.output_nr
-        return base.grad_fn.register_prehook(
-            lambda gradients: _hear(gradients[number], lambda g: report(_viewed(g, size, stride, offset)))
-        )
-    assert target.grad_fn is not None, "a call that receives a parameter has a node"
-    place = target.output_nr
-    return target.grad_fn.register_prehook(lambda gradients: _hear(gradients[place], report))
+    place = output_edge(results[0], is_source)
+    return place.node.register_prehook(
+        lambda gradients: _hear(gradients[place.number], lambda g: report(place.of_output(g)))
+    )
 
 
 def listen_to_all(results: list[Tensor], report: Callable[[Any], None]) -> Any:
@@ -68,8 +63,3 @@ class NoDispatch:
 def _hear(gradient: Tensor | None, report: Callable[[Tensor], None]) -> None:
     if gradient is not None:
         report(gradient)
-
-
-def _viewed(gradient: Tensor, size: torch.Size, stride: tuple[int, ...], offset: int) -> Tensor:
-    """The gradient of a base, as its view lies in it."""
-    return gradient.contiguous().as_strided(size, stride, offset)

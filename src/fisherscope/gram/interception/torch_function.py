@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ _ALIASES = {
 _INPLACE_DUNDER = frozenset(["iadd", "imul", "isub", "itruediv", "idiv", "ipow", "imatmul"])
 _COMPOSITES = ("torch.nn.functional", "torch.functional")
 _BACKWARD = ("self", "gradient", "retain_graph", "create_graph", "inputs")
+_AUTOGRAD_BACKWARD = ("self", "gradient", "retain_graph", "create_graph", "grad_variables", "inputs")
 _CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
 
@@ -101,6 +102,12 @@ def _copy_without_handover(func: Callable[..., Any]) -> Callable[..., Any] | Non
     return copy
 
 
+def _broadcast(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """`torch.broadcast_tensors` by a call a tensor, so that each result is known to be made of one of them."""
+    shape = torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
+    return tuple(tensor.expand(shape) for tensor in tensors)
+
+
 def _no(*_: object, **__: object) -> bool:
     return False
 
@@ -114,6 +121,25 @@ def results(name: str, out: Any, args: Sequence[Any]) -> list[Tensor]:
     return [leaf for leaf in out if isinstance(leaf, Tensor)] if isinstance(out, list | tuple) else []
 
 
+class StepObserver(Protocol):
+    """What a recorder is told of a step besides the calls that receive a parameter."""
+
+    def before_backward(self, loss: Tensor, gradient: Tensor | None, keeps_graph: bool) -> None:
+        """A backward pass begins."""
+
+    def observe(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A call that receives no parameter."""
+
+    def derivative(self, inputs: Sequence[Any]) -> AbstractContextManager[None]:
+        """A derivative by these inputs that is no backward pass."""
+
+    def hooked(self, hook: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+        """A hook that the user puts on a tensor."""
+
+    def retains(self, tensor: Tensor) -> None:
+        """A tensor whose gradient the user keeps."""
+
+
 class Interceptor(TorchFunctionMode):
     """Hands each call with a parameter-made argument to `handler`, every other one on as it is."""
 
@@ -121,10 +147,10 @@ class Interceptor(TorchFunctionMode):
         self,
         concerns: Callable[[tuple[Any, ...], Mapping[str, Any]], bool],
         handler: Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any],
-        before_backward: Callable[[Tensor, Tensor | None, bool], None] | None = None,
+        step: StepObserver | None = None,
     ) -> None:
         super().__init__()
-        self._concerns, self._handler, self._before_backward = concerns, handler, before_backward
+        self._concerns, self._handler, self._step = concerns, handler, step
         self._inside: list[Any] = []  # the composites whose bodies run
 
     def concerned(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
@@ -135,15 +161,15 @@ class Interceptor(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is Tensor.backward and self._before_backward is not None:
-            given = bound(_BACKWARD, args, kwargs)
-            keeps_graph = given.get("retain_graph")
-            creates = bool(given.get("create_graph"))
-            self._before_backward(
-                args[0], given.get("gradient"), creates if keeps_graph is None else keeps_graph
-            )
+        if self._step is not None and func in _OF_THE_STEP:
+            return self._of_the_step(self._step, func, args, kwargs)
         if not self._concerns(args, kwargs):
+            if self._step is not None:
+                self._step.observe(func, args, kwargs)
             return func(*args, **kwargs)
+        if getattr(func, "__name__", "") == "broadcast_tensors":
+            with self:
+                return _broadcast(args[0] if len(args) == 1 and not isinstance(args[0], Tensor) else args)
         opened = open_composite(func)
         if (
             opened is None or func in self._inside
@@ -155,6 +181,35 @@ class Interceptor(TorchFunctionMode):
                 return opened(*args, **kwargs)
         finally:
             self._inside.pop()
+
+    def _of_the_step(
+        self, step: StepObserver, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """A backward pass, a derivative or a hook of the user's own."""
+        if func is torch.autograd.grad:
+            inputs = kwargs.get("inputs", args[1] if len(args) > 1 else ())
+            with step.derivative(inputs if isinstance(inputs, list | tuple) else [inputs]):
+                return func(*args, **kwargs)
+        if func is Tensor.register_hook:
+            tensor, hook = (*args, kwargs["hook"])[:2] if "hook" in kwargs else args[:2]
+            return func(tensor, hook if tensor.is_leaf else step.hooked(hook))
+        if func is Tensor.retain_grad:
+            step.retains(args[0])
+            return func(*args, **kwargs)
+        given = bound(_BACKWARD if func is Tensor.backward else _AUTOGRAD_BACKWARD, args, kwargs)
+        loss = given["self"]
+        losses = [loss] if isinstance(loss, Tensor) else list(loss)
+        gradient = given.get("gradient")
+        gradients = [gradient] if gradient is None or isinstance(gradient, Tensor) else list(gradient)
+        keeps, creates = given.get("retain_graph"), bool(given.get("create_graph"))
+        if len(losses) == 1:
+            step.before_backward(losses[0], gradients[0], creates if keeps is None else keeps)
+        return func(*args, **kwargs)
+
+
+_OF_THE_STEP = frozenset([
+    Tensor.backward, torch.autograd.backward, torch.autograd.grad, Tensor.register_hook, Tensor.retain_grad,
+])  # fmt: skip
 
 
 _lock = threading.Lock()

@@ -11,7 +11,7 @@ from fisherscope.gram.rules.registry import Call, Rule, UnsuitedError, register
 
 def positions(call: Call, tensor: Tensor) -> Tensor:
     """Rows of features by sample and position: (…, i) → (n, t, i)."""
-    if call.grouping.dim >= tensor.dim() - 1:
+    if call.grouping.dim >= tensor.dim() - 1 or call.grouping.lead >= tensor.dim():
         raise UnsuitedError("the samples lie along the features")
     split = call.split(tensor)
     return split if split.dim() == 3 else split.reshape(split.shape[0], -1, tensor.shape[-1])
@@ -65,7 +65,7 @@ def _left_factor(call: Call, gradient: Tensor, weight: Tensor) -> Columns:
     other = call.input("other", gradient)
     last = gradient.dim() - 1
     swapped = {last: last - 1, last - 1: last}.get(call.grouping.dim, call.grouping.dim)
-    if swapped == last:
+    if swapped == last or call.grouping.lead > 1:
         raise UnsuitedError("the samples lie along the features")
     grouping = call.grouping.moved(swapped)
     d, a = grouping.samples_first(gradient.mT), grouping.samples_first(other.mT)

@@ -26,7 +26,7 @@ def transposed_convolution(call: Call, gradient: Tensor) -> dict[str, Columns]:
 
 
 def _columns(call: Call, gradient: Tensor, transposed: bool) -> dict[str, Columns]:
-    if call.grouping.dim != 0:
+    if call.grouping.dim != 0 or call.grouping.lead > 1:
         raise UnsuitedError("the samples lie along channels or space")
     d = call.split(gradient)  # (n, k, o, *space)
     columns: dict[str, Columns] = {}

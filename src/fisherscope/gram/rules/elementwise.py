@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -14,10 +15,13 @@ from fisherscope.gram.rules.registry import Call, Rule, UnsuitedError, register
 def reduced(call: Call, gradient: Tensor, shape: torch.Size) -> Dense:
     """A gradient laid out as the output → (n, p): summed over what a value of `shape` was broadcast along."""
     aligned = (1,) * (gradient.dim() - len(shape)) + tuple(shape)
-    if aligned[call.grouping.dim] != 1:
+    grouping = call.grouping
+    if grouping.rows is not None and (grouping.lead > 1 or aligned[grouping.dim] != 1):
+        return _reduced_by_rows(call, gradient, aligned, shape)
+    if aligned[grouping.dim] != 1:
         raise UnsuitedError("the parameter has entries of its own for rows of the batch")
     split = call.split(gradient)
-    others = [size for axis, size in enumerate(aligned) if axis != call.grouping.dim]
+    others = [size for axis, size in enumerate(aligned) if axis != grouping.dim]
     axes = [1] + [axis + 2 for axis, size in enumerate(others) if size == 1]
     return Dense(
         split.sum(axes).flatten(1)
@@ -25,6 +29,29 @@ def reduced(call: Call, gradient: Tensor, shape: torch.Size) -> Dense:
         else split.sum(axes).reshape(len(split), -1),
         shape,
     )
+
+
+def _reduced_by_rows(call: Call, gradient: Tensor, aligned: tuple[int, ...], shape: torch.Size) -> Dense:
+    """The same where rows of a sample meet different entries of the parameter: added up entry by entry."""
+    grouping = call.grouping
+    lead = grouping.lead
+    if lead == 1:
+        gradient = gradient.movedim(grouping.dim, 0)
+        aligned = (aligned[grouping.dim], *(s for axis, s in enumerate(aligned) if axis != grouping.dim))
+    if lead == 1 and grouping.dim != 0 and len(shape) > 1:
+        raise UnsuitedError("the parameter has entries of its own for rows that do not come first")
+    leading, trailing = aligned[:lead], aligned[lead:]
+    entries = math.prod(leading)
+    slots = torch.arange(entries).reshape(leading).expand(gradient.shape[:lead]).flatten()
+    ids = grouping.sample_of(len(slots))
+    rows = gradient.flatten(0, lead - 1) if lead > 1 else gradient
+    axes = [axis + 1 for axis, size in enumerate(trailing) if size == 1]
+    rows = (rows.sum(axes) if axes else rows).reshape(len(slots), -1)
+    mine = ids >= 0
+    place = (ids * entries + slots)[mine].to(rows.device)
+    out = rows.new_zeros(call.samples * entries, rows.shape[1])
+    out.index_add_(0, place, rows[mine.to(rows.device)])
+    return Dense(out.reshape(call.samples, -1), shape)
 
 
 def added(call: Call, gradient: Tensor) -> dict[str, Columns]:

@@ -39,11 +39,7 @@ def embedding_bag(call: Call, gradient: Tensor) -> dict[str, Columns]:
     if int(call.get("mode", 0)) == 1:
         counted = torch.bincount(bag_of[indices != padding], minlength=len(sizes)).clamp_min(1)
         values = values / counted[bag_of].unsqueeze(-1).to(values.dtype)
-    bags = call.split(torch.arange(len(sizes), device=sizes.device))  # (n, k) bags of a sample
-    sample_of_bag = torch.empty_like(sizes)
-    sample_of_bag[bags.flatten()] = torch.arange(len(bags), device=bags.device).repeat_interleave(
-        bags.shape[1]
-    )
+    sample_of_bag = call.grouping.sample_of(len(sizes)).to(sizes.device)
     grouping = rows_grouping(sample_of_bag[bag_of], samples=call.samples)
     index = torch.where(indices == padding, -1, indices) if padding is not None and padding >= 0 else indices
     grouped = grouping.samples_first(index)

@@ -16,13 +16,12 @@ def setitem(call: Call, gradient: Tensor) -> dict[str, Columns]:
     value, places = call.parameters["value"], call.values["index"]
     shape = [1] * gradient.dim()
     shape[call.grouping.dim] = gradient.shape[call.grouping.dim]
-    rows = torch.arange(gradient.shape[call.grouping.dim], device=gradient.device)
-    split = call.grouping.moved(0).samples_first(rows)  # (n, k) rows of a sample
-    sample_of_row = torch.empty_like(rows)
-    sample_of_row[split.flatten()] = torch.arange(len(split), device=rows.device).repeat_interleave(
-        split.shape[1]
-    )
+    if call.grouping.lead > 1:
+        raise UnsuitedError("the samples lie along several dimensions")
+    sample_of_row = call.grouping.sample_of(gradient.shape[call.grouping.dim]).to(gradient.device)
     sample_of = sample_of_row.reshape(shape).expand(gradient.shape)[places]
+    if bool((sample_of < 0).any()):
+        raise UnsuitedError("it writes into rows of no sample")
     d = gradient[places]
     kept = value.numel()
     aligned = (1,) * (d.dim() - value.dim()) + tuple(value.shape)

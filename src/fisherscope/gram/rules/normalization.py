@@ -22,7 +22,7 @@ def _per_channel(call: Call, gradient: Tensor, x: Tensor, mean: Tensor, scale: T
         mean: (c,) or (n·k, c).
         scale: As `mean`.
     """
-    if call.grouping.dim != 0:
+    if call.grouping.dim != 0 or call.grouping.lead > 1:
         raise UnsuitedError("the samples do not lie along dimension 0")
     dots, sums = _sums(gradient, x, bool("weight" in call.parameters))
     columns: dict[str, Columns] = {}
@@ -142,7 +142,7 @@ def _scaled_rows(x: Tensor, eps: float | None) -> Tensor:
 
 def _trailing(call: Call, gradient: Tensor, normalise) -> dict[str, Columns]:  # type: ignore[no-untyped-def]
     trailing = len(call.values["normalized_shape"])
-    if call.grouping.dim >= gradient.dim() - trailing:
+    if call.grouping.dim >= gradient.dim() - trailing or call.grouping.lead > gradient.dim() - trailing:
         raise UnsuitedError("the samples lie along the normalised dimensions")
     d = call.split(gradient)
     d = d.reshape(d.shape[0], -1, gradient.shape[-trailing:].numel())  # (n, t, p)

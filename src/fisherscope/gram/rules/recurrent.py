@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from fisherscope.gram.columns import Columns, Dense, Outer
 from fisherscope.gram.errors import NotSplittableError
-from fisherscope.gram.grouping import Grouping, Layout
+from fisherscope.gram.grouping import Grouping, Layout, rows_grouping
 from fisherscope.gram.rules.registry import Call, Rule, register
 
 _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
@@ -179,15 +179,15 @@ def _occupied(batch_sizes: Tensor) -> Tensor:
 
 def _time_major(call: Call, form: RecurrentArgs) -> Grouping:
     """How samples lie along dimension 1 of (t, b, …)."""
+    if form.batch_sizes is None and call.sorted_samples is not None:
+        return rows_grouping(call.sorted_samples, 1, call.samples)
     if form.batch_sizes is None:
         if form.inputs.shape[1] == call.samples:
             return Grouping(call.samples, Layout(1))
         return Grouping(call.samples, Layout(1, call.grouping.layout.outer, call.grouping.layout.inner))
     b = int(form.batch_sizes[0])
-    order = torch.arange(b) if call.sorted_samples is None else call.sorted_samples.cpu()
-    rows = torch.empty(b, dtype=torch.long)
-    rows[order] = torch.arange(b)
-    return Grouping(b, Layout(1), rows.unsqueeze(1), torch.ones(b, 1))
+    order = torch.arange(b) if call.sorted_samples is None else call.sorted_samples
+    return rows_grouping(order, 1, call.samples)
 
 
 def _run(form: RecurrentArgs, state: Tensor | None) -> list[Tensor]:

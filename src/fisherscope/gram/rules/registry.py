@@ -43,6 +43,8 @@ class Call:
     noticed: tuple[Tensor, ...] = ()  # what the rule took from the call right after it
     shared: bool = False  # a term of parameters alone added to the loss
     released: bool = False
+    evidence: str = "unverified"  # how it is known whose its rows are
+    refusal: str = ""  # why that can't be known: its parameters are left out if a gradient comes
 
     def release(self) -> None:
         """Let go of what is not needed once the columns are formed."""

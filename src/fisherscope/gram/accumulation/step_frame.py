@@ -1,0 +1,151 @@
+"""Is what was measured what the optimizer will step by? Gradients and parameters at the block's ends are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+_NUMBERS = 4096
+"""Gradient entries that are compared: those of the smallest parameters, at least one."""
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
+_COARSE = 5e-2
+
+
+class StepFrame:
+    """Watches the parameters' gradients and versions from the first forward to the end of the block.
+
+    Args:
+        parameters: Those measured, by name.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor]) -> None:
+        self._parameters = dict(parameters)
+        self._watched: dict[str, Tensor] = {}
+        self._before: dict[str, Tensor] = {}
+        self._arrived: dict[str, Tensor] = {}
+        self._versions: list[int] | None = None
+        self._moved = False
+        self.dropped = 0
+
+    def begin(self) -> None:
+        """The block opens: note the gradients that are there."""
+        count = 0
+        for name, parameter in sorted(self._parameters.items(), key=lambda item: item[1].numel()):
+            if _plain(parameter) and (not self._watched or count + parameter.numel() <= _NUMBERS):
+                self._watched[name] = parameter
+                count += parameter.numel()
+        self._before = {
+            name: gradient.detach().clone()
+            for name, parameter in self._watched.items()
+            if (gradient := parameter.grad) is not None and not gradient.is_sparse
+        }
+
+    def forward_begins(self) -> None:
+        """A forward runs at the present parameters."""
+        if self._versions is None:
+            self._versions = self._current()
+
+    def pass_begins(self) -> bool:
+        """A backward pass begins.
+
+        Returns:
+            Whether the gradients of the passes before it were thrown away since: their columns are nobody's.
+        """
+        thrown = (
+            bool(self._arrived)
+            and all(
+                self._watched[name].grad is None or not bool(self._watched[name].grad.any())  # type: ignore[union-attr]
+                for name in self._arrived
+            )
+            and any(bool(values.any()) for values in self._arrived.values())
+        )
+        if thrown:
+            self.dropped += 1
+            self._arrived, self._before, self._moved = {}, {}, False
+            self._versions = self._current()
+        elif self._versions is not None:
+            self._moved = self._moved or self._versions != self._current()
+        return thrown
+
+    def arrived(self, name: str, gradient: Tensor) -> None:
+        """A backward pass brought this gradient to a parameter."""
+        if name not in self._watched or gradient.is_sparse:
+            return
+        value = gradient.detach()
+        before = self._arrived.get(name)
+        self._arrived[name] = value.clone() if before is None else before + value
+
+    def problem(self) -> str | None:
+        """Why the measurement is not of what the optimizer will step by; None where it is, or can't be told."""
+        if self._moved:
+            return (
+                "the parameters changed between the passes that were measured: their samples' gradients are at "
+                "different weights. Measure one evaluation, at one set of weights, a block"
+            )
+        if (
+            not self._arrived
+            or _distributed()
+            or (self._versions is not None and self._versions != self._current())
+        ):
+            return None  # averaged over ranks, or stepped inside the block
+        names = [name for name in self._arrived if not _rescaled(self._watched[name])]
+        if not names:
+            return None
+        mine = torch.cat([self._arrived[name].flatten().double() for name in names])
+        there = torch.cat([_gradient(self._watched[name]).flatten().double() for name in names])
+        before = torch.cat(
+            [
+                self._before.get(name, torch.zeros_like(self._watched[name])).flatten().double()
+                for name in names
+            ]
+        )
+        tolerance = max(_TOLERANCE.get(self._watched[name].dtype, _COARSE) for name in names)
+        if (
+            not bool(mine.any())
+            or not bool(torch.isfinite(there).all())
+            or not bool(torch.isfinite(mine).all())
+        ):
+            return None
+        if _parallel(there, mine, tolerance):
+            return None
+        if not bool(there.any()):
+            return "the gradients were cleared before the block ended: no step will be made by them"
+        if bool(before.any()) and _parallel(there - before, mine, tolerance):
+            share = float(before.norm() / there.norm())
+            return (
+                f"the gradients held {share:.2g} of their length when the block began: an earlier pass, which was not "
+                "measured, is part of the step (zero_grad() forgotten, or a micro-batch outside the block)"
+            )
+        return (
+            "the gradients at the block's end are not those that were measured: a pass was dropped, or another was "
+            "added that was not seen"
+        )
+
+    def _current(self) -> list[int]:
+        return [parameter._version for parameter in self._parameters.values()]
+
+
+def _plain(parameter: Tensor) -> bool:
+    return parameter.is_leaf and not parameter.is_complex() and parameter.layout == torch.strided
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    gradient = parameter.grad
+    return torch.zeros_like(parameter) if gradient is None or gradient.is_sparse else gradient.detach()
+
+
+def _parallel(one: Tensor, other: Tensor, tolerance: float) -> bool:
+    """Whether one is a positive multiple of the other (unscaled, clipped, averaged)."""
+    factor = float(one @ other) / max(float(other @ other), 1e-300)
+    return factor > 0 and float((one - factor * other).norm()) <= tolerance * float(one.norm())
+
+
+def _rescaled(parameter: Tensor) -> bool:
+    """Whether hooks of others change the gradient on its way to the parameter."""
+    return len(parameter._backward_hooks or ()) > 1
+
+
+def _distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

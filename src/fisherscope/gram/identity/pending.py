@@ -1,0 +1,29 @@
+"""A recorded call whose rows' samples are read before its backward pass begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fisherscope.gram.grouping import Grouping
+from fisherscope.gram.interception.call_ids import Key
+from fisherscope.gram.interception.output_edge import OutputEdge
+from fisherscope.gram.rules.registry import Call
+
+
+@dataclass
+class PendingCall:
+    """A call of a forward, how its rows are expected to lie, and what to do if that can't be told.
+
+    Args:
+        key: Its name in every forward.
+        call: What was recorded of it; `call.grouping` is set before its gradient arrives.
+        edges: Its outputs' places in the graph, by output number.
+        expected: The grouping that the plan says, in the numbers of its own forward; None where it says none.
+        problem: Why the plan says none.
+    """
+
+    key: Key
+    call: Call
+    edges: list[tuple[int, OutputEdge]]
+    expected: Grouping | None
+    problem: str

@@ -1,0 +1,77 @@
+"""Reading the sample of each row of a tensor from two gradients of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fisherscope.gram.identity.codes import TOLERANCES, decode
+
+_WEAK = 1e-4
+"""Share of the largest row's norm below which a row that reads badly is taken for unread, not for mixed."""
+SILENT, MIXED = -1, -2
+"""In place of a sample: the row got no gradient; the row serves several samples."""
+
+
+@dataclass(frozen=True)
+class RowReading:
+    """The samples of the rows along some leading or single dimensions of a tensor.
+
+    Args:
+        dim: The dimension that the rows lie along, where it is one.
+        lead: How many leading dimensions, flattened, the rows lie along; 1 where it is `dim` alone.
+        ids: (rows,) long on the CPU: the sample, or SILENT, or MIXED.
+    """
+
+    dim: int
+    lead: int
+    ids: Tensor
+
+    @property
+    def clean(self) -> bool:
+        """Whether every row with a gradient serves one sample, and at least one does."""
+        return bool((self.ids >= 0).any()) and not bool((self.ids == MIXED).any())
+
+
+def rows_along(tensor: Tensor, dim: int, lead: int) -> Tensor:
+    """The tensor as (rows, rest): rows along `dim`, or along its `lead` leading dimensions flattened."""
+    if lead > 1:
+        return tensor.reshape(tensor.shape[:lead].numel(), -1)
+    return tensor.movedim(dim, 0).reshape(tensor.shape[dim], -1)
+
+
+def read_rows(unit: Tensor, scaled: list[tuple[Tensor, Tensor]], dim: int, lead: int = 1) -> RowReading:
+    """Read which sample each row serves.
+
+    Args:
+        unit: A gradient of the tensor, for a cotangent c at the model's output.
+        scaled: For each draw of codes: the gradient for the cotangent (code of the sample) · c, and the codes (n,).
+        dim: The dimension along which rows lie.
+        lead: How many leading dimensions to take as rows, instead of `dim`.
+    """
+    a = rows_along(unit, dim, lead)
+    precise = TOLERANCES.get(unit.dtype)
+    tolerance = TOLERANCES[torch.float32] if precise is None else precise
+    wide = a if precise is not None and not a.is_complex() else _real(a)
+    squares = wide.square().sum(1)
+    norm = squares.sqrt()
+    ids: Tensor | None = None
+    for gradient, codes in scaled:
+        b = rows_along(gradient, dim, lead)
+        b = b if precise is not None and not b.is_complex() else _real(b)
+        ratio = (wide * b).sum(1) / squares.clamp_min(torch.finfo(wide.dtype).tiny)
+        rest = (b - ratio.unsqueeze(1) * wide).square().sum(1).sqrt()
+        mine = decode(ratio, codes, tolerance)
+        mine = torch.where((rest > tolerance * norm).cpu(), -1, mine)
+        ids = mine if ids is None else torch.where(ids == mine, ids, -1)
+    assert ids is not None, "at least one draw of codes is made"
+    weak = (norm <= _WEAK * norm.max()).cpu() if len(norm) else torch.zeros(0, dtype=torch.bool)
+    unread = ids < 0
+    ids = torch.where(unread & weak, SILENT, torch.where(unread, MIXED, ids))
+    return RowReading(dim, lead, torch.where((norm == 0).cpu(), SILENT, ids))
+
+
+def _real(values: Tensor) -> Tensor:
+    return torch.view_as_real(values).flatten(1) if values.is_complex() else values.float()

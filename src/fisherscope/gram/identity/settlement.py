@@ -1,0 +1,244 @@
+"""The step's forwards brought together: whose rows each call holds, read where it has to be, checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fisherscope.gram.batch_axis.forward_call import flat
+from fisherscope.gram.batch_axis.permutation import moves_with_samples
+from fisherscope.gram.batch_axis.tracker import Forward, ForwardTracker
+from fisherscope.gram.identity.cotangents import has_own_backward, nodes_above
+from fisherscope.gram.identity.identify import DRAWS, element_samples, forward_rows, read_calls, settle
+from fisherscope.gram.identity.pending import PendingCall
+from fisherscope.gram.identity.row_ids import SILENT
+from fisherscope.model_state.probe_state import untouched
+
+VERIFIED, DERIVED, GIVEN, UNVERIFIED = "verified", "derived", "given", "unverified"
+
+
+def weakest(evidence: set[str]) -> str:
+    """How sure a step is of whose its rows are: as sure as of the call of which it is least."""
+    return next((kind for kind in (UNVERIFIED, DERIVED, GIVEN, VERIFIED) if kind in evidence), UNVERIFIED)
+
+
+SAME_OR_OTHERS = (
+    "{count} forwards of the model took separate tensors of {rows} rows in one backward pass; they are taken for the "
+    "same samples (as of a siamese network). If they are other samples, the batch has {more}: give the parts as slices "
+    "of one tensor, or one backward pass each (accumulate=True)"
+)
+
+
+@dataclass
+class OutsideCall:
+    """A call in the user's own code whose rows are read forward from the model's outputs."""
+
+    pending: PendingCall
+    output: Tensor
+
+
+@dataclass
+class Settlement:
+    """Settles forwards as their backward pass begins.
+
+    Args:
+        tracker: Of the step's forwards.
+        quiet: A context in which nothing is recorded.
+    """
+
+    tracker: ForwardTracker
+    quiet: Callable[[], Any]
+    outside: list[OutsideCall] = field(default_factory=list)
+    _ordered: list[Forward] = field(default_factory=list)
+    generator: torch.Generator = field(
+        default_factory=lambda: torch.Generator().manual_seed(torch.initial_seed() % (1 << 31))
+    )
+
+    def link(self, forward: Forward) -> None:
+        """Find which samples a forward's rows are, where others ran before it in this pass."""
+        earlier = [other for other in self.tracker.forwards if other is not forward]
+        leaves = flat((forward.call.args, forward.call.kwargs))[0]
+        dims = forward.call.dims or ((0,) * len(leaves) if forward.given else ())
+        rows = [
+            (leaf, dim)
+            for leaf, dim in zip(leaves, dims, strict=False)
+            if isinstance(leaf, Tensor) and dim is not None and leaf.dim() > dim
+        ]
+        if earlier and not forward.given:
+            self._link_to(forward, earlier, rows)
+        for leaf, dim in rows:
+            if leaf.grad_fn is None and leaf.shape[dim] == forward.rows:
+                self.tracker.storage.remember(leaf, dim, forward.ids)
+
+    def _link_to(self, forward: Forward, earlier: list[Forward], rows: list[tuple[Tensor, int]]) -> None:
+        for leaf, dim in rows:
+            if leaf.grad_fn is not None and leaf.shape[dim] == forward.rows:
+                ids = self._read_forward(leaf, dim, earlier)
+                if ids is not None:
+                    self.tracker.place(ids, "forward")
+                    return
+        total = max(int(other.ids.max()) + 1 for other in earlier if len(other.ids))
+        for leaf, dim in rows:
+            if leaf.grad_fn is None and leaf.shape[dim] == forward.rows:
+                known = self.tracker.storage.known(leaf, dim)
+                if known is not None:
+                    fresh = known < 0
+                    known[fresh] = total + torch.arange(int(fresh.sum()))
+                    self.tracker.place(known, "storage")
+                    return
+        if forward.rows != earlier[-1].rows:
+            self.tracker.place(total + torch.arange(forward.rows), "others")
+            return
+        text = SAME_OR_OTHERS.format(count=len(earlier) + 1, rows=forward.rows, more=total + forward.rows)
+        self.tracker.notes = [note for note in self.tracker.notes if not note[:1].isdigit()]
+        self.tracker.notes.append(text)
+        self.tracker.place(earlier[-1].ids.clone(), "same")
+
+    def _read_forward(self, leaf: Tensor, dim: int, earlier: list[Forward]) -> Tensor | None:
+        """The samples of a tensor's rows, made of what earlier forwards gave."""
+        sources = self._sources(earlier)
+        for tensor, ids in sources:
+            if tensor is leaf and ids.numel() == leaf.shape[dim]:
+                return ids.flatten()
+        samples = max(int(ids.max()) + 1 for _, ids in sources) if sources else 0
+        if not samples:
+            return None
+        try:
+            with self.quiet():
+                reading = forward_rows(sources, leaf, dim, samples, self.generator)
+        except RuntimeError:  # a function that can't be differentiated twice
+            return None
+        if reading is None or not reading.clean:
+            return None
+        return torch.where(reading.ids == SILENT, -1, reading.ids)
+
+    def _sources(self, forwards: list[Forward]) -> list[tuple[Tensor, Tensor]]:
+        """What forwards gave, with the step's sample of each row."""
+        return [
+            (tensor, forward.ids[element_samples(tensor, grouping)])
+            for forward in forwards
+            for tensor, grouping in self.tracker.output_rows(forward)
+        ]
+
+    def begin(self, loss: Tensor) -> None:
+        """Settle the forwards that a backward pass from `loss` is about."""
+        forwards = self._upstream(loss)
+        if not forwards:
+            return
+        used = torch.cat([forward.ids for forward in forwards])
+        present = used[used >= 0].unique()
+        number = torch.full((int(present.max()) + 1 if len(present) else 1,), -1)
+        number[present] = torch.arange(len(present))
+        samples = len(present)
+        for forward in forwards:
+            ids = torch.where(forward.ids >= 0, number[forward.ids.clamp_min(0)], -1)
+            several = len(ids) != samples or not bool((ids == torch.arange(len(ids))).all())
+            self._settle(forward, ids, samples, several)
+        self._settle_outside(forwards, number, samples)
+
+    def _upstream(self, loss: Tensor) -> list[Forward]:
+        forwards = self.tracker.taken()
+        if len(forwards) < 2:
+            return forwards
+        nodes = set(nodes_above([loss.grad_fn]))
+        mine = [f for f in forwards if not f.outputs or any(t.grad_fn in nodes for t in f.outputs)]
+        self.tracker.forwards = [f for f in forwards if all(f is not one for one in mine)]
+        return mine
+
+    def _settle(self, forward: Forward, ids: Tensor, samples: int, several: bool) -> None:
+        known, pending = forward.known, forward.pending
+        key = 0 if forward.given else forward.rows
+        read = known.read.setdefault(key, set())
+        needed = (
+            forward.moves
+            or known.moves
+            or any(call.expected is None or call.key not in read for call in pending)
+        )
+        readings = {}
+        if needed and pending:
+            readings = self._read(forward, DRAWS if not read else 1)
+        for k, call in enumerate(pending):
+            reading = readings.get(k)
+            verdict = settle(call, reading, ids, samples, several)
+            if (
+                needed
+                and verdict == "as planned"
+                and reading is not None
+                and not bool((reading.ids < 0).any())
+            ):
+                read.add(call.key)
+            known.moves = known.moves or verdict == "moved"
+            self._judge(forward, call, verdict, needed)
+        forward.pending = []
+
+    def _judge(self, forward: Forward, call: PendingCall, verdict: str, needed: bool) -> None:
+        if forward.given:
+            call.call.evidence = GIVEN
+        elif not needed or verdict == "as planned":
+            call.call.evidence = VERIFIED
+        elif verdict == "moved":
+            call.call.evidence = DERIVED
+        elif verdict in ("unread", "mixed"):
+            self._check_by_order(forward, call)
+
+    def _check_by_order(self, forward: Forward, call: PendingCall) -> None:
+        """Rows that no cotangent could read: does the call move with the samples when the batch is in another order?
+
+        Checked once a kind of input; in every step where an order may depend on data or chance.
+        """
+        checked = forward.known.permuted
+        stale = (forward.moves or forward.known.moves) and forward not in self._ordered
+        if call.key not in checked or stale:
+            self._ordered.append(forward)
+            with self.quiet():
+                checked.update(moves_with_samples(forward.call, forward.known.plan, self.tracker.parameters))
+            checked.setdefault(call.key, None)
+        if checked[call.key] is False:
+            call.call.refusal = (
+                "its rows change places inside the forward, and whose each is could not be read"
+            )
+            return
+        call.call.evidence = UNVERIFIED if checked[call.key] is None else DERIVED
+
+    def _read(self, forward: Forward, draws: int) -> dict[int, Any]:
+        """Read the rows of the forward's calls on the step's own graph, where a pass over it leaves no trace."""
+        outputs = self.tracker.output_rows(forward)
+        if any(has_own_backward(node) for node in nodes_above([tensor.grad_fn for tensor, _ in outputs])):
+            return {}  # a function of the user's own, whose backward may do more than give gradients
+        try:
+            with self.quiet(), untouched(forward.call.module, []):
+                return read_calls(outputs, forward.pending, forward.rows, draws, self.generator)
+        except RuntimeError as error:
+            self.tracker.notes.append(
+                f"the rows' samples could not be read on the step's graph: {error}"[:200]
+            )
+            return {}
+
+    def _settle_outside(self, forwards: list[Forward], number: Tensor, samples: int) -> None:
+        """Calls in the user's own code: their rows as the model's outputs say, where they depend on them."""
+        outside, self.outside = self.outside, []
+        if not outside:
+            return
+        sources = [(tensor, number[ids.clamp_min(0)]) for tensor, ids in self._sources(forwards)]
+        for one in outside:
+            call, expected = one.pending.call, one.pending.expected
+            dim = expected.dim if expected is not None else 0
+            reading = None
+            if sources and one.output.dim() > dim:
+                try:
+                    with self.quiet():
+                        reading = forward_rows(sources, one.output, dim, samples, self.generator)
+                except RuntimeError:
+                    reading = None
+            if reading is None:
+                if expected is None:
+                    call.refusal = one.pending.problem
+                else:
+                    call.grouping = expected
+            else:
+                verdict = settle(one.pending, reading, torch.arange(samples), samples, False)
+                call.evidence = DERIVED if verdict in ("as planned", "moved") else UNVERIFIED

@@ -1,0 +1,307 @@
+"""Models drawn at random that move their samples' rows about, with an oracle that loops over the samples.
+
+The oracle runs the model on one sample at a time (a batch of one), so that it shares no assumption with the engine about
+which row of a batch is whose.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+CLASSES = 4
+Movement = Callable[[random.Random, int, int], nn.Module]
+
+
+class Moves(nn.Module):
+    """Tokens (b, t, c) → (b, t, c), each sample's result its own, by rows in another order or form."""
+
+    def __init__(self, width: int, steps: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(width, width)
+        self.steps = steps
+
+
+class Roll(Moves):
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        shift = self.steps % 3 + 1
+        return self.layer(z.roll(shift, 0)).tanh().roll(-shift, 0)
+
+
+class Flip(Moves):
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        return self.layer(z.flip(0)).tanh().flip(0)
+
+
+class Sort(Moves):
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        order = z.detach().sum((1, 2)).argsort(descending=bool(self.steps % 2))
+        return self.layer(z[order]).tanh()[order.argsort()]
+
+
+class SortByLength(Moves):
+    def forward(self, z: Tensor, lengths: Tensor) -> Tensor:
+        _, order = lengths.sort(descending=True, stable=True)
+        return self.layer(z.index_select(0, order)).tanh().index_select(0, order.argsort())
+
+
+class Shuffle(Moves):
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        order = torch.randperm(len(z)) if self.steps % 2 else torch.rand(len(z)).argsort()
+        return self.layer(z[order]).tanh()[order.argsort()]
+
+
+class HostShuffle(Moves):
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        order = np.random.permutation(len(z)).tolist()  # noqa: NPY002  (as users do)
+        if self.steps % 2:
+            random.shuffle(order)
+        back = np.argsort(order).tolist()
+        return self.layer(z[order]).tanh()[back]
+
+
+class Pack(nn.Module):
+    def __init__(self, width: int, steps: int) -> None:
+        super().__init__()
+        self.layer, self.steps = nn.GRU(width, width, batch_first=True), steps
+
+    def forward(self, z: Tensor, lengths: Tensor) -> Tensor:
+        if self.steps % 2:
+            lengths, order = lengths.sort(descending=True)
+            packed = pack_padded_sequence(z[order], lengths, batch_first=True)
+            out, last = self.layer(packed)
+            padded, _ = pad_packed_sequence(out, batch_first=True, total_length=z.shape[1])
+            return (padded + last[-1].unsqueeze(1))[order.argsort()]
+        packed = pack_padded_sequence(z, lengths, batch_first=True, enforce_sorted=False)
+        out, _ = self.layer(packed)
+        return pad_packed_sequence(out, batch_first=True, total_length=z.shape[1])[0]
+
+
+class Mask(Moves):
+    def forward(self, z: Tensor, lengths: Tensor) -> Tensor:
+        valid = torch.arange(z.shape[1]) < lengths.unsqueeze(1)
+        out = torch.zeros_like(z)
+        out[valid] = self.layer(z[valid]).tanh()
+        return out + z
+
+
+class Gather(Moves):
+    def forward(self, z: Tensor, lengths: Tensor) -> Tensor:
+        last = z.gather(1, (lengths - 1).view(-1, 1, 1).expand(-1, 1, z.shape[2]))
+        return z + self.layer(last).tanh()
+
+
+class LastToken(Moves):
+    def forward(self, z: Tensor, lengths: Tensor) -> Tensor:
+        return z + self.layer(z[torch.arange(len(z)), lengths - 1]).tanh().unsqueeze(1)
+
+
+class Chunk(Moves):
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        return torch.cat([self.layer(part).tanh() for part in z.split(self.steps % 3 + 1)])
+
+
+class Pool(Moves):
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        pooled = z.mean(1) if self.steps % 2 else z.amax(1)
+        return z + self.layer(pooled).tanh().unsqueeze(1)
+
+
+class Twice(Moves):
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        one, two = self.layer(torch.cat([z, 0.5 * z])).tanh().chunk(2)
+        return one + two
+
+
+class Repeat(Moves):
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        wide = z.repeat_interleave(2, 0) if self.steps % 2 else z.repeat(2, 1, 1)
+        out = self.layer(wide * torch.linspace(0.5, 1, wide.shape[1]).view(1, -1, 1)).tanh()
+        return out.view(len(z), 2, *z.shape[1:]).sum(1) if self.steps % 2 else sum(out.chunk(2))
+
+
+class Skip(Moves):
+    def forward(self, z: Tensor, lengths: Tensor) -> Tensor:
+        keep = (lengths % 2 == 1).nonzero().squeeze(1)
+        out = z.clone()
+        out[keep] = z[keep] + self.layer(z[keep]).tanh()
+        return out
+
+
+class Experts(nn.Module):
+    def __init__(self, width: int, steps: int) -> None:
+        super().__init__()
+        self.steps, self.gate = steps, nn.Linear(width, 3)
+        self.experts = nn.ModuleList(nn.Linear(width, width) for _ in range(3))
+
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        rows = z.flatten(0, 1)
+        weights = self.gate(rows).softmax(1)
+        top, out = weights.argmax(1), torch.zeros_like(rows)
+        for k, expert in enumerate(self.experts):
+            where = top == k
+            if self.steps % 2:
+                out[where] = expert(rows[where]) * weights[where, k : k + 1]
+            else:
+                index = where.nonzero().squeeze(1)
+                out = out.index_add(0, index, expert(rows[index]) * weights[index, k : k + 1])
+        return z + out.view_as(z)
+
+
+class ClassToken(nn.Module):
+    def __init__(self, width: int, steps: int) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, width))
+        self.places = nn.Parameter(torch.randn(1, steps + 1, width))
+        self.layer = nn.Linear(width, width)
+
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        wide = torch.cat([self.token.expand(len(z), -1, -1), z], 1) + self.places[:, : z.shape[1] + 1]
+        mixed = wide + wide.mean(1, keepdim=True)
+        out = self.layer(mixed).tanh()
+        return out[:, 1:] + out[:, :1]
+
+
+class TimeFirst(Moves):
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        return self.layer(z.transpose(0, 1)).tanh().transpose(0, 1)
+
+
+class Flat(Moves):
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        if self.steps % 2:
+            return self.layer(z.flatten(0, 1)).tanh().view_as(z)
+        return self.layer(z.transpose(0, 1).flatten(0, 1)).tanh().view(z.shape[1], len(z), -1).transpose(0, 1)
+
+
+class Plain(Moves):
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        return F.layer_norm(self.layer(z).tanh() + z, z.shape[-1:])
+
+
+MOVEMENTS: dict[str, type[nn.Module]] = {
+    "roll": Roll, "flip": Flip, "sort by value": Sort, "sort by length": SortByLength, "shuffle": Shuffle,
+    "shuffle on the host": HostShuffle, "pack": Pack, "mask": Mask, "gather": Gather, "last token": LastToken,
+    "chunk": Chunk, "pool": Pool, "cat twice": Twice, "repeat": Repeat, "skip samples": Skip, "experts": Experts,
+    "class token": ClassToken, "time first": TimeFirst, "flatten": Flat, "none": Plain,
+}  # fmt: skip
+CALLS = ("one forward", "one by one", "one by one, reordered", "chunks of a batch", "a call a sample")
+
+
+class Network(nn.Module):
+    """Movements in a row between an embedding of the features and a head."""
+
+    def __init__(self, parts: list[nn.Module], features: int, width: int) -> None:
+        super().__init__()
+        self.enter, self.parts = nn.Linear(features, width), nn.ModuleList(parts)
+        self.head = nn.Linear(width, CLASSES)
+
+    def body(self, x: Tensor, lengths: Tensor) -> Tensor:
+        z = self.enter(x)
+        for part in self.parts:
+            z = part(z, lengths)
+        return z.mean(1)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return self.head(self.body(x, lengths))
+
+
+class Body(nn.Module):
+    """All but the head, as a module of its own."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = [network]
+        self.enter, self.parts = network.enter, network.parts
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return self.network[0].body(x, lengths)
+
+
+@dataclass
+class Drawn:
+    """A model, a batch, and how the loss calls the one on the other.
+
+    Args:
+        kinds: The movements and the way of calling, by name.
+        model: What is measured.
+        x: (b, t, features) float64.
+        lengths: (b,) from 1 to t.
+        y: (b,) classes.
+        calls: One of `CALLS`.
+    """
+
+    kinds: list[str]
+    model: nn.Module
+    x: Tensor
+    lengths: Tensor
+    y: Tensor
+    calls: str
+    network: Network
+    body: Body
+    order: Tensor
+
+    def loss(self) -> Tensor:
+        """The batch's mean loss, called as `calls` says."""
+        x, n, y = self.x, self.lengths, self.y
+        if self.calls == "one forward":
+            return F.cross_entropy(self.network(x, n), y)
+        if self.calls == "one by one":
+            return F.cross_entropy(self.network.head(self.body(x, n).tanh()), y)
+        if self.calls == "one by one, reordered":
+            z = self.body(x, n).tanh()
+            return F.cross_entropy(self.network.head(z[self.order]), y[self.order])
+        size = 1 if self.calls == "a call a sample" else 2
+        parts = zip(x.split(size), n.split(size), y.split(size), strict=True)
+        return sum(F.cross_entropy(self.network(a, b), c, reduction="sum") for a, b, c in parts) / len(x)
+
+    def alone(self, k: int) -> Tensor:
+        """The loss of one sample, of a batch of its own."""
+        x, n, y = self.x[k : k + 1], self.lengths[k : k + 1], self.y[k : k + 1]
+        if self.calls.startswith("one by one"):
+            return F.cross_entropy(self.network.head(self.body(x, n).tanh()), y)
+        return F.cross_entropy(self.network(x, n), y)
+
+    def gram(self) -> Tensor:
+        """(b, b): inner products of the gradients of the samples' own losses, one by one."""
+        parameters = list(self.network.parameters())
+        rows = []
+        for k in range(len(self.x)):
+            grads = torch.autograd.grad(self.alone(k), parameters, allow_unused=True)
+            rows.append(
+                torch.cat(
+                    [
+                        (torch.zeros_like(p) if g is None else g).flatten()
+                        for p, g in zip(parameters, grads, strict=True)
+                    ]
+                )
+            )
+        columns = torch.stack(rows)
+        return columns @ columns.T
+
+
+def draw(seed: int) -> Drawn:
+    """Draw a model and a batch: sizes often coincide with widths, as everyday ones do."""
+    numbers = random.Random(seed)
+    torch.manual_seed(seed)
+    batch, steps = numbers.randint(2, 9), numbers.randint(1, 7)
+    width = numbers.choice([batch, steps + 1, 5, 6, 8])
+    features = numbers.choice([batch, 3, 6])
+    names = list(MOVEMENTS)
+    kinds = [names[seed % len(names)], *(numbers.choice(names) for _ in range(numbers.randint(0, 2)))]
+    numbers.shuffle(kinds)
+    network = Network([MOVEMENTS[kind](width, steps) for kind in kinds], features, width).double()
+    calls = CALLS[0] if numbers.random() < 0.6 else numbers.choice(CALLS[1:])
+    lengths = torch.tensor([numbers.randint(1, steps) for _ in range(batch)])
+    lengths[numbers.randrange(batch)] = steps
+    x = torch.randn(batch, steps, features, dtype=torch.float64)
+    y = torch.randint(0, CLASSES, (batch,))
+    order = torch.randperm(batch)
+    return Drawn([*kinds, calls], network, x, lengths, y, calls, network, Body(network), order)
