@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_grouping
-from fisherscope.gram.identity.codes import draw_codes
+from fisherscope.gram.identity.codes import Codes, draw_codes
 from fisherscope.gram.identity.cotangents import gradients_at
 from fisherscope.gram.identity.pending import PendingCall
 from fisherscope.gram.identity.row_ids import SILENT, RowReading, read_rows
@@ -47,18 +47,23 @@ def read_calls(
     unit = [_random_like(tensor, generator) for tensor in tensors]
     places = [edge.edge for _, _, edge in edges]
     plain = gradients_at(tensors, places, unit)
-    scaled: list[tuple[list[Tensor | None], Tensor]] = []
+    coarse = any(g is not None and g.dtype in (torch.bfloat16, torch.float16) for g in plain)
+    scaled: list[tuple[list[list[Tensor | None]], Codes]] = []
     for _ in range(draws):
-        codes = draw_codes(samples, generator)
-        cotangents = [_coded(c, grouping, codes) for c, (_, grouping) in zip(unit, outputs, strict=True)]
-        scaled.append((gradients_at(tensors, places, cotangents), codes))
+        codes = draw_codes(samples, generator, coarse)
+        passes = []
+        for scales in codes.scales:
+            cotangents = [_coded(c, grouping, scales) for c, (_, grouping) in zip(unit, outputs, strict=True)]
+            passes.append(gradients_at(tensors, places, cotangents))
+        scaled.append((passes, codes))
     readings: dict[int, RowReading] = {}
     for at, (k, number, edge) in enumerate(edges):
         gradient = plain[at]
         if gradient is None or k in readings:
             continue
         pairs = [
-            (edge.of_output(values), codes) for grads, codes in scaled if (values := grads[at]) is not None
+            ([edge.of_output(values) for grads in passes if (values := grads[at]) is not None], codes)
+            for passes, codes in scaled
         ]
         reading = _read(pending[k], number, edge.of_output(gradient), pairs)
         if reading is not None:
@@ -67,7 +72,7 @@ def read_calls(
 
 
 def _read(
-    pending: PendingCall, number: int, unit: Tensor, scaled: list[tuple[Tensor, Tensor]]
+    pending: PendingCall, number: int, unit: Tensor, scaled: list[tuple[list[Tensor], Codes]]
 ) -> RowReading | None:
     """The rows of one call along the first dimension, or leading dimensions, along which each serves one sample."""
     if not bool(unit.any()) or len(scaled) == 0:
@@ -239,11 +244,14 @@ def forward_rows(
         return None
     scaled = []
     for _ in range(DRAWS):
-        codes = draw_codes(samples, generator)
-        values = tangent(lambda ids, codes=codes: codes[ids])  # type: ignore[misc]
-        assert values is not None, "as the unit tangent"
-        scaled.append((values, codes))
-    return read_rows(unit.detach(), [(v.detach(), c) for v, c in scaled], dim)
+        codes = draw_codes(samples, generator, unit.dtype in (torch.bfloat16, torch.float16))
+        passes = []
+        for scales in codes.scales:
+            values = tangent(lambda ids, scales=scales: scales[ids])  # type: ignore[misc]
+            assert values is not None, "as the unit tangent"
+            passes.append(values.detach())
+        scaled.append((passes, codes))
+    return read_rows(unit.detach(), scaled, dim)
 
 
 def element_samples(tensor: Tensor, grouping: Grouping) -> Tensor:
@@ -255,8 +263,8 @@ def element_samples(tensor: Tensor, grouping: Grouping) -> Tensor:
     return ids.reshape([-1 if axis == grouping.dim else 1 for axis in range(tensor.dim())])
 
 
-def _coded(cotangent: Tensor, grouping: Grouping, codes: Tensor) -> Tensor:
-    return cotangent * codes[element_samples(cotangent, grouping)].to(cotangent)
+def _coded(cotangent: Tensor, grouping: Grouping, scales: Tensor) -> Tensor:
+    return cotangent * scales[element_samples(cotangent, grouping)].to(cotangent)
 
 
 def _random_like(tensor: Tensor, generator: torch.Generator) -> Tensor:

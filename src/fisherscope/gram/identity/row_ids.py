@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fisherscope.gram.identity.codes import TOLERANCES, decode
+from fisherscope.gram.identity.codes import RESIDUAL_COARSE, TOLERANCES, Codes
 
 _WEAK = 1e-4
 """Share of the largest row's norm below which a row that reads badly is taken for unread, not for mixed."""
@@ -42,29 +42,31 @@ def rows_along(tensor: Tensor, dim: int, lead: int) -> Tensor:
     return tensor.movedim(dim, 0).reshape(tensor.shape[dim], -1)
 
 
-def read_rows(unit: Tensor, scaled: list[tuple[Tensor, Tensor]], dim: int, lead: int = 1) -> RowReading:
+def read_rows(unit: Tensor, scaled: list[tuple[list[Tensor], Codes]], dim: int, lead: int = 1) -> RowReading:
     """Read which sample each row serves.
 
     Args:
         unit: A gradient of the tensor, for a cotangent c at the model's output.
-        scaled: For each draw of codes: the gradient for the cotangent (code of the sample) · c, and the codes (n,).
+        scaled: For each draw of codes: the gradients for the cotangents (code of the sample) · c, one a pass, and
+            the codes.
         dim: The dimension along which rows lie.
         lead: How many leading dimensions to take as rows, instead of `dim`.
     """
-    a = rows_along(unit, dim, lead)
-    precise = TOLERANCES.get(unit.dtype)
-    tolerance = TOLERANCES[torch.float32] if precise is None else precise
-    wide = a if precise is not None and not a.is_complex() else _real(a)
-    squares = wide.square().sum(1)
+    a = _real(rows_along(unit, dim, lead))
+    squares = a.square().sum(1)
     norm = squares.sqrt()
+    exact = unit.dtype in TOLERANCES or unit.is_complex()
     ids: Tensor | None = None
-    for gradient, codes in scaled:
-        b = rows_along(gradient, dim, lead)
-        b = b if precise is not None and not b.is_complex() else _real(b)
-        ratio = (wide * b).sum(1) / squares.clamp_min(torch.finfo(wide.dtype).tiny)
-        rest = (b - ratio.unsqueeze(1) * wide).square().sum(1).sqrt()
-        mine = decode(ratio, codes, tolerance)
-        mine = torch.where((rest > tolerance * norm).cpu(), -1, mine)
+    for gradients, codes in scaled:
+        ratios, fits = [], torch.ones(len(a), dtype=torch.bool)
+        for gradient in gradients:
+            b = _real(rows_along(gradient, dim, lead))
+            ratio = (a * b).sum(1) / squares.clamp_min(torch.finfo(a.dtype).tiny)
+            rest = (b - ratio.unsqueeze(1) * a).square().sum(1).sqrt()
+            allowed = TOLERANCES.get(a.dtype, TOLERANCES[torch.float32]) if exact else RESIDUAL_COARSE
+            fits &= (rest <= allowed * norm).cpu()
+            ratios.append(ratio)
+        mine = torch.where(fits, codes.decode(ratios, a.dtype), -1)
         ids = mine if ids is None else torch.where(ids == mine, ids, -1)
     assert ids is not None, "at least one draw of codes is made"
     weak = (norm <= _WEAK * norm.max()).cpu() if len(norm) else torch.zeros(0, dtype=torch.bool)
@@ -74,4 +76,6 @@ def read_rows(unit: Tensor, scaled: list[tuple[Tensor, Tensor]], dim: int, lead:
 
 
 def _real(values: Tensor) -> Tensor:
-    return torch.view_as_real(values).flatten(1) if values.is_complex() else values.float()
+    if values.is_complex():
+        return torch.view_as_real(values).flatten(1)
+    return values if values.dtype in TOLERANCES else values.float()
