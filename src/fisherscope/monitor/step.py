@@ -201,6 +201,7 @@ class Step:
         row |= values.values if values is not None else dict.fromkeys(MEASURES)
         row |= state.history.running.totals()
         row["fisher/residual"] = math.nan if record is None else record.residual
+        row["fisher/grouping"] = "unverified" if record is None else record.grouping
         row["time/step_s"] = state.timer.step_seconds
         row["time/fisher_s"] = seconds
         if settings["max_samples"] is not None:

@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 from fisherscope.gram import NotSplittableError, record_gram
 from fisherscope.model_state.reproducible import same_buffers, same_draws
 from fisherscope.tasks import Subject
-from fisherscope.verification.reference import UncheckableError, path_columns
+from fisherscope.verification.reference import UncheckableError, output_columns, path_columns
 
 EXACT = 1e-9
 """Relative Frobenius error that is rounding where everything runs in float64."""
@@ -27,13 +27,18 @@ SINGLE = 1e-4
 
 @dataclass(frozen=True)
 class Comparison:
-    """One comparison: how it was made, at which batch size, and how far apart the two Grams are."""
+    """One comparison: how it was made, at which batch size, and how far apart the two Grams are.
+
+    `independent` says whether it takes the samples from the data alone: one by one, or by the rows of the model's
+    output. A comparison that masks rows of calls shares with the engine where a sample's rows lie.
+    """
 
     way: str
     batch_size: int
     error: float | None  # |F̃ − JJᵀ|/|JJᵀ|, Frobenius
     allowed: float
     note: str = ""
+    independent: bool = False
 
     @property
     def exact(self) -> bool:
@@ -44,7 +49,7 @@ class Comparison:
         """As JSON values."""
         return {
             "way": self.way, "batch_size": self.batch_size, "error": self.error, "allowed": self.allowed,
-            "exact": self.exact, "note": self.note,
+            "exact": self.exact, "note": self.note, "independent": self.independent,
         }  # fmt: skip
 
 
@@ -68,7 +73,7 @@ def alone(subject: Subject, batch: Any, samples: list[Any]) -> Comparison:
         weighed = _apart(gram, wanted * factors.outer(factors))
         if weighed <= allowed:
             miss, note = weighed, f"the loss weighs samples, by {factors.min():.3g} to {factors.max():.3g}"
-    return Comparison(way, size, miss, allowed, note)
+    return Comparison(way, size, miss, allowed, note, independent=True)
 
 
 def in_training(subject: Subject, batch: Any, larger: Any, first: Any, size: int) -> Comparison:
@@ -85,6 +90,25 @@ def in_training(subject: Subject, batch: Any, larger: Any, first: Any, size: int
         return _unmade(way, size, error)
     columns = columns * (size if subject.reduction == "mean" else 1)
     return Comparison(way, size, _apart(gram, columns @ columns.T), allowed)
+
+
+def by_outputs(subject: Subject, batch: Any, size: int) -> Comparison:
+    """Compare with a backward pass a sample from the model's output, all rows but the sample's cut off, in training mode.
+
+    Samples are rows of the output, in the labels' order: nothing is assumed of rows inside the model. Not through
+    BatchNorm in training mode, where a row of the output depends on every sample.
+    """
+    way = "each sample's row of the output, in training mode"
+    try:
+        model, wide, allowed = _wide(subject, batch, training=True)
+        twin = copy.deepcopy(model)
+        with same_draws():
+            gram = _measured(subject, model, wide)
+        columns = output_columns(twin, subject.loss, wide, size).double()
+    except Exception as error:  # noqa: BLE001  (as above)
+        return _unmade(way, size, error)
+    columns = columns * (size if subject.reduction == "mean" else 1)
+    return Comparison(way, size, _apart(gram, columns @ columns.T), allowed, independent=True)
 
 
 def _unmade(way: str, size: int, error: Exception) -> Comparison:

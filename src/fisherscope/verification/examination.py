@@ -13,7 +13,7 @@ from fisherscope.eigenvalues import spectrum
 from fisherscope.gram import GramRecord, record_gram
 from fisherscope.tasks import Subject, subject_of
 from fisherscope.tasks.batch_source import single_batch_source
-from fisherscope.verification.comparison import alone, in_training
+from fisherscope.verification.comparison import alone, by_outputs, in_training
 from fisherscope.verification.diagnostics import neutral, remarks_of, warnings_of
 from fisherscope.verification.overhead import cost
 from fisherscope.verification.result import Examination
@@ -64,7 +64,13 @@ def _examined(subject: Subject, batch_size: int | None, seconds: float) -> Exami
     for looped in _sizes(subject, whole, size):
         batch, larger, parts = _parts(subject, looped)
         proofs.append(alone(subject, batch, parts))
-        proofs.append(in_training(subject, batch, larger, parts[0], looped))
+        outputs = by_outputs(subject, batch, looped)
+        moved = record.grouping == "derived"
+        proofs.append(
+            outputs
+            if outputs.error is not None or moved
+            else in_training(subject, batch, larger, parts[0], looped)
+        )
     return Examination(
         subject.name, size, sum(p.numel() for p in model.parameters() if p.requires_grad),
         record.coverage, proofs, neutral(subject, whole), warnings_of(subject, model, record, read),

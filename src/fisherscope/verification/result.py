@@ -29,10 +29,11 @@ class Examination:
 
     @property
     def exact(self) -> bool:
-        """Whether every comparison that could be made agrees, one could, and every parameter is covered."""
+        """Whether all comparisons that could be made agree, an independent one could, and all parameters are covered."""
         made = [proof for proof in self.proofs if proof.error is not None]
         complete = not any(row.rule == "left out" for row in self.coverage)
-        return bool(made) and complete and all(proof.exact for proof in made)
+        independent = any(proof.independent for proof in made)
+        return independent and complete and all(proof.exact for proof in made)
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
