@@ -35,17 +35,14 @@ def cross_entropy(model, batch):
 def mlp():
     body = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.3), nn.Linear(6, 3))
     return body, cross_entropy, (torch.randn(9, 4), torch.randint(0, 3, (9,)))
-class Routed(nn.Module):
+class Mixing(nn.Module):
     def __init__(self):
         super().__init__()
-        self.gate, self.experts = nn.Linear(4, 2), nn.ModuleList([nn.Linear(4, 3), nn.Linear(4, 3)])
+        self.own, self.shared = nn.Linear(4, 3), nn.Linear(4, 3)
     def forward(self, x):
-        chosen, out = self.gate(x).argmax(1), x.new_zeros(len(x), 3)
-        for k, expert in enumerate(self.experts):
-            out[chosen == k] = expert(x[chosen == k])
-        return out + self.gate(x).sum(1, keepdim=True)
-def routed():
-    return Routed(), cross_entropy, (torch.randn(12, 4), torch.randint(0, 3, (12,)))
+        return self.own(x) + self.shared(x.mean(0))
+def mixing():
+    return Mixing(), cross_entropy, (torch.randn(12, 4), torch.randint(0, 3, (12,)))
 class Words(nn.Module):
     def __init__(self):
         super().__init__()
@@ -127,13 +124,11 @@ def test_sequences_padded_to_the_longest_are_proven_both_ways(mine: str) -> None
 
 def test_doctor_names_what_cannot_be_split_and_fails(mine: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
-        doctor(f"{mine}:routed", seconds=0, as_json=True)
+        doctor(f"{mine}:mixing", seconds=0, as_json=True)
     assert left.value.code == 1
     found = json.loads(capsys.readouterr().out)
     assert not found["exact"]
-    assert {row["parameter"] for row in found["coverage"] if row["rule"] == "left out"} >= {
-        "experts.0.weight"
-    }
+    assert {row["parameter"] for row in found["coverage"] if row["rule"] == "left out"} >= {"shared.weight"}
     assert any("semantics='per_loss'" in text for text in found["warnings"])
 
 

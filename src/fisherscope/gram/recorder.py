@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from fisherscope.gram.errors import GramError, NotSplittableError
 from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_grouping
 from fisherscope.gram.identity.pending import PendingCall
 from fisherscope.gram.identity.settlement import VERIFIED, OutsideCall, Settlement
+from fisherscope.gram.interception.call_ids import Key
 from fisherscope.gram.interception.fused import attachable, attached, detached_call
 from fisherscope.gram.interception.output_edge import output_edge
 from fisherscope.gram.interception.parameter_selection import is_wrapper, scripted, selected, trainable
@@ -60,7 +61,7 @@ class Recorder:
         self.gradients = BackwardListener(
             self.ledger, self.sources, self.usage, self.problems, settings.semantics, self.frame
         )
-        self.settlement = Settlement(self.entries, self.unrecorded)
+        self.settlement = Settlement(self.entries, self.unrecorded, settings.memory_budget)
         self.mode = Interceptor(self.concerns, self.handle, self)
         self.probe_seconds = 0.0
         self._handles: list[Any] = []
@@ -133,14 +134,21 @@ class Recorder:
             self.entries.end(module, output)
 
     @contextmanager
-    def unrecorded(self) -> Iterator[None]:
-        """A block in which nothing is recorded and no columns are formed: passes of our own."""
+    def unrecorded(self, calls_seen: bool = False) -> Iterator[None]:
+        """A block in which nothing is recorded and no columns are formed: passes of our own.
+
+        Args:
+            calls_seen: Leave function calls to be seen by a mode of the block's own.
+        """
         idle, self._idle = self._idle, True
         paused, self.gradients.paused = self.gradients.paused, True
         tensors = self._retaining
         held = [tensor.grad for tensor in tensors]
         try:
-            with torch._C.DisableTorchFunction(), torch.autocast("cpu", enabled=False):
+            with ExitStack() as stack:
+                if not calls_seen:
+                    stack.enter_context(torch._C.DisableTorchFunction())
+                    stack.enter_context(torch.autocast("cpu", enabled=False))
                 yield
         finally:
             self._idle, self.gradients.paused = idle, paused
@@ -225,7 +233,7 @@ class Recorder:
                     self.sources.derive(name, output, found.values(), args, kwargs, func)
                 return out
             call = self._call(name, func, rule, layout, inputs, found, outputs, len(args), state)
-            self._await_rows(key, layout, call, found, outputs)
+            expected, problem = self._expected(layout, call)
         except NotSplittableError as error:
             self.problems.refuse(name, found.values(), str(error))
             call = None
@@ -236,10 +244,14 @@ class Recorder:
             return func(*args, **kwargs) if fused else out
         note_use(self.usage, rule, found.values(), outputs[0])
         if fused:
-            return attached(
+            out = attached(
                 out, lambda gradient: self.gradients.fused_totals(rule, call, found, gradient), found
             )
-        self.gradients.listen_to(rule, call, found, outputs)
+            outputs = [out]
+        else:
+            self.gradients.listen_to(rule, call, found, outputs)
+        if not layout.shared:
+            self._await_rows(key, call, expected, problem, outputs)
         return out
 
     def _is_derived(
@@ -257,7 +269,7 @@ class Recorder:
 
     def _layout(
         self, name: str, found: dict[str, ParameterSource], values: dict[str, Any], out: Tensor
-    ) -> tuple[Any, CallLayout]:
+    ) -> tuple[Key, CallLayout]:
         self._idle = True  # a call that the plan lacks is looked for by another probe
         try:
             return self.entries.layout_of(name, found, values, out, self.sources)
@@ -282,33 +294,26 @@ class Recorder:
             rule.notice(call, out)
         return call
 
-    def _await_rows(
-        self,
-        key: Any,
-        layout: CallLayout,
-        call: Call,
-        found: dict[str, ParameterSource],
-        outputs: list[Tensor],
-    ) -> None:
-        """Put the call among those whose rows are settled when its backward pass begins.
-
-        Raises:
-            NotSplittableError: Its rows can't be told, and won't be.
-        """
-        expected, problem = None, ""
+    def _expected(self, layout: CallLayout, call: Call) -> tuple[Grouping | None, str]:
+        """The grouping that the plan says, or None and why it says none."""
+        if layout.shared:
+            call.evidence = VERIFIED  # an equal share each, whoever they are
         try:
             if rule_of(call.name).name == "recurrent" and is_packed(call.values):
                 rows = packed_rows(call.values["1"], self.entries.packed_order)
-                expected = rows_grouping(rows, samples=self.entries.current and self.entries.current.rows)
+                current = self.entries.current
+                expected = rows_grouping(rows, samples=None if current is None else current.rows)
             else:
                 expected = self.entries.grouping(layout, call.out_shape)
         except NotSplittableError as error:
-            problem = str(error)
-        if expected is not None:
-            call.grouping = expected
-        if layout.shared:
-            call.evidence = VERIFIED  # an equal share each, whoever they are
-            return
+            return None, str(error)
+        call.grouping = expected
+        return expected, ""
+
+    def _await_rows(
+        self, key: Key, call: Call, expected: Grouping | None, problem: str, outputs: list[Tensor]
+    ) -> None:
+        """Put the call among those whose rows are settled when its backward pass begins."""
         edges = [
             (number, output_edge(output, lambda tensor: self.sources.get(tensor) is not None))
             for number, output in enumerate(outputs)

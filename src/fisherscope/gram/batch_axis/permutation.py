@@ -17,7 +17,9 @@ _MATCH = 1e-3
 """How far the rows may miss, relative to how far the order moves them."""
 
 
-def moves_with_samples(call: ForwardCall, plan: Plan, parameters: Mapping[str, Tensor]) -> dict[Key, bool]:
+def moves_with_samples(
+    call: ForwardCall, plan: Plan, parameters: Mapping[str, Tensor]
+) -> dict[Key, bool | None]:
     """For each planned call, whether its output's rows move as the batch does when it is put in a random order.
 
     Values alone are compared: it needs no gradient, and mixing samples by value (batch statistics) does not disturb it.
@@ -32,7 +34,7 @@ def moves_with_samples(call: ForwardCall, plan: Plan, parameters: Mapping[str, T
         moved = watched(call, order.tolist(), parameters, signature_of, entering, True).sights
     except Exception:  # noqa: BLE001  (whatever the user's model raises when it is called once more)
         return {}
-    checked: dict[Key, bool] = {}
+    checked: dict[Key, bool | None] = {}
     for key, layout in plan.items():
         place = layout.layouts.get("out")
         if place is None or key not in plain or key not in moved:
@@ -42,6 +44,9 @@ def moves_with_samples(call: ForwardCall, plan: Plan, parameters: Mapping[str, T
         factors = place.factors(one.shape[place.dim], call.samples) if one.shape == other.shape else None
         if factors is None:
             checked[key] = False
+            continue
+        if not bool(torch.isfinite(one).all() & torch.isfinite(other).all()):
+            checked[key] = None
             continue
         split = one.unflatten(place.dim, (factors[0], call.samples, factors[1]))
         expected = split.index_select(place.dim + 1, order.to(one.device)).reshape(one.shape)

@@ -17,12 +17,13 @@ from fisherscope.gram.batch_axis.inference import CallLayout
 from fisherscope.gram.batch_axis.outside import outside_call
 from fisherscope.gram.batch_axis.plan import KnownPlan, planned
 from fisherscope.gram.batch_axis.probe import probe
-from fisherscope.gram.errors import NotSplittableError
+from fisherscope.gram.errors import GramError, NotSplittableError
 from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_grouping
 from fisherscope.gram.identity.pending import PendingCall
 from fisherscope.gram.identity.storage import StorageRows
 from fisherscope.gram.interception.call_ids import CallIds, Key
 from fisherscope.gram.interception.provenance import ParameterSource, ParameterSources, tensors_in
+from fisherscope.gram.options import check_samples
 from fisherscope.gram.rules import signature_of
 
 SampleOf = Tensor | Callable[..., Tensor] | None
@@ -224,10 +225,35 @@ class ForwardTracker:
 
 
 def given_rows(sample_of: SampleOf, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-    """The rows' samples as the user said them, for these inputs."""
-    return (
-        sample_of(*args, **kwargs) if callable(sample_of) and not isinstance(sample_of, Tensor) else sample_of
-    )
+    """The rows' samples as the user said them, for these inputs.
+
+    Raises:
+        GramError: A callable raised, or gave what can't be the samples of these inputs' rows.
+    """
+    if sample_of is None:
+        return None
+    if not isinstance(sample_of, Tensor):
+        try:
+            sample_of = sample_of(*args, **kwargs)
+        except Exception as error:
+            raise GramError(
+                f"record_gram(model, sample_of=…): called with the model's inputs it raised "
+                f"{type(error).__name__}: {error}; expected the sample of each row, a tensor (rows,)."
+            ) from error
+        check_samples(None, sample_of)
+    lengths = [leaf.shape[0] for leaf in flat((args, kwargs))[0] if isinstance(leaf, Tensor) and leaf.dim()]
+    if lengths and len(sample_of) not in lengths:
+        raise GramError(
+            f"record_gram(model, sample_of=…): received the samples of {len(sample_of)} rows for inputs of "
+            f"{' and '.join(map(str, dict.fromkeys(lengths)))}; expected one number a row of an input."
+        )
+    missing = (torch.bincount(sample_of.detach().cpu()) == 0).nonzero().flatten()
+    if len(missing):
+        raise GramError(
+            f"record_gram(model, sample_of=…): sample {int(missing[0])} has no row; expected whole numbers from 0 "
+            "to the last sample's, each at least once."
+        )
+    return sample_of
 
 
 def by_rows(

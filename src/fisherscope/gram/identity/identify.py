@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_groupi
 from fisherscope.gram.identity.codes import Codes, draw_codes
 from fisherscope.gram.identity.cotangents import gradients_at
 from fisherscope.gram.identity.pending import PendingCall
-from fisherscope.gram.identity.row_ids import SILENT, RowReading, read_rows
+from fisherscope.gram.identity.row_ids import MIXED, SILENT, RowReading, read_rows
+from fisherscope.gram.interception.output_edge import OutputEdge
 from fisherscope.gram.rules.recurrent import is_packed
 
 DRAWS = 2
@@ -25,6 +26,7 @@ def read_calls(
     samples: int,
     draws: int,
     generator: torch.Generator,
+    budget: int,
 ) -> dict[int, RowReading]:
     """Read the rows of each call by cotangents that carry the samples' codes.
 
@@ -34,52 +36,105 @@ def read_calls(
         samples: Number of samples of the forward.
         draws: How many draws of codes.
         generator: Of the recorder's own random numbers.
+        budget: Bytes that the gradients of the calls' outputs may take at once; a single call may take more.
 
     Returns:
         By position in `pending`, what was read; calls that no cotangent reached are left out.
 
-    Cost: draws + 1 backward passes that form no parameter's gradient; they hold the gradients of the calls' outputs.
+    Cost: draws + 1 backward passes that form no parameter's gradient, for each part of the calls within the budget.
     """
-    edges = [(k, number, edge) for k, call in enumerate(pending) for number, edge in call.edges]
-    if not outputs or not edges:
+    readings: dict[int, RowReading] = {}
+    if not outputs:
+        return readings
+    for part in _parts(pending, budget // (draws + 1)):
+        readings |= _read_part(outputs, {k: pending[k] for k in part}, samples, draws, generator)
+    return readings
+
+
+def _parts(pending: Sequence[PendingCall], budget: int) -> list[list[int]]:
+    """Calls in a row whose outputs fit in the budget together."""
+    parts: list[list[int]] = []
+    taken = 0
+    for k, one in enumerate(pending):
+        size = one.call.out_shape.numel() * one.call.out_dtype.itemsize
+        if not parts or taken + size > budget:
+            parts.append([])
+            taken = 0
+        parts[-1].append(k)
+        taken += size
+    return parts
+
+
+def _read_part(
+    outputs: Sequence[tuple[Tensor, Grouping]],
+    pending: Mapping[int, PendingCall],
+    samples: int,
+    draws: int,
+    generator: torch.Generator,
+) -> dict[int, RowReading]:
+    edges = [(k, number, edge) for k, call in pending.items() for number, edge in call.edges]
+    if not edges:
         return {}
     tensors = [tensor for tensor, _ in outputs]
     unit = [_random_like(tensor, generator) for tensor in tensors]
     places = [edge.edge for _, _, edge in edges]
     plain = gradients_at(tensors, places, unit)
     coarse = any(g is not None and g.dtype in (torch.bfloat16, torch.float16) for g in plain)
-    scaled: list[tuple[list[list[Tensor | None]], Codes]] = []
+    reading: dict[int, RowReading] = {}
     for _ in range(draws):
         codes = draw_codes(samples, generator, coarse)
         passes = []
         for scales in codes.scales:
             cotangents = [_coded(c, grouping, scales) for c, (_, grouping) in zip(unit, outputs, strict=True)]
             passes.append(gradients_at(tensors, places, cotangents))
-        scaled.append((passes, codes))
+        reading = _agreed(reading, _read_draw(edges, pending, plain, passes, codes))
+    return reading
+
+
+def _read_draw(
+    edges: Sequence[tuple[int, int, OutputEdge]],
+    pending: Mapping[int, PendingCall],
+    plain: Sequence[Tensor | None],
+    passes: Sequence[Sequence[Tensor | None]],
+    codes: Codes,
+) -> dict[int, RowReading]:
+    """What one draw of codes says of each call: of its first output that a cotangent reached."""
     readings: dict[int, RowReading] = {}
     for at, (k, number, edge) in enumerate(edges):
         gradient = plain[at]
         if gradient is None or k in readings:
             continue
-        pairs = [
-            ([edge.of_output(values) for grads in passes if (values := grads[at]) is not None], codes)
-            for passes, codes in scaled
-        ]
-        reading = _read(pending[k], number, edge.of_output(gradient), pairs)
+        scaled = [edge.of_output(values) for grads in passes if (values := grads[at]) is not None]
+        reading = _read(pending[k], number, edge.of_output(gradient), scaled, codes)
         if reading is not None:
             readings[k] = reading
     return readings
 
 
+def _agreed(before: dict[int, RowReading], now: dict[int, RowReading]) -> dict[int, RowReading]:
+    """What two draws say alike; a row that they read differently is mixed."""
+    if not before:
+        return now
+    out: dict[int, RowReading] = {}
+    for k, reading in now.items():
+        other = before.get(k)
+        if other is None or (other.dim, other.lead) != (reading.dim, reading.lead):
+            out[k] = RowReading(reading.dim, reading.lead, torch.full_like(reading.ids, MIXED))
+        else:
+            ids = torch.where(reading.ids == other.ids, reading.ids, MIXED)
+            out[k] = RowReading(reading.dim, reading.lead, ids)
+    return out
+
+
 def _read(
-    pending: PendingCall, number: int, unit: Tensor, scaled: list[tuple[list[Tensor], Codes]]
+    pending: PendingCall, number: int, unit: Tensor, scaled: list[Tensor], codes: Codes
 ) -> RowReading | None:
     """The rows of one call along the first dimension, or leading dimensions, along which each serves one sample."""
-    if not bool(unit.any()) or len(scaled) == 0:
+    if not bool(unit.any()) or len(scaled) < len(codes.scales):
         return None
     first = None
     for dim, lead in _candidates(pending, number, unit):
-        reading = read_rows(unit, scaled, dim, lead)
+        reading = read_rows(unit, scaled, codes, dim, lead)
         if reading.clean:
             return reading
         first = first or reading
@@ -242,7 +297,7 @@ def forward_rows(
     unit = tangent(lambda ids: torch.ones(()))
     if unit is None or not bool(unit.any()):
         return None
-    scaled = []
+    readings: dict[int, RowReading] = {}
     for _ in range(DRAWS):
         codes = draw_codes(samples, generator, unit.dtype in (torch.bfloat16, torch.float16))
         passes = []
@@ -250,8 +305,8 @@ def forward_rows(
             values = tangent(lambda ids, scales=scales: scales[ids])  # type: ignore[misc]
             assert values is not None, "as the unit tangent"
             passes.append(values.detach())
-        scaled.append((passes, codes))
-    return read_rows(unit.detach(), scaled, dim)
+        readings = _agreed(readings, {0: read_rows(unit.detach(), passes, codes, dim)})
+    return readings[0]
 
 
 def element_samples(tensor: Tensor, grouping: Grouping) -> Tensor:

@@ -42,33 +42,29 @@ def rows_along(tensor: Tensor, dim: int, lead: int) -> Tensor:
     return tensor.movedim(dim, 0).reshape(tensor.shape[dim], -1)
 
 
-def read_rows(unit: Tensor, scaled: list[tuple[list[Tensor], Codes]], dim: int, lead: int = 1) -> RowReading:
+def read_rows(unit: Tensor, scaled: list[Tensor], codes: Codes, dim: int, lead: int = 1) -> RowReading:
     """Read which sample each row serves.
 
     Args:
         unit: A gradient of the tensor, for a cotangent c at the model's output.
-        scaled: For each draw of codes: the gradients for the cotangents (code of the sample) · c, one a pass, and
-            the codes.
+        scaled: The gradients for the cotangents (code of the sample) · c, one for each pass of the codes.
+        codes: Their codes.
         dim: The dimension along which rows lie.
         lead: How many leading dimensions to take as rows, instead of `dim`.
     """
     a = _real(rows_along(unit, dim, lead))
-    squares = a.square().sum(1)
-    norm = squares.sqrt()
+    norm = torch.linalg.vector_norm(a, dim=1)
+    squares = norm.square().clamp_min(torch.finfo(a.dtype).tiny)
     exact = unit.dtype in TOLERANCES or unit.is_complex()
-    ids: Tensor | None = None
-    for gradients, codes in scaled:
-        ratios, fits = [], torch.ones(len(a), dtype=torch.bool)
-        for gradient in gradients:
-            b = _real(rows_along(gradient, dim, lead))
-            ratio = (a * b).sum(1) / squares.clamp_min(torch.finfo(a.dtype).tiny)
-            rest = (b - ratio.unsqueeze(1) * a).square().sum(1).sqrt()
-            allowed = TOLERANCES.get(a.dtype, TOLERANCES[torch.float32]) if exact else RESIDUAL_COARSE
-            fits &= (rest <= allowed * norm).cpu()
-            ratios.append(ratio)
-        mine = torch.where(fits, codes.decode(ratios, a.dtype), -1)
-        ids = mine if ids is None else torch.where(ids == mine, ids, -1)
-    assert ids is not None, "at least one draw of codes is made"
+    allowed = TOLERANCES.get(a.dtype, TOLERANCES[torch.float32]) if exact else RESIDUAL_COARSE
+    ratios, fits = [], torch.ones(len(a), dtype=torch.bool)
+    for gradient in scaled:
+        b = _real(rows_along(gradient, dim, lead))
+        ratio = torch.einsum("ri,ri->r", a, b) / squares
+        rest = torch.linalg.vector_norm(torch.addcmul(b, a, ratio.unsqueeze(1), value=-1), dim=1)
+        fits &= (rest <= allowed * norm).cpu()
+        ratios.append(ratio)
+    ids = torch.where(fits, codes.decode(ratios, a.dtype), -1)
     weak = (norm <= _WEAK * norm.max()).cpu() if len(norm) else torch.zeros(0, dtype=torch.bool)
     unread = ids < 0
     ids = torch.where(unread & weak, SILENT, torch.where(unread, MIXED, ids))

@@ -48,10 +48,12 @@ class Settlement:
     Args:
         tracker: Of the step's forwards.
         quiet: A context in which nothing is recorded.
+        budget: Bytes that gradients may take while rows are read.
     """
 
     tracker: ForwardTracker
-    quiet: Callable[[], Any]
+    quiet: Callable[..., Any]
+    budget: int
     outside: list[OutsideCall] = field(default_factory=list)
     _ordered: list[Forward] = field(default_factory=list)
     generator: torch.Generator = field(
@@ -194,7 +196,7 @@ class Settlement:
         stale = (forward.moves or forward.known.moves) and forward not in self._ordered
         if call.key not in checked or stale:
             self._ordered.append(forward)
-            with self.quiet():
+            with self.quiet(calls_seen=True):
                 checked.update(moves_with_samples(forward.call, forward.known.plan, self.tracker.parameters))
             checked.setdefault(call.key, None)
         if checked[call.key] is False:
@@ -211,7 +213,7 @@ class Settlement:
             return {}  # a function of the user's own, whose backward may do more than give gradients
         try:
             with self.quiet(), untouched(forward.call.module, []):
-                return read_calls(outputs, forward.pending, forward.rows, draws, self.generator)
+                return read_calls(outputs, forward.pending, forward.rows, draws, self.generator, self.budget)
         except RuntimeError as error:
             self.tracker.notes.append(
                 f"the rows' samples could not be read on the step's graph: {error}"[:200]
