@@ -1,6 +1,7 @@
 """Models drawn at random that move their samples' rows about, with an oracle that loops over the samples.
 
-The oracle runs the model on one sample at a time (a batch of one), so that it shares no assumption with the engine about
+The oracle runs the model on one sample at a time (a batch of one), so that it shares no assumption with
+the engine about
 which row of a batch is whose.
 """
 
@@ -189,8 +190,8 @@ class Plain(Moves):
 MOVEMENTS: dict[str, type[nn.Module]] = {
     "roll": Roll, "flip": Flip, "sort by value": Sort, "sort by length": SortByLength, "shuffle": Shuffle,
     "shuffle on the host": HostShuffle, "pack": Pack, "mask": Mask, "gather": Gather, "last token": LastToken,
-    "chunk": Chunk, "pool": Pool, "cat twice": Twice, "repeat": Repeat, "skip samples": Skip, "experts": Experts,
-    "class token": ClassToken, "time first": TimeFirst, "flatten": Flat, "none": Plain,
+    "chunk": Chunk, "pool": Pool, "cat twice": Twice, "repeat": Repeat, "skip samples": Skip,
+    "experts": Experts,    "class token": ClassToken, "time first": TimeFirst, "flatten": Flat, "none": Plain,
 }  # fmt: skip
 CALLS = ("one forward", "one by one", "one by one, reordered", "chunks of a batch", "a call a sample")
 

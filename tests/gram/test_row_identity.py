@@ -140,7 +140,9 @@ def test_what_is_verified_costs_no_reading_again() -> None:
 
 
 def test_reading_leaves_no_trace() -> None:
-    """Hooks of the user's own fire once, retained gradients, buffers and random state are those of a plain step."""
+    """Hooks of the user's own fire once, retained gradients, buffers and random state are those of a plain
+    step.
+    """
 
     def train(measured: bool) -> tuple[list[Tensor], list[float]]:
         torch.manual_seed(0)
@@ -219,7 +221,9 @@ def loop_gram(loss: Callable[[Tensor, Tensor], Tensor], model: nn.Module, x: Ten
 
 
 def test_a_pass_that_was_thrown_away_is_not_measured() -> None:
-    """Adversarial examples: a first backward only for the input's gradient, then zero_grad and the step's own."""
+    """Adversarial examples: a first backward only for the input's gradient, then zero_grad and the step's
+    own.
+    """
     model, (x, y) = mlp(), batch()
     for accumulate in (False, True):
         x = x.detach().requires_grad_()

@@ -54,8 +54,8 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
     _judge(recorder, record)
     if recorder.frame.dropped:
         record.notes.append(
-            f"{recorder.frame.dropped} backward passes before the last were thrown away (their gradients were "
-            "cleared): they are not part of the measurement"
+            f"{recorder.frame.dropped} backward passes before the last were thrown away (their gradients "
+            "were cleared): they are not part of the measurement"
         )
     problem = recorder.frame.problem() if recorder.settings.semantics == "path" else None
     if problem is not None and record.status == "ok":

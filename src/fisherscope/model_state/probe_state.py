@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from contextlib import contextmanager
 
 from torch import nn
 
-from fisherscope.model_state.rng import host_random_state, preserve_random_state
+from fisherscope.model_state.rng import preserve_random_state
 from fisherscope.model_state.snapshot import ModuleState
 
 
@@ -43,11 +42,3 @@ def preserve_module_state(module: nn.Module) -> Iterator[None]:
             yield
         finally:
             state.restore()
-
-
-def untouched(module: nn.Module, leaves: list[Any]) -> AbstractContextManager[None]:
-    """Call `preserve_module_state`; the former name."""
-    return preserve_module_state(module)
-
-
-host_state = host_random_state

@@ -13,13 +13,6 @@ from torch.optim import Optimizer
 from fisherscope.model_state.rng import preserve_random_state
 
 _CONTAINERS = (list, dict, set, OrderedDict, defaultdict, deque)
-_HOOKS_AND_FLAGS = frozenset(nn.Module().__dict__) - {
-    "_parameters",
-    "_buffers",
-    "_modules",
-    "_non_persistent_buffers_set",
-}
-"""Attributes of every module whose contents (hooks) are left alone."""
 
 
 class ModuleState:
@@ -66,9 +59,7 @@ class _Attributes:
         self._namespace = module.__dict__
         self._values = dict(self._namespace)
         self._contents = [
-            (value, value.copy())
-            for name, value in self._values.items()
-            if type(value) in _CONTAINERS and name not in _HOOKS_AND_FLAGS
+            (value, value.copy()) for value in self._values.values() if type(value) in _CONTAINERS
         ]
 
     def restore(self) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from fisherscope.gram import NotSplittableError, record_gram
-from fisherscope.model_state.reproducible import same_buffers, same_draws
+from fisherscope.model_state import preserve_random_state, same_buffers, same_draws
 from fisherscope.tasks import Subject
 from fisherscope.verification.reference import UncheckableError, output_columns, path_columns
 
@@ -29,7 +29,8 @@ SINGLE = 1e-4
 class Comparison:
     """One comparison: how it was made, at which batch size, and how far apart the two Grams are.
 
-    `independent` says whether it takes the samples from the data alone: one by one, or by the rows of the model's
+    `independent` says whether it takes the samples from the data alone: one by one, or by the rows of the
+    model's
     output. A comparison that masks rows of calls shares with the engine where a sample's rows lie.
     """
 
@@ -93,9 +94,10 @@ def in_training(subject: Subject, batch: Any, larger: Any, first: Any, size: int
 
 
 def by_outputs(subject: Subject, batch: Any, size: int) -> Comparison:
-    """Compare with a backward pass a sample from the model's output, all rows but the sample's cut off, in training mode.
+    """Compare with one backward pass a sample from its row of the model's output, in training mode.
 
-    Samples are rows of the output, in the labels' order: nothing is assumed of rows inside the model. Not through
+    Samples are rows of the output, in the labels' order: nothing is assumed of rows inside the model. Not
+    through
     BatchNorm in training mode, where a row of the output depends on every sample.
     """
     way = "each sample's row of the output, in training mode"
@@ -129,7 +131,7 @@ def _wide(subject: Subject, batch: Any, training: bool) -> tuple[nn.Module, Any,
         model = (model if dtype is None else model.to(dtype)).train(training)
         wide = batch if dtype is None else _cast(batch)
         try:
-            with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            with preserve_random_state(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 found = subject.loss(model, wide)
                 found.backward()

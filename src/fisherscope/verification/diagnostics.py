@@ -89,9 +89,6 @@ def check_neutrality(subject: Subject, batch: Any) -> str:
     return "NOT as unmeasured: gradients, buffers or random state differ; please report this"
 
 
-neutral = check_neutrality  # the former name, until examination.py uses the new one
-
-
 def _after(subject: Subject, model: nn.Module, batch: Any, recorded: bool) -> list[torch.Tensor]:
     with same_draws():
         if recorded:

@@ -11,11 +11,12 @@ from torch.utils import _pytree as pytree
 
 from fisherscope.eigenvalues import spectrum
 from fisherscope.gram import GramRecord, record_gram
+from fisherscope.model_state import preserve_random_state, rng
 from fisherscope.tasks import Subject, subject_of
 from fisherscope.tasks.batch_source import single_batch_source
 from fisherscope.verification.comparison import alone, by_outputs, in_training
-from fisherscope.verification.diagnostics import neutral, remarks_of, warnings_of
-from fisherscope.verification.overhead import cost
+from fisherscope.verification.diagnostics import check_neutrality, remarks_of, warnings_of
+from fisherscope.verification.overhead import measure_overhead
 from fisherscope.verification.result import Examination
 
 LOOPED = 32
@@ -50,8 +51,8 @@ def examine(
         raise ValueError(f"examining a model: seconds={seconds} for the cost of a step; expected 0 or more")
     if not isinstance(subject, Subject):
         subject = subject_of(subject, loss, batch=batch, record=record)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with preserve_random_state():
+        rng.seed_torch(0)
         return _examined(subject, batch_size, seconds)
 
 
@@ -73,9 +74,9 @@ def _examined(subject: Subject, batch_size: int | None, seconds: float) -> Exami
         )
     return Examination(
         subject.name, size, sum(p.numel() for p in model.parameters() if p.requires_grad),
-        record.coverage, proofs, neutral(subject, whole), warnings_of(subject, model, record, read),
+        record.coverage, proofs, check_neutrality(subject, whole), warnings_of(subject, model, record, read),
         remarks_of(model), None if read is None else read.cond, None if read is None else read.accuracy,
-        cost(subject, whole, size, seconds),
+        measure_overhead(subject, whole, size, seconds),
     )  # fmt: skip
 
 

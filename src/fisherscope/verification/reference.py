@@ -113,7 +113,7 @@ def output_columns(
     rows = [t for t in (calls[0] if len(calls) == 1 else []) if t.requires_grad and t.shape[:1] == (samples,)]
     if not rows:
         raise UncheckableError("the loss does not call the model once for an output of one row a sample")
-    leaves = [p for p in model.parameters() if p.requires_grad]
+    leaves: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     arriving = torch.autograd.grad(value, rows, retain_graph=True, allow_unused=True)
     used = [(row, gradient) for row, gradient in zip(rows, arriving, strict=True) if gradient is not None]
     columns = []

@@ -29,7 +29,7 @@ class Examination:
 
     @property
     def exact(self) -> bool:
-        """Whether all comparisons that could be made agree, an independent one could, and all parameters are covered."""
+        """Whether all comparisons agree, one of them independent, and every parameter is covered."""
         made = [proof for proof in self.proofs if proof.error is not None]
         complete = not any(row.rule == "left out" for row in self.coverage)
         independent = any(proof.independent for proof in made)

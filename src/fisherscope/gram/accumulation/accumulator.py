@@ -97,7 +97,7 @@ class GramAccumulator:
         """Forget the passes so far: their gradients were thrown away, no step is made by them."""
         self.gram, self.spread, self.stored_bytes = None, None, 0
         for held in (self.tallies, self.shares, self.stored, self.pools):
-            held.clear()  # type: ignore[attr-defined]
+            held.clear()
         self.passes = Passes()
 
     def settle(self, name: str, gradient: Tensor) -> None:

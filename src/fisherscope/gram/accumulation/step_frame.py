@@ -1,4 +1,6 @@
-"""Is what was measured what the optimizer will step by? Gradients and parameters at the block's ends are compared."""
+"""Is what was measured what the optimizer will step by? Gradients and parameters at the block's ends are
+compared.
+"""
 
 from __future__ import annotations
 
@@ -78,11 +80,14 @@ class StepFrame:
         self._arrived[name] = value.clone() if before is None else before + value
 
     def problem(self) -> str | None:
-        """Why the measurement is not of what the optimizer will step by; None where it is, or can't be told."""
+        """Why the measurement is not of what the optimizer will step by.
+
+        None where it is, or can't be told.
+        """
         if self._moved:
             return (
-                "the parameters changed between the passes that were measured: their samples' gradients are at "
-                "different weights. Measure one evaluation, at one set of weights, a block"
+                "the parameters changed between the passes that were measured: their samples' gradients are "
+                "at different weights. Measure one evaluation, at one set of weights, a block"
             )
         if (
             not self._arrived
@@ -115,12 +120,13 @@ class StepFrame:
         if bool(before.any()) and _parallel(there - before, mine, tolerance):
             share = float(before.norm() / there.norm())
             return (
-                f"the gradients held {share:.2g} of their length when the block began: an earlier pass, which was not "
-                "measured, is part of the step (zero_grad() forgotten, or a micro-batch outside the block)"
+                f"the gradients held {share:.2g} of their length when the block began: an earlier "
+                "pass, which was not measured, is part of the step (zero_grad() forgotten, or a micro-batch outside "
+                "the block)"
             )
         return (
-            "the gradients at the block's end are not those that were measured: a pass was dropped, or another was "
-            "added that was not seen"
+            "the gradients at the block's end are not those that were measured: a pass was dropped, or "
+            "another was added that was not seen"
         )
 
     def _current(self) -> list[int]:

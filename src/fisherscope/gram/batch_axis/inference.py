@@ -13,7 +13,10 @@ from fisherscope.gram.batch_axis.probe_run import CallTrace
 from fisherscope.gram.grouping import Layout
 
 ORDERS = ((1, 2, 0), (1, 0, 2))
-"""How three samples change places: together they generate all orders, so that nothing but the identity commutes with both."""
+"""How three samples change places.
+
+Together they generate all orders, so that nothing but the identity commutes with both.
+"""
 _MATCH = 0.05  # of the spread between samples: by how much a run in that order may miss
 _CONSTANT = 1e-6  # of the norm: samples that differ by less can't be told apart
 
@@ -79,7 +82,9 @@ def finding_of(
 
 
 def carried(small: Tensor, large: Tensor, turned: Tensor) -> bool:
-    """Whether a tensor of two samples, of three and of the three in the first order grows and moves with them."""
+    """Whether a tensor of two samples, of three and of the three in the first order grows and moves with
+    them.
+    """
     if small.dim() != large.dim() or large.shape != turned.shape:
         return True
     grown = [d for d, (a, b) in enumerate(zip(small.shape, large.shape, strict=True)) if a != b]

@@ -25,7 +25,8 @@ def outside_call(
 ) -> CallLayout:
     """How a call outside the model's forward treats the samples.
 
-    A value that meets only parameters and constants is made of parameters alone (a penalty, a distance to earlier
+    A value that meets only parameters and constants is made of parameters alone (a penalty, a distance to
+    earlier
     weights), whatever its shape: a dimension that the parameter itself spans is not the batch's.
 
     Args:
@@ -60,8 +61,8 @@ def outside_call(
     if "out" in layouts:
         return CallLayout(layouts)
     return CallLayout(
-        problem=f"it is called outside the model's forward, and its output {tuple(out.shape)} does not show which "
-        f"dimension holds the {samples} samples"
+        problem=f"it is called outside the model's forward, and its output {tuple(out.shape)} does not show "
+        f"which dimension holds the {samples} samples"
     )
 
 
@@ -82,7 +83,10 @@ def _may_carry(
     samples: int | None,
     of_batch: Sequence[Tensor],
 ) -> bool:
-    """Whether a tensor that is not made of parameters may hold the batch: computed from it, part of it, or rows of it."""
+    """Whether a tensor that is not made of parameters may hold the batch.
+
+    Computed from it, part of it, or rows of it.
+    """
     if tensor.grad_fn is not None or any(tensor is other or _shares(tensor, other) for other in of_batch):
         return True
     if samples is None:

@@ -20,9 +20,10 @@ _MATCH = 1e-3
 def moves_with_samples(
     call: ForwardCall, plan: Plan, parameters: Mapping[str, Tensor]
 ) -> dict[Key, bool | None]:
-    """For each planned call, whether its output's rows move as the batch does when it is put in a random order.
+    """Check for each planned call whether its rows move with the samples of a permuted batch.
 
-    Values alone are compared: it needs no gradient, and mixing samples by value (batch statistics) does not disturb it.
+    Values alone are compared: it needs no gradient, and mixing samples by value (batch statistics) does
+    not disturb it.
 
     Cost: two forwards of the batch, and a copy of the calls' outputs.
     """

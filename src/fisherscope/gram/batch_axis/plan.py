@@ -29,7 +29,8 @@ class KnownPlan:
         dim: The dimension of the inputs that carries the samples.
         plan: How each call that receives a parameter treats the samples.
         outputs: Where the samples lie in each output tensor.
-        read: For each number of samples, the calls whose rows have all been read and were where the plan says.
+        read: For each number of samples, the calls whose rows have all been read and were where the plan
+            says.
         moves: Whether a measurement found rows that are not where the plan says: then every one reads them.
         permuted: The calls that were checked by the whole batch in another order, and whether they
             passed; None where that could not be told.

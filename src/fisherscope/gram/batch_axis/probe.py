@@ -38,7 +38,8 @@ class Probed:
     Args:
         plan: How each call that receives a parameter treats the samples.
         carries: Whether some output of the forward grows and moves with the samples.
-        outputs: Where the samples lie in each output tensor, None where that is not plain; empty if their number
+        outputs: Where the samples lie in each output tensor, None where that is not plain; empty if their
+            number
             depends on the samples.
     """
 

@@ -20,7 +20,7 @@ from fisherscope.gram.interception.torch_function import (
     custom_functions_seen,
     results,
 )
-from fisherscope.model_state.probe_state import host_state, untouched
+from fisherscope.model_state import host_random_state, preserve_module_state
 
 
 @dataclass
@@ -59,7 +59,6 @@ def watched(
         keep: Keep values too.
     """
     args, kwargs = entry.subset(chosen)
-    leaves, _ = pytree.tree_flatten((args, kwargs))
     inputs = [
         leaf
         for given, dim in zip(flat((args, kwargs))[0], entry.dims, strict=True)
@@ -68,10 +67,10 @@ def watched(
         if isinstance(leaf, Tensor)
     ]
     watcher = _Watcher(ParameterSources(parameters), inputs, signatures, entering, keep)
-    with untouched(entry.module, leaves), torch.enable_grad(), custom_functions_seen(), watcher.mode:
-        before = host_state()
+    with preserve_module_state(entry.module), torch.enable_grad(), custom_functions_seen(), watcher.mode:
+        before = host_random_state()
         out = entry.module(*args, **kwargs)
-        drew = host_state() != before
+        drew = host_random_state() != before
     outputs = [leaf.detach() for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
     del watcher.mode  # it and the watcher hold each other, and all tensors of the forward
     return ProbeRun(watcher.sights, outputs, drew)

@@ -14,7 +14,7 @@ _ALONG = {
 }  # fmt: skip
 """Functions that move along one dimension → the place of `dim` among their arguments."""
 _ANYWHERE = frozenset([
-    "masked_select", "masked_scatter", "take", "put", "index_put", "pack_padded_sequence", "histc", "bincount",
+    "masked_select", "masked_scatter", "take", "put", "index_put", "pack_padded_sequence",
     "repeat_interleave", "unique", "unique_consecutive", "grouped_mm",
 ])  # fmt: skip
 MOVERS = frozenset([*_ALONG, *_ANYWHERE, "getitem", "setitem"])

@@ -191,7 +191,9 @@ class ForwardTracker:
         return grouping
 
     def output_rows(self, forward: Forward) -> list[tuple[Tensor, Grouping]]:
-        """The outputs of a forward that hold one row, or several, a sample, with the samples of their rows."""
+        """The outputs of a forward that hold one row, or several, a sample, with the samples of their
+        rows.
+        """
         found = []
         for place, tensor in enumerate(forward.outputs):
             if not (tensor.requires_grad and tensor.grad_fn is not None and tensor.dim()):
@@ -250,8 +252,8 @@ def given_rows(sample_of: SampleOf, args: tuple[Any, ...], kwargs: dict[str, Any
     missing = (torch.bincount(sample_of.detach().cpu()) == 0).nonzero().flatten()
     if len(missing):
         raise GramError(
-            f"record_gram(model, sample_of=…): sample {int(missing[0])} has no row; expected whole numbers from 0 "
-            "to the last sample's, each at least once."
+            f"record_gram(model, sample_of=…): sample {int(missing[0])} has no row; expected whole "
+            "numbers from 0 to the last sample's, each at least once."
         )
     return sample_of
 
@@ -259,7 +261,10 @@ def given_rows(sample_of: SampleOf, args: tuple[Any, ...], kwargs: dict[str, Any
 def by_rows(
     sample_of: Tensor, samples: int, values: dict[str, Any], out: Tensor, sources: ParameterSources
 ) -> CallLayout:
-    """The layout of a call where the sample of each row was said: a dimension as long as the rows, or the samples."""
+    """The layout of a call where the sample of each row was said.
+
+    A dimension as long as the rows, or the samples.
+    """
     inputs = [tensor for _, tensor in tensors_in(values) if sources.get(tensor) is None]
     if not inputs:
         return CallLayout(derived=True)
@@ -273,6 +278,6 @@ def by_rows(
         if dims:
             break
     return CallLayout(
-        problem=f"its output {tuple(out.shape)} does not show which dimension holds the {len(sample_of)} rows of "
-        f"sample_of or their {samples} samples"
+        problem=f"its output {tuple(out.shape)} does not show which dimension holds the {len(sample_of)} "
+        f"rows of sample_of or their {samples} samples"
     )

@@ -17,7 +17,8 @@ def gradients_at(
 ) -> list[Tensor | None]:
     """The gradients of Σ ⟨cotangent, output⟩ at graph edges; the graph stays whole.
 
-    Batch normalisation takes its statistics as constants: with live statistics every row would hold a part of every
+    Batch normalisation takes its statistics as constants: with live statistics every row would hold a part
+    of every
     sample, and nothing could be read.
 
     Args:

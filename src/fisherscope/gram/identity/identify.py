@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,12 +11,10 @@ from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_groupi
 from fisherscope.gram.identity.codes import Codes, draw_codes
 from fisherscope.gram.identity.cotangents import gradients_at
 from fisherscope.gram.identity.pending import PendingCall
-from fisherscope.gram.identity.row_ids import MIXED, SILENT, RowReading, read_rows
+from fisherscope.gram.identity.row_ids import SILENT, RowReading, agreed, read_rows
+from fisherscope.gram.identity.tangents import element_samples, random_like
 from fisherscope.gram.interception.output_edge import OutputEdge
 from fisherscope.gram.rules.recurrent import is_packed
-
-DRAWS = 2
-"""Draws of codes at the first reading of a kind of input: rows that mix samples evenly can pass for one in one draw."""
 
 
 def read_calls(
@@ -41,7 +38,8 @@ def read_calls(
     Returns:
         By position in `pending`, what was read; calls that no cotangent reached are left out.
 
-    Cost: draws + 1 backward passes that form no parameter's gradient, for each part of the calls within the budget.
+    Cost: draws + 1 backward passes that form no parameter's gradient, for each part of the calls within
+    the budget.
     """
     readings: dict[int, RowReading] = {}
     if not outputs:
@@ -76,7 +74,7 @@ def _read_part(
     if not edges:
         return {}
     tensors = [tensor for tensor, _ in outputs]
-    unit = [_random_like(tensor, generator) for tensor in tensors]
+    unit = [random_like(tensor, generator) for tensor in tensors]
     places = [edge.edge for _, _, edge in edges]
     plain = gradients_at(tensors, places, unit)
     coarse = any(g is not None and g.dtype in (torch.bfloat16, torch.float16) for g in plain)
@@ -87,7 +85,7 @@ def _read_part(
         for scales in codes.scales:
             cotangents = [_coded(c, grouping, scales) for c, (_, grouping) in zip(unit, outputs, strict=True)]
             passes.append(gradients_at(tensors, places, cotangents))
-        reading = _agreed(reading, _read_draw(edges, pending, plain, passes, codes))
+        reading = agreed(reading, _read_draw(edges, pending, plain, passes, codes))
     return reading
 
 
@@ -111,25 +109,12 @@ def _read_draw(
     return readings
 
 
-def _agreed(before: dict[int, RowReading], now: dict[int, RowReading]) -> dict[int, RowReading]:
-    """What two draws say alike; a row that they read differently is mixed."""
-    if not before:
-        return now
-    out: dict[int, RowReading] = {}
-    for k, reading in now.items():
-        other = before.get(k)
-        if other is None or (other.dim, other.lead) != (reading.dim, reading.lead):
-            out[k] = RowReading(reading.dim, reading.lead, torch.full_like(reading.ids, MIXED))
-        else:
-            ids = torch.where(reading.ids == other.ids, reading.ids, MIXED)
-            out[k] = RowReading(reading.dim, reading.lead, ids)
-    return out
-
-
 def _read(
     pending: PendingCall, number: int, unit: Tensor, scaled: list[Tensor], codes: Codes
 ) -> RowReading | None:
-    """The rows of one call along the first dimension, or leading dimensions, along which each serves one sample."""
+    """The rows of one call along the first dimension, or leading dimensions, along which each serves one
+    sample.
+    """
     if not bool(unit.any()) or len(scaled) < len(codes.scales):
         return None
     first = None
@@ -142,7 +127,10 @@ def _read(
 
 
 def _candidates(pending: PendingCall, number: int, unit: Tensor) -> list[tuple[int, int]]:
-    """(dimension, leading dimensions) to try: what the plan says, then each dimension, then several together."""
+    """(dimension, leading dimensions) to try.
+
+    What the plan says, then each dimension, then several together.
+    """
     if pending.call.name.removesuffix("_cell") in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
         return [(_recurrent_dim(pending, number, unit), 1)]
     planned = [] if pending.expected is None else [(pending.expected.dim, pending.expected.lead)]
@@ -155,7 +143,10 @@ def _candidates(pending: PendingCall, number: int, unit: Tensor) -> list[tuple[i
 
 
 def _recurrent_dim(pending: PendingCall, number: int, unit: Tensor) -> int:
-    """The dimension of the batch in a recurrent layer's output: packed data have rows, states (layer, batch, o)."""
+    """The dimension of the batch in a recurrent layer's output.
+
+    Packed data have rows, states (layer, batch, o).
+    """
     if pending.call.name.endswith("_cell") or unit.dim() == 2:
         return 0
     if number > 0:
@@ -174,8 +165,8 @@ def settle(pending: PendingCall, reading: RowReading | None, ids: Tensor, sample
         several: Whether the step's samples are others than the forward's rows.
 
     Returns:
-        "as planned", "moved", "unread" (no cotangent reached it, the plan stands), "mixed" (rows serve several samples,
-        the plan stands), or "refused".
+        "as planned", "moved", "unread" (no cotangent reached it, the plan stands), "mixed" (rows serve
+        several samples,         the plan stands), or "refused".
     """
     expected = pending.expected
     if 0 in pending.call.out_shape:
@@ -251,77 +242,5 @@ def _settle_recurrent(pending: PendingCall, reading: RowReading, ids: Tensor, sa
     return "as planned" if same else "moved"
 
 
-def forward_rows(
-    sources: Sequence[tuple[Tensor, Tensor]],
-    target: Tensor,
-    dim: int,
-    samples: int,
-    generator: torch.Generator,
-) -> RowReading | None:
-    """Which sample each row of a tensor is made of, from tensors upstream of it whose rows are known.
-
-    Scaled tangents on the graph at hand: the derivative of a backward pass by its cotangent is a forward derivative.
-
-    Args:
-        sources: (tensor, sample of each element as a broadcastable index) upstream.
-        target: The tensor to read.
-        dim: Its dimension of rows.
-        samples: Number of samples.
-        generator: Of the recorder's own random numbers.
-
-    Returns:
-        The rows; None where the target does not depend on the sources.
-    """
-    probe = torch.zeros_like(target, requires_grad=True)
-    tensors = [tensor for tensor, _ in sources]
-    with torch.enable_grad():
-        grads = torch.autograd.grad(
-            target, tensors, probe, create_graph=True, retain_graph=True, allow_unused=True
-        )
-    used = [
-        (grad, ids)
-        for grad, (_, ids) in zip(grads, sources, strict=True)
-        if grad is not None and grad.requires_grad
-    ]
-    if not used:
-        return None
-    units = [_random_like(grad, generator) for grad, _ in used]
-
-    def tangent(scale: Callable[[Tensor], Any]) -> Tensor | None:
-        weights = [unit * scale(ids).to(unit) for unit, (_, ids) in zip(units, used, strict=True)]
-        (out,) = torch.autograd.grad(
-            [grad for grad, _ in used], [probe], weights, retain_graph=True, allow_unused=True
-        )
-        return out
-
-    unit = tangent(lambda ids: torch.ones(()))
-    if unit is None or not bool(unit.any()):
-        return None
-    readings: dict[int, RowReading] = {}
-    for _ in range(DRAWS):
-        codes = draw_codes(samples, generator, unit.dtype in (torch.bfloat16, torch.float16))
-        passes = []
-        for scales in codes.scales:
-            values = tangent(lambda ids, scales=scales: scales[ids])  # type: ignore[misc]
-            assert values is not None, "as the unit tangent"
-            passes.append(values.detach())
-        readings = _agreed(readings, {0: read_rows(unit.detach(), passes, codes, dim)})
-    return readings[0]
-
-
-def element_samples(tensor: Tensor, grouping: Grouping) -> Tensor:
-    """The sample of each row of a tensor, shaped to broadcast against it."""
-    if grouping.lead > 1:
-        ids = grouping.sample_of(tensor.shape[: grouping.lead].numel())
-        return ids.reshape(*tensor.shape[: grouping.lead], *(1,) * (tensor.dim() - grouping.lead))
-    ids = grouping.sample_of(tensor.shape[grouping.dim])
-    return ids.reshape([-1 if axis == grouping.dim else 1 for axis in range(tensor.dim())])
-
-
 def _coded(cotangent: Tensor, grouping: Grouping, scales: Tensor) -> Tensor:
     return cotangent * scales[element_samples(cotangent, grouping)].to(cotangent)
-
-
-def _random_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    real = torch.randn(tensor.shape, generator=generator, dtype=torch.float32)
-    return real.to(device=tensor.device, dtype=tensor.dtype)

@@ -71,6 +71,21 @@ def read_rows(unit: Tensor, scaled: list[Tensor], codes: Codes, dim: int, lead: 
     return RowReading(dim, lead, torch.where((norm == 0).cpu(), SILENT, ids))
 
 
+def agreed(before: dict[int, RowReading], now: dict[int, RowReading]) -> dict[int, RowReading]:
+    """What two draws say alike; a row that they read differently is mixed."""
+    if not before:
+        return now
+    out: dict[int, RowReading] = {}
+    for k, reading in now.items():
+        other = before.get(k)
+        if other is None or (other.dim, other.lead) != (reading.dim, reading.lead):
+            out[k] = RowReading(reading.dim, reading.lead, torch.full_like(reading.ids, MIXED))
+        else:
+            ids = torch.where(reading.ids == other.ids, reading.ids, MIXED)
+            out[k] = RowReading(reading.dim, reading.lead, ids)
+    return out
+
+
 def _real(values: Tensor) -> Tensor:
     if values.is_complex():
         return torch.view_as_real(values).flatten(1)

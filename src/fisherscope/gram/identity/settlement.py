@@ -13,10 +13,11 @@ from fisherscope.gram.batch_axis.forward_call import flat
 from fisherscope.gram.batch_axis.permutation import moves_with_samples
 from fisherscope.gram.batch_axis.tracker import Forward, ForwardTracker
 from fisherscope.gram.identity.cotangents import has_own_backward, nodes_above
-from fisherscope.gram.identity.identify import DRAWS, element_samples, forward_rows, read_calls, settle
+from fisherscope.gram.identity.identify import read_calls, settle
 from fisherscope.gram.identity.pending import PendingCall
 from fisherscope.gram.identity.row_ids import SILENT
-from fisherscope.model_state.probe_state import untouched
+from fisherscope.gram.identity.tangents import DRAWS, element_samples, forward_rows
+from fisherscope.model_state import preserve_module_state
 
 VERIFIED, DERIVED, GIVEN, UNVERIFIED = "verified", "derived", "given", "unverified"
 
@@ -27,9 +28,9 @@ def weakest(evidence: set[str]) -> str:
 
 
 SAME_OR_OTHERS = (
-    "{count} forwards of the model took separate tensors of {rows} rows in one backward pass; they are taken for the "
-    "same samples (as of a siamese network). If they are other samples, the batch has {more}: give the parts as slices "
-    "of one tensor, or one backward pass each (accumulate=True)"
+    "{count} forwards of the model took separate tensors of {rows} rows in one backward pass; they are taken "
+    "for the same samples (as of a siamese network). If they are other samples, the batch has {more}: give "
+    "the parts as slices of one tensor, or one backward pass each (accumulate=True)"
 )
 
 
@@ -188,7 +189,7 @@ class Settlement:
             self._check_by_order(forward, call)
 
     def _check_by_order(self, forward: Forward, call: PendingCall) -> None:
-        """Rows that no cotangent could read: does the call move with the samples when the batch is in another order?
+        """Check a call that no cotangent could read: do its rows move with a permuted batch?
 
         Checked once a kind of input; in every step where an order may depend on data or chance.
         """
@@ -207,12 +208,14 @@ class Settlement:
         call.call.evidence = UNVERIFIED if checked[call.key] is None else DERIVED
 
     def _read(self, forward: Forward, draws: int) -> dict[int, Any]:
-        """Read the rows of the forward's calls on the step's own graph, where a pass over it leaves no trace."""
+        """Read the rows of the forward's calls on the step's own graph, where a pass over it leaves no
+        trace.
+        """
         outputs = self.tracker.output_rows(forward)
         if any(has_own_backward(node) for node in nodes_above([tensor.grad_fn for tensor, _ in outputs])):
             return {}  # a function of the user's own, whose backward may do more than give gradients
         try:
-            with self.quiet(), untouched(forward.call.module, []):
+            with self.quiet(), preserve_module_state(forward.call.module):
                 return read_calls(outputs, forward.pending, forward.rows, draws, self.generator, self.budget)
         except RuntimeError as error:
             self.tracker.notes.append(

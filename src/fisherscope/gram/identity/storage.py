@@ -7,7 +7,10 @@ from torch import Tensor
 
 
 class StorageRows:
-    """Which sample each row of the step's inputs is, by address: chunks of one tensor hold different samples."""
+    """Which sample each row of the step's inputs is, by address.
+
+    Chunks of one tensor hold different samples.
+    """
 
     def __init__(self) -> None:
         self._noted: list[
@@ -21,7 +24,10 @@ class StorageRows:
         self._noted.append((tensor, dim, ids))
 
     def known(self, tensor: Tensor, dim: int) -> Tensor | None:
-        """The samples of a tensor's rows, (rows,) long with -1 for new ones; None where its storage is new."""
+        """The samples of a tensor's rows, (rows,) long with -1 for new ones.
+
+        None where its storage is new.
+        """
         for noted in self._noted:
             self._index(*noted)
         self._noted = [(noted, -1, noted.new_zeros(0, dtype=torch.long)) for noted, *_ in self._noted]

@@ -1,4 +1,6 @@
-"""The place of a call's output in the autograd graph, also where the output is a view that is overwritten later."""
+"""The place of a call's output in the autograd graph, also where the output is a view that is overwritten
+later.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ class OutputEdge:
 def output_edge(output: Tensor, is_source: Callable[[Tensor], bool]) -> OutputEdge:
     """The edge of a call's output.
 
-    Where the call made a view of a fresh tensor (a linear layer on three dimensions), the node of that tensor is
+    Where the call made a view of a fresh tensor (a linear layer on three dimensions), the node of that
+    tensor is
     the call's: what is written into the view later does not move it.
     """
     base = output._base

@@ -103,7 +103,9 @@ def _copy_without_handover(func: Callable[..., Any]) -> Callable[..., Any] | Non
 
 
 def _broadcast(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """`torch.broadcast_tensors` by a call a tensor, so that each result is known to be made of one of them."""
+    """`torch.broadcast_tensors` by a call a tensor, so that each result is known to be made of one of
+    them.
+    """
     shape = torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
     return tuple(tensor.expand(shape) for tensor in tensors)
 
@@ -190,9 +192,10 @@ class Interceptor(TorchFunctionMode):
             inputs = kwargs.get("inputs", args[1] if len(args) > 1 else ())
             with step.derivative(inputs if isinstance(inputs, list | tuple) else [inputs]):
                 return func(*args, **kwargs)
-        if func is Tensor.register_hook:
+        if func is _REGISTER_HOOK:
             tensor, hook = (*args, kwargs["hook"])[:2] if "hook" in kwargs else args[:2]
-            return func(tensor, hook if tensor.is_leaf else step.hooked(hook))
+            own: Any = hook if tensor.is_leaf else step.hooked(hook)
+            return func(tensor, own)
         if func is Tensor.retain_grad:
             step.retains(args[0])
             return func(*args, **kwargs)
@@ -207,8 +210,9 @@ class Interceptor(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+_REGISTER_HOOK: Any = Tensor.register_hook
 _OF_THE_STEP = frozenset([
-    Tensor.backward, torch.autograd.backward, torch.autograd.grad, Tensor.register_hook, Tensor.retain_grad,
+    Tensor.backward, torch.autograd.backward, torch.autograd.grad, _REGISTER_HOOK, Tensor.retain_grad,
 ])  # fmt: skip
 
 
