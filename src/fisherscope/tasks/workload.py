@@ -133,9 +133,6 @@ class Workload:
         return self.source.batches(size, seed)
 
 
-# Reading what a factory returned ----------------------------------------------------------------------
-
-
 def subject(name: str, data_dir: str | os.PathLike[str] | None = None) -> Workload:
     """Load the model, loss and data of a factory or of a built-in task.
 
