@@ -31,6 +31,7 @@ class KnownPlan:
         outputs: Where the samples lie in each output tensor.
         read: For each number of samples, the calls whose rows have all been read and were where the plan
             says.
+        readings: How often rows were read.
         moves: Whether a measurement found rows that are not where the plan says: then every one reads them.
         permuted: The calls that were checked by the whole batch in another order, and whether they
             passed; None where that could not be told.
@@ -41,6 +42,7 @@ class KnownPlan:
     outputs: list[Layout | None]
     read: dict[int, set[Key]] = field(default_factory=dict)
     moves: bool = False
+    readings: int = 0
     permuted: dict[Key, bool | None] = field(default_factory=dict)
 
 

@@ -163,7 +163,8 @@ class Settlement:
         )
         readings = {}
         if needed and pending:
-            readings = self._read(forward, DRAWS if not read else 1)
+            readings = self._read(forward, 1 if known.readings else DRAWS)
+            known.readings += 1
         for k, call in enumerate(pending):
             reading = readings.get(k)
             verdict = settle(call, reading, ids, samples, several)
