@@ -120,9 +120,9 @@ class StepFrame:
         if bool(before.any()) and _parallel(there - before, mine, tolerance):
             share = float(before.norm() / there.norm())
             return (
-                f"the gradients held {share:.2g} of their length when the block began: an earlier "
-                "pass, which was not measured, is part of the step (zero_grad() forgotten, or a micro-batch outside "
-                "the block)"
+                f"the gradients held {share:.2g} of their length when the block began: an earlier pass, "
+                "which was not measured, is part of the step (zero_grad() forgotten, or a micro-batch outside the "
+                "block)"
             )
         return (
             "the gradients at the block's end are not those that were measured: a pass was dropped, or "
