@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils import _pytree as pytree
 
 from fisherscope.advice.timing_quality import StepClock
+from fisherscope.gram.interception.torch_private import tree_map
 from fisherscope.tasks import Subject, TaskError
 
 SMALLEST_HALVED = 8
@@ -95,7 +95,7 @@ class StepRunner:
         """
         if self.device.type == "cpu":
             return batch
-        return pytree.tree_map_only(Tensor, lambda tensor: tensor.to(self.device), batch)
+        return tree_map(lambda leaf: leaf.to(self.device) if isinstance(leaf, Tensor) else leaf, batch)
 
     def loss(self, batch: Any) -> Tensor:
         """Compute the loss of a batch, and check that it can be trained on.

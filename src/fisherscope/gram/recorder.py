@@ -29,6 +29,7 @@ from fisherscope.gram.interception.output_edge import output_edge
 from fisherscope.gram.interception.parameter_selection import is_wrapper, scripted, selected, trainable
 from fisherscope.gram.interception.provenance import ParameterSource, ParameterSources
 from fisherscope.gram.interception.torch_function import Interceptor, bound, call_name, results
+from fisherscope.gram.interception.torch_private import disable_torch_function, is_in_backward
 from fisherscope.gram.options import GramOptions
 from fisherscope.gram.rules import Call, Rule, rule_of
 from fisherscope.gram.rules.recurrent import is_packed
@@ -105,7 +106,7 @@ class Recorder:
         if self._idle:
             return
         self.entries.note_packing(args, kwargs)
-        if self.entries.current is not None or not torch.is_grad_enabled() or _in_backward():
+        if self.entries.current is not None or not torch.is_grad_enabled() or is_in_backward():
             return
         if not self._holds(module) and not self.sources.inside(args, kwargs):
             return  # a loss, or a metric whose state a probe would count twice
@@ -147,7 +148,7 @@ class Recorder:
         try:
             with ExitStack() as stack:
                 if not calls_seen:
-                    stack.enter_context(torch._C.DisableTorchFunction())
+                    stack.enter_context(disable_torch_function())
                     stack.enter_context(torch.autocast("cpu", enabled=False))
                 yield
         finally:
@@ -215,7 +216,7 @@ class Recorder:
         fused = (
             self.settings.fused and not self.settings.accumulate and attachable(name, found, self.parameters)
         )
-        if _in_backward():  # a checkpoint runs its part again: gradients come to the calls seen before
+        if is_in_backward():  # a checkpoint runs its part again: gradients come to the calls seen before
             return func(*args, **kwargs)
         state = torch.get_rng_state() if rule.draws else None
         inputs = kept(rule, values, inplace)
@@ -324,7 +325,3 @@ class Recorder:
             self.entries.current.pending.append(pending)
         else:
             self.settlement.outside.append(OutsideCall(pending, outputs[0]))
-
-
-def _in_backward() -> bool:
-    return bool(torch._C._current_graph_task_id() != -1)

@@ -25,8 +25,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from fisherscope.gram.interception.torch_private import tree_leaves
 from fisherscope.tasks.batch_source import (
     BatchSource,
     StreamSource,
@@ -291,7 +291,7 @@ def _module_reduction(loss: Any) -> str | None:
 
 def _description(value: Any) -> str:
     """Describe a value's type, with its items' types or tensors' shapes."""
-    shapes = [tuple(leaf.shape) for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+    shapes = [tuple(leaf.shape) for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
     if isinstance(value, tuple | list):
         kinds = ", ".join(type(item).__name__ for item in value)
         return f"a {type(value).__name__} of {len(value)} ({kinds})"

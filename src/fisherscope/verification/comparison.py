@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from fisherscope.gram import NotSplittableError, record_gram
+from fisherscope.gram.interception.torch_private import tree_leaves, tree_map
 from fisherscope.model_state import preserve_random_state, same_buffers, same_draws
 from fisherscope.tasks import Subject
 from fisherscope.verification.reference import UncheckableError, output_columns, path_columns
@@ -196,12 +196,12 @@ def _apart(gram: Tensor, wanted: Tensor) -> float:
 
 
 def _cast(batch: Any) -> Any:
-    return pytree.tree_map(lambda t: t.double() if _floats(t) else t, batch)
+    return tree_map(lambda t: t.double() if _floats(t) else t, batch)
 
 
 def _as(part: Any, wide: Any) -> Any:
     """A part of the batch in the dtype that the whole was brought to."""
-    dtypes = {t.dtype for t in pytree.tree_leaves(wide) if _floats(t)}
+    dtypes = {t.dtype for t in tree_leaves(wide) if _floats(t)}
     return _cast(part) if torch.float64 in dtypes else part
 
 

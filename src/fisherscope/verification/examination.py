@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from fisherscope.eigenvalues import spectrum
 from fisherscope.gram import GramRecord, record_gram
+from fisherscope.gram.interception.torch_private import tree_leaves
 from fisherscope.model_state import preserve_random_state, rng
 from fisherscope.tasks import Subject, subject_of
 from fisherscope.tasks.batch_source import single_batch_source
@@ -94,7 +94,7 @@ def _recorded(subject: Subject, batch: Any) -> tuple[nn.Module, GramRecord]:
 def _sizes(subject: Subject, batch: Any, size: int) -> list[int]:
     """The batch's own size, up to a limit, and one that equals another dimension of the inputs."""
     first = min(size, LOOPED)
-    shapes = [tuple(t.shape) for t in pytree.tree_leaves(batch) if isinstance(t, Tensor)]
+    shapes = [tuple(t.shape) for t in tree_leaves(batch) if isinstance(t, Tensor)]
     others = {d for shape in shapes for d in shape if 1 < d <= LOOPED and d != first}
     weights = {d for p in subject.make().parameters() for d in p.shape if 1 < d <= LOOPED and d != first}
     return [first, *sorted(others or weights)[-1:]]
@@ -121,5 +121,5 @@ def _parts(subject: Subject, size: int) -> tuple[Any, Any, list[Any]]:
 
 def _form(batch: Any, dim: int) -> tuple[tuple[int, ...], ...]:
     """Shapes of a batch's tensors but for the number of samples."""
-    shapes = [list(t.shape) for t in pytree.tree_leaves(batch) if isinstance(t, Tensor)]
+    shapes = [list(t.shape) for t in tree_leaves(batch) if isinstance(t, Tensor)]
     return tuple(tuple(s[:at] + s[at + 1 :]) for s in shapes for at in [dim if len(s) > dim else 0])

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from fisherscope.gram.interception.torch_function import Interceptor, call_name
+from fisherscope.gram.interception.torch_private import tree_leaves, tree_map
 from fisherscope.model_state.reproducible import same_buffers, same_draws
 
 
@@ -234,7 +234,7 @@ class _Calls:
     def concerns(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Whether one of the arguments is made of parameters."""
         return torch.is_grad_enabled() and any(
-            id(leaf) in self.sources for leaf in pytree.tree_leaves((args, dict(kwargs)))
+            id(leaf) in self.sources for leaf in tree_leaves((args, dict(kwargs)))
         )
 
     def handle(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -291,7 +291,7 @@ class _Masked(_Calls):
         if inplace:
             return plain.add_(self._share(given[0], self.places[number][0]))
         shares = iter(self._share(t, at) for t, at in zip(given, self.places[number], strict=True))
-        return pytree.tree_map(lambda t: t + next(shares) if isinstance(t, Tensor) else t, plain)
+        return tree_map(lambda t: t + next(shares) if isinstance(t, Tensor) else t, plain)
 
     def _apart(self, tree: Any, cut_sources: bool) -> Any:
         """The arguments with the sources cut off, or with all but them."""
@@ -301,7 +301,7 @@ class _Masked(_Calls):
                 return value
             return value.detach() if (id(value) in self.sources) == cut_sources else value
 
-        return pytree.tree_map(cut, tree)
+        return tree_map(cut, tree)
 
     def _share(self, own: Tensor, place: SampleMask | None) -> Tensor:
         """Zero, with the parameters' gradient behind it, masked."""
@@ -313,4 +313,4 @@ class _Masked(_Calls):
 
 
 def _tensors(out: Any) -> list[Tensor]:
-    return [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
+    return [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]

@@ -21,6 +21,7 @@ from fisherscope.gram.interception.provenance import (
     leaf_geometry,
     tensors_in,
 )
+from fisherscope.gram.interception.torch_private import backward_hooks_of, version_of
 from fisherscope.gram.rules import Call, Rule
 from fisherscope.gram.rules.replay import gradients_of
 
@@ -63,8 +64,9 @@ class BackwardListener:
         """Hear what arrives at the parameters."""
         for name, parameter in self._ledger.parameters.items():
             handle = parameter.register_hook(lambda gradient, name=name: self.arrived(name, gradient))
-            hooks: Any = parameter._backward_hooks
-            hooks.move_to_end(handle.id, last=False)  # before hooks that rescale the gradient
+            backward_hooks_of(parameter).move_to_end(
+                handle.id, last=False
+            )  # before hooks that rescale the gradient
             self._handles.append(handle)
 
     def detach(self) -> None:
@@ -96,7 +98,7 @@ class BackwardListener:
         self, rule: Rule, call: Call, found: dict[str, ParameterSource], outputs: list[Tensor]
     ) -> None:
         """Have the gradient of the call's output reported."""
-        versions = [(value, value._version) for _, value in tensors_in(call.values)]
+        versions = [(value, version_of(value)) for _, value in tensors_in(call.values)]
 
         def report(gradient: Any) -> None:
             self.reported(rule, call, found, gradient, versions)
@@ -127,7 +129,7 @@ class BackwardListener:
                     raise NotSplittableError(call.refusal)
                 if call.released:
                     raise NotSplittableError("a second backward pass came over it; say accumulate=True")
-                if any(value._version != version for value, version in versions):
+                if any(version_of(value) != version for value, version in versions):
                     raise NotSplittableError("an input of the call was overwritten before its gradient came")
                 for name, columns in formed(rule, call, gradient).items():
                     self._contribute(found[name], columns, call.entry)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from fisherscope.gram.interception.torch_private import backward_hooks_of, version_of
+
 _NUMBERS = 4096
 """Gradient entries that are compared: those of the smallest parameters, at least one."""
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
@@ -120,9 +122,9 @@ class StepFrame:
         if bool(before.any()) and _parallel(there - before, mine, tolerance):
             share = float(before.norm() / there.norm())
             return (
-                f"the gradients held {share:.2g} of their length when the block began: an earlier pass, "
-                "which was not measured, is part of the step (zero_grad() forgotten, or a micro-batch outside the "
-                "block)"
+                f"the gradients held {share:.2g} of their length when the block began: an earlier "
+                "pass, which was not measured, is part of the step (zero_grad() forgotten, or a micro-batch "
+                "outside the block)"
             )
         return (
             "the gradients at the block's end are not those that were measured: a pass was dropped, or "
@@ -130,7 +132,7 @@ class StepFrame:
         )
 
     def _current(self) -> list[int]:
-        return [parameter._version for parameter in self._parameters.values()]
+        return [version_of(parameter) for parameter in self._parameters.values()]
 
 
 def _plain(parameter: Tensor) -> bool:
@@ -150,7 +152,7 @@ def _parallel(one: Tensor, other: Tensor, tolerance: float) -> bool:
 
 def _rescaled(parameter: Tensor) -> bool:
     """Whether hooks of others change the gradient on its way to the parameter."""
-    return len(parameter._backward_hooks or ()) > 1
+    return len(backward_hooks_of(parameter) or ()) > 1
 
 
 def _distributed() -> bool:

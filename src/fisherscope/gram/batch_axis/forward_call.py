@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
-from torch.utils import _pytree as pytree
 
 from fisherscope.gram.errors import AmbiguousBatchError
+from fisherscope.gram.interception.torch_private import tree_flatten, tree_unflatten
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ForwardCall:
             leaf if dim is None else _select(leaf, dim, chosen)
             for leaf, dim in zip(leaves, self.dims, strict=True)
         ]
-        args, kwargs = pytree.tree_unflatten(picked, tree)
+        args, kwargs = tree_unflatten(picked, tree)
         return args, kwargs
 
 
@@ -41,7 +41,7 @@ def _is_packed(value: object) -> bool:
 
 def flat(tree: Any) -> tuple[list[Any], Any]:
     """(leaves, tree), a packed sequence being one leaf."""
-    return pytree.tree_flatten(tree, is_leaf=_is_packed)
+    return tree_flatten(tree, is_leaf=_is_packed)
 
 
 def _select(leaf: Any, dim: int, chosen: list[int]) -> Any:

@@ -8,13 +8,13 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from fisherscope.gram.batch_axis.forward_call import ForwardCall, entry_of
 from fisherscope.gram.batch_axis.probe import Plan, Probed, probe
 from fisherscope.gram.errors import AmbiguousBatchError
 from fisherscope.gram.grouping import Layout
 from fisherscope.gram.interception.call_ids import Key
+from fisherscope.gram.interception.torch_private import tree_flatten, tree_leaves
 from fisherscope.gram.rules import signature_of
 
 Batch = int | Mapping[str, int | None]
@@ -78,7 +78,7 @@ def _kind(module: nn.Module, args: Any, kwargs: Any, batch: Batch | None, measur
     form: Any = len(args)
     leaves: Sequence[Any] = args
     if kwargs or not all(isinstance(arg, Tensor) for arg in args):
-        leaves, tree = pytree.tree_flatten((args, kwargs))
+        leaves, tree = tree_flatten((args, kwargs))
         form = str(tree)
     kinds = tuple(
         (leaf.dtype, leaf.dim(), *(min(size, 2) for size in leaf.shape[:2]))
@@ -146,7 +146,7 @@ def _found(
 
 
 def _text(module: nn.Module, args: Any, kwargs: Any, tried: list[Any], failed: list[str]) -> str:
-    shapes = [tuple(leaf.shape) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    shapes = [tuple(leaf.shape) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     head = f"Finding the batch dimension of {type(module).__name__}, called with tensors of shape {shapes}: "
     if tried:
         dims = " and ".join(str(dim) for dim in tried)

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from fisherscope.gram.batch_axis.determinism import DRAWS, DROPOUT, drawn_constant, without_dropout
 from fisherscope.gram.batch_axis.forward_call import ForwardCall, flat
@@ -20,6 +19,7 @@ from fisherscope.gram.interception.torch_function import (
     custom_functions_seen,
     results,
 )
+from fisherscope.gram.interception.torch_private import tree_leaves
 from fisherscope.model_state import host_random_state, preserve_module_state
 
 
@@ -63,7 +63,7 @@ def watched(
         leaf
         for given, dim in zip(flat((args, kwargs))[0], entry.dims, strict=True)
         if dim is not None
-        for leaf in pytree.tree_leaves(given)
+        for leaf in tree_leaves(given)
         if isinstance(leaf, Tensor)
     ]
     watcher = _Watcher(ParameterSources(parameters), inputs, signatures, entering, keep)
@@ -71,7 +71,7 @@ def watched(
         before = host_random_state()
         out = entry.module(*args, **kwargs)
         drew = host_random_state() != before
-    outputs = [leaf.detach() for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
+    outputs = [leaf.detach() for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
     del watcher.mode  # it and the watcher hold each other, and all tensors of the forward
     return ProbeRun(watcher.sights, outputs, drew)
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils import _pytree as pytree
 
 from fisherscope.gram.batch_axis.determinism import DROPOUT
 from fisherscope.gram.batch_axis.forward_call import ForwardCall, flat
@@ -23,6 +22,7 @@ from fisherscope.gram.identity.pending import PendingCall
 from fisherscope.gram.identity.storage import StorageRows
 from fisherscope.gram.interception.call_ids import CallIds, Key
 from fisherscope.gram.interception.provenance import ParameterSource, ParameterSources, tensors_in
+from fisherscope.gram.interception.torch_private import tree_leaves
 from fisherscope.gram.options import check_samples
 from fisherscope.gram.rules import signature_of
 
@@ -118,7 +118,7 @@ class ForwardTracker:
     def end(self, module: nn.Module, output: Any) -> None:
         """The forward of `module` has ended and gave `output`."""
         if self.current is not None and module is self.current.call.module:
-            self.current.outputs = [t for t in pytree.tree_leaves(output) if isinstance(t, Tensor)]
+            self.current.outputs = [t for t in tree_leaves(output) if isinstance(t, Tensor)]
             self.current, self._keys = None, CallIds()
 
     def taken(self) -> list[Forward]:

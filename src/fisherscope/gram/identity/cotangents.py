@@ -9,6 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fisherscope.gram.interception.torch_private import (
+    saved_batch_norm_weight,
+    saved_batch_statistics,
+    uses_batch_statistics,
+)
+
 _BATCH_NORMS = frozenset(["NativeBatchNormBackward0", "CudnnBatchNormBackward0", "MiopenBatchNormBackward0"])
 
 
@@ -58,9 +64,9 @@ def _constant_statistics(roots: Sequence[Any]) -> Iterator[None]:
     handles: list[Any] = []
     try:
         handles += [
-            node.register_hook(_held(node._saved_result2, node._saved_weight))
+            node.register_hook(_held(saved_batch_statistics(node)[1], saved_batch_norm_weight(node)))
             for node in nodes_above(roots)
-            if type(node).__name__ in _BATCH_NORMS and node._saved_training
+            if type(node).__name__ in _BATCH_NORMS and uses_batch_statistics(node)
         ]
         yield
     finally:

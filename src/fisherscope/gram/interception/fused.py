@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fisherscope.gram.interception.provenance import ParameterSource
+from fisherscope.gram.interception.torch_private import has_saved_tensor_hooks, is_view
 
 Totals = Callable[[Tensor], list[Tensor | None]]
 """Gradient of the call's output → gradients of its parameters, in their order."""
@@ -19,7 +20,7 @@ def attachable(name: str, found: Mapping[str, ParameterSource], parameters: Mapp
 
     Not under hooks on saved tensors: checkpointing compares what a part saves with what it saves run again.
     """
-    if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
+    if has_saved_tensor_hooks():
         return False
     return (name == "linear" or name.startswith("conv")) and all(
         len(source.leaves) == 1
@@ -39,7 +40,7 @@ def detached_call(
     cut = {id(source.tensor): source.tensor.detach() for source in found.values()}
     out = func(*(cut.get(id(a), a) for a in args), **{k: cut.get(id(v), v) for k, v in kwargs.items()})
     # A user's in-place operation on a view that a custom function returns is an error: return no view.
-    return torch.ops.aten._unsafe_view(out, out.shape) if out._is_view() else out
+    return torch.ops.aten._unsafe_view(out, out.shape) if is_view(out) else out
 
 
 def attached(out: Tensor, totals: Totals, found: Mapping[str, ParameterSource]) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fisherscope.gram.interception.output_edge import output_edge
+from fisherscope.gram.interception.torch_private import disable_torch_function, set_grad_enabled
 
 
 def listen(
@@ -46,17 +47,17 @@ class NoDispatch:
         self._device = gradient.device.type if isinstance(gradient, Tensor) else "cpu"
 
     def __enter__(self) -> None:
-        self._guard = torch._C.DisableTorchFunction()
+        self._guard = disable_torch_function()
         self._guard.__enter__()
         self._recorded, self._cast = torch.is_grad_enabled(), torch.is_autocast_enabled(self._device)
-        torch._C._set_grad_enabled(False)
+        set_grad_enabled(False)
         if self._cast:
             torch.set_autocast_enabled(self._device, False)
 
     def __exit__(self, *error: object) -> None:
         if self._cast:
             torch.set_autocast_enabled(self._device, True)
-        torch._C._set_grad_enabled(self._recorded)
+        set_grad_enabled(self._recorded)
         self._guard.__exit__(None, None, None)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fisherscope.gram.interception.torch_private import base_of, is_view
+
 
 @dataclass(frozen=True)
 class OutputEdge:
@@ -46,8 +48,8 @@ def output_edge(output: Tensor, is_source: Callable[[Tensor], bool]) -> OutputEd
     tensor is
     the call's: what is written into the view later does not move it.
     """
-    base = output._base
-    if output._is_view() and base is not None and base.grad_fn is not None and not is_source(base):
+    base = base_of(output)
+    if is_view(output) and base is not None and base.grad_fn is not None and not is_source(base):
         view = output.shape, output.stride(), int(output.storage_offset())
         return OutputEdge(base.grad_fn, base.output_nr, view)
     assert output.grad_fn is not None, "a call that receives a parameter has a node"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fisherscope.gram.errors import GramError
+from fisherscope.gram.interception.torch_private import compiled_from, is_compiled_in_place
 
 Chosen = str | Sequence[str] | Callable[[str, Tensor], bool] | None
 
@@ -17,7 +18,7 @@ _HAND_ON = ("DistributedDataParallel", "OptimizedModule")  # wrappers: what they
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """The module inside `torch.compile`'s wrapper, whose parameters keep their own names."""
-    inner = getattr(model, "_orig_mod", None)
+    inner = compiled_from(model)
     return inner if isinstance(inner, nn.Module) else model
 
 
@@ -83,7 +84,7 @@ def scripted(model: nn.Module, modules: Sequence[nn.Module]) -> dict[int, str]:
 def circumstances(model: nn.Module, inner: nn.Module, modules: Sequence[nn.Module]) -> list[str]:
     """What a reader of the result should know about the model it came from, and its `modules`."""
     notes = []
-    compiled = model is not inner or any(m._compiled_call_impl is not None for m in modules)
+    compiled = model is not inner or any(is_compiled_in_place(m) for m in modules)
     if compiled:
         notes.append("the model is compiled; this step ran eagerly, so that its calls could be seen")
     if any(type(module).__name__ == "DistributedDataParallel" for module in modules):

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fisherscope.gram.interception.torch_private import backward_hooks_of, is_view
+
 # Functions whose output holds the elements of their input, each at most once: gradients keep their
 # inner products through them, so a parameter's view is as good as the parameter.
 _COPIES = frozenset(["to", "float", "half", "bfloat16", "double", "type", "type_as", "clone", "contiguous"])
@@ -138,7 +140,7 @@ def _followed(out: Tensor, source: ParameterSource, args: Any, kwargs: Any, func
         return None
     candidates = [moved] if isinstance(moved, Tensor) else list(moved)
     for candidate in candidates:
-        if candidate.shape != out.shape or candidate.dtype != geometry.dtype or not candidate._is_view():
+        if candidate.shape != out.shape or candidate.dtype != geometry.dtype or not is_view(candidate):
             continue
         offset = candidate.storage_offset() - geometry.storage_offset()
         if len(candidates) == 1 or offset == out.storage_offset() - source.tensor.storage_offset():
@@ -154,7 +156,9 @@ def rounding_of(dtype: torch.dtype) -> float:
 @contextmanager
 def without_hooks(leaves: Iterable[Tensor]) -> Iterator[None]:
     """No hook of the leaves runs: what is differentiated here is no gradient of the step."""
-    saved = [(hooks, list(hooks.items())) for leaf in leaves if (hooks := leaf._backward_hooks) is not None]
+    saved = [
+        (hooks, list(hooks.items())) for leaf in leaves if (hooks := backward_hooks_of(leaf)) is not None
+    ]
     for hooks, _ in saved:
         hooks.clear()
     try:

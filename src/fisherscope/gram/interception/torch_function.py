@@ -10,7 +10,13 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode, _get_current_function_mode, _pop_mode_temporarily
+from torch.overrides import TorchFunctionMode
+
+from fisherscope.gram.interception.torch_private import (
+    current_function_mode,
+    is_torch_function_off,
+    pop_function_mode,
+)
 
 _ALIASES = {
     "radd": "add",
@@ -244,10 +250,9 @@ def _handed_over(cls: Any, *args: Any, **kwargs: Any) -> Any:
 
     if cls.__module__ == _ATTACHED:  # the recorder's own
         return _apply.__func__(cls, *args, **kwargs)
-    off = torch._C._is_torch_function_all_disabled() or not torch._C._is_torch_function_enabled()
-    active = _get_current_function_mode()
-    if off or not isinstance(active, Interceptor) or not active.concerned(args, kwargs):
+    active = current_function_mode()
+    if is_torch_function_off() or not isinstance(active, Interceptor) or not active.concerned(args, kwargs):
         return call(*args, **kwargs)  # its inner calls are seen (reentrant checkpointing)
     call.__name__ = f"Function {cls.__name__}"
-    with _pop_mode_temporarily() as mode:
+    with pop_function_mode() as mode:
         return mode.__torch_function__(call, (), args, kwargs)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fisherscope.gram.columns import Columns, Dense
+from fisherscope.gram.interception.torch_private import has_saved_tensor_hooks, saved_batch_statistics
 from fisherscope.gram.rules.registry import Call, Rule, UnsuitedError, register
 
 _FEW_DEVIATIONS = 4.0
@@ -70,9 +71,12 @@ def note_statistics(call: Call, out: Tensor) -> None:
     Not where saved tensors are packed by hooks (checkpointing): to look at them would unpack them.
     """
     node = out.grad_fn
-    packed = torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
-    if call.get("training", False) and not packed and type(node).__name__ in _KEEP_STATISTICS:
-        call.noticed = (node._saved_result1, node._saved_result2)  # type: ignore[union-attr]
+    if (
+        call.get("training", False)
+        and not has_saved_tensor_hooks()
+        and type(node).__name__ in _KEEP_STATISTICS
+    ):
+        call.noticed = saved_batch_statistics(node)
 
 
 def batch_norm(call: Call, gradient: Tensor) -> dict[str, Columns]:

@@ -1,0 +1,131 @@
+"""Every private name of torch that the package uses, each behind one function that says why.
+
+A new release of torch may change any of them: this is the file to look at then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode, _pop_mode_temporarily
+from torch.utils import _pytree as pytree
+
+# Modes and dispatch
+
+
+def disable_torch_function() -> AbstractContextManager[None]:
+    """Switch off every `__torch_function__`: the public guard switches off subclasses and leaves modes on."""
+    guard: AbstractContextManager[None] = torch._C.DisableTorchFunction()
+    return guard
+
+
+def is_torch_function_off() -> bool:
+    """Tell whether calls bypass `__torch_function__`: a patched `Function.apply` must then not intercept."""
+    return bool(torch._C._is_torch_function_all_disabled() or not torch._C._is_torch_function_enabled())
+
+
+def current_function_mode() -> Any:
+    """Return the innermost active `TorchFunctionMode`, or None: torch has no public way to ask for it."""
+    return _get_current_function_mode()
+
+
+def pop_function_mode() -> AbstractContextManager[Any]:
+    """Take the innermost mode off the stack for a block, as torch does when it calls that mode's handler."""
+    mode: AbstractContextManager[Any] = _pop_mode_temporarily()
+    return mode
+
+
+set_grad_enabled: Callable[[bool], None] = torch._C._set_grad_enabled
+"""Switches gradient recording without a context manager: it runs once or twice for each recorded call."""
+
+
+# The autograd graph
+
+
+def is_in_backward() -> bool:
+    """Tell whether this thread runs a backward pass: a checkpoint repeats its forward there."""
+    return bool(torch._C._current_graph_task_id() != -1)
+
+
+def has_saved_tensor_hooks() -> bool:
+    """Tell whether hooks pack saved tensors (checkpointing): to read such tensors would unpack them."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
+
+
+def saved_batch_statistics(node: Any) -> tuple[Tensor, Tensor]:
+    """Return (mean, 1/deviation) of a batch-norm node: the call does not return what it normalised by."""
+    return node._saved_result1, node._saved_result2
+
+
+def saved_batch_norm_weight(node: Any) -> Tensor | None:
+    """Return the scale that a batch-norm node saved: a backward with constant statistics needs it."""
+    weight: Tensor | None = node._saved_weight
+    return weight
+
+
+def uses_batch_statistics(node: Any) -> bool:
+    """Tell whether a batch-norm node ran in training mode: running statistics are constants already."""
+    return bool(node._saved_training)
+
+
+# Tensors
+
+
+def version_of(tensor: Tensor) -> int:
+    """Return the count of in-place writes to a tensor: it shows that a saved input was overwritten."""
+    return tensor._version
+
+
+def is_view(tensor: Tensor) -> bool:
+    """Tell whether a tensor views another: a view's node moves when the view is written into."""
+    return tensor._is_view()
+
+
+def base_of(tensor: Tensor) -> Tensor | None:
+    """Return the tensor that a view looks into: its node stays when the view is written into."""
+    return tensor._base
+
+
+def backward_hooks_of(tensor: Tensor) -> Any:
+    """Return a tensor's ordered dict of hooks, or None: ours must run before those that rescale."""
+    return tensor._backward_hooks
+
+
+# Compiled modules
+
+
+def compiled_from(module: nn.Module) -> Any:
+    """Return what `torch.compile(module)` wraps, or None: its parameters have their own names there."""
+    return getattr(module, "_orig_mod", None)
+
+
+def is_compiled_in_place(module: nn.Module) -> bool:
+    """Tell whether `module.compile()` was called: it leaves no other trace."""
+    return module._compiled_call_impl is not None
+
+
+# Nested containers: torch.utils._pytree knows model outputs and dataclasses, and has no public name
+
+
+def tree_leaves(tree: Any) -> list[Any]:
+    """List the leaves of nested containers, registered dataclasses and model outputs among them."""
+    return pytree.tree_leaves(tree)
+
+
+def tree_flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], Any]:
+    """Split nested containers into (leaves, structure), to change leaves or to compare structures."""
+    return pytree.tree_flatten(tree, is_leaf=is_leaf)
+
+
+def tree_unflatten(leaves: list[Any], structure: Any) -> Any:
+    """Put leaves back into the structure that `tree_flatten` returned."""
+    return pytree.tree_unflatten(leaves, structure)
+
+
+def tree_map(change: Callable[[Any], Any], tree: Any) -> Any:
+    """Apply a function to each leaf of nested containers, keeping their types."""
+    return pytree.tree_map(change, tree)
