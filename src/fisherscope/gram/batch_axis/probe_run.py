@@ -23,6 +23,9 @@ from fisherscope.gram.interception.torch_private import tree_leaves
 from fisherscope.model_state import host_random_state, preserve_module_state
 
 
+PICKS = frozenset(["getitem", "index_select", "select"])
+
+
 @dataclass
 class CallTrace:
     """What one probe run saw of one call: shapes, and values where they are to be compared."""
@@ -102,7 +105,9 @@ class _Watcher:
         if name.startswith("Function ") and not found:  # the recorder looks inside, too
             with self.mode:
                 return self._followed(func(*args, **kwargs), values)
-        depends = any(id(t) in self._alive for _, t in tensors_in(values) if self._sources.get(t) is None)
+        depends = not self._picks_parameter(name, args) and any(
+            id(t) in self._alive for _, t in tensors_in(values) if self._sources.get(t) is None
+        )
         before = {
             key: tensor.detach().clone() if inplace and self._keep else tensor.detach()
             for key, tensor in tensors_in(values)
@@ -118,6 +123,10 @@ class _Watcher:
             for result in given:
                 self._sources.derive(name, result, found.values(), args, kwargs, func)
         return out
+
+    def _picks_parameter(self, name: str, args: tuple[Any, ...]) -> bool:
+        """Whether the call picks entries of a value made of parameters: by data or not, it stays one."""
+        return name in PICKS and bool(args) and self._sources.get(args[0]) is not None
 
     def _followed(self, out: Any, values: dict[str, Any]) -> Any:
         """What a function of the user's own gave: of the batch where one of its arguments is."""

@@ -12,8 +12,9 @@ _JITTER = 0.25
 """Largest shift of a code from its place in an even grid, in grid steps.
 
 Rows that mix two samples evenly then have a ratio that is nobody's code, but for a coincidence."""
-TOLERANCES = {torch.float64: 1e-7, torch.float32: 3e-4}
-"""How far a measured ratio may lie from a code (seen: 1e-15, and 2e-5 in ResNet-20 at batch size 128)."""
+TOLERANCES = {torch.float64: 3e-4, torch.float32: 3e-4}
+"""How far a measured ratio may lie from a code (seen: 1e-15 in float64, 2e-5 in float32 in
+ResNet-20 at batch size 128). One for both: networks in float64 compute parts in float32 all the same."""
 _COARSE = 0.3
 """The same in half precision, in steps between the digits."""
 RESIDUAL_COARSE = 0.15
