@@ -38,7 +38,8 @@ class OutputEdge:
         if self.view is None:
             return gradient
         size, stride, offset = self.view
-        return gradient.contiguous().as_strided(size, stride, offset)
+        whole = gradient.contiguous()  # which may itself lie inside a larger gradient
+        return whole.as_strided(size, stride, int(whole.storage_offset()) + offset)
 
 
 def output_edge(output: Tensor, is_source: Callable[[Tensor], bool]) -> OutputEdge:
