@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fisherscope.gram.errors import GramError
 from fisherscope.gram.finalize import finish
-from fisherscope.gram.interception.parameter_selection import Chosen, circumstances, unwrapped
+from fisherscope.gram.interception.parameter_selection import Chosen, model_notes, unwrap
 from fisherscope.gram.interception.torch_function import custom_functions_seen
 from fisherscope.gram.options import GramOptions, check_choice, check_model, check_numbers, check_samples
 from fisherscope.gram.per_loss import per_loss_backward
@@ -85,7 +85,7 @@ def record_gram(
     check_choice("precision", precision, ("default", "float64"))
     check_numbers(memory_budget, loss_scale)
     check_samples(batch, sample_of)
-    inner = unwrapped(model)
+    inner = unwrap(model)
     settings = GramOptions(
         semantics,
         reduction,
@@ -101,7 +101,7 @@ def record_gram(
         layers,
     )
     recorder = Recorder(inner, settings)
-    record = GramRecord(semantics, notes=circumstances(model, inner, recorder.modules))
+    record = GramRecord(semantics, notes=model_notes(model, inner, recorder.modules))
     return GramRecording(recorder, record)
 
 
@@ -123,8 +123,8 @@ class GramRecording:
         with ExitStack() as stack:
             stack.callback(self._recorder.detach)
             self._recorder.attach()
-            _opened().append(self._recorder)
-            stack.callback(_opened().remove, self._recorder)
+            _open_recorders().append(self._recorder)
+            stack.callback(_open_recorders().remove, self._recorder)
             if "torch._dynamo" in sys.modules:
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             if self._record.semantics == "path":
@@ -145,7 +145,7 @@ class GramRecording:
             self._record.status = f"nothing measured: the block ended with {kind.__name__}"
 
 
-def _opened() -> list[Recorder]:
+def _open_recorders() -> list[Recorder]:
     """The recorders open in this thread."""
     found: list[Recorder] = _open.__dict__.setdefault("recorders", [])
     return found
@@ -153,7 +153,7 @@ def _opened() -> list[Recorder]:
 
 def _check_alone(recorder: Recorder) -> None:
     """Two recorders on one parameter would each see the other's calls."""
-    for other in _opened():
+    for other in _open_recorders():
         shared = {id(p) for p in other.parameters.values()} & {id(p) for p in recorder.parameters.values()}
         if shared:
             name = next(name for name, p in recorder.parameters.items() if id(p) in shared)

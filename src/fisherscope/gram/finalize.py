@@ -26,19 +26,19 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
     Raises:
         GramError: With `strict`: nothing was measured, or the columns do not add up to the gradients.
     """
-    ledger, settings = recorder.ledger, recorder.settings
+    ledger, settings = recorder.accumulator, recorder.settings
     ledger.multiply_pools()
     if ledger.accumulate and ledger.stored:
         ledger.assemble()
     record.coverage = [_coverage(recorder, name, p) for name, p in recorder.trainable.items()]
     record.notes += _changes(recorder)
     record.probe_seconds = recorder.probe_seconds
-    record.notes += recorder.entries.notes
+    record.notes += recorder.tracker.notes
     record.grouping = weakest(recorder.gradients.evidence)
     if recorder.gradients.loss is not None:
         record.loss = float(recorder.gradients.loss) / settings.loss_scale
     if ledger.gram is None or ledger.spread is None:
-        record.status = _nothing(recorder)
+        record.status = _empty_result(recorder)
         if settings.strict:
             raise recorder.problems.failure or GramError(f"Measuring the Gram matrix: {record.status}")
         return
@@ -66,9 +66,9 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
 
 def _fill_tallies(recorder: Recorder, record: GramRecord, gram: Tensor, factor: float) -> None:
     """Each parameter's trace, mean gradient and residual, in one transfer from the device."""
-    tallies = recorder.ledger.tallies
+    tallies = recorder.accumulator.tallies
     table = torch.stack(
-        [value for t in tallies.values() for value in (t.trace, t.mean_square, t.miss, t.reach)]
+        [value for t in tallies.values() for value in (t.trace, t.mean_square, t.sum_error, t.rounding_scale)]
     ).view(-1, 4)
     whole = max(float(gram.diagonal().sum()), 0.0) ** 0.5
     for (name, tally), (trace, square, miss, reach) in zip(tallies.items(), table.tolist(), strict=True):
@@ -111,10 +111,10 @@ def _judge(recorder: Recorder, record: GramRecord) -> None:
     record.notes += [f"{name}: {text}" for name, text in problems.items()]
 
 
-def _nothing(recorder: Recorder) -> str:
+def _empty_result(recorder: Recorder) -> str:
     if (
         recorder.gradients.backwards == 0
-        and not recorder.ledger.tallies
+        and not recorder.accumulator.tallies
         and not recorder.problems.by_parameter
     ):
         return "nothing measured: no backward pass ran inside the `with` block; call loss.backward() there"
@@ -140,7 +140,7 @@ def _changes(recorder: Recorder) -> list[str]:
 
 
 def _coverage(recorder: Recorder, name: str, parameter: Tensor) -> Coverage:
-    measured = name in recorder.ledger.tallies and name not in recorder.problems.by_parameter
+    measured = name in recorder.accumulator.tallies and name not in recorder.problems.by_parameter
     if name not in recorder.parameters:
         rule = "not selected"
     elif name in recorder.problems.by_parameter:

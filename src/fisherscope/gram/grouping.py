@@ -88,8 +88,10 @@ class Grouping:
         out = torch.full((size,), -1, dtype=torch.long)
         numbers = torch.arange(size)
         if self.rows is not None and self.real is not None:
-            kept = self.real > 0
-            out[self.rows[kept]] = torch.arange(self.samples).unsqueeze(1).expand(self.rows.shape)[kept]
+            real_rows = self.real > 0
+            out[self.rows[real_rows]] = (
+                torch.arange(self.samples).unsqueeze(1).expand(self.rows.shape)[real_rows]
+            )
             return out
         split = self.moved(0).samples_first(numbers)
         out[split.flatten()] = torch.arange(self.samples).repeat_interleave(split.shape[1])
@@ -123,16 +125,16 @@ def rows_grouping(sample_of: Tensor, dim: int = 0, samples: int | None = None, l
     """
     sample_of = sample_of.detach().cpu().long()
     mine = (sample_of >= 0).nonzero().squeeze(1)
-    named = sample_of[mine]
-    count = torch.bincount(named, minlength=samples or 0)
+    by_sample = sample_of[mine]
+    count = torch.bincount(by_sample, minlength=samples or 0)
     n, longest = len(count), max(int(count.max()) if len(count) else 0, 1)
-    order = torch.argsort(named, stable=True)
+    order = torch.argsort(by_sample, stable=True)
     start = torch.cumsum(count, 0) - count
-    place = torch.arange(len(named)) - start[named[order]]
+    place = torch.arange(len(by_sample)) - start[by_sample[order]]
     rows = torch.zeros(n, longest, dtype=torch.long)
     real = torch.zeros(n, longest)
-    rows[named[order], place] = mine[order]
-    real[named[order], place] = 1
+    rows[by_sample[order], place] = mine[order]
+    real[by_sample[order], place] = 1
     return Grouping(n, Layout(dim), rows, real, len(sample_of), lead)
 
 

@@ -22,7 +22,7 @@ def per_loss_backward(recorder: Recorder) -> Callable[[Tensor], None]:
     coupling too, also where nothing can be split by sample.
     """
 
-    ledger, reduction = recorder.ledger, recorder.settings.reduction
+    accumulator, reduction = recorder.accumulator, recorder.settings.reduction
 
     def backward(losses: Tensor) -> None:
         if losses.dim() != 1:
@@ -31,8 +31,8 @@ def per_loss_backward(recorder: Recorder) -> Callable[[Tensor], None]:
                 f"{tuple(losses.shape)}; "
                 "expected one loss a sample, shape (n,), for example F.cross_entropy(..., reduction='none')."
             )
-        leaves = list(ledger.parameters.values())
-        started = time.perf_counter()
+        leaves = list(accumulator.parameters.values())
+        start = time.perf_counter()
         rows: list[list[Tensor]] = [[] for _ in leaves]
         with without_hooks(leaves):
             for loss in losses:
@@ -42,10 +42,10 @@ def per_loss_backward(recorder: Recorder) -> Callable[[Tensor], None]:
                         torch.zeros_like(leaf).flatten() if gradient is None else gradient.flatten()
                     )
         factor = 1 / len(losses) if reduction == "mean" else 1.0
-        for name, row in zip(ledger.parameters, rows, strict=True):
-            columns = Dense(torch.stack(row) * factor, ledger.parameters[name].shape)
-            ledger.add(name, ParameterUse(columns, leaf_geometry(ledger.parameters[name])))
-        ledger.seconds += time.perf_counter() - started
+        for name, row in zip(accumulator.parameters, rows, strict=True):
+            columns = Dense(torch.stack(row) * factor, accumulator.parameters[name].shape)
+            accumulator.add(name, ParameterUse(columns, leaf_geometry(accumulator.parameters[name])))
+        accumulator.seconds += time.perf_counter() - start
         recorder.gradients.loss = (losses.mean() if reduction == "mean" else losses.sum()).detach()
         recorder.gradients.backwards += 1
         (losses.mean() if reduction == "mean" else losses.sum()).backward()

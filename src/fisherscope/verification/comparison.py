@@ -54,46 +54,49 @@ class Comparison:
         }  # fmt: skip
 
 
-def alone(subject: Subject, batch: Any, samples: list[Any]) -> Comparison:
+def compare_alone(subject: Subject, batch: Any, samples: list[Any]) -> Comparison:
     """Each sample through the model alone, in eval mode: no part of the recorder is in it.
 
     Where the loss weighs samples (a mean over tokens, class weights), columns may differ by one factor each.
     """
     way, size = "each sample alone, in eval mode", len(samples)
     try:
-        model, wide, allowed = _wide(subject, batch, training=False)
-        _check_draws_nothing(subject, model, _as(samples[0], wide))
-        gram = _measured(subject, model, wide)
-        columns = torch.stack([_gradient(subject, model, _as(part, wide)) for part in samples])
+        model, wide, allowed = _to_double(subject, batch, training=False)
+        _check_draws_nothing(subject, model, _cast_like(samples[0], wide))
+        gram = _gram_of(subject, model, wide)
+        columns = torch.stack([_gradient(subject, model, _cast_like(part, wide)) for part in samples])
     except Exception as error:  # noqa: BLE001  (whatever the user's model raises)
-        return _unmade(way, size, error)
-    wanted = columns @ columns.T
-    miss, note = _apart(gram, wanted), ""
+        return _failed_comparison(way, size, error)
+    expected = columns @ columns.T
+    miss, note = _relative_error(gram, expected), ""
     if miss > allowed:
-        factors = (gram.diagonal() / wanted.diagonal().clamp_min(1e-300)).sqrt()
-        weighed = _apart(gram, wanted * factors.outer(factors))
-        if weighed <= allowed:
-            miss, note = weighed, f"the loss weighs samples, by {factors.min():.3g} to {factors.max():.3g}"
+        factors = (gram.diagonal() / expected.diagonal().clamp_min(1e-300)).sqrt()
+        weighted_error = _relative_error(gram, expected * factors.outer(factors))
+        if weighted_error <= allowed:
+            miss, note = (
+                weighted_error,
+                f"the loss weighs samples, by {factors.min():.3g} to {factors.max():.3g}",
+            )
     return Comparison(way, size, miss, allowed, note, independent=True)
 
 
-def in_training(subject: Subject, batch: Any, larger: Any, first: Any, size: int) -> Comparison:
+def compare_in_training(subject: Subject, batch: Any, larger: Any, first: Any, size: int) -> Comparison:
     """Each sample's share of this step's gradient, in training mode, through BatchNorm and dropout."""
     way = "each sample's share, in training mode"
     try:
-        model, wide, allowed = _wide(subject, batch, training=True)
+        model, wide, allowed = _to_double(subject, batch, training=True)
         twin = copy.deepcopy(model)  # before a forward: some models then hold what can't be copied
         with same_draws():
-            gram = _measured(subject, model, wide)
-        parts = wide, _as(larger, wide), _as(first, wide)
+            gram = _gram_of(subject, model, wide)
+        parts = wide, _cast_like(larger, wide), _cast_like(first, wide)
         columns = path_columns(twin, subject.loss, *parts, size).double()
     except Exception as error:  # noqa: BLE001  (as above)
-        return _unmade(way, size, error)
+        return _failed_comparison(way, size, error)
     columns = columns * (size if subject.reduction == "mean" else 1)
-    return Comparison(way, size, _apart(gram, columns @ columns.T), allowed)
+    return Comparison(way, size, _relative_error(gram, columns @ columns.T), allowed)
 
 
-def by_outputs(subject: Subject, batch: Any, size: int) -> Comparison:
+def compare_by_outputs(subject: Subject, batch: Any, size: int) -> Comparison:
     """Compare with one backward pass a sample from its row of the model's output, in training mode.
 
     Samples are rows of the output, in the labels' order: nothing is assumed of rows inside the model. Not
@@ -102,18 +105,18 @@ def by_outputs(subject: Subject, batch: Any, size: int) -> Comparison:
     """
     way = "each sample's row of the output, in training mode"
     try:
-        model, wide, allowed = _wide(subject, batch, training=True)
+        model, wide, allowed = _to_double(subject, batch, training=True)
         twin = copy.deepcopy(model)
         with same_draws():
-            gram = _measured(subject, model, wide)
+            gram = _gram_of(subject, model, wide)
         columns = output_columns(twin, subject.loss, wide, size).double()
     except Exception as error:  # noqa: BLE001  (as above)
-        return _unmade(way, size, error)
+        return _failed_comparison(way, size, error)
     columns = columns * (size if subject.reduction == "mean" else 1)
-    return Comparison(way, size, _apart(gram, columns @ columns.T), allowed, independent=True)
+    return Comparison(way, size, _relative_error(gram, columns @ columns.T), allowed, independent=True)
 
 
-def _unmade(way: str, size: int, error: Exception) -> Comparison:
+def _failed_comparison(way: str, size: int, error: Exception) -> Comparison:
     if isinstance(error, NotSplittableError):
         why = "some parameters can't be split by sample (see the warnings)"
     elif isinstance(error, UncheckableError):
@@ -123,29 +126,29 @@ def _unmade(way: str, size: int, error: Exception) -> Comparison:
     return Comparison(way, size, None, EXACT, f"could not be made: {why}")
 
 
-def _wide(subject: Subject, batch: Any, training: bool) -> tuple[nn.Module, Any, float]:
+def _to_double(subject: Subject, batch: Any, training: bool) -> tuple[nn.Module, Any, float]:
     """A copy of the model and the batch in float64, or as they are where that does not run."""
-    made = subject.make()
+    source_model = subject.make()
     for dtype, allowed in ((torch.float64, EXACT), (None, SINGLE)):
-        model = copy.deepcopy(made)
+        model = copy.deepcopy(source_model)
         model = (model if dtype is None else model.to(dtype)).train(training)
         wide = batch if dtype is None else _cast(batch)
         try:
             with preserve_random_state(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found = subject.loss(model, wide)
-                found.backward()
+                loss_value = subject.loss(model, wide)
+                loss_value.backward()
         except RuntimeError:
             if dtype is None:
                 raise
             continue
-        fresh = copy.deepcopy(made)  # buffers as they were
+        fresh = copy.deepcopy(source_model)  # buffers as they were
         fresh = (fresh if dtype is None else fresh.to(dtype)).train(training)
-        return fresh, wide, SINGLE if found.dtype != torch.float64 else allowed
+        return fresh, wide, SINGLE if loss_value.dtype != torch.float64 else allowed
     raise AssertionError("the last dtype is the model's own")
 
 
-def _measured(subject: Subject, model: nn.Module, batch: Any) -> Tensor:
+def _gram_of(subject: Subject, model: nn.Module, batch: Any) -> Tensor:
     with same_buffers(model), record_gram(model, **subject.options) as record:
         subject.loss(model, batch).backward()
     model.zero_grad()
@@ -190,16 +193,16 @@ def _contiguous_gradients(model: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def _apart(gram: Tensor, wanted: Tensor) -> float:
-    size = float(wanted.norm())
-    return float((gram - wanted).norm()) / size if size else float(gram.norm())
+def _relative_error(gram: Tensor, expected: Tensor) -> float:
+    size = float(expected.norm())
+    return float((gram - expected).norm()) / size if size else float(gram.norm())
 
 
 def _cast(batch: Any) -> Any:
     return tree_map(lambda t: t.double() if _floats(t) else t, batch)
 
 
-def _as(part: Any, wide: Any) -> Any:
+def _cast_like(part: Any, wide: Any) -> Any:
     """A part of the batch in the dtype that the whole was brought to."""
     dtypes = {t.dtype for t in tree_leaves(wide) if _floats(t)}
     return _cast(part) if torch.float64 in dtypes else part

@@ -30,7 +30,7 @@ def warnings_of(
     Returns:
         One sentence for each.
     """
-    texts = [text for text in (_uncovered(record), _ungraded(record), _status(record)) if text]
+    texts = [text for text in (_coverage_gaps(record), _missing_gradients(record), _status(record)) if text]
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in model.modules()):
         texts.append(
             "BatchNorm in training mode couples the samples: a column is a sample's share of this step's "
@@ -106,7 +106,7 @@ def _alike(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def _uncovered(record: GramRecord) -> str:
+def _coverage_gaps(record: GramRecord) -> str:
     skipped = [row for row in record.coverage if row.rule == "left out"]
     count = sum(row.count for row in skipped)
     if not skipped:
@@ -117,7 +117,7 @@ def _uncovered(record: GramRecord) -> str:
     )
 
 
-def _ungraded(record: GramRecord) -> str:
+def _missing_gradients(record: GramRecord) -> str:
     none = [row.parameter for row in record.coverage if row.rule == "no gradient"]
     names = ", ".join(none[:3]) + (", …" if len(none) > 3 else "")
     return f"{len(none)} parameters received no gradient in this step: {names}" if none else ""

@@ -14,7 +14,7 @@ from fisherscope.gram.interception.torch_private import tree_leaves
 from fisherscope.model_state import preserve_random_state, rng
 from fisherscope.tasks import Subject, subject_of
 from fisherscope.tasks.batch_source import single_batch_source
-from fisherscope.verification.comparison import alone, by_outputs, in_training
+from fisherscope.verification.comparison import compare_alone, compare_by_outputs, compare_in_training
 from fisherscope.verification.diagnostics import check_neutrality, remarks_of, warnings_of
 from fisherscope.verification.overhead import measure_overhead
 from fisherscope.verification.result import Examination
@@ -53,34 +53,36 @@ def examine(
         subject = subject_of(subject, loss, batch=batch, record=record)
     with preserve_random_state():
         rng.seed_torch(0)
-        return _examined(subject, batch_size, seconds)
+        return _examine(subject, batch_size, seconds)
 
 
-def _examined(subject: Subject, batch_size: int | None, seconds: float) -> Examination:
+def _examine(subject: Subject, batch_size: int | None, seconds: float) -> Examination:
     whole = subject.batch(batch_size)
-    model, record = _recorded(subject, whole)
-    read = spectrum(record.gram, record.entry_error) if record.measured else None
+    model, record = _record_step(subject, whole)
+    eigenvalues = spectrum(record.gram, record.entry_error) if record.measured else None
     size = record.batch_size or subject.given_size or batch_size or LOOPED
     proofs = []
-    for looped in _sizes(subject, whole, size):
-        batch, larger, parts = _parts(subject, looped)
-        proofs.append(alone(subject, batch, parts))
-        outputs = by_outputs(subject, batch, looped)
-        moved = record.grouping == "derived"
+    for sample_count in _sizes(subject, whole, size):
+        batch, larger, parts = _parts(subject, sample_count)
+        proofs.append(compare_alone(subject, batch, parts))
+        outputs = compare_by_outputs(subject, batch, sample_count)
+        by_derivation = record.grouping == "derived"
         proofs.append(
             outputs
-            if outputs.error is not None or moved
-            else in_training(subject, batch, larger, parts[0], looped)
+            if outputs.error is not None or by_derivation
+            else compare_in_training(subject, batch, larger, parts[0], sample_count)
         )
     return Examination(
         subject.name, size, sum(p.numel() for p in model.parameters() if p.requires_grad),
-        record.coverage, proofs, check_neutrality(subject, whole), warnings_of(subject, model, record, read),
-        remarks_of(model), None if read is None else read.cond, None if read is None else read.accuracy,
+        record.coverage, proofs, check_neutrality(subject, whole),
+        warnings_of(subject, model, record, eigenvalues), remarks_of(model),
+        None if eigenvalues is None else eigenvalues.cond,
+        None if eigenvalues is None else eigenvalues.accuracy,
         measure_overhead(subject, whole, size, seconds),
     )  # fmt: skip
 
 
-def _recorded(subject: Subject, batch: Any) -> tuple[nn.Module, GramRecord]:
+def _record_step(subject: Subject, batch: Any) -> tuple[nn.Module, GramRecord]:
     """The model after one measured step, training mode as it came, what can't be split left out."""
     model = subject.make()
     with record_gram(model, **{**subject.options, "strict": False}) as record:
@@ -106,17 +108,17 @@ def _parts(subject: Subject, size: int) -> tuple[Any, Any, list[Any]]:
     take = subject.source.take
     larger = take(numbers)
     parts = take(numbers[:size]), larger, [take(numbers[k : k + 1]) for k in range(size)]
-    given = subject.options.get("batch")
-    dim = given if isinstance(given, int) else 0
+    batch_option = subject.options.get("batch")
+    dim = batch_option if isinstance(batch_option, int) else 0
     if len({_form(part, dim) for part in (*parts[:2], *parts[2])}) == 1:
         return parts
-    cut = single_batch_source(
+    rows = single_batch_source(
         subject.make(), larger, dim
     )  # a collation that pads to the longest: rows of one batch
-    if cut.samples != size + 1:
+    if rows.samples != size + 1:
         return parts
     every = torch.arange(size)
-    return cut.take(every), larger, [cut.take(every[k : k + 1]) for k in range(size)]
+    return rows.take(every), larger, [rows.take(every[k : k + 1]) for k in range(size)]
 
 
 def _form(batch: Any, dim: int) -> tuple[tuple[int, ...], ...]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fisherscope.gram.accumulation.parameter_uses import ParameterUse, independent, is_whole, on_leaf
-from fisherscope.gram.accumulation.residual import miss, reach
+from fisherscope.gram.accumulation.parameter_uses import ParameterUse, disjoint_uses, is_whole, on_leaf
+from fisherscope.gram.accumulation.residual import rounding_scale, sum_error
 from fisherscope.gram.accumulation.small_parameters import SMALL, SmallParameterBatch
-from fisherscope.gram.columns import Columns, Dense, ProductOptions, joined
+from fisherscope.gram.columns import Columns, Dense, ProductOptions, join_columns
 from fisherscope.gram.errors import GramError
 
 
@@ -22,22 +22,22 @@ class ParameterStats:
 
     trace: Tensor
     mean_square: Tensor
-    miss: Tensor  # |Σ columns - gradient|
-    reach: Tensor  # what the rounding of the sums is relative to
+    sum_error: Tensor  # |Σ columns - gradient|
+    rounding_scale: Tensor  # what the rounding of the sums is relative to
     gram: Tensor | None = None
     sizes: Tensor | None = (
         None  # of several passes' gradients, added up: what their misses are measured against
     )
 
-    def joined(self, more: ParameterStats) -> ParameterStats:
-        """Of two backward passes: misses, scales and reaches add, whatever cancels between them."""
+    def combine(self, more: ParameterStats) -> ParameterStats:
+        """Add two backward passes' errors and scales, whatever cancels between them."""
         assert self.sizes is not None, "kept where there are several passes"
         assert more.sizes is not None, "kept where there are several passes"
         return ParameterStats(
             self.trace,
             self.mean_square,
-            self.miss + more.miss,
-            self.reach + more.reach,
+            self.sum_error + more.sum_error,
+            self.rounding_scale + more.rounding_scale,
             sizes=self.sizes + more.sizes,
         )
 
@@ -62,8 +62,8 @@ class Passes:
             self.begin()
         self.settled.add(name)
         if self.current is None:
-            known = [self.of_entry[entry] for entry in entries if entry in self.of_entry]
-            self.current = known[0] if known else len(set(self.of_entry.values()))
+            count = [self.of_entry[entry] for entry in entries if entry in self.of_entry]
+            self.current = count[0] if count else len(set(self.of_entry.values()))
         for entry in entries:
             self.of_entry.setdefault(entry, self.current)
         return self.current
@@ -96,8 +96,8 @@ class GramAccumulator:
     def drop(self) -> None:
         """Forget the passes so far: their gradients were thrown away, no step is made by them."""
         self.gram, self.spread, self.stored_bytes = None, None, 0
-        for held in (self.tallies, self.shares, self.stored, self.pools):
-            held.clear()
+        for store in (self.tallies, self.shares, self.stored, self.pools):
+            store.clear()
         self.passes = Passes()
 
     def settle(self, name: str, gradient: Tensor) -> None:
@@ -126,18 +126,18 @@ class GramAccumulator:
                 "a second backward pass of the same step reached it; say accumulate=True, which keeps the "
                 "columns of each pass until the step is complete"
             )
-        if self._pooled(name, shares, gradient, leaf):
+        if self._add_to_pool(name, shares, gradient, leaf):
             return
-        parts = independent(shares, leaf, self.arithmetic)
+        parts = disjoint_uses(shares, leaf, self.arithmetic)
         products = [part.multiply(self.arithmetic) for part in parts]
         gram, error = products[0].gram, products[0].error
         for more in products[1:]:
             spread = gram.diagonal() * error + more.gram.diagonal() * more.error
             gram = gram + more.gram
             error = spread / gram.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
-        self._count(name, gram, error, parts, miss(parts, gradient, leaf, self.arithmetic))
+        self._count(name, gram, error, parts, sum_error(parts, gradient, leaf, self.arithmetic))
 
-    def _pooled(self, name: str, shares: list[ParameterUse], gradient: Tensor, leaf: Tensor) -> bool:
+    def _add_to_pool(self, name: str, shares: list[ParameterUse], gradient: Tensor, leaf: Tensor) -> bool:
         """Whether the parameter is small, and so waits for others to be multiplied together with them."""
         columns = shares[0].columns
         if (
@@ -165,17 +165,17 @@ class GramAccumulator:
 
     def multiply_pool(self, dtype: torch.dtype, device: torch.device) -> None:
         """Settle the small parameters of one kind."""
-        found = self.pools.pop((dtype, device)).products()
-        self._add(found.gram, found.gram.diagonal(), found.error)
-        columns = (found.traces, found.mean_squares, found.misses, torch.zeros_like(found.misses))
-        for name, *row in zip(found.names, *(column.unbind() for column in columns), strict=True):
+        products = self.pools.pop((dtype, device)).products()
+        self._add(products.gram, products.gram.diagonal(), products.error)
+        columns = (products.traces, products.mean_squares, products.misses, torch.zeros_like(products.misses))
+        for name, *row in zip(products.names, *(column.unbind() for column in columns), strict=True):
             self.tallies[name] = ParameterStats(*row)
 
     def _check_samples(self, samples: int, *others: int | None) -> None:
-        known = next((n for n in (*others, None if self.gram is None else len(self.gram)) if n), samples)
-        if samples != known:
+        count = next((n for n in (*others, None if self.gram is None else len(self.gram)) if n), samples)
+        if samples != count:
             raise GramError(
-                f"it has {samples} samples where the parameters before it have {known}; "
+                f"it has {samples} samples where the parameters before it have {count}; "
                 "calls of one backward pass must be on the same samples"
             )
 
@@ -198,9 +198,9 @@ class GramAccumulator:
         diagonal = gram.diagonal()
         self._add(gram, diagonal, error)
         trace, mean_square = diagonal.sum(), gram.sum()
-        reached = reach(parts, missed, (mean_square, trace), self.parameters[name])
+        scale = rounding_scale(parts, missed, (mean_square, trace), self.parameters[name])
         self.tallies[name] = ParameterStats(
-            trace, mean_square, missed, reached, gram if self.keep_layers else None
+            trace, mean_square, missed, scale, gram if self.keep_layers else None
         )
 
     # Several backward passes in one step -------------------------------------------------------
@@ -208,10 +208,10 @@ class GramAccumulator:
     def _store(
         self, name: str, shares: list[ParameterUse], gradient: Tensor, leaf: Tensor, pass_number: int
     ) -> None:
-        parts = independent(shares, leaf, self.arithmetic)
+        parts = disjoint_uses(shares, leaf, self.arithmetic)
         if len(parts) > 1 or not is_whole(parts[0].geometry, leaf):
             parts = [on_leaf(shares, leaf, self.arithmetic)]
-        missed, columns = miss(parts, gradient, leaf, self.arithmetic), parts[0].columns
+        missed, columns = sum_error(parts, gradient, leaf, self.arithmetic), parts[0].columns
         before = self.stored[name].get(pass_number) if name in self.stored else None
         self.stored_bytes += columns.nbytes()
         if self.stored_bytes > self.arithmetic.memory_budget:
@@ -219,11 +219,13 @@ class GramAccumulator:
                 f"the columns kept between backward passes take {self.stored_bytes:,} bytes, over "
                 f"memory_budget={self.arithmetic.memory_budget:,}; allow more, or measure fewer parameters"
             )
-        self.stored[name][pass_number] = columns if before is None else joined([before, columns])
+        self.stored[name][pass_number] = columns if before is None else join_columns([before, columns])
         size, zero = gradient.double().norm(), torch.zeros((), dtype=torch.float64)
-        new = ParameterStats(zero, zero, missed, reach(parts, missed, (size.square(),), leaf), sizes=size)
+        new = ParameterStats(
+            zero, zero, missed, rounding_scale(parts, missed, (size.square(),), leaf), sizes=size
+        )
         old = self.tallies.get(name)
-        self.tallies[name] = new if old is None else old.joined(new)
+        self.tallies[name] = new if old is None else old.combine(new)
 
     def assemble(self) -> None:
         """The Gram of the whole step from the stored columns of its passes (samples in pass order)."""
@@ -253,6 +255,6 @@ class GramAccumulator:
             old = self.tallies[name]
             assert old.sizes is not None, "kept where there are several passes"
             self.tallies[name] = ParameterStats(
-                gram.diagonal().sum(), gram.sum(), old.miss.cpu(), old.reach.cpu(),
+                gram.diagonal().sum(), gram.sum(), old.sum_error.cpu(), old.rounding_scale.cpu(),
                 gram if self.keep_layers else None, old.sizes.cpu(),
             )  # fmt: skip

@@ -8,13 +8,17 @@ from typing import Any
 from torch import Tensor
 
 from fisherscope.gram.accumulation.accumulator import GramAccumulator
-from fisherscope.gram.accumulation.call_columns import formed, pulled_back
+from fisherscope.gram.accumulation.call_columns import columns_of_call, pull_back
 from fisherscope.gram.accumulation.coverage import SkippedParameters, Usage
 from fisherscope.gram.accumulation.parameter_uses import ParameterUse, share_of
 from fisherscope.gram.accumulation.step_frame import StepFrame
 from fisherscope.gram.columns import Columns
 from fisherscope.gram.errors import GramError, IncompleteError, NotSplittableError
-from fisherscope.gram.interception.gradient_hooks import NoDispatch, listen, listen_to_all
+from fisherscope.gram.interception.gradient_hooks import (
+    NoDispatch,
+    register_output_hook,
+    register_outputs_hook,
+)
 from fisherscope.gram.interception.provenance import (
     ParameterSource,
     ParameterSources,
@@ -40,7 +44,7 @@ class BackwardListener:
 
     def __init__(
         self,
-        ledger: GramAccumulator,
+        accumulator: GramAccumulator,
         sources: ParameterSources,
         usage: dict[str, Usage],
         problems: SkippedParameters,
@@ -48,7 +52,7 @@ class BackwardListener:
         frame: StepFrame,
     ) -> None:
         self._frame = frame
-        self._ledger, self._sources, self._usage = ledger, sources, usage
+        self._accumulator, self._sources, self._usage = accumulator, sources, usage
         self._problems, self._semantics = problems, semantics
         self.backwards = 0
         self.loss: Tensor | None = None
@@ -62,8 +66,8 @@ class BackwardListener:
 
     def attach(self) -> None:
         """Hear what arrives at the parameters."""
-        for name, parameter in self._ledger.parameters.items():
-            handle = parameter.register_hook(lambda gradient, name=name: self.arrived(name, gradient))
+        for name, parameter in self._accumulator.parameters.items():
+            handle = parameter.register_hook(lambda gradient, name=name: self.on_gradient(name, gradient))
             backward_hooks_of(parameter).move_to_end(
                 handle.id, last=False
             )  # before hooks that rescale the gradient
@@ -92,36 +96,36 @@ class BackwardListener:
             self.loss = loss.detach() if self.loss is None else self.loss + loss.detach()
         self.backwards += 1
         self._releases = not keeps_graph
-        self._ledger.passes.begin()
+        self._accumulator.passes.begin()
 
-    def listen_to(
-        self, rule: Rule, call: Call, found: dict[str, ParameterSource], outputs: list[Tensor]
+    def listen_to_call(
+        self, rule: Rule, call: Call, sources: dict[str, ParameterSource], outputs: list[Tensor]
     ) -> None:
         """Have the gradient of the call's output reported."""
         versions = [(value, version_of(value)) for _, value in tensors_in(call.values)]
 
         def report(gradient: Any) -> None:
-            self.reported(rule, call, found, gradient, versions)
+            self.form_columns(rule, call, sources, gradient, versions)
 
         if rule.name == "recurrent" or (rule.name == "replay" and len(outputs) > 1):
-            self._handles.append(listen_to_all(outputs, report))
+            self._handles.append(register_outputs_hook(outputs, report))
         else:
             self._handles.append(
-                listen(outputs, report, lambda tensor: self._sources.get(tensor) is not None)
+                register_output_hook(outputs, report, lambda tensor: self._sources.get(tensor) is not None)
             )
 
-    def reported(
+    def form_columns(
         self,
         rule: Rule,
         call: Call,
-        found: dict[str, ParameterSource],
+        sources: dict[str, ParameterSource],
         gradient: Any,
         versions: list[tuple[Tensor, int]],
     ) -> None:
         """A recorded call's output has its gradient: form the columns of its parameters."""
         if self._closed or self.paused or self.ignoring:
             return
-        started = time.perf_counter()
+        start = time.perf_counter()
         with NoDispatch(gradient):
             try:
                 self.evidence.add(call.evidence)
@@ -131,30 +135,30 @@ class BackwardListener:
                     raise NotSplittableError("a second backward pass came over it; say accumulate=True")
                 if any(version_of(value) != version for value, version in versions):
                     raise NotSplittableError("an input of the call was overwritten before its gradient came")
-                for name, columns in formed(rule, call, gradient).items():
-                    self._contribute(found[name], columns, call.entry)
+                for name, columns in columns_of_call(rule, call, gradient).items():
+                    self._contribute(sources[name], columns, call.entry)
             except NotSplittableError as error:
-                self._problems.refuse(call.name, found.values(), str(error))
+                self._problems.refuse(call.name, sources.values(), str(error))
             except Exception as error:  # noqa: BLE001  (as in `handle`)
-                self._problems.refuse(call.name, found.values(), f"{type(error).__name__}: {error}")
+                self._problems.refuse(call.name, sources.values(), f"{type(error).__name__}: {error}")
         if self._releases:
             versions.clear()
             call.release()
-        self.seconds += time.perf_counter() - started
+        self.seconds += time.perf_counter() - start
 
     def _contribute(self, source: ParameterSource, columns: Columns, entry: int) -> None:
         if source.geometry is not None:
-            self._ledger.add(
-                source.leaves[0], share_of(columns, source.geometry, entry, self._ledger.arithmetic)
+            self._accumulator.add(
+                source.leaves[0], share_of(columns, source.geometry, entry, self._accumulator.arithmetic)
             )
             return
-        leaves = {name: self._ledger.parameters[name] for name in source.leaves}
-        for leaf, pulled in pulled_back(source, leaves, columns, self._ledger.arithmetic).items():
-            place = leaf_geometry(self._ledger.parameters[leaf])
-            self._ledger.add(leaf, share_of(pulled, place, entry, self._ledger.arithmetic))
+        leaves = {name: self._accumulator.parameters[name] for name in source.leaves}
+        for leaf, leaf_columns in pull_back(source, leaves, columns, self._accumulator.arithmetic).items():
+            place = leaf_geometry(self._accumulator.parameters[leaf])
+            self._accumulator.add(leaf, share_of(leaf_columns, place, entry, self._accumulator.arithmetic))
 
     def fused_totals(
-        self, rule: Rule, call: Call, found: dict[str, ParameterSource], gradient: Tensor
+        self, rule: Rule, call: Call, sources: dict[str, ParameterSource], gradient: Tensor
     ) -> list[Tensor | None]:
         """Columns of a fused call now, and their sums: the gradients of its parameters.
 
@@ -164,56 +168,56 @@ class BackwardListener:
             GramError: A second backward pass came over a call whose inputs are released.
         """
         if self.paused or self.ignoring:
-            return [None] * len(found)
+            return [None] * len(sources)
         if call.released:
             raise GramError(
                 f"Measuring the Gram matrix, fused: a second backward pass came over `{call.name}` "
                 "after one that did not "
                 "retain the graph. Say accumulate=True, or fused=False."
             )
-        started = time.perf_counter()
+        start = time.perf_counter()
         with NoDispatch(gradient):
             try:
-                totals = self._fused_shares(rule, call, found, gradient)
+                totals = self._fused_shares(rule, call, sources, gradient)
             except Exception as error:  # noqa: BLE001  (as in `handle`; the gradient has to come all the same)
-                self._problems.refuse(call.name, found.values(), f"{type(error).__name__}: {error}")
+                self._problems.refuse(call.name, sources.values(), f"{type(error).__name__}: {error}")
                 totals = gradients_of(call, gradient)
         if self._releases:
             call.release()
-        self.seconds += time.perf_counter() - started
+        self.seconds += time.perf_counter() - start
         return totals
 
     def _fused_shares(
-        self, rule: Rule, call: Call, found: dict[str, ParameterSource], gradient: Tensor
+        self, rule: Rule, call: Call, sources: dict[str, ParameterSource], gradient: Tensor
     ) -> list[Tensor | None]:
         totals: list[Tensor | None] = []
         self.evidence.add(call.evidence)
         if call.refusal:
             raise NotSplittableError(call.refusal)
-        columns = formed(rule, call, gradient)
-        for name, source in found.items():
+        columns = columns_of_call(rule, call, gradient)
+        for name, source in sources.items():
             leaf = source.leaves[0]
             assert source.geometry is not None, "only plain leaves are attached"
             share = ParameterUse(columns[name], source.geometry)
             share.form_total(
-                self._ledger.arithmetic, multiply=self._usage[leaf].calls == 1 and not self._closed
+                self._accumulator.arithmetic, multiply=self._usage[leaf].calls == 1 and not self._closed
             )
             assert share.total is not None, "formed in the line before"
             share.total = share.total.reshape(source.tensor.shape).to(source.tensor.dtype)
             totals.append(share.total)
             if not self._closed:
-                self._ledger.add(leaf, share)
+                self._accumulator.add(leaf, share)
         return totals
 
-    def arrived(self, name: str, gradient: Tensor) -> None:
+    def on_gradient(self, name: str, gradient: Tensor) -> None:
         """The whole gradient of a backward pass has reached a parameter."""
         if self._closed or self.paused or self.ignoring or name in self._problems.by_parameter:
             return
-        started = time.perf_counter()
+        start = time.perf_counter()
         try:
             with NoDispatch(gradient):
-                self._frame.arrived(name, gradient)
-                self._ledger.settle(name, gradient)
+                self._frame.on_gradient(name, gradient)
+                self._accumulator.settle(name, gradient)
         except GramError as error:
             text = str(error)
             if "did not see" in text:
@@ -221,7 +225,7 @@ class BackwardListener:
             self._problems.add(name, text, IncompleteError)
         except Exception as error:  # noqa: BLE001  (as in `handle`)
             self._problems.add(name, f"{type(error).__name__}: {error}", GramError)
-        self.seconds += time.perf_counter() - started
+        self.seconds += time.perf_counter() - start
 
 
 def _why_unseen(hidden: bool, semantics: str) -> str:

@@ -13,31 +13,35 @@ from fisherscope.gram.interception.provenance import ParameterSource, without_ho
 from fisherscope.gram.rules import Call, Rule, UnsuitedError, rule_of
 
 
-def kept(rule: Rule, values: dict[str, Any], inplace: bool) -> dict[str, Any]:
+def save_arguments(rule: Rule, values: dict[str, Any], inplace: bool) -> dict[str, Any]:
     """The call's arguments as the rule will need them, detached; overwritten ones copied."""
     if not rule.keeps:
         return {name: value for name, value in values.items() if not isinstance(value, Tensor)}
     first = next(iter(values), None)
-    kept: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Tensor):
             value = value.detach()
-            kept[name] = value.clone() if inplace and name == first and rule.name != "assignment" else value
+            arguments[name] = (
+                value.clone() if inplace and name == first and rule.name != "assignment" else value
+            )
         elif isinstance(value, list | tuple) and any(isinstance(item, Tensor) for item in value):
-            kept[name] = type(value)(item.detach() if isinstance(item, Tensor) else item for item in value)
+            arguments[name] = type(value)(
+                item.detach() if isinstance(item, Tensor) else item for item in value
+            )
         else:
-            kept[name] = value
-    return kept
+            arguments[name] = value
+    return arguments
 
 
-def formed(rule: Rule, call: Call, gradient: Any) -> dict[str, Columns]:
+def columns_of_call(rule: Rule, call: Call, gradient: Any) -> dict[str, Columns]:
     """The columns of a call's parameters, by its rule or, where that does not cover the form, by replay.
 
     Raises:
         NotSplittableError: Neither can.
     """
     if call.shared:
-        return shared(call, gradient)
+        return equal_shares(call, gradient)
     if rule.keeps and call.out_dtype.is_complex:  # formulas are those of real numbers
         return rule_of("*").formula(call, gradient)
     try:
@@ -48,7 +52,7 @@ def formed(rule: Rule, call: Call, gradient: Any) -> dict[str, Columns]:
         return rule_of("*").formula(call, gradient)
 
 
-def shared(call: Call, gradient: Tensor) -> dict[str, Columns]:
+def equal_shares(call: Call, gradient: Tensor) -> dict[str, Columns]:
     """A term that knows no samples, added to the loss: an equal share of it is each sample's."""
     signs = {name: -1.0 if call.name == "sub" and name in ("other", "1") else 1.0 for name in call.parameters}
     factor = float(call.get("alpha", 1))
@@ -61,7 +65,7 @@ def shared(call: Call, gradient: Tensor) -> dict[str, Columns]:
     }  # fmt: skip
 
 
-def pulled_back(
+def pull_back(
     source: ParameterSource, leaves: dict[str, Tensor], columns: Columns, arithmetic: ProductOptions
 ) -> dict[str, Columns]:
     """Columns of a computed value → of the parameters it was computed from, through the live graph."""

@@ -24,13 +24,13 @@ class Usage:
 
 
 def usage_of(parameters: Mapping[str, Tensor]) -> dict[str, Usage]:
-    """Nothing seen yet, by parameter."""
+    """Return empty counts by parameter."""
     return {name: Usage(torch.finfo(parameter.dtype).eps) for name, parameter in parameters.items()}
 
 
-def note_use(usage: Mapping[str, Usage], rule: Rule, found: Iterable[ParameterSource], out: Tensor) -> None:
-    """One call by `rule` that received the sources `found` and gave `out`."""
-    for source in found:
+def note_use(usage: Mapping[str, Usage], rule: Rule, sources: Iterable[ParameterSource], out: Tensor) -> None:
+    """Count one call by `rule` that received `sources` and returned `out`."""
+    for source in sources:
         for leaf in source.leaves:
             use = usage[leaf]
             use.calls += 1
@@ -51,13 +51,13 @@ class SkippedParameters:
         self.by_parameter: dict[str, str] = {}
         self.failure: GramError | None = None
 
-    def refuse(self, name: str, found: Iterable[ParameterSource], why: str) -> None:
-        """The function `name` was called with these sources and can't be split."""
-        for leaf in leaves_of(found):
+    def refuse(self, name: str, sources: Iterable[ParameterSource], why: str) -> None:
+        """Skip the parameters of these sources: the call of `name` can't be split."""
+        for leaf in leaves_of(sources):
             self.add(leaf, f"`{name}` cannot be split by sample: {why}", NotSplittableError)
 
     def add(self, leaf: str, text: str, kind: type[GramError]) -> None:
-        """One parameter is left out; the first reason counts."""
+        """Skip one parameter; the first reason counts."""
         if self._strict and self.failure is None:
             self.failure = kind(
                 f"Measuring the Gram matrix: parameter {leaf!r} {tuple(self._parameters[leaf].shape)}: "
@@ -67,11 +67,22 @@ class SkippedParameters:
             )
         self.by_parameter.setdefault(leaf, text)
 
+    def add_scripted(self, modules: Mapping[int, str]) -> None:
+        """Skip the parameters of scripted modules: parameter's id → the module's path."""
+        for name, parameter in self._parameters.items():
+            if id(parameter) in modules:
+                self.add(
+                    name,
+                    f"the calls of scripted module {modules[id(parameter)]!r} can't be seen; use the "
+                    "module it was made of",
+                    NotSplittableError,
+                )
+
     def add_all(self, text: str) -> None:
-        """No parameter can be measured."""
+        """Skip every parameter."""
         self.by_parameter.update((name, text) for name in self._parameters)
 
 
-def leaves_of(found: Iterable[ParameterSource]) -> list[str]:
-    """The parameters that sources are made of, each once."""
-    return list(dict.fromkeys(leaf for source in found for leaf in source.leaves))
+def leaves_of(sources: Iterable[ParameterSource]) -> list[str]:
+    """List the parameters that sources are made of, each once."""
+    return list(dict.fromkeys(leaf for source in sources for leaf in source.leaves))

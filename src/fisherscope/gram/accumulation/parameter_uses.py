@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fisherscope.gram.columns import Columns, Dense, Outer, ProductOptions, Products, joined
+from fisherscope.gram.columns import Columns, Dense, Outer, ProductOptions, Products, join_columns
 
 
 @dataclass
@@ -58,7 +58,7 @@ def is_whole(geometry: Tensor, leaf: Tensor) -> bool:
     return _place(geometry) == (tuple(leaf.shape), tuple(leaf.stride()), 0)
 
 
-def independent(shares: list[ParameterUse], leaf: Tensor, arithmetic: ProductOptions) -> list[ParameterUse]:
+def disjoint_uses(shares: list[ParameterUse], leaf: Tensor, arithmetic: ProductOptions) -> list[ParameterUse]:
     """Shares whose products may be added: those on the same elements joined, disjoint ones apart."""
     whole = [_upright(share, leaf) for share in shares]
     if len(whole) == 1:
@@ -74,7 +74,7 @@ def independent(shares: list[ParameterUse], leaf: Tensor, arithmetic: ProductOpt
         if len(group) == 1:
             out.append(group[0])
         else:
-            out.append(ParameterUse(joined([share.columns for share in group]), group[0].geometry))
+            out.append(ParameterUse(join_columns([share.columns for share in group]), group[0].geometry))
     return out
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fisherscope.gram.accumulation.parameter_uses import ParameterUse, is_whole
-from fisherscope.gram.columns import Outer, ProductOptions, Tied
+from fisherscope.gram.columns import Outer, ProductOptions, TiedColumns
 
 TOLERATED_ROUNDINGS = 256
 """How far the columns' sum may lie from the gradient, in roundings of the backward pass, unexplained."""
@@ -16,7 +16,9 @@ _DIRECTIONS = 4
 """Random directions along which a sum that was never formed is compared (Freivalds 1977)."""
 
 
-def miss(shares: list[ParameterUse], gradient: Tensor, leaf: Tensor, arithmetic: ProductOptions) -> Tensor:
+def sum_error(
+    shares: list[ParameterUse], gradient: Tensor, leaf: Tensor, arithmetic: ProductOptions
+) -> Tensor:
     """|Σ columns − gradient| over the leaf's elements, as a scalar on the device.
 
     Where the only columns are outer products whose sum was not needed, an unbiased estimate of its square
@@ -28,10 +30,10 @@ def miss(shares: list[ParameterUse], gradient: Tensor, leaf: Tensor, arithmetic:
     if (
         len(shares) == 1
         and only.total is None
-        and isinstance(only.columns, Outer | Tied)
+        and isinstance(only.columns, Outer | TiedColumns)
         and is_whole(only.geometry, leaf)
     ):
-        return _estimated(only.columns, gradient, arithmetic)
+        return _estimate_error(only.columns, gradient, arithmetic)
     for share in shares:
         share.form_total(arithmetic, multiply=False)
     assert only.total is not None, "formed in the line before"
@@ -61,7 +63,9 @@ def _length(difference: Tensor) -> Tensor:
     return size.double()
 
 
-def reach(shares: list[ParameterUse], missed: Tensor, squares: tuple[Tensor, ...], leaf: Tensor) -> Tensor:
+def rounding_scale(
+    shares: list[ParameterUse], missed: Tensor, squares: tuple[Tensor, ...], leaf: Tensor
+) -> Tensor:
     """What the rounding of the sums themselves is relative to, a scalar; looked up where it may be needed.
 
     Args:
@@ -78,11 +82,11 @@ def reach(shares: list[ParameterUse], missed: Tensor, squares: tuple[Tensor, ...
         wrong = float(missed) / (TOLERATED_ROUNDINGS * eps)
         if wrong == 0 or any(wrong**2 <= float(square) for square in squares):
             return torch.zeros_like(missed)
-    found = [size for share in shares if (size := share.columns.reach()) is not None]
+    found = [size for share in shares if (size := share.columns.rounding_scale()) is not None]
     return torch.stack(found).sum() if found else torch.zeros_like(missed)
 
 
-def _estimated(columns: Outer | Tied, gradient: Tensor, arithmetic: ProductOptions) -> Tensor:
+def _estimate_error(columns: Outer | TiedColumns, gradient: Tensor, arithmetic: ProductOptions) -> Tensor:
     signs = _signs(columns.size[1], gradient.device)
     dtype = arithmetic.of(torch.empty(0, dtype=columns.dtype))
     matrix = gradient.reshape(columns.size).to(dtype)

@@ -16,7 +16,7 @@ _FULL = 4096
 
 
 @dataclass(frozen=True)
-class Pooled:
+class PoolProducts:
     """What a pool's products say: of all together, and of each parameter a value in the order of `names`."""
 
     names: list[str]
@@ -51,7 +51,7 @@ class SmallParameterBatch:
     def samples(self) -> int | None:
         return self.columns[0].shape[0] if self.columns else None
 
-    def products(self) -> Pooled:
+    def products(self) -> PoolProducts:
         """Multiplies what waits. Time n²·(all numbers)/2, about fifteen calls however many parameters."""
         together = torch.cat(self.columns, 1)
         gram, total = symmetric_product(together), together.sum(0)
@@ -63,4 +63,4 @@ class SmallParameterBatch:
         sums = torch.zeros(3, len(sizes), dtype=torch.float64, device=terms.device)
         sums.index_add_(1, place, terms.double())
         error = rounding(together.dtype, self.width)
-        return Pooled(self.names, gram, error, sums[0], sums[1], sums[2].sqrt())
+        return PoolProducts(self.names, gram, error, sums[0], sums[1], sums[2].sqrt())

@@ -46,18 +46,18 @@ class StepFrame:
             if (gradient := parameter.grad) is not None and not gradient.is_sparse
         }
 
-    def forward_begins(self) -> None:
+    def begin_forward(self) -> None:
         """A forward runs at the present parameters."""
         if self._versions is None:
             self._versions = self._current()
 
-    def pass_begins(self) -> bool:
+    def begin_pass(self) -> bool:
         """A backward pass begins.
 
         Returns:
             Whether the gradients of the passes before it were thrown away since: their columns are nobody's.
         """
-        thrown = (
+        is_discarded = (
             bool(self._arrived)
             and all(
                 self._watched[name].grad is None or not bool(self._watched[name].grad.any())  # type: ignore[union-attr]
@@ -65,15 +65,15 @@ class StepFrame:
             )
             and any(bool(values.any()) for values in self._arrived.values())
         )
-        if thrown:
+        if is_discarded:
             self.dropped += 1
             self._arrived, self._before, self._moved = {}, {}, False
             self._versions = self._current()
         elif self._versions is not None:
             self._moved = self._moved or self._versions != self._current()
-        return thrown
+        return is_discarded
 
-    def arrived(self, name: str, gradient: Tensor) -> None:
+    def on_gradient(self, name: str, gradient: Tensor) -> None:
         """A backward pass brought this gradient to a parameter."""
         if name not in self._watched or gradient.is_sparse:
             return
@@ -93,11 +93,11 @@ class StepFrame:
             )
         if (
             not self._arrived
-            or _distributed()
+            or _is_distributed()
             or (self._versions is not None and self._versions != self._current())
         ):
             return None  # averaged over ranks, or stepped inside the block
-        names = [name for name in self._arrived if not _rescaled(self._watched[name])]
+        names = [name for name in self._arrived if not _has_other_hooks(self._watched[name])]
         if not names:
             return None
         mine = torch.cat([self._arrived[name].flatten().double() for name in names])
@@ -150,10 +150,10 @@ def _parallel(one: Tensor, other: Tensor, tolerance: float) -> bool:
     return factor > 0 and float((one - factor * other).norm()) <= tolerance * float(one.norm())
 
 
-def _rescaled(parameter: Tensor) -> bool:
+def _has_other_hooks(parameter: Tensor) -> bool:
     """Whether hooks of others change the gradient on its way to the parameter."""
     return len(backward_hooks_of(parameter) or ()) > 1
 
 
-def _distributed() -> bool:
+def _is_distributed() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()

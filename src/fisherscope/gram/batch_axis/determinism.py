@@ -19,7 +19,7 @@ DRAWS = frozenset([
 _RECURRENT = frozenset(["lstm", "gru", "rnn_tanh", "rnn_relu"])
 
 
-def drawn_constant(func: Any, name: str, args: Any, kwargs: Any) -> Any:
+def constant_sample(func: Any, name: str, args: Any, kwargs: Any) -> Any:
     """A random draw made the same for all samples: 1/2 for numbers, 1 for coins, 0 for integers."""
     out = func(*args, **kwargs)
     if not isinstance(out, Tensor) or out.grad_fn is not None or name == "randperm":

@@ -27,11 +27,11 @@ class ForwardCall:
     def subset(self, chosen: list[int]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """(args, kwargs) of the chosen samples alone."""
         leaves, tree = flat((self.args, self.kwargs))
-        picked = [
+        sample_leaves = [
             leaf if dim is None else _select(leaf, dim, chosen)
             for leaf, dim in zip(leaves, self.dims, strict=True)
         ]
-        args, kwargs = tree_unflatten(picked, tree)
+        args, kwargs = tree_unflatten(sample_leaves, tree)
         return args, kwargs
 
 

@@ -35,7 +35,7 @@ class CallLayout:
     derived: bool = False
     packed: bool = False
     shared: bool = False  # a number of parameters alone, added to the loss
-    looped: bool = False  # one of the calls of a loop over the samples
+    has_loop: bool = False  # one of the calls of a loop over the samples
     problem: str | None = None
 
 
@@ -47,7 +47,7 @@ def is_penalty(name: str, out: torch.Size) -> bool:
     return name in ("add", "sub") and len(out) == 0
 
 
-def finding_of(
+def infer_layout(
     small: CallTrace | None,
     large: CallTrace,
     permuted: Sequence[CallTrace | None],
@@ -72,7 +72,7 @@ def finding_of(
     traces = [trace for trace in permuted if trace is not None]
     if len(traces) < len(permuted):
         return CallLayout(problem="the order of the samples changes which calls are made")
-    finding, rest = _grown(small, large)
+    finding, rest = _growing_layouts(small, large)
     if finding.problem is not None:
         return finding
     if "out" not in finding.layouts and not finding.packed:
@@ -81,7 +81,7 @@ def finding_of(
     return finding
 
 
-def carried(small: Tensor, large: Tensor, turned: Tensor) -> bool:
+def moves_with_batch(small: Tensor, large: Tensor, turned: Tensor) -> bool:
     """Whether a tensor of two samples, of three and of the three in the first order grows and moves with
     them.
     """
@@ -91,7 +91,7 @@ def carried(small: Tensor, large: Tensor, turned: Tensor) -> bool:
     if len(grown) != 1 or large.shape[grown[0]] % 3:
         return len(grown) > 0
     (dim,) = grown
-    return bool(_fitting(dim, large.shape[dim] // 3, _numbers(large), _numbers(turned), ORDERS[0]))
+    return bool(_outer_factors(dim, large.shape[dim] // 3, _numbers(large), _numbers(turned), ORDERS[0]))
 
 
 def output_layout(small: Tensor, large: Tensor, permuted: Sequence[Tensor], samples: int) -> Layout | None:
@@ -106,7 +106,7 @@ def output_layout(small: Tensor, large: Tensor, permuted: Sequence[Tensor], samp
     return layout if verdict == "confirmed" else None
 
 
-def _grown(small: CallTrace, large: CallTrace) -> tuple[CallLayout, dict[str, int]]:
+def _growing_layouts(small: CallTrace, large: CallTrace) -> tuple[CallLayout, dict[str, int]]:
     """Layouts as they show in shapes alone, and how many rows of each tensor are one sample's."""
     finding, rest = CallLayout(), dict[str, int]()
     for name, shape in large.shapes.items():
@@ -172,7 +172,7 @@ def _order(
         return layout, "confirmed" if rest == 1 else "unknown"
     one = _numbers(large)
     by_order = [
-        _fitting(layout.dim, rest, one, _numbers(values), order)
+        _outer_factors(layout.dim, rest, one, _numbers(values), order)
         for values, order in zip(permuted, ORDERS, strict=True)
         if values is not None
     ]
@@ -185,7 +185,7 @@ def _order(
     return Layout(layout.dim, *((None,) if outer == rest else (outer, rest // outer))), "confirmed"
 
 
-def _fitting(dim: int, rest: int, large: Tensor, turned: Tensor, order: Sequence[int]) -> list[int]:
+def _outer_factors(dim: int, rest: int, large: Tensor, turned: Tensor, order: Sequence[int]) -> list[int]:
     """The outer factors by which the rows, read as (outer, samples, inner), move with the samples.
 
     Where several do roughly (attention at its start makes a sample's rows much alike), one that does to the

@@ -40,7 +40,7 @@ def outside_call(
     others = [tensor for _, tensor in tensors_in(values) if sources.get(tensor) is None]
     mine = [source for _, tensor in tensors_in(values) if (source := sources.get(tensor)) is not None]
     if name in _EXPANSIONS and samples is not None:
-        return _expanded(mine, out, samples)
+        return _expanded_layout(mine, out, samples)
     if not others or not any(_may_carry(name, t, mine, samples, of_batch) for t in others):
         return CallLayout(derived=True)
     if samples is None:
@@ -66,7 +66,7 @@ def outside_call(
     )
 
 
-def _expanded(mine: Sequence[ParameterSource], out: Tensor, samples: int) -> CallLayout:
+def _expanded_layout(mine: Sequence[ParameterSource], out: Tensor, samples: int) -> CallLayout:
     """A value of parameters repeated for every sample: along the first dimension that it gains."""
     dims = [
         dim

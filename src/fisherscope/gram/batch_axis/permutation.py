@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fisherscope.gram.batch_axis.forward_call import ForwardCall
 from fisherscope.gram.batch_axis.probe import Plan
-from fisherscope.gram.batch_axis.probe_run import watched
+from fisherscope.gram.batch_axis.probe_run import run_probe
 from fisherscope.gram.interception.call_ids import Key
 from fisherscope.gram.rules import signature_of
 
@@ -31,8 +31,8 @@ def moves_with_samples(
     order = torch.randperm(call.samples, generator=generator)
     entering: set[Key] = {key for key, layout in plan.items() if "out" in layout.layouts}
     try:
-        plain = watched(call, list(range(call.samples)), parameters, signature_of, entering, True).sights
-        moved = watched(call, order.tolist(), parameters, signature_of, entering, True).sights
+        plain = run_probe(call, list(range(call.samples)), parameters, signature_of, entering, True).sights
+        moved = run_probe(call, order.tolist(), parameters, signature_of, entering, True).sights
     except Exception:  # noqa: BLE001  (whatever the user's model raises when it is called once more)
         return {}
     checked: dict[Key, bool | None] = {}

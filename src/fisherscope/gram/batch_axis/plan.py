@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 
 from fisherscope.gram.batch_axis.forward_call import ForwardCall, entry_of
-from fisherscope.gram.batch_axis.probe import Plan, Probed, probe
+from fisherscope.gram.batch_axis.probe import Plan, ProbeResult, probe
 from fisherscope.gram.errors import AmbiguousBatchError
 from fisherscope.gram.grouping import Layout
 from fisherscope.gram.interception.call_ids import Key
@@ -49,7 +49,7 @@ class KnownPlan:
 _plans: WeakKeyDictionary[nn.Module, dict[Any, KnownPlan]] = WeakKeyDictionary()
 
 
-def planned(
+def find_plan(
     module: nn.Module, args: Any, kwargs: Any, parameters: Mapping[str, Tensor], batch: Batch | None
 ) -> tuple[ForwardCall, KnownPlan]:
     """The call of `module` with its samples, and how each of its inner calls treats them.
@@ -60,17 +60,17 @@ def planned(
         AmbiguousBatchError: The batch dimension can't be told.
     """
     kind = _kind(module, args, kwargs, batch, tuple(parameters))
-    kept = _plans.setdefault(module, {})
-    if kind in kept:
-        known = kept[kind]
-        entry = entry_of(module, args, kwargs, known.dim)
+    plans = _plans.setdefault(module, {})
+    if kind in plans:
+        plan = plans[kind]
+        entry = entry_of(module, args, kwargs, plan.dim)
         if entry is not None:
-            return entry, known
-    found = _found(module, args, kwargs, parameters, batch)
-    known = KnownPlan(found.dim, found.probed.plan, found.probed.outputs)
-    if not any(finding.problem for finding in known.plan.values()):  # another batch may show more
-        kept[kind] = known
-    return found.entry, known
+            return entry, plan
+    found = _search_plan(module, args, kwargs, parameters, batch)
+    plan = KnownPlan(found.dim, found.probed.plan, found.probed.outputs)
+    if not any(finding.problem for finding in plan.plan.values()):  # another batch may show more
+        plans[kind] = plan
+    return found.entry, plan
 
 
 def _kind(module: nn.Module, args: Any, kwargs: Any, batch: Batch | None, measured: tuple[str, ...]) -> Any:
@@ -95,17 +95,17 @@ class _Attempt:
 
     dim: Batch
     entry: ForwardCall
-    probed: Probed
+    probed: ProbeResult
 
     @property
     def unlikely(self) -> tuple[int, bool, bool]:
         """Calls that don't follow the samples; whether no output does; whether a loop runs over them."""
-        return len(self.problems), not self.probed.carries, self.probed.looped
+        return len(self.problems), not self.probed.carries, self.probed.has_loop
 
     @property
     def problems(self) -> list[str]:
         found = self.probed.plan.items()
-        return [f"{key[0]}: {f.problem}" for key, f in found if f.problem and not f.looped]
+        return [f"{key[0]}: {f.problem}" for key, f in found if f.problem and not f.has_loop]
 
     @property
     def is_loop(self) -> bool:
@@ -113,7 +113,7 @@ class _Attempt:
         return self.unlikely == (0, False, True)
 
 
-def _found(
+def _search_plan(
     module: nn.Module, args: Any, kwargs: Any, parameters: Mapping[str, Tensor], batch: Batch | None
 ) -> _Attempt:
     """Try each dimension that might carry the batch: the one whose calls all follow the samples.
@@ -123,37 +123,39 @@ def _found(
     A tie is an error, and so is a loop over the first dimension whose outputs move with it: it may be over
     samples, or over the positions of a sequence-first input.
     """
-    tried: list[_Attempt] = []
-    failed: list[str] = []
+    attempts: list[_Attempt] = []
+    failures: list[str] = []
     for dim in (batch,) if batch is not None else (0, 1):
         entry = entry_of(module, args, kwargs, dim)
         if entry is None or (entry.samples < 2 and dim == 1 and batch is None):
             continue
         try:
-            tried.append(_Attempt(dim, entry, probe(entry, parameters, signature_of)))
+            attempts.append(_Attempt(dim, entry, probe(entry, parameters, signature_of)))
         except Exception as error:  # noqa: BLE001  (whatever the user's model raises on part of a batch)
-            failed.append(f"dimension {dim}: the model raised {type(error).__name__}: {str(error)[:200]}")
+            failures.append(f"dimension {dim}: the model raised {type(error).__name__}: {str(error)[:200]}")
             continue
-        failed += [f"dimension {dim}: in {text}" for text in tried[-1].problems[:1]]
-    tried.sort(key=lambda attempt: attempt.unlikely)
-    if len(tried) == 1:
-        return tried[0]
-    if len(tried) == 2 and tried[0].unlikely < tried[1].unlikely:
-        if tried[0].dim == 0 or not tried[1].is_loop:
-            return tried[0]
-        failed.append("in a loop over dimension 0, in one piece along dimension 1")
-    raise AmbiguousBatchError(_text(module, args, kwargs, sorted((a.dim for a in tried), key=str), failed))
+        failures += [f"dimension {dim}: in {text}" for text in attempts[-1].problems[:1]]
+    attempts.sort(key=lambda attempt: attempt.unlikely)
+    if len(attempts) == 1:
+        return attempts[0]
+    if len(attempts) == 2 and attempts[0].unlikely < attempts[1].unlikely:
+        if attempts[0].dim == 0 or not attempts[1].is_loop:
+            return attempts[0]
+        failures.append("in a loop over dimension 0, in one piece along dimension 1")
+    raise AmbiguousBatchError(
+        _text(module, args, kwargs, sorted((a.dim for a in attempts), key=str), failures)
+    )
 
 
-def _text(module: nn.Module, args: Any, kwargs: Any, tried: list[Any], failed: list[str]) -> str:
+def _text(module: nn.Module, args: Any, kwargs: Any, attempts: list[Any], failures: list[str]) -> str:
     shapes = [tuple(leaf.shape) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     head = f"Finding the batch dimension of {type(module).__name__}, called with tensors of shape {shapes}: "
-    if tried:
-        dims = " and ".join(str(dim) for dim in tried)
-        why = f" ({'; '.join(failed)})" if failed else ""
+    if attempts:
+        dims = " and ".join(str(dim) for dim in attempts)
+        why = f" ({'; '.join(failures)})" if failures else ""
         return (
             head + f"dimensions {dims} both behave as a batch{why}. Say which: record_gram(model, "
-            f"batch={tried[0]})."
+            f"batch={attempts[0]})."
         )
     if any(0 in shape[:1] for shape in shapes):
         return head + "the batch is empty. Measure steps that have samples."
@@ -162,9 +164,9 @@ def _text(module: nn.Module, args: Any, kwargs: Any, tried: list[Any], failed: l
             head + "no tensor among its inputs. Say which sample each row belongs to: record_gram(model, "
             "sample_of=…)."
         )
-    failed = failed or ["no input has the dimension that was given"]
+    failures = failures or ["no input has the dimension that was given"]
     return (
         head
-        + "; ".join(failed)
+        + "; ".join(failures)
         + ". Say which dimension holds the samples (batch=0), or sample_of=… for rows."
     )

@@ -20,11 +20,11 @@ from fisherscope.gram.batch_axis.inference import (
     LOOPED,
     ORDERS,
     CallLayout,
-    carried,
-    finding_of,
+    infer_layout,
+    moves_with_batch,
     output_layout,
 )
-from fisherscope.gram.batch_axis.probe_run import CallTrace, ProbeRun, watched
+from fisherscope.gram.batch_axis.probe_run import CallTrace, ProbeRun, run_probe
 from fisherscope.gram.grouping import Layout
 from fisherscope.gram.interception.call_ids import Key
 
@@ -32,7 +32,7 @@ Plan = dict[Key, CallLayout]
 
 
 @dataclass(frozen=True)
-class Probed:
+class ProbeResult:
     """What a probe found.
 
     Args:
@@ -48,12 +48,14 @@ class Probed:
     outputs: list[Layout | None]
 
     @property
-    def looped(self) -> bool:
+    def has_loop(self) -> bool:
         """Whether some call is made once for each sample."""
-        return any(finding.looped for finding in self.plan.values())
+        return any(finding.has_loop for finding in self.plan.values())
 
 
-def probe(entry: ForwardCall, parameters: Mapping[str, Tensor], signatures: Callable[[str], Any]) -> Probed:
+def probe(
+    entry: ForwardCall, parameters: Mapping[str, Tensor], signatures: Callable[[str], Any]
+) -> ProbeResult:
     """How every call of the entry's forward that receives a parameter treats the samples.
 
     Args:
@@ -71,7 +73,7 @@ def probe(entry: ForwardCall, parameters: Mapping[str, Tensor], signatures: Call
     entering: set[Key] = set()
 
     def run(chosen: list[int], keep: bool = True) -> ProbeRun:
-        return watched(entry, chosen, parameters, signatures, entering, keep)
+        return run_probe(entry, chosen, parameters, signatures, entering, keep)
 
     while True:
         small, large = run(two, keep=False), run(three)
@@ -81,15 +83,15 @@ def probe(entry: ForwardCall, parameters: Mapping[str, Tensor], signatures: Call
         entering |= more
     permuted = [run([three[place] for place in order]) for order in ORDERS]
     plan = {
-        key: finding_of(
+        key: infer_layout(
             small.sights.get(key), sight, [p.sights.get(key) for p in permuted], len(some), large.drew, key[0]
         )
         for key, sight in large.sights.items()
     }
     for key in _once_a_sample(small.sights, large.sights):
-        plan[key] = CallLayout(problem=LOOPED, looped=True)
+        plan[key] = CallLayout(problem=LOOPED, has_loop=True)
     outputs = [permuted_run.outputs for permuted_run in permuted]
-    return Probed(
+    return ProbeResult(
         plan,
         large.drew or _carries(small.outputs, large.outputs, outputs[0]),
         _output_layouts(small.outputs, large.outputs, outputs, len(some)),
@@ -121,11 +123,11 @@ def _once_a_sample(small: dict[Key, CallTrace], large: dict[Key, CallTrace]) -> 
     """Calls on data that are made more often the more samples there are, and not with larger data."""
     few, many = (Counter(key[:2] for key in sights) for sights in (small, large))
     grown = {key[:2] for key in small.keys() & large.keys() if small[key].shapes != large[key].shapes}
-    looped = {who for who in many if few[who] * 3 == many[who] * 2 and who not in grown}
-    return {key for key, sight in large.items() if key[:2] in looped and sight.depends}
+    has_loop = {who for who in many if few[who] * 3 == many[who] * 2 and who not in grown}
+    return {key for key, sight in large.items() if key[:2] in has_loop and sight.depends}
 
 
 def _carries(small: list[Tensor], large: list[Tensor], turned: list[Tensor]) -> bool:
     if not len(small) == len(large) == len(turned):
         return True
-    return any(carried(*outputs) for outputs in zip(small, large, turned, strict=True))
+    return any(moves_with_batch(*outputs) for outputs in zip(small, large, turned, strict=True))

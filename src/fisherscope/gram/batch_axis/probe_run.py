@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fisherscope.gram.batch_axis.determinism import DRAWS, DROPOUT, drawn_constant, without_dropout
+from fisherscope.gram.batch_axis.determinism import DRAWS, DROPOUT, constant_sample, without_dropout
 from fisherscope.gram.batch_axis.forward_call import ForwardCall, flat
 from fisherscope.gram.interception.call_ids import CallIds, Key
 from fisherscope.gram.interception.provenance import ParameterSource, ParameterSources, tensors_in
 from fisherscope.gram.interception.torch_function import (
     Interceptor,
-    bound,
+    bind_arguments,
     call_name,
     custom_functions_seen,
     results,
@@ -48,7 +48,7 @@ class ProbeRun:
     drew: bool
 
 
-def watched(
+def run_probe(
     entry: ForwardCall, chosen: list[int], parameters: Any, signatures: Any, entering: set[Key], keep: bool
 ) -> ProbeRun:
     """A forward of some samples.
@@ -95,16 +95,16 @@ class _Watcher:
         """One call of the forward, whatever it receives."""
         name, inplace = call_name(func)
         if name in DRAWS:
-            return drawn_constant(func, name, args, kwargs)
+            return constant_sample(func, name, args, kwargs)
         if name in DROPOUT:
             inplace = inplace or bool(kwargs.get("inplace"))
-            return self._undropped(name, func, args or (kwargs["input"],), kwargs, inplace)
-        values = bound(self._signatures(name), args, kwargs)
+            return self._without_dropout(name, func, args or (kwargs["input"],), kwargs, inplace)
+        values = bind_arguments(self._signatures(name), args, kwargs)
         args, kwargs = without_dropout(name, args, kwargs)
         found = self._sources.among(values)
         if name.startswith("Function ") and not found:  # the recorder looks inside, too
             with self.mode:
-                return self._followed(func(*args, **kwargs), values)
+                return self._note_custom_output(func(*args, **kwargs), values)
         depends = not self._picks_parameter(name, args) and any(
             id(t) in self._alive for _, t in tensors_in(values) if self._sources.get(t) is None
         )
@@ -128,13 +128,13 @@ class _Watcher:
         """Whether the call picks entries of a value made of parameters: by data or not, it stays one."""
         return name in PICKS and bool(args) and self._sources.get(args[0]) is not None
 
-    def _followed(self, out: Any, values: dict[str, Any]) -> Any:
+    def _note_custom_output(self, out: Any, values: dict[str, Any]) -> Any:
         """What a function of the user's own gave: of the batch where one of its arguments is."""
         if any(id(tensor) in self._alive for _, tensor in tensors_in(values)):
             self._alive.update((id(t), t) for _, t in tensors_in({"": out}))
         return out
 
-    def _undropped(self, name: str, func: Any, args: Any, kwargs: Any, inplace: bool) -> Any:
+    def _without_dropout(self, name: str, func: Any, args: Any, kwargs: Any, inplace: bool) -> Any:
         """The input as it is; of a value made of parameters, still one."""
         out = args[0] if inplace else args[0].clone()
         source = self._sources.get(args[0])

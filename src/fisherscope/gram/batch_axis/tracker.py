@@ -14,7 +14,7 @@ from fisherscope.gram.batch_axis.determinism import DROPOUT
 from fisherscope.gram.batch_axis.forward_call import ForwardCall, flat
 from fisherscope.gram.batch_axis.inference import CallLayout
 from fisherscope.gram.batch_axis.outside import outside_call
-from fisherscope.gram.batch_axis.plan import KnownPlan, planned
+from fisherscope.gram.batch_axis.plan import KnownPlan, find_plan
 from fisherscope.gram.batch_axis.probe import probe
 from fisherscope.gram.errors import GramError, NotSplittableError
 from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_grouping
@@ -99,7 +99,7 @@ class ForwardTracker:
             call = ForwardCall(module, args, kwargs, (), samples)
             known, ids = KnownPlan(0, {}, []), torch.arange(samples)
         else:
-            call, known = planned(module, args, kwargs, self.parameters, self.batch)
+            call, known = find_plan(module, args, kwargs, self.parameters, self.batch)
             ids = torch.arange(call.samples)
         self._rows_given = given
         self.count += 1
@@ -121,7 +121,7 @@ class ForwardTracker:
             self.current.outputs = [t for t in tree_leaves(output) if isinstance(t, Tensor)]
             self.current, self._keys = None, CallIds()
 
-    def taken(self) -> list[Forward]:
+    def take_forwards(self) -> list[Forward]:
         """The forwards that the backward pass that begins now is about; later ones are another pass's."""
         forwards, self.forwards = self.forwards, []
         return forwards

@@ -11,7 +11,7 @@ from fisherscope.gram.columns.lazy import LazyColumns
 from fisherscope.gram.columns.matmul import rounding, symmetric_product
 from fisherscope.gram.columns.outer import BiasColumns, Outer
 from fisherscope.gram.columns.sparse_rows import SparseRows
-from fisherscope.gram.columns.tied import Sum, Tied, joined
+from fisherscope.gram.columns.tied import Sum, TiedColumns, join_columns
 
 __all__ = [
     "BiasColumns",
@@ -24,8 +24,8 @@ __all__ = [
     "Products",
     "SparseRows",
     "Sum",
-    "Tied",
-    "joined",
+    "TiedColumns",
+    "join_columns",
     "rounding",
     "symmetric_product",
 ]

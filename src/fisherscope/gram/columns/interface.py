@@ -71,9 +71,9 @@ class Columns:
 
     def products(self, arithmetic: ProductOptions) -> Products:
         """Inner products of all pairs, and the sum. Time n·p (blocks) + n²·p/2."""
-        return self.multiplied(arithmetic, summed=True)
+        return self.multiply(arithmetic, summed=True)
 
-    def multiplied(self, arithmetic: ProductOptions, summed: bool) -> Products:
+    def multiply(self, arithmetic: ProductOptions, summed: bool) -> Products:
         """Inner products from blocks, and the sum if it is asked for."""
         dtype = arithmetic.of(torch.empty(0, dtype=self.dtype))
         gram: Tensor | None = None
@@ -107,7 +107,7 @@ class Columns:
         """Bytes held."""
         raise NotImplementedError
 
-    def reach(self) -> Tensor | None:
+    def rounding_scale(self) -> Tensor | None:
         """|terms|·sqrt(number of terms) of the sums behind the total, a scalar: what its rounding goes by.
 
         By Cauchy and Schwarz over whole factors; None where a total has few terms.

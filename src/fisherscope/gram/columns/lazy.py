@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fisherscope.gram.columns.interface import Columns
-from fisherscope.gram.columns.matmul import reach
+from fisherscope.gram.columns.matmul import rounding_scale
 
 
 class LazyColumns(Columns):
@@ -33,5 +33,5 @@ class LazyColumns(Columns):
     def nbytes(self) -> int:
         return sum(tensor.nbytes for tensor in self._factors)
 
-    def reach(self) -> Tensor:
-        return reach(*self._factors, self._terms)
+    def rounding_scale(self) -> Tensor:
+        return rounding_scale(*self._factors, self._terms)

@@ -43,7 +43,7 @@ def segmented_product(left: Tensor, right: Tensor) -> Tensor:
     return gram
 
 
-def reach(left: Tensor, right: Tensor, terms: int) -> Tensor:
+def rounding_scale(left: Tensor, right: Tensor, terms: int) -> Tensor:
     """`Columns.reach` of a sum of so many products of two factors."""
     sizes: Tensor = left.norm().double() * right.norm().double()
     return sizes.mul(terms**0.5)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fisherscope.gram.columns.interface import Columns, ProductOptions, Products
-from fisherscope.gram.columns.matmul import reach, rounding, segmented_product, symmetric_product
+from fisherscope.gram.columns.matmul import rounding, rounding_scale, segmented_product, symmetric_product
 
 # A pairwise product is kept only if sum_t |a_t||d_t| <= this many times |g_i| (cancellation).
 _CANCELLATION = 8.0
@@ -37,8 +37,8 @@ class Outer(Columns):
     def nbytes(self) -> int:
         return self.left.nbytes + self.right.nbytes
 
-    def reach(self) -> Tensor:
-        return reach(self.left, self.right, self.samples * self.positions)
+    def rounding_scale(self) -> Tensor:
+        return rounding_scale(self.left, self.right, self.samples * self.positions)
 
     def total(self, arithmetic: ProductOptions) -> Tensor:
         dtype = arithmetic.of(self.left)

@@ -12,7 +12,7 @@ from fisherscope.gram.columns.outer import Outer
 from fisherscope.gram.columns.sparse_rows import SparseRows
 
 
-def joined(parts: Sequence[Columns]) -> Columns:
+def join_columns(parts: Sequence[Columns]) -> Columns:
     """All uses of one parameter as one set of columns, in the cheapest exact form."""
     if len(parts) == 1:
         return parts[0]
@@ -22,7 +22,7 @@ def joined(parts: Sequence[Columns]) -> Columns:
     outer = _along_positions(outers)
     table = _rows_along_positions(tables)
     if outer is not None and table is not None and len(outer.shape) == 2:
-        merged.append(Tied(outer, table))
+        merged.append(TiedColumns(outer, table))
     else:
         merged += [part for part in (outer, table) if part is not None]
     return merged[0] if len(merged) == 1 else Sum(merged)
@@ -63,12 +63,12 @@ class Sum(Columns):
     def nbytes(self) -> int:
         return sum(part.nbytes() for part in self.parts)
 
-    def reach(self) -> Tensor | None:
-        found = [reach for part in self.parts if (reach := part.reach()) is not None]
+    def rounding_scale(self) -> Tensor | None:
+        found = [reach for part in self.parts if (reach := part.rounding_scale()) is not None]
         return torch.stack(found).sum() if found else None
 
 
-class Tied(Columns):
+class TiedColumns(Columns):
     """A table used both as linear weight and as embedding: Outer + Rows."""
 
     def __init__(self, outer: Outer, rows: SparseRows) -> None:
@@ -82,17 +82,17 @@ class Tied(Columns):
     def nbytes(self) -> int:
         return self.outer.nbytes() + self.rows.nbytes()
 
-    def reach(self) -> Tensor:
-        return self.outer.reach()
+    def rounding_scale(self) -> Tensor:
+        return self.outer.rounding_scale()
 
     def products(self, arithmetic: ProductOptions) -> Products:
         """G = outer + rows + cross + crossᵀ, the cross term over the rows present alone."""
         present, compact = self.rows.compact()
-        rows = compact.multiplied(arithmetic, summed=False)  # sums are as large as the table, and not needed
+        rows = compact.multiply(arithmetic, summed=False)  # sums are as large as the table, and not needed
         if self.outer.pairwise_is_cheaper(arithmetic):
             outer = self.outer.products(arithmetic)
         else:
-            outer = self.outer.multiplied(arithmetic, summed=False)
+            outer = self.outer.multiply(arithmetic, summed=False)
         gathered = Outer(self.outer.left[:, :, present], self.outer.right, compact.shape)
         cross = Columns.cross(gathered, compact, arithmetic)
         gram = outer.gram + rows.gram + cross + cross.T

@@ -64,7 +64,9 @@ def _constant_statistics(roots: Sequence[Any]) -> Iterator[None]:
     handles: list[Any] = []
     try:
         handles += [
-            node.register_hook(_held(saved_batch_statistics(node)[1], saved_batch_norm_weight(node)))
+            node.register_hook(
+                _constant_statistics_hook(saved_batch_statistics(node)[1], saved_batch_norm_weight(node))
+            )
             for node in nodes_above(roots)
             if type(node).__name__ in _BATCH_NORMS and uses_batch_statistics(node)
         ]
@@ -74,7 +76,7 @@ def _constant_statistics(roots: Sequence[Any]) -> Iterator[None]:
             handle.remove()
 
 
-def _held(inverse_deviation: Tensor, weight: Tensor | None) -> Callable[[Any, Any], Any]:
+def _constant_statistics_hook(inverse_deviation: Tensor, weight: Tensor | None) -> Callable[[Any, Any], Any]:
     """The backward of batch normalisation with mean and deviation as constants."""
     scale = inverse_deviation if weight is None else inverse_deviation * weight
 

@@ -144,7 +144,7 @@ class Settlement:
         self._settle_outside(forwards, number, samples)
 
     def _upstream(self, loss: Tensor) -> list[Forward]:
-        forwards = self.tracker.taken()
+        forwards = self.tracker.take_forwards()
         if len(forwards) < 2:
             return forwards
         nodes = set(nodes_above([loss.grad_fn]))

@@ -15,7 +15,7 @@ Totals = Callable[[Tensor], list[Tensor | None]]
 """Gradient of the call's output → gradients of its parameters, in their order."""
 
 
-def attachable(name: str, found: Mapping[str, ParameterSource], parameters: Mapping[str, Tensor]) -> bool:
+def attachable(name: str, sources: Mapping[str, ParameterSource], parameters: Mapping[str, Tensor]) -> bool:
     """Whether the call's parameters can be cut off and given back: plain leaves of a costly function.
 
     Not under hooks on saved tensors: checkpointing compares what a part saves with what it saves run again.
@@ -26,7 +26,7 @@ def attachable(name: str, found: Mapping[str, ParameterSource], parameters: Mapp
         len(source.leaves) == 1
         and source.tensor is parameters[source.leaves[0]]
         and not source.tensor.is_complex()
-        for source in found.values()
+        for source in sources.values()
     )
 
 
@@ -34,18 +34,18 @@ def detached_call(
     func: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    found: Mapping[str, ParameterSource],
+    sources: Mapping[str, ParameterSource],
 ) -> Any:
     """The call with its parameters cut off: the backend then forms the input's gradient alone."""
-    cut = {id(source.tensor): source.tensor.detach() for source in found.values()}
+    cut = {id(source.tensor): source.tensor.detach() for source in sources.values()}
     out = func(*(cut.get(id(a), a) for a in args), **{k: cut.get(id(v), v) for k, v in kwargs.items()})
     # A user's in-place operation on a view that a custom function returns is an error: return no view.
     return torch.ops.aten._unsafe_view(out, out.shape) if is_view(out) else out
 
 
-def attached(out: Tensor, totals: Totals, found: Mapping[str, ParameterSource]) -> Tensor:
+def attach_parameters(out: Tensor, totals: Totals, sources: Mapping[str, ParameterSource]) -> Tensor:
     """`out`, with gradients for the parameters that `detached_call` cut off."""
-    result: Tensor = _Attached.apply(out, totals, *(s.tensor for s in found.values()))  # type: ignore[no-untyped-call]
+    result: Tensor = _Attached.apply(out, totals, *(s.tensor for s in sources.values()))  # type: ignore[no-untyped-call]
     return result
 
 

@@ -12,7 +12,7 @@ from fisherscope.gram.interception.output_edge import output_edge
 from fisherscope.gram.interception.torch_private import disable_torch_function, set_grad_enabled
 
 
-def listen(
+def register_output_hook(
     results: list[Tensor], report: Callable[[Tensor], None], is_source: Callable[[Tensor], bool]
 ) -> Any:
     """Call `report(gradient)` when the gradient of a call's first output is complete.
@@ -26,11 +26,11 @@ def listen(
     """
     place = output_edge(results[0], is_source)
     return place.node.register_prehook(
-        lambda gradients: _hear(gradients[place.number], lambda g: report(place.of_output(g)))
+        lambda gradients: _report_gradient(gradients[place.number], lambda g: report(place.of_output(g)))
     )
 
 
-def listen_to_all(results: list[Tensor], report: Callable[[Any], None]) -> Any:
+def register_outputs_hook(results: list[Tensor], report: Callable[[Any], None]) -> Any:
     """Call `report(gradients)` once the gradients of all outputs that are used have come."""
     return torch.autograd.graph.register_multi_grad_hook(
         [result for result in results if result.requires_grad], report, mode="all"
@@ -61,6 +61,6 @@ class NoDispatch:
         self._guard.__exit__(None, None, None)
 
 
-def _hear(gradient: Tensor | None, report: Callable[[Tensor], None]) -> None:
+def _report_gradient(gradient: Tensor | None, report: Callable[[Tensor], None]) -> None:
     if gradient is not None:
         report(gradient)

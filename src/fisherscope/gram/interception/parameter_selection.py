@@ -16,7 +16,7 @@ Chosen = str | Sequence[str] | Callable[[str, Tensor], bool] | None
 _HAND_ON = ("DistributedDataParallel", "OptimizedModule")  # wrappers: what they wrap is the model
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
+def unwrap(model: nn.Module) -> nn.Module:
     """The module inside `torch.compile`'s wrapper, whose parameters keep their own names."""
     inner = compiled_from(model)
     return inner if isinstance(inner, nn.Module) else model
@@ -27,23 +27,23 @@ def is_wrapper(module: nn.Module) -> bool:
     return type(module).__name__ in _HAND_ON
 
 
-def trainable(model: nn.Module) -> dict[str, Tensor]:
+def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
     """The parameters that receive gradients, by name.
 
     Raises:
         GramError: There is none.
     """
-    found: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if not found:
+    by_name: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not by_name:
         raise GramError(
             "record_gram(model): the model has no trainable parameter; a Gram matrix is made of their "
             "gradients. "
             "Set requires_grad=True on those that are to be measured."
         )
-    return found
+    return by_name
 
 
-def selected(parameters: Mapping[str, Tensor], chosen: Chosen) -> dict[str, Tensor]:
+def select_parameters(parameters: Mapping[str, Tensor], chosen: Chosen) -> dict[str, Tensor]:
     """The parameters that a pattern, several patterns or a predicate choose.
 
     Raises:
@@ -52,13 +52,13 @@ def selected(parameters: Mapping[str, Tensor], chosen: Chosen) -> dict[str, Tens
     if chosen is None:
         return dict(parameters)
     if callable(chosen):
-        kept = {name: p for name, p in parameters.items() if chosen(name, p)}
+        selection = {name: p for name, p in parameters.items() if chosen(name, p)}
     else:
         patterns = [chosen] if isinstance(chosen, str) else chosen
-        kept = {
+        selection = {
             name: p for name, p in parameters.items() if any(fnmatch(name, pattern) for pattern in patterns)
         }
-    if not kept:
+    if not selection:
         names = ", ".join(list(parameters)[:8])
         raise GramError(
             f"record_gram(model, parameters={chosen!r}): this chooses none of the {len(parameters)} "
@@ -66,10 +66,10 @@ def selected(parameters: Mapping[str, Tensor], chosen: Chosen) -> dict[str, Tens
             f"parameters ({names}, …); give a name, a pattern such as 'head.*', or a predicate (name, "
             "tensor) -> bool."
         )
-    return kept
+    return selection
 
 
-def scripted(model: nn.Module, modules: Sequence[nn.Module]) -> dict[int, str]:
+def scripted_parameters(model: nn.Module, modules: Sequence[nn.Module]) -> dict[int, str]:
     """Parameters of scripted or traced modules, whose calls can't be seen: id → the module's path."""
     if not any(isinstance(module, torch.jit.ScriptModule) for module in modules):
         return {}
@@ -81,11 +81,11 @@ def scripted(model: nn.Module, modules: Sequence[nn.Module]) -> dict[int, str]:
     }
 
 
-def circumstances(model: nn.Module, inner: nn.Module, modules: Sequence[nn.Module]) -> list[str]:
+def model_notes(model: nn.Module, inner: nn.Module, modules: Sequence[nn.Module]) -> list[str]:
     """What a reader of the result should know about the model it came from, and its `modules`."""
     notes = []
-    compiled = model is not inner or any(is_compiled_in_place(m) for m in modules)
-    if compiled:
+    is_compiled = model is not inner or any(is_compiled_in_place(m) for m in modules)
+    if is_compiled:
         notes.append("the model is compiled; this step ran eagerly, so that its calls could be seen")
     if any(type(module).__name__ == "DistributedDataParallel" for module in modules):
         notes.append("distributed: this is the Gram of this rank's samples alone")

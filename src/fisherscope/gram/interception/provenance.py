@@ -96,12 +96,12 @@ class ParameterSources:
 
     def among(self, values: Mapping[str, Any]) -> dict[str, ParameterSource]:
         """The sources among named arguments; elements of lists are named `name.index`."""
-        found = {}
+        by_name = {}
         for name, value in tensors_in(values):
             source = self.get(value)
             if source is not None:
-                found[name] = source
-        return found
+                by_name[name] = source
+        return by_name
 
     def derive(
         self, name: str, out: Tensor, inputs: Iterable[ParameterSource], args: Any, kwargs: Any, func: Any
@@ -114,7 +114,7 @@ class ParameterSources:
             if name in _COPIES and out.shape == inputs[0].tensor.shape:
                 geometry = inputs[0].geometry
             elif name in _VIEWS:
-                geometry = _followed(out, inputs[0], args, kwargs, func)
+                geometry = _follow_view(out, inputs[0], args, kwargs, func)
         eps = max([source.eps for source in inputs] + [rounding_of(out.dtype)])
         self.add(out, ParameterSource(out, leaves, geometry, eps))
 
@@ -129,16 +129,16 @@ def _geometry(shape: torch.Size, stride: tuple[int, ...]) -> Tensor:
     return torch.empty_strided(shape, stride, device="meta")
 
 
-def _followed(out: Tensor, source: ParameterSource, args: Any, kwargs: Any, func: Any) -> Tensor | None:
+def _follow_view(out: Tensor, source: ParameterSource, args: Any, kwargs: Any, func: Any) -> Tensor | None:
     """The geometry of `out`, by running `func` on the source's geometry; None if it copies."""
     geometry = source.geometry
     assert geometry is not None
     swap = [geometry if value is source.tensor else value for value in args]
     try:
-        moved = func(*swap, **kwargs)
+        followed_output = func(*swap, **kwargs)
     except (RuntimeError, TypeError, NotImplementedError):
         return None
-    candidates = [moved] if isinstance(moved, Tensor) else list(moved)
+    candidates = [followed_output] if isinstance(followed_output, Tensor) else list(followed_output)
     for candidate in candidates:
         if candidate.shape != out.shape or candidate.dtype != geometry.dtype or not is_view(candidate):
             continue
@@ -156,15 +156,15 @@ def rounding_of(dtype: torch.dtype) -> float:
 @contextmanager
 def without_hooks(leaves: Iterable[Tensor]) -> Iterator[None]:
     """No hook of the leaves runs: what is differentiated here is no gradient of the step."""
-    saved = [
+    hooks_before = [
         (hooks, list(hooks.items())) for leaf in leaves if (hooks := backward_hooks_of(leaf)) is not None
     ]
-    for hooks, _ in saved:
+    for hooks, _ in hooks_before:
         hooks.clear()
     try:
         yield
     finally:
-        for hooks, items in saved:
+        for hooks, items in hooks_before:
             hooks.update(items)
 
 

@@ -66,7 +66,7 @@ def _call_name(func: Callable[..., Any]) -> tuple[str, bool]:
     return _ALIASES.get(stem, stem), inplace
 
 
-def bound(
+def bind_arguments(
     signature: Sequence[str] | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Arguments by name; without a signature positional ones are named by their number."""
@@ -74,7 +74,7 @@ def bound(
     return {**dict(zip(names, args, strict=False)), **kwargs}
 
 
-def unbound(
+def restore_arguments(
     values: Mapping[str, Any],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
@@ -141,10 +141,10 @@ class StepObserver(Protocol):
     def derivative(self, inputs: Sequence[Any]) -> AbstractContextManager[None]:
         """A derivative by these inputs that is no backward pass."""
 
-    def hooked(self, hook: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+    def wrap_hook(self, hook: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
         """A hook that the user puts on a tensor."""
 
-    def retains(self, tensor: Tensor) -> None:
+    def note_retained(self, tensor: Tensor) -> None:
         """A tensor whose gradient the user keeps."""
 
 
@@ -161,7 +161,7 @@ class Interceptor(TorchFunctionMode):
         self._concerns, self._handler, self._step = concerns, handler, step
         self._inside: list[Any] = []  # the composites whose bodies run
 
-    def concerned(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    def has_parameter(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Whether a call with these arguments goes to the handler."""
         return self._concerns(args, kwargs)
 
@@ -178,15 +178,15 @@ class Interceptor(TorchFunctionMode):
         if getattr(func, "__name__", "") == "broadcast_tensors":
             with self:
                 return _broadcast(args[0] if len(args) == 1 and not isinstance(args[0], Tensor) else args)
-        opened = open_composite(func)
+        body = open_composite(func)
         if (
-            opened is None or func in self._inside
+            body is None or func in self._inside
         ):  # `meshgrid` hands itself over from inside a function it calls
             return self._handler(func, args, kwargs)
         self._inside.append(func)
         try:
             with self:
-                return opened(*args, **kwargs)
+                return body(*args, **kwargs)
         finally:
             self._inside.pop()
 
@@ -200,17 +200,17 @@ class Interceptor(TorchFunctionMode):
                 return func(*args, **kwargs)
         if func is _REGISTER_HOOK:
             tensor, hook = (*args, kwargs["hook"])[:2] if "hook" in kwargs else args[:2]
-            own: Any = hook if tensor.is_leaf else step.hooked(hook)
+            own: Any = hook if tensor.is_leaf else step.wrap_hook(hook)
             return func(tensor, own)
         if func is Tensor.retain_grad:
-            step.retains(args[0])
+            step.note_retained(args[0])
             return func(*args, **kwargs)
-        given = bound(_BACKWARD if func is Tensor.backward else _AUTOGRAD_BACKWARD, args, kwargs)
-        loss = given["self"]
+        arguments = bind_arguments(_BACKWARD if func is Tensor.backward else _AUTOGRAD_BACKWARD, args, kwargs)
+        loss = arguments["self"]
         losses = [loss] if isinstance(loss, Tensor) else list(loss)
-        gradient = given.get("gradient")
+        gradient = arguments.get("gradient")
         gradients = [gradient] if gradient is None or isinstance(gradient, Tensor) else list(gradient)
-        keeps, creates = given.get("retain_graph"), bool(given.get("create_graph"))
+        keeps, creates = arguments.get("retain_graph"), bool(arguments.get("create_graph"))
         if len(losses) == 1:
             step.before_backward(losses[0], gradients[0], creates if keeps is None else keeps)
         return func(*args, **kwargs)
@@ -251,7 +251,11 @@ def _handed_over(cls: Any, *args: Any, **kwargs: Any) -> Any:
     if cls.__module__ == _ATTACHED:  # the recorder's own
         return _apply.__func__(cls, *args, **kwargs)
     active = current_function_mode()
-    if is_torch_function_off() or not isinstance(active, Interceptor) or not active.concerned(args, kwargs):
+    if (
+        is_torch_function_off()
+        or not isinstance(active, Interceptor)
+        or not active.has_parameter(args, kwargs)
+    ):
         return call(*args, **kwargs)  # its inner calls are seen (reentrant checkpointing)
     call.__name__ = f"Function {cls.__name__}"
     with pop_function_mode() as mode:

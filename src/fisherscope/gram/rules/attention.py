@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from fisherscope.gram.columns import Columns
-from fisherscope.gram.rules.elementwise import reduced
+from fisherscope.gram.rules.elementwise import reduce_to_parameter
 from fisherscope.gram.rules.registry import Call, Rule, UnsuitedError, register
-from fisherscope.gram.rules.replay import replayed
+from fisherscope.gram.rules.replay import run_again
 
 
 def masked_attention(call: Call, gradient: Tensor) -> dict[str, Columns]:
@@ -19,8 +19,8 @@ def masked_attention(call: Call, gradient: Tensor) -> dict[str, Columns]:
     mask, query, key = call.parameters["attn_mask"], call.values["query"], call.values["key"]
     scores = torch.Size((*call.out_shape[:-1], key.shape[-2]))
     wide = mask.detach().expand(scores).clone().requires_grad_()
-    (share,) = torch.autograd.grad(replayed(call, {"attn_mask": wide}), wide, gradient.to(query.dtype))
-    return {"attn_mask": reduced(call, share, mask.shape)}
+    (share,) = torch.autograd.grad(run_again(call, {"attn_mask": wide}), wide, gradient.to(query.dtype))
+    return {"attn_mask": reduce_to_parameter(call, share, mask.shape)}
 
 
 register(

@@ -32,7 +32,7 @@ def _columns(call: Call, gradient: Tensor, transposed: bool) -> dict[str, Column
     columns: dict[str, Columns] = {}
     if "weight" in call.parameters:
         weight = call.parameters["weight"]
-        x = call.split(_padded(call, weight, call.input("input", gradient)))
+        x = call.split(_pad_input(call, weight, call.input("input", gradient)))
         space = weight.dim() - 2
         settings = {
             name: _spread(call.get(name, default), space)
@@ -51,7 +51,7 @@ def _spread(value: Any, space: int) -> list[int]:
     return [int(value)] * space if isinstance(value, int) else [int(v) for v in value] * (space // len(value))
 
 
-def _padded(call: Call, weight: Tensor, x: Tensor) -> Tensor:
+def _pad_input(call: Call, weight: Tensor, x: Tensor) -> Tensor:
     """The input with string padding made explicit ("same" may need one more on the right)."""
     if call.get("padding", 0) != "same":
         return x
@@ -80,8 +80,8 @@ def _weight_columns(
         other = whole if groups == 1 else whole[:, :, first * width : last * width]
         inputs, outputs = (chosen, other) if transposed else (other, chosen)
         size = (end - begin, *shape[1:])
-        formed = _per_sample(inputs, outputs, size, settings, last - first, transposed, dtype)
-        return formed.reshape(n, end - begin, -1)[:, start - begin : stop - begin]
+        gradients = _per_sample(inputs, outputs, size, settings, last - first, transposed, dtype)
+        return gradients.reshape(n, end - begin, -1)[:, start - begin : stop - begin]
 
     positions = (x if transposed else d)[0, :, 0].numel()
     return LazyColumns(form, n, shape, like=d, factors=(x, d), terms=n * positions)
@@ -97,11 +97,11 @@ def _per_sample(
     # The kernel needs a weight only for its shape: memory that is never touched costs nothing, where an
     # expanded value would be made contiguous.
     weight = x.new_empty(n * size[0], *size[1:])
-    formed: Tensor = torch.ops.aten.convolution_backward(
+    gradients: Tensor = torch.ops.aten.convolution_backward(
         d, x, weight, None, settings["stride"], settings["padding"], settings["dilation"], transposed,
         settings["output_padding"], n * groups, [False, True, False],
     )[1]  # fmt: skip
-    return formed.reshape(n, *size)
+    return gradients.reshape(n, *size)
 
 
 register("conv1d conv2d conv3d", Rule("convolution", convolution, SIGNATURE))

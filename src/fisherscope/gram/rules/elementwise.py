@@ -12,7 +12,7 @@ from fisherscope.gram.columns import Columns, Dense
 from fisherscope.gram.rules.registry import Call, Rule, UnsuitedError, register
 
 
-def reduced(call: Call, gradient: Tensor, shape: torch.Size) -> Dense:
+def reduce_to_parameter(call: Call, gradient: Tensor, shape: torch.Size) -> Dense:
     """A gradient laid out as the output → (n, p): summed over what a value of `shape` was broadcast along."""
     aligned = (1,) * (gradient.dim() - len(shape)) + tuple(shape)
     grouping = call.grouping
@@ -54,13 +54,13 @@ def _reduced_by_rows(call: Call, gradient: Tensor, aligned: tuple[int, ...], sha
     return Dense(out.reshape(call.samples, -1), shape)
 
 
-def added(call: Call, gradient: Tensor) -> dict[str, Columns]:
+def add(call: Call, gradient: Tensor) -> dict[str, Columns]:
     """x + alpha·w, x - alpha·w, and w given another shape: the gradient itself, up to its factor."""
     columns: dict[str, Columns] = {}
     for name, parameter in call.parameters.items():
         factor = call.get("alpha", 1) if name == "other" and call.name in ("add", "sub") else 1
         sign = -1 if name == "other" and call.name == "sub" else 1
-        plain = reduced(call, gradient, parameter.shape)
+        plain = reduce_to_parameter(call, gradient, parameter.shape)
         columns[name] = (
             plain if factor * sign == 1 else Dense(plain.gradients * (factor * sign), parameter.shape)
         )
@@ -70,13 +70,13 @@ def added(call: Call, gradient: Tensor) -> dict[str, Columns]:
 def elementwise(call: Call, gradient: Tensor) -> dict[str, Columns]:
     """Any elementwise function: each parameter is expanded to the output's shape and the call
     differentiated once more, with the same random numbers; one value of the output's size each."""
-    from fisherscope.gram.rules.replay import replayed
+    from fisherscope.gram.rules.replay import run_again
 
     columns: dict[str, Columns] = {}
     for name, parameter in call.parameters.items():
         wide = parameter.detach().expand(call.out_shape).clone().requires_grad_()
-        (share,) = torch.autograd.grad(replayed(call, {name: wide}), wide, gradient)
-        columns[name] = reduced(call, share, parameter.shape)
+        (share,) = torch.autograd.grad(run_again(call, {name: wide}), wide, gradient)
+        columns[name] = reduce_to_parameter(call, share, parameter.shape)
     return columns
 
 
@@ -87,7 +87,7 @@ def prelu(call: Call, gradient: Tensor) -> dict[str, Columns]:
     shape: tuple[Any, ...] = (1,) * share.dim()
     if weight.numel() > 1:
         shape = (1, weight.numel(), *(1,) * (share.dim() - 2))
-    return {"weight": Dense(reduced(call, share, torch.Size(shape)).gradients, weight.shape)}
+    return {"weight": Dense(reduce_to_parameter(call, share, torch.Size(shape)).gradients, weight.shape)}
 
 
 def mul(call: Call, gradient: Tensor) -> dict[str, Columns]:
@@ -95,12 +95,12 @@ def mul(call: Call, gradient: Tensor) -> dict[str, Columns]:
     columns: dict[str, Columns] = {}
     for name, parameter in call.parameters.items():
         other = call.values["other" if name == "input" else "input"]
-        columns[name] = reduced(call, gradient * other, parameter.shape)
+        columns[name] = reduce_to_parameter(call, gradient * other, parameter.shape)
     return columns
 
 
-register("add sub", Rule("broadcast", added, ("input", "other"), keeps=False))
-register("expand expand_as broadcast_to", Rule("broadcast", added, ("input",), keeps=False))
+register("add sub", Rule("broadcast", add, ("input", "other"), keeps=False))
+register("expand expand_as broadcast_to", Rule("broadcast", add, ("input",), keeps=False))
 register("mul", Rule("elementwise", mul, ("input", "other")))
 register("div pow rsub maximum minimum lerp where addcmul addcdiv fmax fmin atan2 hypot remainder xlogy "
          "clamp clamp_min clamp_max logaddexp", Rule("elementwise", elementwise))  # fmt: skip

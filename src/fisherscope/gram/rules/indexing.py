@@ -23,12 +23,12 @@ def setitem(call: Call, gradient: Tensor) -> dict[str, Columns]:
     if bool((sample_of < 0).any()):
         raise UnsuitedError("it writes into rows of no sample")
     d = gradient[places]
-    kept = value.numel()
+    numel = value.numel()
     aligned = (1,) * (d.dim() - value.dim()) + tuple(value.shape)
-    slot = torch.arange(kept, device=d.device).reshape(aligned).expand(d.shape)
-    out = torch.zeros(call.samples * kept, dtype=d.dtype, device=d.device)
-    out.index_add_(0, (sample_of * kept + slot).flatten(), d.flatten())
-    return {"value": Dense(out.reshape(call.samples, kept), value.shape)}
+    slot = torch.arange(numel, device=d.device).reshape(aligned).expand(d.shape)
+    out = torch.zeros(call.samples * numel, dtype=d.dtype, device=d.device)
+    out.index_add_(0, (sample_of * numel + slot).flatten(), d.flatten())
+    return {"value": Dense(out.reshape(call.samples, numel), value.shape)}
 
 
 register("setitem", Rule("assignment", setitem, ("input", "index", "value")))

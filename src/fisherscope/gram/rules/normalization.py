@@ -120,7 +120,7 @@ def _moments(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     return mean, torch.rsqrt(variance + eps)
 
 
-def _standardised(x: Tensor, eps: float) -> Tensor:
+def _standardise(x: Tensor, eps: float) -> Tensor:
     variance, mean = torch.var_mean(x, -1, correction=0, keepdim=True)
     return (x - mean) * torch.rsqrt(variance + eps)
 
@@ -136,7 +136,7 @@ def rms_norm(call: Call, gradient: Tensor) -> dict[str, Columns]:
 
 
 def _centred_rows(x: Tensor, eps: float | None) -> Tensor:
-    return _standardised(x, 1e-5 if eps is None else eps)
+    return _standardise(x, 1e-5 if eps is None else eps)
 
 
 def _scaled_rows(x: Tensor, eps: float | None) -> Tensor:

@@ -139,7 +139,7 @@ def _form(call: Call) -> RecurrentArgs:
     inputs, lengths, batch_sizes = values["0"].detach(), None, None
     if packed:
         batch_sizes = values["1"]
-        inputs, lengths = _unpacked(inputs, batch_sizes)
+        inputs, lengths = _unpack(inputs, batch_sizes)
     elif batch_first:
         inputs = inputs.transpose(0, 1)
     initial = list(hx) if isinstance(hx, list | tuple) else [hx]
@@ -163,16 +163,16 @@ def is_packed(values: dict[str, Any]) -> bool:
     return isinstance(second, Tensor) and second.dim() == 1 and not second.is_floating_point()
 
 
-def _unpacked(data: Tensor, batch_sizes: Tensor) -> tuple[Tensor, Tensor]:
+def _unpack(data: Tensor, batch_sizes: Tensor) -> tuple[Tensor, Tensor]:
     """(t, b, i) padded with zeros, and the lengths (b,), samples in packed order."""
     steps, b = len(batch_sizes), int(batch_sizes[0])
     padded = data.new_zeros(steps, b, data.shape[-1])
-    padded[_occupied(batch_sizes)] = data
+    padded[_packed_mask(batch_sizes)] = data
     lengths = (batch_sizes.unsqueeze(1) > torch.arange(b)).sum(0)
     return padded, lengths
 
 
-def _occupied(batch_sizes: Tensor) -> Tensor:
+def _packed_mask(batch_sizes: Tensor) -> Tensor:
     """(t, b) True where a packed sequence has a row; rows lie in this order."""
     return batch_sizes.unsqueeze(1) > torch.arange(int(batch_sizes[0]))
 
@@ -210,22 +210,22 @@ def _run(form: RecurrentArgs, state: Tensor | None) -> list[Tensor]:
                 cell.append(c)
             x = torch.cat(outs, -1)
             if form.dropout and layer + 1 < form.layers:
-                x = _dropped(form, x)
+                x = _apply_dropout(form, x)
     if form.cell:
         return [hidden[0], cell[0]] if form.kind == "lstm" else [hidden[0]]
     out = x
     if form.batch_sizes is not None:
-        out = x[_occupied(form.batch_sizes)]
+        out = x[_packed_mask(form.batch_sizes)]
     elif form.batch_first:
         out = x.transpose(0, 1)
     return [out, torch.stack(hidden), *([torch.stack(cell)] if form.kind == "lstm" else [])]
 
 
-def _dropped(form: RecurrentArgs, x: Tensor) -> Tensor:
+def _apply_dropout(form: RecurrentArgs, x: Tensor) -> Tensor:
     """Dropout between layers as the backend draws it: over the rows in the order they lie."""
     if form.batch_sizes is None:
         return torch.dropout(x, form.dropout, True)
-    places = _occupied(form.batch_sizes)
+    places = _packed_mask(form.batch_sizes)
     out = torch.zeros_like(x)
     return out.masked_scatter(places.unsqueeze(-1), torch.dropout(x[places], form.dropout, True))
 

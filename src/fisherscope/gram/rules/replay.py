@@ -20,14 +20,14 @@ from fisherscope.gram.rules.registry import Call, Rule, register
 _TOLERANCE = 1e3  # roundings by which a sample alone may miss what it gave in the batch
 
 
-def replayed(call: Call, changed: dict[str, Tensor]) -> Tensor:
+def run_again(call: Call, changed: dict[str, Tensor]) -> Tensor:
     """The call's output again, with some arguments changed and the same random numbers."""
     out: Tensor = _run(call, changed)
     return out
 
 
 def _run(call: Call, changed: dict[str, Tensor]) -> Any:
-    values = _placed(call.values, {**call.parameters, **changed})
+    values = _with_tensors(call.values, {**call.parameters, **changed})
     names = list(values)
     args = [values[name] for name in names[: call.positional]]
     kwargs = {name: values[name] for name in names[call.positional :]}
@@ -41,22 +41,22 @@ def gradients_of(call: Call, gradient: Tensor) -> list[Tensor | None]:
     """The gradients of the call's parameters, all samples together, from the call once more."""
     leaves = _leaves(call)
     return list(
-        torch.autograd.grad(replayed(call, leaves), list(leaves.values()), gradient, allow_unused=True)
+        torch.autograd.grad(run_again(call, leaves), list(leaves.values()), gradient, allow_unused=True)
     )
 
 
-def _placed(values: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+def _with_tensors(values: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
     """Arguments with tensors put in by name; `name.index` is an element of a list argument."""
-    placed = dict(values)
+    arguments = dict(values)
     for name, tensor in tensors.items():
         head, _, index = name.partition(".")
         if not index:
-            placed[name] = tensor
+            arguments[name] = tensor
             continue
-        items = list(placed[head])
+        items = list(arguments[head])
         items[int(index)] = tensor
-        placed[head] = items
-    return placed
+        arguments[head] = items
+    return arguments
 
 
 def replay(call: Call, gradient: Any) -> dict[str, Columns]:
@@ -73,7 +73,7 @@ def replay(call: Call, gradient: Any) -> dict[str, Columns]:
     except RuntimeError:  # a shape among its arguments, say, is that of the batch
         shares = None
     if shares is None:
-        shares = _masked(call, gradients)
+        shares = _masked_gradients(call, gradients)
     return {
         name: Dense(torch.stack(rows).flatten(1), call.parameters[name].shape)
         for name, rows in shares.items()
@@ -101,15 +101,15 @@ def _apart(call: Call, gradients: list[Tensor | None]) -> dict[str, list[Tensor]
     return shares
 
 
-def _masked(call: Call, gradients: list[Tensor | None]) -> dict[str, list[Tensor]]:
+def _masked_gradients(call: Call, gradients: list[Tensor | None]) -> dict[str, list[Tensor]]:
     """The whole call once more, differentiated once a sample with the gradient of its rows alone."""
     leaves = _leaves(call)
     inputs = {name: value.clone() for name, value in tensors_in(call.values) if name not in leaves}
     outs = results(call.name, _run(call, {**inputs, **leaves}), (inputs.get("input"),))
-    recorded = call.outputs or []
+    original = call.outputs or []
     if not _fit(outs, gradients) or not all(
         _equal(out, before)
-        for out, before, g in zip(outs, recorded, gradients, strict=False)
+        for out, before, g in zip(outs, original, gradients, strict=False)
         if g is not None
     ):
         raise NotSplittableError("run again it gives another output than it gave")
@@ -158,9 +158,9 @@ def _same(call: Call, outs: list[Tensor], wanted: list[Tensor | None], sample: i
     )
 
 
-def _equal(out: Tensor, recorded: Tensor) -> bool:
+def _equal(out: Tensor, original: Tensor) -> bool:
     eps = torch.finfo(out.dtype).eps
-    return float((out.detach() - recorded).norm()) <= _TOLERANCE * eps * (float(recorded.norm()) + 1)
+    return float((out.detach() - original).norm()) <= _TOLERANCE * eps * (float(original.norm()) + 1)
 
 
 def _part(value: Tensor, layout: Layout, sample: int, samples: int) -> Tensor:
