@@ -40,7 +40,7 @@ def record_gram(
     loss_scale: float = 1.0,
     layers: bool = False,
 ) -> GramRecording:
-    """The exact Gram matrix of the per-sample gradients of the step that runs inside the `with` block.
+    """Measure the exact Gram matrix of the per-sample gradients of the step in a block.
 
         with fs.record_gram(model) as record:
             F.cross_entropy(model(x), y).backward()
@@ -146,13 +146,13 @@ class GramRecording:
 
 
 def _open_recorders() -> list[Recorder]:
-    """The recorders open in this thread."""
+    """Return the recorders that are open in this thread."""
     found: list[Recorder] = _open.__dict__.setdefault("recorders", [])
     return found
 
 
 def _check_alone(recorder: Recorder) -> None:
-    """Two recorders on one parameter would each see the other's calls."""
+    """Refuse a second recorder on one parameter: each would see the other's calls."""
     for other in _open_recorders():
         shared = {id(p) for p in other.parameters.values()} & {id(p) for p in recorder.parameters.values()}
         if shared:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Layout:
-    """Samples lie along `dim`, which reads as (outer, n, inner); None stands for "all the rest"."""
+    """Samples along `dim`, read as (outer, n, inner); None stands for "all the rest"."""
 
     dim: int
     outer: int | None = 1
@@ -64,7 +64,7 @@ class Grouping:
         return self.layout.factors(shape[self.dim], self.samples) is not None
 
     def samples_first(self, tensor: Tensor) -> Tensor:
-        """The tensor as (n, t, *other dimensions in their order): t rows of each sample."""
+        """Return the tensor as (n, t, *other dimensions in their order): t rows a sample."""
         if self.rows is not None and self.real is not None:
             flat = tensor.flatten(0, self.lead - 1) if self.lead > 1 else tensor.movedim(self.dim, 0)
             if not len(flat):
@@ -84,7 +84,7 @@ class Grouping:
         return split.flatten(1, 2)
 
     def sample_of(self, size: int) -> Tensor:
-        """The sample of each of `size` rows, (size,) long on the CPU; -1 where a row is nobody's."""
+        """Return the sample of each of `size` rows, (size,) on the CPU; -1 for a row of none."""
         out = torch.full((size,), -1, dtype=torch.long)
         numbers = torch.arange(size)
         if self.rows is not None and self.real is not None:
@@ -98,7 +98,7 @@ class Grouping:
         return out
 
     def mask(self, sample: int, like: Tensor) -> Tensor:
-        """1 on a sample's rows, 0 on others; broadcasts to `like`, which is laid out as the grouping says."""
+        """Return 1 on a sample's rows and 0 on others; it broadcasts to `like`."""
         length = self._length(like.shape)
         mask = (self.sample_of(length) == sample).to(device=like.device, dtype=like.dtype)
         if self.lead > 1:
@@ -106,7 +106,7 @@ class Grouping:
         return mask.reshape([-1 if axis == self.dim else 1 for axis in range(like.dim())])
 
     def moved(self, dim: int) -> Grouping:
-        """The same samples along another dimension."""
+        """Return the grouping of the same samples along another dimension."""
         layout = Layout(dim, self.layout.outer, self.layout.inner)
         return Grouping(self.samples, layout, self.rows, self.real, self.size, self.lead)
 
@@ -115,13 +115,16 @@ class Grouping:
 
 
 def rows_grouping(sample_of: Tensor, dim: int = 0, samples: int | None = None, lead: int = 1) -> Grouping:
-    """The grouping of rows that carry their sample's number.
+    """Return the grouping of rows that carry their sample's number.
 
     Args:
         sample_of: (rows,) integers from 0; -1 for a row of no sample, which is left out.
         dim: The dimension along which the rows lie.
         samples: How many samples there are; one more than the largest number by default.
         lead: How many leading dimensions, flattened, the rows lie along, in place of `dim`.
+
+    Returns:
+        The grouping.
     """
     sample_of = sample_of.detach().cpu().long()
     mine = (sample_of >= 0).nonzero().squeeze(1)
@@ -139,6 +142,6 @@ def rows_grouping(sample_of: Tensor, dim: int = 0, samples: int | None = None, l
 
 
 def packed_rows(batch_sizes: Tensor, sorted_indices: Tensor | None) -> Tensor:
-    """The sample of each row of a packed sequence's data, (rows,); rows run time first."""
+    """Return the sample of each row of packed data, (rows,); rows run time first."""
     places = torch.cat([torch.arange(int(size)) for size in batch_sizes])
     return places if sorted_indices is None else sorted_indices.detach().cpu()[places]

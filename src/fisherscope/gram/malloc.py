@@ -15,7 +15,7 @@ _OWN_SETTINGS = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD
 
 @cache
 def keep_freed_blocks() -> None:
-    """Have up to 256 MiB of freed memory kept for the next allocation, not returned to the system.
+    """Keep up to 256 MiB of freed memory in the process for the next allocation.
 
     By default glibc returns and maps afresh what a backward pass frees and takes, and each page faults when
     it is first written: 90 000 faults, 0.25 s of a measured step of ResNet-110 at B = 32, which no second

@@ -71,7 +71,7 @@ def check_numbers(memory_budget: int, loss_scale: float) -> None:
 
 
 def check_samples(batch: object, sample_of: object) -> None:
-    """Refuse a batch dimension that is no number, and samples of rows that are no whole numbers from 0."""
+    """Refuse a batch dimension or samples of rows that are no whole numbers."""
     if not (batch is None or isinstance(batch, int | Mapping)):
         raise GramError(
             f"record_gram(model, batch={batch!r}): expected a dimension such as 0, or one for each input by "

@@ -20,8 +20,10 @@ def per_loss_backward(recorder: Recorder) -> Callable[[Tensor], None]:
 
     Takes n·P numbers of memory and n + 1 backward passes; exact for any model, through BatchNorm's
     coupling too, also where nothing can be split by sample.
-    """
 
+    Returns:
+        What `GramRecord.backward` runs.
+    """
     accumulator, reduction = recorder.accumulator, recorder.settings.reduction
 
     def backward(losses: Tensor) -> None:

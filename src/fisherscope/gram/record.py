@@ -48,7 +48,7 @@ class GramRecord:
     _backward: Callable[[Tensor], None] | None = None
 
     def backward(self, losses: Tensor) -> None:
-        """With semantics='per_loss': the losses (n,) of the samples, in place of `loss.backward()`.
+        """Run the backward passes of semantics='per_loss' on the samples' losses (n,).
 
         Costs n + 1 backward passes; the parameters receive the gradient of the mean (or sum).
         """
@@ -61,11 +61,11 @@ class GramRecord:
         self._backward(losses)
 
     def take_losses(self, backward: Callable[[Tensor], None]) -> None:
-        """What `backward` does with semantics='per_loss'."""
+        """Set what `backward` does with semantics='per_loss'."""
         self._backward = backward
 
     def fill(self, gram: Tensor) -> None:
-        """The matrix (n, n), scaled, on the CPU."""
+        """Store the matrix (n, n), scaled, on the CPU."""
         self._gram, self.batch_size = gram, gram.shape[0]
 
     @property
@@ -86,7 +86,7 @@ class GramRecord:
 
     @property
     def residual(self) -> float:
-        """The largest miss of a parameter's columns' sum against its gradient, relative; 0 is perfect."""
+        """Largest relative difference of a parameter's columns' sum from its gradient."""
         return max(self.residuals.values(), default=float("nan"))
 
     @property
@@ -96,7 +96,7 @@ class GramRecord:
         return sum(row.count for row in self.coverage if row.measured) / total if total else 0.0
 
     def by_rule(self) -> dict[str, int]:
-        """Numbers of parameters measured by each rule."""
+        """Count the numbers of parameters measured by each rule."""
         counts: dict[str, int] = {}
         for row in self.coverage:
             counts[row.rule] = counts.get(row.rule, 0) + row.count

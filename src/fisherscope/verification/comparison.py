@@ -27,7 +27,7 @@ SINGLE = 1e-4
 
 @dataclass(frozen=True)
 class Comparison:
-    """One comparison: how it was made, at which batch size, and how far apart the two Grams are.
+    """One comparison: how it was made, at which batch size, and its relative error.
 
     `independent` says whether it takes the samples from the data alone: one by one, or by the rows of the
     model's
@@ -47,7 +47,7 @@ class Comparison:
         return self.error is not None and self.error <= self.allowed
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the fields and `exact` as JSON values."""
         return {
             "way": self.way, "batch_size": self.batch_size, "error": self.error, "allowed": self.allowed,
             "exact": self.exact, "note": self.note, "independent": self.independent,
@@ -55,9 +55,12 @@ class Comparison:
 
 
 def compare_alone(subject: Subject, batch: Any, samples: list[Any]) -> Comparison:
-    """Each sample through the model alone, in eval mode: no part of the recorder is in it.
+    """Compare with each sample through the model alone, in eval mode, without the recorder.
 
     Where the loss weighs samples (a mean over tokens, class weights), columns may differ by one factor each.
+
+    Returns:
+        The comparison; its note says why where it could not be made.
     """
     way, size = "each sample alone, in eval mode", len(samples)
     try:
@@ -81,7 +84,7 @@ def compare_alone(subject: Subject, batch: Any, samples: list[Any]) -> Compariso
 
 
 def compare_in_training(subject: Subject, batch: Any, larger: Any, first: Any, size: int) -> Comparison:
-    """Each sample's share of this step's gradient, in training mode, through BatchNorm and dropout."""
+    """Compare with each sample's share of this step's gradient, in training mode."""
     way = "each sample's share, in training mode"
     try:
         model, wide, allowed = _to_double(subject, batch, training=True)
@@ -97,11 +100,14 @@ def compare_in_training(subject: Subject, batch: Any, larger: Any, first: Any, s
 
 
 def compare_by_outputs(subject: Subject, batch: Any, size: int) -> Comparison:
-    """Compare with one backward pass a sample from its row of the model's output, in training mode.
+    """Compare with one backward pass a sample from its row of the model's output.
 
     Samples are rows of the output, in the labels' order: nothing is assumed of rows inside the model. Not
     through
     BatchNorm in training mode, where a row of the output depends on every sample.
+
+    Returns:
+        The comparison; its note says why where it could not be made.
     """
     way = "each sample's row of the output, in training mode"
     try:
@@ -127,7 +133,7 @@ def _failed_comparison(way: str, size: int, error: Exception) -> Comparison:
 
 
 def _to_double(subject: Subject, batch: Any, training: bool) -> tuple[nn.Module, Any, float]:
-    """A copy of the model and the batch in float64, or as they are where that does not run."""
+    """Copy the model and the batch in float64, or unchanged if that does not run."""
     source_model = subject.make()
     for dtype, allowed in ((torch.float64, EXACT), (None, SINGLE)):
         model = copy.deepcopy(source_model)
@@ -174,7 +180,7 @@ def _gradient(subject: Subject, model: nn.Module, part: Any) -> Tensor:
 
 @contextmanager
 def _contiguous_gradients(model: nn.Module) -> Iterator[None]:
-    """Batch norm receives its gradients in plain layout.
+    """Pass gradients to batch norm in plain layout.
 
     torch 2.13 on the CPU misreads the gradient of a batch of one whose strides are permuted (tokens made of
     an image): the parameters' and the input's come out wrong, in eval and in training mode.
@@ -203,7 +209,7 @@ def _cast(batch: Any) -> Any:
 
 
 def _cast_like(part: Any, wide: Any) -> Any:
-    """A part of the batch in the dtype that the whole was brought to."""
+    """Return a part of the batch in the dtype that the whole was cast to."""
     dtypes = {t.dtype for t in tree_leaves(wide) if _floats(t)}
     return _cast(part) if torch.float64 in dtypes else part
 

@@ -39,6 +39,9 @@ def examine(
         seconds: Time to spend on the cost of a step.
         record: Arguments of `record_gram`, where a model is given.
 
+    Returns:
+        The result, an `Examination`; `str` of it is a report.
+
     Raises:
         GramError: Nothing can be measured: which dimension holds the samples can't be told, say.
         TaskError: The arguments are no model, loss and batch.
@@ -83,7 +86,7 @@ def _examine(subject: Subject, batch_size: int | None, seconds: float) -> Examin
 
 
 def _record_step(subject: Subject, batch: Any) -> tuple[nn.Module, GramRecord]:
-    """The model after one measured step, training mode as it came, what can't be split left out."""
+    """Return the model and the record of one measured step, unsplittable parts left out."""
     model = subject.make()
     with record_gram(model, **{**subject.options, "strict": False}) as record:
         subject.loss(model, batch).backward()
@@ -94,7 +97,7 @@ def _record_step(subject: Subject, batch: Any) -> tuple[nn.Module, GramRecord]:
 
 
 def _sizes(subject: Subject, batch: Any, size: int) -> list[int]:
-    """The batch's own size, up to a limit, and one that equals another dimension of the inputs."""
+    """Return the batch's size, up to a limit, and one that equals another dimension."""
     first = min(size, LOOPED)
     shapes = [tuple(t.shape) for t in tree_leaves(batch) if isinstance(t, Tensor)]
     others = {d for shape in shapes for d in shape if 1 < d <= LOOPED and d != first}
@@ -103,7 +106,7 @@ def _sizes(subject: Subject, batch: Any, size: int) -> list[int]:
 
 
 def _parts(subject: Subject, size: int) -> tuple[Any, Any, list[Any]]:
-    """A batch, one with a sample more, and its samples one by one; padded alike."""
+    """Return a batch, one with a sample more, and its samples one by one; padded alike."""
     numbers = torch.arange(size + 1) % subject.source.samples
     take = subject.source.take
     larger = take(numbers)
@@ -122,6 +125,6 @@ def _parts(subject: Subject, size: int) -> tuple[Any, Any, list[Any]]:
 
 
 def _form(batch: Any, dim: int) -> tuple[tuple[int, ...], ...]:
-    """Shapes of a batch's tensors but for the number of samples."""
+    """Return the shapes of a batch's tensors without the number of samples."""
     shapes = [list(t.shape) for t in tree_leaves(batch) if isinstance(t, Tensor)]
     return tuple(tuple(s[:at] + s[at + 1 :]) for s in shapes for at in [dim if len(s) > dim else 0])

@@ -50,7 +50,7 @@ def path_columns(
     alone: Any,
     samples: int,
 ) -> Tensor:
-    """(n, p): each sample's share of the loss's gradient, over `model`'s trainable parameters in order.
+    """Differentiate each sample's share of the loss's gradient with the others masked.
 
     Args:
         model: A copy that may be changed.
@@ -59,6 +59,9 @@ def path_columns(
         larger: The same and one sample more, to see which dimensions grow.
         alone: The first of them alone.
         samples: n.
+
+    Returns:
+        (n, p), over the trainable parameters in order.
 
     Raises:
         UncheckableError: Which calls are made depends on the data, or a call mixes samples.
@@ -88,13 +91,16 @@ def path_columns(
 def output_columns(
     model: nn.Module, loss: Callable[[nn.Module, Any], Tensor], batch: Any, samples: int
 ) -> Tensor:
-    """(n, p): each sample's share of the loss's gradient, by the rows of the model's output.
+    """Differentiate each sample's share of the loss's gradient by its output rows.
 
     Args:
         model: A copy that may be changed.
         loss: (model, batch) → scalar.
         batch: n samples.
         samples: n.
+
+    Returns:
+        (n, p), over the trainable parameters in order.
 
     Raises:
         UncheckableError: BatchNorm couples the samples, or the output does not have one row a sample.
@@ -232,13 +238,13 @@ class _Calls:
         self.mode = Interceptor(self.concerns, self.handle)
 
     def concerns(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-        """Whether one of the arguments is made of parameters."""
+        """Tell whether one of the arguments is made of parameters."""
         return torch.is_grad_enabled() and any(
             id(leaf) in self.sources for leaf in tree_leaves((args, dict(kwargs)))
         )
 
     def handle(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """One such call."""
+        """Run one such call."""
         out = func(*args, **kwargs)
         given = [args[0]] if call_name(func)[0] == "setitem" else _tensors(out)
         if not any(t.requires_grad for t in given) or all(id(t) in self.sources for t in given):
@@ -260,7 +266,7 @@ class _Masked(_Calls):
         self.places, self.samples, self.current = places, samples, current
 
     def handle(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """One such call, made twice."""
+        """Run one such call."""
         name, inplace = call_name(func)
         state = torch.get_rng_state()
         if not inplace:
@@ -294,7 +300,7 @@ class _Masked(_Calls):
         return tree_map(lambda t: t + next(shares) if isinstance(t, Tensor) else t, plain)
 
     def _apart(self, tree: Any, cut_sources: bool) -> Any:
-        """The arguments with the sources cut off, or with all but them."""
+        """Return the arguments with the sources cut off, or with all but them."""
 
         def cut(value: Any) -> Any:
             if not isinstance(value, Tensor) or not value.requires_grad:
@@ -304,7 +310,7 @@ class _Masked(_Calls):
         return tree_map(cut, tree)
 
     def _share(self, own: Tensor, place: SampleMask | None) -> Tensor:
-        """Zero, with the parameters' gradient behind it, masked."""
+        """Return zero with the parameters' gradient behind it, masked."""
         if place is None or not own.requires_grad:
             return torch.zeros_like(own)
         own = own.clone()

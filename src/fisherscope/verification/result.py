@@ -13,7 +13,7 @@ from fisherscope.verification.overhead import SHARE, Overhead
 
 @dataclass(frozen=True)
 class Examination:
-    """What was found; `str` of it is the report."""
+    """The result of an examination; `str` of it is the report."""
 
     name: str
     batch_size: int
@@ -36,7 +36,7 @@ class Examination:
         return independent and complete and all(proof.exact for proof in made)
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return all fields and `exact` as JSON values."""
         return {
             "name": self.name, "exact": self.exact, "batch_size": self.batch_size,
             "parameters": self.parameters,
@@ -54,7 +54,7 @@ class Examination:
 
 
 def _report(found: Examination) -> str:
-    """The report that `fisherscope doctor` prints."""
+    """Return the report that `fisherscope doctor` prints."""
     whole = all(proof.error is not None for proof in found.proofs)
     verdict = (
         "NOT PROVEN EXACT" if not found.exact else "exact" if whole else "exact as far as it could be checked"

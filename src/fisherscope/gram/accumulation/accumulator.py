@@ -18,7 +18,7 @@ from fisherscope.gram.errors import GramError
 
 @dataclass
 class ParameterStats:
-    """What is kept of one parameter: scalars on the device until the record is closed."""
+    """Scalars of one parameter, on the device until the record is closed."""
 
     trace: Tensor
     mean_square: Tensor
@@ -44,20 +44,19 @@ class ParameterStats:
 
 @dataclass
 class Passes:
-    """Which samples a backward pass is about: a pass over new forwards has new samples, a pass over
-    forwards that were differentiated before adds to theirs."""
+    """Tell which samples a backward pass is about: new forwards bring new samples."""
 
     of_entry: dict[int, int] = field(default_factory=dict)
     current: int | None = None
     settled: set[str] = field(default_factory=set)  # in the current backward pass
 
     def begin(self) -> None:
-        """A backward pass starts."""
+        """Start a backward pass."""
         self.current = None
         self.settled.clear()
 
     def number(self, name: str, entries: set[int]) -> int:
-        """The group of samples that `name`'s gradient, from these forwards, belongs to."""
+        """Return the group of samples that the gradient of `name` belongs to."""
         if name in self.settled:
             self.begin()
         self.settled.add(name)
@@ -71,7 +70,7 @@ class Passes:
 
 @dataclass
 class GramAccumulator:
-    """Collects shares during a backward pass and settles each parameter when its gradient arrives."""
+    """Collect columns during a backward pass; settle a parameter when its gradient arrives."""
 
     parameters: Mapping[str, Tensor]
     arithmetic: ProductOptions
@@ -90,7 +89,7 @@ class GramAccumulator:
     )
 
     def add(self, name: str, share: ParameterUse) -> None:
-        """One use's columns for the parameter `name`, to be settled with the others."""
+        """Add one use's columns for the parameter `name`, to be settled with the others."""
         self.shares[name].append(share)
 
     def drop(self) -> None:
@@ -101,7 +100,7 @@ class GramAccumulator:
         self.passes = Passes()
 
     def settle(self, name: str, gradient: Tensor) -> None:
-        """All uses of this backward pass have reported: join them, multiply, compare with `gradient`.
+        """Join a parameter's uses, multiply them and compare their sum with `gradient`.
 
         Args:
             name: the parameter.
@@ -138,7 +137,7 @@ class GramAccumulator:
         self._count(name, gram, error, parts, sum_error(parts, gradient, leaf, self.arithmetic))
 
     def _add_to_pool(self, name: str, shares: list[ParameterUse], gradient: Tensor, leaf: Tensor) -> bool:
-        """Whether the parameter is small, and so waits for others to be multiplied together with them."""
+        """Add a small parameter to its pool, or return False if it is to be multiplied alone."""
         columns = shares[0].columns
         if (
             len(shares) > 1
@@ -228,7 +227,7 @@ class GramAccumulator:
         self.tallies[name] = new if old is None else old.combine(new)
 
     def assemble(self) -> None:
-        """The Gram of the whole step from the stored columns of its passes (samples in pass order)."""
+        """Assemble the Gram of the step from the stored columns, samples in pass order."""
         passes = sorted({number for columns in self.stored.values() for number in columns})
         sizes = {n: next(c[n].samples for c in self.stored.values() if n in c) for n in passes}
         start, total = {}, 0

@@ -31,7 +31,7 @@ from fisherscope.gram.rules.replay import gradients_of
 
 
 class BackwardListener:
-    """Brings each gradient of a backward pass to the ledger, as columns or as what columns must add up to.
+    """Pass each gradient of a backward pass to the accumulator: columns, or what they sum to.
 
     Args:
         ledger: Of the parameters that are measured.
@@ -65,7 +65,7 @@ class BackwardListener:
         self.ignoring = False  # a pass of the user's runs that asks for no parameter's gradient
 
     def attach(self) -> None:
-        """Hear what arrives at the parameters."""
+        """Register a hook on each parameter."""
         for name, parameter in self._accumulator.parameters.items():
             handle = parameter.register_hook(lambda gradient, name=name: self.on_gradient(name, gradient))
             backward_hooks_of(parameter).move_to_end(
@@ -74,14 +74,14 @@ class BackwardListener:
             self._handles.append(handle)
 
     def detach(self) -> None:
-        """Hear nothing more."""
+        """Remove every hook."""
         self._closed = True
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
 
     def before_backward(self, loss: Tensor, gradient: Tensor | None, keeps_graph: bool) -> None:
-        """`loss.backward()` is about to run.
+        """Count a backward pass that is about to run.
 
         Raises:
             GramError: It is no scalar, and no gradient was given.
@@ -101,7 +101,7 @@ class BackwardListener:
     def listen_to_call(
         self, rule: Rule, call: Call, sources: dict[str, ParameterSource], outputs: list[Tensor]
     ) -> None:
-        """Have the gradient of the call's output reported."""
+        """Register a hook for the gradient of the call's output."""
         versions = [(value, version_of(value)) for _, value in tensors_in(call.values)]
 
         def report(gradient: Any) -> None:
@@ -122,7 +122,7 @@ class BackwardListener:
         gradient: Any,
         versions: list[tuple[Tensor, int]],
     ) -> None:
-        """A recorded call's output has its gradient: form the columns of its parameters."""
+        """Form the columns of a call's parameters from the gradient of its output."""
         if self._closed or self.paused or self.ignoring:
             return
         start = time.perf_counter()
@@ -160,9 +160,12 @@ class BackwardListener:
     def fused_totals(
         self, rule: Rule, call: Call, sources: dict[str, ParameterSource], gradient: Tensor
     ) -> list[Tensor | None]:
-        """Columns of a fused call now, and their sums: the gradients of its parameters.
+        """Form the columns of a fused call and return their sums, its parameters' gradients.
 
         In a pass that asks for no parameter there are none.
+
+        Returns:
+            One gradient for each parameter of the call; None in a pass that asks for none.
 
         Raises:
             GramError: A second backward pass came over a call whose inputs are released.
@@ -210,7 +213,7 @@ class BackwardListener:
         return totals
 
     def on_gradient(self, name: str, gradient: Tensor) -> None:
-        """The whole gradient of a backward pass has reached a parameter."""
+        """Settle a parameter when its whole gradient of a backward pass arrives."""
         if self._closed or self.paused or self.ignoring or name in self._problems.by_parameter:
             return
         start = time.perf_counter()

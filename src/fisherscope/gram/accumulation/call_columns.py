@@ -14,7 +14,7 @@ from fisherscope.gram.rules import Call, Rule, UnsuitedError, rule_of
 
 
 def save_arguments(rule: Rule, values: dict[str, Any], inplace: bool) -> dict[str, Any]:
-    """The call's arguments as the rule will need them, detached; overwritten ones copied."""
+    """Save a call's arguments as its rule needs them: detached, overwritten ones copied."""
     if not rule.keeps:
         return {name: value for name, value in values.items() if not isinstance(value, Tensor)}
     first = next(iter(values), None)
@@ -35,7 +35,10 @@ def save_arguments(rule: Rule, values: dict[str, Any], inplace: bool) -> dict[st
 
 
 def columns_of_call(rule: Rule, call: Call, gradient: Any) -> dict[str, Columns]:
-    """The columns of a call's parameters, by its rule or, where that does not cover the form, by replay.
+    """Form the columns of a call's parameters by its rule, or by replay.
+
+    Returns:
+        Columns by argument name.
 
     Raises:
         NotSplittableError: Neither can.
@@ -53,7 +56,7 @@ def columns_of_call(rule: Rule, call: Call, gradient: Any) -> dict[str, Columns]
 
 
 def equal_shares(call: Call, gradient: Tensor) -> dict[str, Columns]:
-    """A term that knows no samples, added to the loss: an equal share of it is each sample's."""
+    """Give each sample an equal share of a term that knows no samples."""
     signs = {name: -1.0 if call.name == "sub" and name in ("other", "1") else 1.0 for name in call.parameters}
     factor = float(call.get("alpha", 1))
     return {
@@ -68,7 +71,7 @@ def equal_shares(call: Call, gradient: Tensor) -> dict[str, Columns]:
 def pull_back(
     source: ParameterSource, leaves: dict[str, Tensor], columns: Columns, arithmetic: ProductOptions
 ) -> dict[str, Columns]:
-    """Columns of a computed value → of the parameters it was computed from, through the live graph."""
+    """Differentiate columns of a computed value back to the parameters behind it."""
     if isinstance(columns, Equal):
         with without_hooks(leaves.values()):
             value = columns.gradient.reshape(source.tensor.shape).to(source.tensor.dtype)

@@ -22,14 +22,14 @@ class ParameterUse:
     products: Products | None = None
 
     def multiply(self, arithmetic: ProductOptions) -> Products:
-        """The products of the columns, formed once; fills in their sum where it comes with them."""
+        """Form the products of the columns once, and their sum if it comes with them."""
         if self.products is None:
             self.products = self.columns.products(arithmetic)
             self.total = self.products.total if self.total is None else self.total
         return self.products
 
     def form_total(self, arithmetic: ProductOptions, multiply: bool) -> None:
-        """Fills in the columns' sum, with the products where they are to be formed from this share alone."""
+        """Form the columns' sum, with the products if only this use needs them."""
         if multiply:
             self.multiply(arithmetic)
         if self.total is None:
@@ -37,7 +37,7 @@ class ParameterUse:
 
 
 def share_of(columns: Columns, geometry: Tensor, entry: int, arithmetic: ProductOptions) -> ParameterUse:
-    """A use's columns; complex ones as pairs of real numbers."""
+    """Build a use from its columns; complex ones become pairs of real numbers."""
     if not columns.dtype.is_complex:
         return ParameterUse(columns, geometry, entry)
     gradients = columns.gradients if isinstance(columns, Dense) else columns.whole(arithmetic)
@@ -59,7 +59,7 @@ def is_whole(geometry: Tensor, leaf: Tensor) -> bool:
 
 
 def disjoint_uses(shares: list[ParameterUse], leaf: Tensor, arithmetic: ProductOptions) -> list[ParameterUse]:
-    """Shares whose products may be added: those on the same elements joined, disjoint ones apart."""
+    """Join the uses of the same elements, so that products of the rest may be added."""
     whole = [_upright(share, leaf) for share in shares]
     if len(whole) == 1:
         return whole
@@ -79,7 +79,7 @@ def disjoint_uses(shares: list[ParameterUse], leaf: Tensor, arithmetic: ProductO
 
 
 def _upright(share: ParameterUse, leaf: Tensor) -> ParameterUse:
-    """An outer product on the transposed leaf, as one on the leaf."""
+    """Turn an outer product on the transposed leaf into one on the leaf."""
     columns, geometry = share.columns, share.geometry
     if isinstance(columns, Outer) and leaf.dim() == 2 and is_whole(geometry.mT, leaf):
         if geometry.shape == leaf.shape and geometry.stride() == leaf.stride():
@@ -106,7 +106,7 @@ def _disjoint(geometries: list[Tensor], leaf: Tensor) -> bool:
 
 
 def on_leaf(shares: list[ParameterUse], leaf: Tensor, arithmetic: ProductOptions) -> ParameterUse:
-    """All shares added up in the leaf's own storage order, held whole: n·p values."""
+    """Add all uses in the leaf's own storage order, as n·p numbers."""
     total: Tensor | None = None
     for share in shares:
         dense = share.columns.whole(arithmetic)

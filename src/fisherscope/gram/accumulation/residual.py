@@ -19,11 +19,14 @@ _DIRECTIONS = 4
 def sum_error(
     shares: list[ParameterUse], gradient: Tensor, leaf: Tensor, arithmetic: ProductOptions
 ) -> Tensor:
-    """|Σ columns − gradient| over the leaf's elements, as a scalar on the device.
+    """Measure |Σ columns − gradient| over the leaf's elements.
 
     Where the only columns are outer products whose sum was not needed, an unbiased estimate of its square
     from their products with random signs: exact for one wrong element, and zero only with all of them right
     but for a set of matrices of measure zero.
+
+    Returns:
+        A scalar on the device.
     """
     gradient = gradient.to_dense() if gradient.is_sparse else gradient
     only = shares[0]
@@ -66,7 +69,7 @@ def _length(difference: Tensor) -> Tensor:
 def rounding_scale(
     shares: list[ParameterUse], missed: Tensor, squares: tuple[Tensor, ...], leaf: Tensor
 ) -> Tensor:
-    """What the rounding of the sums themselves is relative to, a scalar; looked up where it may be needed.
+    """Estimate what the rounding of the sums themselves is relative to.
 
     Args:
         shares: The columns.
@@ -76,6 +79,9 @@ def rounding_scale(
 
     A kernel that adds n·t products one after another is off by up to about eps·sqrt(n·t)·Σ|terms|: gradients
     of a convolution over images with an even background were seen 3e-4 away from exact ones in float32.
+
+    Returns:
+        A scalar on the device.
     """
     eps = torch.finfo(leaf.dtype).eps
     if not missed.is_cuda:
@@ -96,6 +102,6 @@ def _estimate_error(columns: Outer | TiedColumns, gradient: Tensor, arithmetic: 
 
 @cache
 def _signs(length: int, device: torch.device) -> Tensor:
-    """(directions, length) of ±1, always the same: measuring draws no random number of the user's."""
+    """Return (directions, length) of ±1, the same each time: no random number is drawn."""
     own = torch.Generator().manual_seed(length)
     return (torch.randint(0, 2, (_DIRECTIONS, length), generator=own) * 2 - 1).float().to(device)

@@ -17,7 +17,7 @@ _FULL = 4096
 
 @dataclass(frozen=True)
 class PoolProducts:
-    """What a pool's products say: of all together, and of each parameter a value in the order of `names`."""
+    """Products of a pool: of all together, and one value a parameter in the order of `names`."""
 
     names: list[str]
     gram: Tensor  # (n, n) float64
@@ -37,7 +37,7 @@ class SmallParameterBatch:
     width: int = 0
 
     def add(self, name: str, columns: Dense, gradient: Tensor, dtype: torch.dtype) -> None:
-        """One more; `gradient` is copied, so that whoever owns it may go on with it."""
+        """Add one parameter's columns; `gradient` is copied, so that its owner may change it."""
         self.names.append(name)
         self.columns.append(columns.gradients.to(dtype))
         self.gradients.append(gradient.detach().to(dtype, copy=True).flatten())
@@ -52,7 +52,7 @@ class SmallParameterBatch:
         return self.columns[0].shape[0] if self.columns else None
 
     def products(self) -> PoolProducts:
-        """Multiplies what waits. Time n²·(all numbers)/2, about fifteen calls however many parameters."""
+        """Multiply the pool. Time n²·(all numbers)/2, about fifteen calls for any pool."""
         together = torch.cat(self.columns, 1)
         gram, total = symmetric_product(together), together.sum(0)
         terms = torch.stack(

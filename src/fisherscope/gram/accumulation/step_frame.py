@@ -1,6 +1,4 @@
-"""Is what was measured what the optimizer will step by? Gradients and parameters at the block's ends are
-compared.
-"""
+"""Compare gradients and parameters at the block's ends: was the optimizer's step measured?"""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ _COARSE = 5e-2
 
 
 class StepFrame:
-    """Watches the parameters' gradients and versions from the first forward to the end of the block.
+    """Watch the parameters' gradients and versions from the first forward to the block's end.
 
     Args:
         parameters: Those measured, by name.
@@ -34,7 +32,7 @@ class StepFrame:
         self.dropped = 0
 
     def begin(self) -> None:
-        """The block opens: note the gradients that are there."""
+        """Note the gradients that exist when the block opens."""
         count = 0
         for name, parameter in sorted(self._parameters.items(), key=lambda item: item[1].numel()):
             if _plain(parameter) and (not self._watched or count + parameter.numel() <= _NUMBERS):
@@ -47,12 +45,12 @@ class StepFrame:
         }
 
     def begin_forward(self) -> None:
-        """A forward runs at the present parameters."""
+        """Note the parameters' versions when a forward runs."""
         if self._versions is None:
             self._versions = self._current()
 
     def begin_pass(self) -> bool:
-        """A backward pass begins.
+        """Check, when a backward pass begins, whether earlier gradients were discarded.
 
         Returns:
             Whether the gradients of the passes before it were thrown away since: their columns are nobody's.
@@ -74,7 +72,7 @@ class StepFrame:
         return is_discarded
 
     def on_gradient(self, name: str, gradient: Tensor) -> None:
-        """A backward pass brought this gradient to a parameter."""
+        """Add a gradient that a backward pass brought to a parameter."""
         if name not in self._watched or gradient.is_sparse:
             return
         value = gradient.detach()
@@ -82,9 +80,12 @@ class StepFrame:
         self._arrived[name] = value.clone() if before is None else before + value
 
     def problem(self) -> str | None:
-        """Why the measurement is not of what the optimizer will step by.
+        """Say why the measurement is not of what the optimizer will step by.
 
         None where it is, or can't be told.
+
+        Returns:
+            The reason, or None where there is none or it can't be determined.
         """
         if self._moved:
             return (
@@ -145,13 +146,13 @@ def _gradient(parameter: Tensor) -> Tensor:
 
 
 def _parallel(one: Tensor, other: Tensor, tolerance: float) -> bool:
-    """Whether one is a positive multiple of the other (unscaled, clipped, averaged)."""
+    """Tell whether one is a positive multiple of the other (unscaled, clipped, averaged)."""
     factor = float(one @ other) / max(float(other @ other), 1e-300)
     return factor > 0 and float((one - factor * other).norm()) <= tolerance * float(one.norm())
 
 
 def _has_other_hooks(parameter: Tensor) -> bool:
-    """Whether hooks of others change the gradient on its way to the parameter."""
+    """Tell whether hooks of others change the gradient on its way to the parameter."""
     return len(backward_hooks_of(parameter) or ()) > 1
 
 

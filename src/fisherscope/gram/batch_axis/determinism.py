@@ -20,7 +20,7 @@ _RECURRENT = frozenset(["lstm", "gru", "rnn_tanh", "rnn_relu"])
 
 
 def constant_sample(func: Any, name: str, args: Any, kwargs: Any) -> Any:
-    """A random draw made the same for all samples: 1/2 for numbers, 1 for coins, 0 for integers."""
+    """Replace a random draw by a constant: 1/2 for numbers, 1 for coins, 0 for integers."""
     out = func(*args, **kwargs)
     if not isinstance(out, Tensor) or out.grad_fn is not None or name == "randperm":
         return out
@@ -30,7 +30,7 @@ def constant_sample(func: Any, name: str, args: Any, kwargs: Any) -> Any:
 
 
 def without_dropout(name: str, args: Any, kwargs: Any) -> Any:
-    """The same call without its own dropout (attention, recurrent layers)."""
+    """Return the same call without its own dropout (attention, recurrent layers)."""
     if name == "scaled_dot_product_attention" or name in _RECURRENT:
         start = 4 if name == "scaled_dot_product_attention" else 5
         args = tuple(0.0 if i >= start and isinstance(arg, float) else arg for i, arg in enumerate(args))

@@ -16,7 +16,7 @@ from fisherscope.gram.interception.torch_private import tree_flatten, tree_unfla
 
 @dataclass(frozen=True)
 class ForwardCall:
-    """One outermost call of a module: what was called, with what, and which inputs carry samples."""
+    """One outermost call of a module: its arguments, and which inputs carry samples."""
 
     module: nn.Module
     args: tuple[Any, ...]
@@ -54,10 +54,13 @@ def _select(leaf: Any, dim: int, chosen: list[int]) -> Any:
 def entry_of(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dim: int | Mapping[str, int | None]
 ) -> ForwardCall | None:
-    """The call's inputs with dimension `dim` as the batch, or None if no input has it.
+    """Build the call with dimension `dim` of its inputs as the batch.
 
     The first tensor that has the dimension sets the number of samples; a tensor that has that many
     along `dim`, or else along dimension 0, carries them too.
+
+    Returns:
+        The call, or None if no input has that dimension.
     """
     if isinstance(dim, Mapping):
         return _entry_by_name(module, args, kwargs, dim)
@@ -81,7 +84,7 @@ def _size(leaf: Any, dim: int) -> int | None:
 def _entry_by_name(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], named: Mapping[str, int | None]
 ) -> ForwardCall:
-    """An entry whose batch dimensions are said by input name (or position, as a string)."""
+    """Build the call from batch dimensions by input name (or position, as a string)."""
     dims: list[int | None] = []
     sizes = []
     for name, value in [*((str(i), arg) for i, arg in enumerate(args)), *kwargs.items()]:

@@ -40,9 +40,12 @@ class CallLayout:
 
 
 def is_penalty(name: str, out: torch.Size) -> bool:
-    """Whether a call that does not keep the samples apart adds a number made of parameters to one of samples.
+    """Tell whether a call adds a number made of parameters to one made of samples.
 
     Its value is the same whatever the samples are, so that each has an equal share.
+
+    Returns:
+        Whether it does.
     """
     return name in ("add", "sub") and len(out) == 0
 
@@ -64,6 +67,9 @@ def infer_layout(
         samples: How many of them are different ones.
         drew: Whether the host drew random numbers, which stay with their rows.
         function: Its name.
+
+    Returns:
+        The layouts of the call.
     """
     if small is None:
         return CallLayout(
@@ -82,8 +88,10 @@ def infer_layout(
 
 
 def moves_with_batch(small: Tensor, large: Tensor, turned: Tensor) -> bool:
-    """Whether a tensor of two samples, of three and of the three in the first order grows and moves with
-    them.
+    """Tell whether a tensor grows and moves with the samples over three probe runs.
+
+    Returns:
+        Whether it does.
     """
     if small.dim() != large.dim() or large.shape != turned.shape:
         return True
@@ -95,7 +103,7 @@ def moves_with_batch(small: Tensor, large: Tensor, turned: Tensor) -> bool:
 
 
 def output_layout(small: Tensor, large: Tensor, permuted: Sequence[Tensor], samples: int) -> Layout | None:
-    """The layout of one of the model's outputs, or None where it is not plain."""
+    """Return the layout of one of the model's outputs, or None if it is not plain."""
     if small.dim() != large.dim() or any(large.shape != other.shape for other in permuted):
         return None
     grown = [d for d, (a, b) in enumerate(zip(small.shape, large.shape, strict=True)) if a != b]
@@ -146,7 +154,7 @@ def _confirm(
     samples: int,
     drew: bool,
 ) -> None:
-    """Orders the rows of each layout by the values, and drops layouts along which they don't move."""
+    """Order the rows of each layout by the values; drop layouts whose rows don't move."""
     verdicts: dict[str, Verdict] = {}
     for name, layout in list(finding.layouts.items()):
         different = 1 if drew and rest[name] == 1 else samples
@@ -165,7 +173,7 @@ def _confirm(
 def _order(
     layout: Layout, rest: int, large: Tensor | None, permuted: Sequence[Tensor | None], samples: int
 ) -> tuple[Layout, Verdict]:
-    """The layout with its order, where the values show it."""
+    """Return the layout with its order, if the values show it."""
     if samples == 1:  # all rows are its own, in whichever order
         return layout, "confirmed"
     if large is None or any(values is None for values in permuted):
@@ -186,10 +194,13 @@ def _order(
 
 
 def _outer_factors(dim: int, rest: int, large: Tensor, turned: Tensor, order: Sequence[int]) -> list[int]:
-    """The outer factors by which the rows, read as (outer, samples, inner), move with the samples.
+    """List the outer factors by which rows (outer, samples, inner) move with the samples.
 
     Where several do roughly (attention at its start makes a sample's rows much alike), one that does to the
     last digits is it.
+
+    Returns:
+        The factors.
     """
     floor = _CONSTANT * float(large.norm())
     fitting, exact = [], []

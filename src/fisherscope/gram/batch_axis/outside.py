@@ -36,6 +36,9 @@ def outside_call(
         out: Its output.
         sources: What is made of parameters.
         of_batch: Tensors that the model was given or gave.
+
+    Returns:
+        How the call treats the samples.
     """
     others = [tensor for _, tensor in tensors_in(values) if sources.get(tensor) is None]
     mine = [source for _, tensor in tensors_in(values) if (source := sources.get(tensor)) is not None]
@@ -67,7 +70,7 @@ def outside_call(
 
 
 def _expanded_layout(mine: Sequence[ParameterSource], out: Tensor, samples: int) -> CallLayout:
-    """A value of parameters repeated for every sample: along the first dimension that it gains."""
+    """Return the layout of parameters repeated for every sample."""
     dims = [
         dim
         for dim, size in enumerate(out.shape)
@@ -86,6 +89,9 @@ def _may_carry(
     """Whether a tensor that is not made of parameters may hold the batch.
 
     Computed from it, part of it, or rows of it.
+
+    Returns:
+        Whether it may.
     """
     if tensor.grad_fn is not None or any(tensor is other or _shares(tensor, other) for other in of_batch):
         return True
@@ -98,7 +104,7 @@ def _may_carry(
 
 
 def _spans(parameter: Tensor, tensor: Tensor, dim: int) -> bool:
-    """Whether a parameter, broadcast against a tensor, has entries of its own along a dimension of it."""
+    """Tell whether a broadcast parameter has entries of its own along a tensor's dimension."""
     place = dim - (tensor.dim() - parameter.dim())
     return place >= 0 and parameter.shape[place] == tensor.shape[dim] != 1
 

@@ -25,6 +25,9 @@ def moves_with_samples(
     Values alone are compared: it needs no gradient, and mixing samples by value (batch statistics) does
     not disturb it.
 
+    Returns:
+        Whether it does, by call.
+
     Cost: two forwards of the batch, and a copy of the calls' outputs.
     """
     generator = torch.Generator().manual_seed(call.samples)

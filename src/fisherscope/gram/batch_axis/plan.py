@@ -52,9 +52,12 @@ _plans: WeakKeyDictionary[nn.Module, dict[Any, KnownPlan]] = WeakKeyDictionary()
 def find_plan(
     module: nn.Module, args: Any, kwargs: Any, parameters: Mapping[str, Tensor], batch: Batch | None
 ) -> tuple[ForwardCall, KnownPlan]:
-    """The call of `module` with its samples, and how each of its inner calls treats them.
+    """Find how a module's call carries its samples and how its inner calls treat them.
 
     Where `batch` is None it is found out, by a probe the first time that the module is called in this way.
+
+    Returns:
+        The call, and what is known of its plan.
 
     Raises:
         AmbiguousBatchError: The batch dimension can't be told.
@@ -74,7 +77,7 @@ def find_plan(
 
 
 def _kind(module: nn.Module, args: Any, kwargs: Any, batch: Batch | None, measured: tuple[str, ...]) -> Any:
-    """What a plan depends on: the inputs' form and kind, the mode, the parameters; not the sizes."""
+    """Describe what a plan depends on: form and kind of inputs, mode, parameters; no sizes."""
     form: Any = len(args)
     leaves: Sequence[Any] = args
     if kwargs or not all(isinstance(arg, Tensor) for arg in args):
@@ -99,7 +102,7 @@ class _Attempt:
 
     @property
     def unlikely(self) -> tuple[int, bool, bool]:
-        """Calls that don't follow the samples; whether no output does; whether a loop runs over them."""
+        """Rank: calls that don't follow the samples; whether no output does; whether a loop runs."""
         return len(self.problems), not self.probed.carries, self.probed.has_loop
 
     @property
@@ -109,19 +112,22 @@ class _Attempt:
 
     @property
     def is_loop(self) -> bool:
-        """Whether all speaks for samples along this dimension, but a Python loop takes them one by one."""
+        """Tell whether a Python loop takes the samples of this dimension one by one."""
         return self.unlikely == (0, False, True)
 
 
 def _search_plan(
     module: nn.Module, args: Any, kwargs: Any, parameters: Mapping[str, Tensor], batch: Batch | None
 ) -> _Attempt:
-    """Try each dimension that might carry the batch: the one whose calls all follow the samples.
+    """Try each dimension as the batch's until every call follows the samples.
 
     Where some call follows them along neither (it mixes samples, say), the one with fewer such calls; where
     all follow along both, the one that the output still carries (a mean over positions leaves the samples).
     A tie is an error, and so is a loop over the first dimension whose outputs move with it: it may be over
     samples, or over the positions of a sequence-first input.
+
+    Returns:
+        The attempt that succeeds.
     """
     attempts: list[_Attempt] = []
     failures: list[str] = []

@@ -63,6 +63,9 @@ def probe(
         parameters: the trainable parameters by name.
         signatures: argument names of a function, or None.
 
+    Returns:
+        What the probe found.
+
     Cost: about eleven samples' forward passes.
 
     Raises:
@@ -101,7 +104,7 @@ def probe(
 def _output_layouts(
     small: list[Tensor], large: list[Tensor], permuted: list[list[Tensor]], samples: int
 ) -> list[Layout | None]:
-    """Where the samples lie in each tensor that the forward gives; None where that is not plain."""
+    """Find where the samples lie in each output of the forward; None if that is not plain."""
     if any(len(outputs) != len(large) for outputs in (small, *permuted)):
         return []
     return [
@@ -111,7 +114,7 @@ def _output_layouts(
 
 
 def _growing(small: dict[Key, CallTrace], large: dict[Key, CallTrace]) -> set[Key]:
-    """Calls of parameters alone whose output grows all the same: a size taken from the batch enters there."""
+    """List calls of parameters alone whose output grows: they take a size from the batch."""
     return {
         key
         for key in small.keys() & large.keys()
@@ -120,7 +123,7 @@ def _growing(small: dict[Key, CallTrace], large: dict[Key, CallTrace]) -> set[Ke
 
 
 def _once_a_sample(small: dict[Key, CallTrace], large: dict[Key, CallTrace]) -> set[Key]:
-    """Calls on data that are made more often the more samples there are, and not with larger data."""
+    """List calls on data that are made once a sample, however large the data."""
     few, many = (Counter(key[:2] for key in sights) for sights in (small, large))
     grown = {key[:2] for key in small.keys() & large.keys() if small[key].shapes != large[key].shapes}
     has_loop = {who for who in many if few[who] * 3 == many[who] * 2 and who not in grown}

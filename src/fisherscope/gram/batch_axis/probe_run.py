@@ -51,7 +51,7 @@ class ProbeRun:
 def run_probe(
     entry: ForwardCall, chosen: list[int], parameters: Any, signatures: Any, entering: set[Key], keep: bool
 ) -> ProbeRun:
-    """A forward of some samples.
+    """Run the forward of some samples and trace its calls.
 
     Args:
         entry: The model's call.
@@ -60,6 +60,9 @@ def run_probe(
         signatures: Argument names of a function, or None.
         entering: Calls of parameters alone at which a size of the batch enters.
         keep: Keep values too.
+
+    Returns:
+        The traces and outputs.
     """
     args, kwargs = entry.subset(chosen)
     inputs = [
@@ -80,7 +83,7 @@ def run_probe(
 
 
 class _Watcher:
-    """Follows one forward: which tensors depend on the batch (`_alive`), which on parameters alone."""
+    """Follow one forward: what depends on the batch, and what on parameters alone."""
 
     def __init__(
         self, sources: ParameterSources, inputs: list[Tensor], signatures: Any, entering: set[Key], keep: bool
@@ -129,13 +132,13 @@ class _Watcher:
         return name in PICKS and bool(args) and self._sources.get(args[0]) is not None
 
     def _note_custom_output(self, out: Any, values: dict[str, Any]) -> Any:
-        """What a function of the user's own gave: of the batch where one of its arguments is."""
+        """Note what a user's own function returned: of the batch if an argument is."""
         if any(id(tensor) in self._alive for _, tensor in tensors_in(values)):
             self._alive.update((id(t), t) for _, t in tensors_in({"": out}))
         return out
 
     def _without_dropout(self, name: str, func: Any, args: Any, kwargs: Any, inplace: bool) -> Any:
-        """The input as it is; of a value made of parameters, still one."""
+        """Return the input unchanged; a value made of parameters remains one."""
         out = args[0] if inplace else args[0].clone()
         source = self._sources.get(args[0])
         if source is not None and not inplace:
@@ -152,7 +155,7 @@ class _Watcher:
         before: dict[str, Tensor],
         depends: bool,
     ) -> bool:
-        """Notes a call that receives something made of parameters; whether what it gave is, too."""
+        """Trace a call that receives something made of parameters."""
         if not found or all(self._sources.get(t) is not None for t in given):
             return False
         key = self._keys.next(name, found)

@@ -21,13 +21,16 @@ MOVERS = frozenset([*_ALONG, *_ANYWHERE, "getitem", "setitem"])
 
 
 def may_move_rows(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], samples: int) -> bool:
-    """Whether a call of one of `MOVERS` may move samples: not where its dimension can't hold them.
+    """Tell whether a call of one of `MOVERS` may move samples along its dimension.
 
     Args:
         name: The function's canonical name.
         args: Its arguments.
         kwargs: Its keyword arguments.
         samples: Number of samples in the batch.
+
+    Returns:
+        Whether it may.
     """
     tensor = next((value for value in args if isinstance(value, Tensor)), None)
     if tensor is None or samples < 2:
@@ -42,7 +45,7 @@ def may_move_rows(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], s
 
 
 def _index_moves(tensor: Tensor, index: Any, samples: int) -> bool:
-    """Whether an index picks rows, by tensors or lists, along a dimension that may hold the samples."""
+    """Tell whether an index picks rows, by tensors or lists, along a samples' dimension."""
     parts = list(index) if isinstance(index, tuple) else [index]
     if Ellipsis in [part for part in parts if not hasattr(part, "shape")]:
         at = next(k for k, part in enumerate(parts) if part is Ellipsis)

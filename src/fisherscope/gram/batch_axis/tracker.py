@@ -62,7 +62,7 @@ class Forward:
 
 
 class ForwardTracker:
-    """Follows which module call is the outermost, and answers how its inner calls split by sample.
+    """Follow which module call is the outermost; answer how its inner calls split.
 
     Args:
         parameters: Those measured, by name.
@@ -90,6 +90,9 @@ class ForwardTracker:
     def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Forward:
         """Start a forward of the model: find its plan, probing the first time.
 
+        Returns:
+            The forward that begins.
+
         Raises:
             AmbiguousBatchError: The batch dimension can't be told.
         """
@@ -116,13 +119,13 @@ class ForwardTracker:
         self.samples = max(self.samples or 0, int(ids.max()) + 1 if len(ids) else 0)
 
     def end(self, module: nn.Module, output: Any) -> None:
-        """The forward of `module` has ended and gave `output`."""
+        """End the forward of `module`, which returned `output`."""
         if self.current is not None and module is self.current.call.module:
             self.current.outputs = [t for t in tree_leaves(output) if isinstance(t, Tensor)]
             self.current, self._keys = None, CallIds()
 
     def take_forwards(self) -> list[Forward]:
-        """The forwards that the backward pass that begins now is about; later ones are another pass's."""
+        """Take the forwards that the backward pass that begins now is about."""
         forwards, self.forwards = self.forwards, []
         return forwards
 
@@ -160,7 +163,10 @@ class ForwardTracker:
         )
 
     def grouping(self, layout: CallLayout, out: torch.Size) -> Grouping:
-        """The samples of a call's output, in the numbers of its own forward.
+        """Return the samples of a call's output, in the numbers of its own forward.
+
+        Returns:
+            The grouping.
 
         Raises:
             NotSplittableError: Its rows are not those of the samples.
@@ -191,8 +197,10 @@ class ForwardTracker:
         return grouping
 
     def output_rows(self, forward: Forward) -> list[tuple[Tensor, Grouping]]:
-        """The outputs of a forward that hold one row, or several, a sample, with the samples of their
-        rows.
+        """List the outputs of a forward that hold rows of samples, with those samples.
+
+        Returns:
+            Pairs of an output and its rows' samples.
         """
         found = []
         for place, tensor in enumerate(forward.outputs):
@@ -227,7 +235,10 @@ class ForwardTracker:
 
 
 def given_rows(sample_of: SampleOf, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-    """The rows' samples as the user said them, for these inputs.
+    """Return the rows' samples as the user specified them for these inputs.
+
+    Returns:
+        The sample of each row.
 
     Raises:
         GramError: A callable raised, or gave what can't be the samples of these inputs' rows.
@@ -261,9 +272,12 @@ def given_rows(sample_of: SampleOf, args: tuple[Any, ...], kwargs: dict[str, Any
 def by_rows(
     sample_of: Tensor, samples: int, values: dict[str, Any], out: Tensor, sources: ParameterSources
 ) -> CallLayout:
-    """The layout of a call where the sample of each row was said.
+    """Return the layout of a call where the user specified each row's sample.
 
     A dimension as long as the rows, or the samples.
+
+    Returns:
+        The layout.
     """
     inputs = [tensor for _, tensor in tensors_in(values) if sources.get(tensor) is None]
     if not inputs:

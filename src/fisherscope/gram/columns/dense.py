@@ -27,7 +27,7 @@ class Dense(Columns):
 
 
 class Equal(Columns):
-    """The same gradient (p,) for every sample: an equal share of a term that knows no samples (a penalty)."""
+    """The same gradient (p,) for every sample: an equal share of a penalty."""
 
     def __init__(self, gradient: Tensor, samples: int, shape: Sequence[int]) -> None:
         self.gradient = gradient

@@ -34,7 +34,7 @@ class Products:
 
 
 class Columns:
-    """Per-sample gradients of a parameter of `shape`; leaves say how a block of them is formed."""
+    """Per-sample gradients of a parameter of `shape`; subclasses form blocks of them."""
 
     samples: int
     shape: torch.Size
@@ -65,7 +65,7 @@ class Columns:
             yield start, stop, self.block(start, stop, dtype)
 
     def total(self, arithmetic: ProductOptions) -> Tensor:
-        """The columns' sum, (r * q,)."""
+        """Return the columns' sum, (r * q,)."""
         dtype = arithmetic.of(torch.empty(0, dtype=self.dtype))
         return torch.cat([block.flatten(1).sum(0) for _, _, block in self.blocks(arithmetic, dtype)])
 
@@ -108,7 +108,7 @@ class Columns:
         raise NotImplementedError
 
     def rounding_scale(self) -> Tensor | None:
-        """|terms|·sqrt(number of terms) of the sums behind the total, a scalar: what its rounding goes by.
+        """Return |terms|·sqrt(number of terms) of the total's sums: its rounding's scale.
 
         By Cauchy and Schwarz over whole factors; None where a total has few terms.
         """

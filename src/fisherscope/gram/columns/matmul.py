@@ -12,7 +12,7 @@ _WIDE = 4096
 
 
 def rounding(dtype: torch.dtype, terms: int) -> float:
-    """Bound of the relative error of an inner product of `terms` rounded terms (blocked summation)."""
+    """Bound the relative error of an inner product of `terms` rounded terms."""
     blocked: float = 2.0 + min(terms, _SEGMENT) ** 0.5 / 16.0
     return torch.finfo(dtype).eps * blocked
 

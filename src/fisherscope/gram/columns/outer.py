@@ -15,7 +15,7 @@ _CANCELLATION = 8.0
 
 
 class Outer(Columns):
-    """Sums of outer products: gradient i = Σ_t left[i, t] right[i, t]ᵀ; (n, t, r) and (n, t, q)."""
+    """Sums of outer products Σ_t left[i, t] right[i, t]ᵀ; (n, t, r) and (n, t, q)."""
 
     def __init__(self, left: Tensor, right: Tensor, shape: Sequence[int]) -> None:
         self.left, self.right = left, right
@@ -28,7 +28,7 @@ class Outer(Columns):
         return self.left.shape[1]
 
     def transposed(self) -> Outer:
-        """The columns of the transposed parameter."""
+        """Return the columns of the transposed parameter."""
         return Outer(self.right, self.left, (self.shape[1], self.shape[0]))
 
     def block(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
@@ -45,7 +45,7 @@ class Outer(Columns):
         return (self.left.flatten(0, 1).to(dtype).T @ self.right.flatten(0, 1).to(dtype)).flatten()
 
     def sketch(self, directions: Tensor, arithmetic: ProductOptions) -> Tensor:
-        """(k, q) directions times the transposed sum (q, r), without forming it: time n·t·(r + q)·k."""
+        """Multiply directions by the transposed sum (q, r) without forming it: n·t·(r + q)·k."""
         dtype = arithmetic.of(self.left)
         # Few rows on the left: the product with few columns on the right took four times as long.
         along = directions.to(dtype) @ self.right.flatten(0, 1).to(dtype).T
@@ -68,7 +68,7 @@ class Outer(Columns):
         return n * n * t * t * (r + q) < n * t * r * q + n * n * r * q // 2
 
     def products(self, arithmetic: ProductOptions) -> Products:
-        """As the contract; of few positions by the factors: (L Lᵀ) ∘ (R Rᵀ), n²·t²·(r + q), no sum."""
+        """Form the products; for few positions by the factors, (L Lᵀ) ∘ (R Rᵀ), n²·t²·(r + q)."""
         if not self.pairwise_is_cheaper(arithmetic):
             return super().products(arithmetic)
         dtype = arithmetic.of(self.left)
@@ -93,7 +93,7 @@ class Outer(Columns):
 
 
 class BiasColumns(Columns):
-    """What adds one to every product of an outer one: gradient i = Σ_t left[i, t], a bias; (n, r)."""
+    """Sums Σ_t left[i, t], a bias, which adds one to every product of an outer one; (n, r)."""
 
     def __init__(self, outer: Outer, shape: Sequence[int]) -> None:
         self.outer = outer
@@ -104,7 +104,7 @@ class BiasColumns(Columns):
         return self.outer.left.to(dtype).sum(1, keepdim=True)
 
     def products(self, arithmetic: ProductOptions) -> Products:
-        """As the contract; for one position the products that the weight needs too."""
+        """Form the products; for few positions by the factors, (L Lᵀ) ∘ (R Rᵀ), n²·t²·(r + q)."""
         if self.outer.positions > 1 or not self.outer.pairwise_is_cheaper(arithmetic):
             return super().products(arithmetic)
         dtype = arithmetic.of(self.outer.left)

@@ -11,7 +11,7 @@ from fisherscope.gram.columns.interface import Columns, ProductOptions, Products
 
 
 class SparseRows(Columns):
-    """Sparse gradients of a table: row index[i, t] receives values[i, t]; (n, t) and (n, t, q).
+    """Sparse gradients of a table: row index[i, t] receives values[i, t].
 
     An index below 0 is padding and receives nothing.
     """
@@ -44,7 +44,7 @@ class SparseRows(Columns):
         return out.index_add_(1, self.index.clamp_min(0).flatten(), values)
 
     def compact(self) -> tuple[Tensor, SparseRows]:
-        """The table rows that occur, and the same columns over those rows alone."""
+        """Return the table rows that occur, and the same columns over those rows alone."""
         present, place = torch.unique(self.index.clamp_min(0), return_inverse=True)
         place = torch.where(self.index < 0, -1, place)
         return present, SparseRows(place, self.values, (len(present), *self.shape[1:]))

@@ -104,6 +104,6 @@ class TiedColumns(Columns):
         return self.outer.total(arithmetic).add_(self.rows.total(arithmetic))
 
     def sketch(self, directions: Tensor, arithmetic: ProductOptions) -> Tensor:
-        """As for outer products: the sum is as large as the table, and is not formed for its check."""
+        """Multiply directions by the sum, which is as large as the table and is not formed."""
         sketched = self.outer.sketch(directions, arithmetic)
         return sketched.add_(self.rows.sketch(directions, arithmetic))

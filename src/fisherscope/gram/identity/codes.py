@@ -23,7 +23,7 @@ RESIDUAL_COARSE = 0.15
 
 @dataclass(frozen=True)
 class Codes:
-    """A code for each sample, in one pass, or as two digits in two passes where gradients have few bits.
+    """A code for each sample: one pass, or two digits in two passes for coarse gradients.
 
     Args:
         scales: For each pass, (n,) float64 in [1, 2): what each sample's cotangent is multiplied by.
@@ -36,7 +36,11 @@ class Codes:
     order: Tensor
 
     def decode(self, ratios: list[Tensor], dtype: torch.dtype) -> Tensor:
-        """Read samples off measured ratios, one tensor (rows,) a pass: (rows,) long, -1 where none fits."""
+        """Read samples off measured ratios, one tensor (rows,) a pass.
+
+        Returns:
+            The sample of each row, (rows,); -1 where none fits.
+        """
         if not self.base:
             return self._nearest(ratios[0].double().cpu(), TOLERANCES.get(dtype, TOLERANCES[torch.float32]))
         number, fits = (
@@ -66,6 +70,9 @@ def draw_codes(samples: int, generator: torch.Generator, coarse: bool = False) -
         samples: Number of samples.
         generator: The recorder's own, so that the user's random state is not touched.
         coarse: Whether gradients have few bits (bfloat16, float16): two digits instead of a fine grid.
+
+    Returns:
+        The codes, of one pass or of two.
     """
     order = torch.randperm(samples, generator=generator)
     if coarse:

@@ -21,7 +21,7 @@ _BATCH_NORMS = frozenset(["NativeBatchNormBackward0", "CudnnBatchNormBackward0",
 def gradients_at(
     outputs: Sequence[Tensor], edges: Sequence[Any], cotangents: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    """The gradients of Σ ⟨cotangent, output⟩ at graph edges; the graph stays whole.
+    """Differentiate Σ ⟨cotangent, output⟩ at graph edges and keep the graph.
 
     Batch normalisation takes its statistics as constants: with live statistics every row would hold a part
     of every
@@ -31,6 +31,9 @@ def gradients_at(
         outputs: Tensors with a graph.
         edges: `torch.autograd.graph.GradientEdge` of each place of interest.
         cotangents: One for each output, in its shape.
+
+    Returns:
+        One gradient for each edge; None where nothing reaches it.
     """
     with _constant_statistics([output.grad_fn for output in outputs]):
         return list(
@@ -77,7 +80,7 @@ def _constant_statistics(roots: Sequence[Any]) -> Iterator[None]:
 
 
 def _constant_statistics_hook(inverse_deviation: Tensor, weight: Tensor | None) -> Callable[[Any, Any], Any]:
-    """The backward of batch normalisation with mean and deviation as constants."""
+    """Return a hook: batch norm's backward with mean and deviation as constants."""
     scale = inverse_deviation if weight is None else inverse_deviation * weight
 
     def hook(inputs: Any, outputs: Any) -> Any:

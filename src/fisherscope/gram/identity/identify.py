@@ -50,7 +50,7 @@ def read_calls(
 
 
 def _parts(pending: Sequence[PendingCall], budget: int) -> list[list[int]]:
-    """Calls in a row whose outputs fit in the budget together."""
+    """Split calls into runs whose outputs fit in the budget together."""
     parts: list[list[int]] = []
     taken = 0
     for k, one in enumerate(pending):
@@ -96,7 +96,7 @@ def _read_draw(
     passes: Sequence[Sequence[Tensor | None]],
     codes: Codes,
 ) -> dict[int, RowReading]:
-    """What one draw of codes says of each call: of its first output that a cotangent reached."""
+    """Read each call by one draw of codes, at its first output that a cotangent reached."""
     readings: dict[int, RowReading] = {}
     for at, (k, number, edge) in enumerate(edges):
         gradient = plain[at]
@@ -112,8 +112,10 @@ def _read_draw(
 def _read(
     pending: PendingCall, number: int, unit: Tensor, scaled: list[Tensor], codes: Codes
 ) -> RowReading | None:
-    """The rows of one call along the first dimension, or leading dimensions, along which each serves one
-    sample.
+    """Read a call's rows along the first dimensions along which each serves one sample.
+
+    Returns:
+        The reading, or None if nothing can be read.
     """
     if not bool(unit.any()) or len(scaled) < len(codes.scales):
         return None
@@ -127,9 +129,12 @@ def _read(
 
 
 def _candidates(pending: PendingCall, number: int, unit: Tensor) -> list[tuple[int, int]]:
-    """(dimension, leading dimensions) to try.
+    """List the (dimension, number of leading dimensions) to try.
 
     What the plan says, then each dimension, then several together.
+
+    Returns:
+        The plan's first, then each dimension, then several together.
     """
     if pending.call.name.removesuffix("_cell") in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
         return [(_recurrent_dim(pending, number, unit), 1)]
@@ -143,9 +148,12 @@ def _candidates(pending: PendingCall, number: int, unit: Tensor) -> list[tuple[i
 
 
 def _recurrent_dim(pending: PendingCall, number: int, unit: Tensor) -> int:
-    """The dimension of the batch in a recurrent layer's output.
+    """Return the dimension of the batch in a recurrent layer's output.
 
     Packed data have rows, states (layer, batch, o).
+
+    Returns:
+        The dimension.
     """
     if pending.call.name.endswith("_cell") or unit.dim() == 2:
         return 0
@@ -199,7 +207,7 @@ def _agrees(reading: RowReading, expected: Grouping) -> bool:
 
 
 def _in_step(expected: Grouping, size: int, lead: int, ids: Tensor, samples: int, several: bool) -> Grouping:
-    """A forward's grouping in the numbers of the step."""
+    """Return a forward's grouping in the numbers of the step."""
     if not several:
         return expected
     if expected.rows is None and expected.layout.factors(size, expected.samples) is None:
@@ -213,7 +221,7 @@ def _mapped(rows: Tensor, ids: Tensor) -> Tensor:
 
 
 def _settle_recurrent(pending: PendingCall, reading: RowReading, ids: Tensor, samples: int) -> str:
-    """A recurrent layer's grouping by the sample of each place of its batch."""
+    """Settle a recurrent layer's grouping by the sample of each place of its batch."""
     call = pending.call
     places = _mapped(reading.ids, ids)
     values = call.values

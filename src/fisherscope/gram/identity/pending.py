@@ -12,7 +12,7 @@ from fisherscope.gram.rules.registry import Call
 
 @dataclass
 class PendingCall:
-    """A call of a forward, how its rows are expected to lie, and what to do if that can't be told.
+    """A call of a forward, how its rows should lie, and why if that is unknown.
 
     Args:
         key: Its name in every forward.

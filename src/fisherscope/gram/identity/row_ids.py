@@ -36,7 +36,7 @@ class RowReading:
 
 
 def rows_along(tensor: Tensor, dim: int, lead: int) -> Tensor:
-    """The tensor as (rows, rest): rows along `dim`, or along its `lead` leading dimensions flattened."""
+    """Return the tensor as (rows, rest), rows along `dim` or its `lead` first dimensions."""
     if lead > 1:
         return tensor.reshape(tensor.shape[:lead].numel(), -1)
     return tensor.movedim(dim, 0).reshape(tensor.shape[dim], -1)
@@ -51,6 +51,9 @@ def read_rows(unit: Tensor, scaled: list[Tensor], codes: Codes, dim: int, lead: 
         codes: Their codes.
         dim: The dimension along which rows lie.
         lead: How many leading dimensions to take as rows, instead of `dim`.
+
+    Returns:
+        The sample of each row.
     """
     a = _real(rows_along(unit, dim, lead))
     norm = torch.linalg.vector_norm(a, dim=1)
@@ -72,7 +75,7 @@ def read_rows(unit: Tensor, scaled: list[Tensor], codes: Codes, dim: int, lead: 
 
 
 def agreed(before: dict[int, RowReading], now: dict[int, RowReading]) -> dict[int, RowReading]:
-    """What two draws say alike; a row that they read differently is mixed."""
+    """Combine two draws; a row that they read differently is mixed."""
     if not before:
         return now
     out: dict[int, RowReading] = {}

@@ -102,7 +102,7 @@ class Settlement:
         self.tracker.place(earlier[-1].ids.clone(), "same")
 
     def _read_forward(self, leaf: Tensor, dim: int, earlier: list[Forward]) -> Tensor | None:
-        """The samples of a tensor's rows, made of what earlier forwards gave."""
+        """Read the samples of a tensor's rows through what earlier forwards returned."""
         sources = self._sources(earlier)
         for tensor, ids in sources:
             if tensor is leaf and ids.numel() == leaf.shape[dim]:
@@ -120,7 +120,7 @@ class Settlement:
         return torch.where(reading.ids == SILENT, -1, reading.ids)
 
     def _sources(self, forwards: list[Forward]) -> list[tuple[Tensor, Tensor]]:
-        """What forwards gave, with the step's sample of each row."""
+        """List the outputs of forwards, with the step's sample of each row."""
         return [
             (tensor, forward.ids[element_samples(tensor, grouping)])
             for forward in forwards
@@ -209,8 +209,10 @@ class Settlement:
         call.call.evidence = UNVERIFIED if checked[call.key] is None else DERIVED
 
     def _read(self, forward: Forward, draws: int) -> dict[int, Any]:
-        """Read the rows of the forward's calls on the step's own graph, where a pass over it leaves no
-        trace.
+        """Read the rows of a forward's calls on the step's graph, if a pass leaves no trace.
+
+        Returns:
+            Readings by position of the call; none if a backward is the user's own.
         """
         outputs = self.tracker.output_rows(forward)
         if any(has_own_backward(node) for node in nodes_above([tensor.grad_fn for tensor, _ in outputs])):
@@ -225,7 +227,7 @@ class Settlement:
             return {}
 
     def _settle_outside(self, forwards: list[Forward], number: Tensor, samples: int) -> None:
-        """Calls in the user's own code: their rows as the model's outputs say, where they depend on them."""
+        """Settle calls in the user's own code by the rows of the model's outputs."""
         outside, self.outside = self.outside, []
         if not outside:
             return

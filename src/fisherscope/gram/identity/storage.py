@@ -24,9 +24,10 @@ class StorageRows:
         self._noted.append((tensor, dim, ids))
 
     def known(self, tensor: Tensor, dim: int) -> Tensor | None:
-        """The samples of a tensor's rows, (rows,) long with -1 for new ones.
+        """Return the samples of a tensor's rows by its storage.
 
-        None where its storage is new.
+        Returns:
+            (rows,), -1 for new rows; None where the storage is new.
         """
         for noted in self._noted:
             self._index(*noted)

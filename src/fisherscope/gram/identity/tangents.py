@@ -76,7 +76,7 @@ def forward_rows(
 
 
 def element_samples(tensor: Tensor, grouping: Grouping) -> Tensor:
-    """The sample of each row of a tensor, shaped to broadcast against it."""
+    """Return the sample of each row of a tensor, shaped to broadcast against it."""
     if grouping.lead > 1:
         ids = grouping.sample_of(tensor.shape[: grouping.lead].numel())
         return ids.reshape(*tensor.shape[: grouping.lead], *(1,) * (tensor.dim() - grouping.lead))

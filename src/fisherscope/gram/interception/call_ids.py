@@ -12,13 +12,13 @@ Key = tuple[str, tuple[str, ...], int]
 
 
 class CallIds:
-    """Names calls by function, the parameters they use, and their turn: the same in every forward."""
+    """Number calls by function, parameters and turn: the same in every forward."""
 
     def __init__(self) -> None:
         self._turns: Counter[tuple[str, tuple[str, ...]]] = Counter()
 
     def next(self, name: str, sources: Mapping[str, ParameterSource]) -> Key:
-        """The key of the next call of `name` with these sources."""
+        """Return the key of the next call of `name` with these sources."""
         who = (name, tuple(sorted({leaf for source in sources.values() for leaf in source.leaves})))
         self._turns[who] += 1
         return (*who, self._turns[who] - 1)

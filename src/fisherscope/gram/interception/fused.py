@@ -16,9 +16,12 @@ Totals = Callable[[Tensor], list[Tensor | None]]
 
 
 def attachable(name: str, sources: Mapping[str, ParameterSource], parameters: Mapping[str, Tensor]) -> bool:
-    """Whether the call's parameters can be cut off and given back: plain leaves of a costly function.
+    """Tell whether the call's parameters are plain leaves that can be cut off.
 
     Not under hooks on saved tensors: checkpointing compares what a part saves with what it saves run again.
+
+    Returns:
+        Whether they are.
     """
     if has_saved_tensor_hooks():
         return False
@@ -36,7 +39,7 @@ def detached_call(
     kwargs: dict[str, Any],
     sources: Mapping[str, ParameterSource],
 ) -> Any:
-    """The call with its parameters cut off: the backend then forms the input's gradient alone."""
+    """Run the call with its parameters cut off: only the input's gradient is formed."""
     cut = {id(source.tensor): source.tensor.detach() for source in sources.values()}
     out = func(*(cut.get(id(a), a) for a in args), **{k: cut.get(id(v), v) for k, v in kwargs.items()})
     # A user's in-place operation on a view that a custom function returns is an error: return no view.
@@ -44,13 +47,13 @@ def detached_call(
 
 
 def attach_parameters(out: Tensor, totals: Totals, sources: Mapping[str, ParameterSource]) -> Tensor:
-    """`out`, with gradients for the parameters that `detached_call` cut off."""
+    """Return `out` with gradients for the parameters that `detached_call` cut off."""
     result: Tensor = _Attached.apply(out, totals, *(s.tensor for s in sources.values()))  # type: ignore[no-untyped-call]
     return result
 
 
 class _Attached(torch.autograd.Function):
-    """Gives a call its parameters back: passes the gradient on, and their per-sample sums to them."""
+    """Pass the gradient on, and the per-sample sums to the parameters."""
 
     @staticmethod
     def forward(ctx: Any, out: Tensor, totals: Totals, *_: Tensor) -> Tensor:

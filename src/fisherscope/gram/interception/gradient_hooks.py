@@ -31,14 +31,14 @@ def register_output_hook(
 
 
 def register_outputs_hook(results: list[Tensor], report: Callable[[Any], None]) -> Any:
-    """Call `report(gradients)` once the gradients of all outputs that are used have come."""
+    """Call `report(gradients)` once the gradients of all outputs that are used arrive."""
     return torch.autograd.graph.register_multi_grad_hook(
         [result for result in results if result.requires_grad], report, mode="all"
     )
 
 
 class NoDispatch:
-    """No recording of gradients, no autocast, no interception while columns are formed.
+    """Switch off gradient recording, autocast and interception while columns are formed.
 
     Entered once or twice for each call of a measured step: three switches, no stack of contexts.
     """

@@ -1,6 +1,4 @@
-"""The place of a call's output in the autograd graph, also where the output is a view that is overwritten
-later.
-"""
+"""Locate a call's output in the graph, even a view that is overwritten later."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ class OutputEdge:
         return torch.autograd.graph.GradientEdge(self.node, self.number)
 
     def of_output(self, gradient: Tensor) -> Tensor:
-        """The gradient of the call's output from that of the node's."""
+        """Return the gradient of the call's output from that of the node's."""
         if self.view is None:
             return gradient
         size, stride, offset = self.view
@@ -43,11 +41,14 @@ class OutputEdge:
 
 
 def output_edge(output: Tensor, is_source: Callable[[Tensor], bool]) -> OutputEdge:
-    """The edge of a call's output.
+    """Return the edge of a call's output.
 
     Where the call made a view of a fresh tensor (a linear layer on three dimensions), the node of that
     tensor is
     the call's: what is written into the view later does not move it.
+
+    Returns:
+        The edge; through the base where the output is a view of a fresh tensor.
     """
     base = base_of(output)
     if is_view(output) and base is not None and base.grad_fn is not None and not is_source(base):

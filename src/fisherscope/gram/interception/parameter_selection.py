@@ -17,18 +17,21 @@ _HAND_ON = ("DistributedDataParallel", "OptimizedModule")  # wrappers: what they
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The module inside `torch.compile`'s wrapper, whose parameters keep their own names."""
+    """Return the module inside `torch.compile`'s wrapper, with its own parameter names."""
     inner = compiled_from(model)
     return inner if isinstance(inner, nn.Module) else model
 
 
 def is_wrapper(module: nn.Module) -> bool:
-    """Whether the module only hands its input on to the one it wraps."""
+    """Tell whether the module only hands its input on to the one it wraps."""
     return type(module).__name__ in _HAND_ON
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters that receive gradients, by name.
+    """Return the parameters that receive gradients, by name.
+
+    Returns:
+        Parameters by name, at least one.
 
     Raises:
         GramError: There is none.
@@ -44,7 +47,10 @@ def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
 
 
 def select_parameters(parameters: Mapping[str, Tensor], chosen: Chosen) -> dict[str, Tensor]:
-    """The parameters that a pattern, several patterns or a predicate choose.
+    """Return the parameters that a pattern, several patterns or a predicate choose.
+
+    Returns:
+        Parameters by name, at least one.
 
     Raises:
         GramError: None is chosen.
@@ -70,7 +76,7 @@ def select_parameters(parameters: Mapping[str, Tensor], chosen: Chosen) -> dict[
 
 
 def scripted_parameters(model: nn.Module, modules: Sequence[nn.Module]) -> dict[int, str]:
-    """Parameters of scripted or traced modules, whose calls can't be seen: id → the module's path."""
+    """Map parameters of scripted modules, whose calls are hidden: id → the module's path."""
     if not any(isinstance(module, torch.jit.ScriptModule) for module in modules):
         return {}
     return {
@@ -82,7 +88,7 @@ def scripted_parameters(model: nn.Module, modules: Sequence[nn.Module]) -> dict[
 
 
 def model_notes(model: nn.Module, inner: nn.Module, modules: Sequence[nn.Module]) -> list[str]:
-    """What a reader of the result should know about the model it came from, and its `modules`."""
+    """List what a reader of the result should know about the model."""
     notes = []
     is_compiled = model is not inner or any(is_compiled_in_place(m) for m in modules)
     if is_compiled:

@@ -81,7 +81,7 @@ class ParameterSources:
         self._by_id[id(tensor)] = source
 
     def inside(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-        """Whether any argument, or element of a list argument, is a source."""
+        """Tell whether any argument, or element of a list argument, is a source."""
         by_id = self._by_id
         for value in args:
             if id(value) in by_id:
@@ -95,7 +95,7 @@ class ParameterSources:
         )
 
     def among(self, values: Mapping[str, Any]) -> dict[str, ParameterSource]:
-        """The sources among named arguments; elements of lists are named `name.index`."""
+        """List the sources among named arguments; elements of lists are named `name.index`."""
         by_name = {}
         for name, value in tensors_in(values):
             source = self.get(value)
@@ -120,7 +120,7 @@ class ParameterSources:
 
 
 def leaf_geometry(parameter: Tensor) -> Tensor:
-    """A meta tensor with the parameter's shape and strides; it has no values, so one serves all."""
+    """Return a meta tensor with the parameter's shape and strides, shared by all like it."""
     return _geometry(parameter.shape, parameter.stride())
 
 
@@ -130,7 +130,7 @@ def _geometry(shape: torch.Size, stride: tuple[int, ...]) -> Tensor:
 
 
 def _follow_view(out: Tensor, source: ParameterSource, args: Any, kwargs: Any, func: Any) -> Tensor | None:
-    """The geometry of `out`, by running `func` on the source's geometry; None if it copies."""
+    """Return the geometry of `out` by running `func` on meta tensors; None if it copies."""
     geometry = source.geometry
     assert geometry is not None
     swap = [geometry if value is source.tensor else value for value in args]
@@ -149,13 +149,13 @@ def _follow_view(out: Tensor, source: ParameterSource, args: Any, kwargs: Any, f
 
 
 def rounding_of(dtype: torch.dtype) -> float:
-    """The relative rounding of a floating-point type, 0 for others."""
+    """Return the relative rounding of a floating-point type, 0 for others."""
     return torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
 
 
 @contextmanager
 def without_hooks(leaves: Iterable[Tensor]) -> Iterator[None]:
-    """No hook of the leaves runs: what is differentiated here is no gradient of the step."""
+    """Remove the leaves' hooks for a block: it differentiates nothing of the step's."""
     hooks_before = [
         (hooks, list(hooks.items())) for leaf in leaves if (hooks := backward_hooks_of(leaf)) is not None
     ]

@@ -43,7 +43,7 @@ _names: dict[Callable[..., Any], tuple[str, bool]] = {}
 
 
 def call_name(func: Callable[..., Any]) -> tuple[str, bool]:
-    """(canonical name, whether the call writes into its first argument)."""
+    """Return (canonical name, whether the call writes into its first argument)."""
     known = _names.get(func)
     if known is None:
         known = _call_name(func)
@@ -69,7 +69,7 @@ def _call_name(func: Callable[..., Any]) -> tuple[str, bool]:
 def bind_arguments(
     signature: Sequence[str] | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Arguments by name; without a signature positional ones are named by their number."""
+    """Name the arguments; without a signature, positional ones by their number."""
     names = signature or [str(place) for place in range(len(args))]
     return {**dict(zip(names, args, strict=False)), **kwargs}
 
@@ -80,7 +80,7 @@ def restore_arguments(
     kwargs: Mapping[str, Any],
     signature: Sequence[str] | None,
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The inverse of `bound`: (args, kwargs) with the named values in place."""
+    """Invert `bind_arguments`: (args, kwargs) with the named values in place."""
     names = signature or [str(place) for place in range(len(args))]
     return tuple(values[name] for name in names[: len(args)]), {name: values[name] for name in kwargs}
 
@@ -89,10 +89,13 @@ _opened: dict[Callable[..., Any], Callable[..., Any] | None] = {}
 
 
 def open_composite(func: Callable[..., Any]) -> Callable[..., Any] | None:
-    """A copy of a Python-level torch function that runs its body, so that inner calls are seen.
+    """Return a copy of a torch function in Python whose inner calls are seen.
 
     Such functions (`F.multi_head_attention_forward`, `F.batch_norm`, …) hand themselves over whole to
     an active mode; their copy believes that no mode is active. None for functions written in C.
+
+    Returns:
+        The copy; None for functions written in C.
     """
     if func not in _opened:
         _opened[func] = _copy_without_handover(func)
@@ -109,9 +112,7 @@ def _copy_without_handover(func: Callable[..., Any]) -> Callable[..., Any] | Non
 
 
 def _broadcast(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """`torch.broadcast_tensors` by a call a tensor, so that each result is known to be made of one of
-    them.
-    """
+    """Broadcast by one call a tensor: each result then has one known source."""
     shape = torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
     return tuple(tensor.expand(shape) for tensor in tensors)
 
@@ -121,7 +122,7 @@ def _no(*_: object, **__: object) -> bool:
 
 
 def results(name: str, out: Any, args: Sequence[Any]) -> list[Tensor]:
-    """The tensors that a call gave, or wrote into."""
+    """List the tensors that a call returned or wrote into."""
     if name == "setitem":
         return [args[0]]
     if isinstance(out, Tensor):
@@ -130,26 +131,26 @@ def results(name: str, out: Any, args: Sequence[Any]) -> list[Tensor]:
 
 
 class StepObserver(Protocol):
-    """What a recorder is told of a step besides the calls that receive a parameter."""
+    """What a recorder is notified of besides the calls that receive a parameter."""
 
     def before_backward(self, loss: Tensor, gradient: Tensor | None, keeps_graph: bool) -> None:
-        """A backward pass begins."""
+        """Note that a backward pass begins."""
 
     def observe(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """A call that receives no parameter."""
+        """Note a call that receives no parameter."""
 
     def derivative(self, inputs: Sequence[Any]) -> AbstractContextManager[None]:
-        """A derivative by these inputs that is no backward pass."""
+        """Run a derivative by these inputs that is no backward pass."""
 
     def wrap_hook(self, hook: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
-        """A hook that the user puts on a tensor."""
+        """Wrap a hook that the user registers on a tensor."""
 
     def note_retained(self, tensor: Tensor) -> None:
-        """A tensor whose gradient the user keeps."""
+        """Note a tensor that retains its gradient."""
 
 
 class Interceptor(TorchFunctionMode):
-    """Hands each call with a parameter-made argument to `handler`, every other one on as it is."""
+    """Pass each call with a parameter-made argument to `handler`; run others unchanged."""
 
     def __init__(
         self,
@@ -162,7 +163,7 @@ class Interceptor(TorchFunctionMode):
         self._inside: list[Any] = []  # the composites whose bodies run
 
     def has_parameter(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-        """Whether a call with these arguments goes to the handler."""
+        """Tell whether a call with these arguments goes to the handler."""
         return self._concerns(args, kwargs)
 
     def __torch_function__(
@@ -193,7 +194,7 @@ class Interceptor(TorchFunctionMode):
     def _of_the_step(
         self, step: StepObserver, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """A backward pass, a derivative or a hook of the user's own."""
+        """Handle a backward pass, a derivative or a hook of the user's own."""
         if func is torch.autograd.grad:
             inputs = kwargs.get("inputs", args[1] if len(args) > 1 else ())
             with step.derivative(inputs if isinstance(inputs, list | tuple) else [inputs]):
@@ -230,7 +231,7 @@ _ATTACHED = "fisherscope.gram.interception.fused"
 
 @contextmanager
 def custom_functions_seen() -> Iterator[None]:
-    """While open, a user's `autograd.Function` hands itself to an active interceptor, as torch's own do."""
+    """Make a user's `autograd.Function` visible to an active interceptor for a block."""
     global _watchers
     with _lock:
         _watchers += 1

@@ -18,23 +18,23 @@ from torch.utils import _pytree as pytree
 
 
 def disable_torch_function() -> AbstractContextManager[None]:
-    """Switch off every `__torch_function__`: the public guard switches off subclasses and leaves modes on."""
+    """Switch off all of `__torch_function__`; torch's public guard leaves modes on."""
     guard: AbstractContextManager[None] = torch._C.DisableTorchFunction()
     return guard
 
 
 def is_torch_function_off() -> bool:
-    """Tell whether calls bypass `__torch_function__`: a patched `Function.apply` must then not intercept."""
+    """Tell whether calls bypass `__torch_function__`: then nothing may be intercepted."""
     return bool(torch._C._is_torch_function_all_disabled() or not torch._C._is_torch_function_enabled())
 
 
 def current_function_mode() -> Any:
-    """Return the innermost active `TorchFunctionMode`, or None: torch has no public way to ask for it."""
+    """Return the innermost `TorchFunctionMode`, or None: no public name returns it."""
     return _get_current_function_mode()
 
 
 def pop_function_mode() -> AbstractContextManager[Any]:
-    """Take the innermost mode off the stack for a block, as torch does when it calls that mode's handler."""
+    """Take the innermost mode off the stack for a block, as while its handler runs."""
     mode: AbstractContextManager[Any] = _pop_mode_temporarily()
     return mode
 
@@ -52,23 +52,23 @@ def is_in_backward() -> bool:
 
 
 def has_saved_tensor_hooks() -> bool:
-    """Tell whether hooks pack saved tensors (checkpointing): to read such tensors would unpack them."""
+    """Tell whether hooks pack saved tensors: to read such tensors would unpack them."""
     return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
 
 def saved_batch_statistics(node: Any) -> tuple[Tensor, Tensor]:
-    """Return (mean, 1/deviation) of a batch-norm node: the call does not return what it normalised by."""
+    """Return a batch-norm node's (mean, 1/deviation), which the call does not return."""
     return node._saved_result1, node._saved_result2
 
 
 def saved_batch_norm_weight(node: Any) -> Tensor | None:
-    """Return the scale that a batch-norm node saved: a backward with constant statistics needs it."""
+    """Return a batch-norm node's scale: its backward with constant statistics needs it."""
     weight: Tensor | None = node._saved_weight
     return weight
 
 
 def uses_batch_statistics(node: Any) -> bool:
-    """Tell whether a batch-norm node ran in training mode: running statistics are constants already."""
+    """Tell whether a batch-norm node ran in training mode: others have constants."""
     return bool(node._saved_training)
 
 
@@ -76,7 +76,7 @@ def uses_batch_statistics(node: Any) -> bool:
 
 
 def version_of(tensor: Tensor) -> int:
-    """Return the count of in-place writes to a tensor: it shows that a saved input was overwritten."""
+    """Return a tensor's count of in-place writes: it shows an overwritten input."""
     return tensor._version
 
 
@@ -91,7 +91,7 @@ def base_of(tensor: Tensor) -> Tensor | None:
 
 
 def backward_hooks_of(tensor: Tensor) -> Any:
-    """Return a tensor's ordered dict of hooks, or None: ours must run before those that rescale."""
+    """Return a tensor's ordered hooks, or None: ours must precede those that rescale."""
     return tensor._backward_hooks
 
 
@@ -99,7 +99,7 @@ def backward_hooks_of(tensor: Tensor) -> Any:
 
 
 def compiled_from(module: nn.Module) -> Any:
-    """Return what `torch.compile(module)` wraps, or None: its parameters have their own names there."""
+    """Return what `torch.compile(module)` wraps, or None: names of parameters come from it."""
     return getattr(module, "_orig_mod", None)
 
 
@@ -112,12 +112,12 @@ def is_compiled_in_place(module: nn.Module) -> bool:
 
 
 def tree_leaves(tree: Any) -> list[Any]:
-    """List the leaves of nested containers, registered dataclasses and model outputs among them."""
+    """List the leaves of nested containers, dataclasses and model outputs included."""
     return pytree.tree_leaves(tree)
 
 
 def tree_flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], Any]:
-    """Split nested containers into (leaves, structure), to change leaves or to compare structures."""
+    """Split nested containers into (leaves, structure), to change or compare them."""
     return pytree.tree_flatten(tree, is_leaf=is_leaf)
 
 

@@ -12,8 +12,11 @@ from fisherscope.gram.rules.replay import run_again
 
 
 def masked_attention(call: Call, gradient: Tensor) -> dict[str, Columns]:
-    """attn_mask (…, t, u): the call is differentiated once more with the mask expanded to all samples
-    and heads, dropout repeated; one (…, t, u) score gradient is held."""
+    """Differentiate the call by attn_mask (…, t, u), expanded to all samples.
+
+    Returns:
+        Columns of the mask.
+    """
     if set(call.parameters) != {"attn_mask"}:
         raise UnsuitedError("a query, key or value made of parameters alone")
     mask, query, key = call.parameters["attn_mask"], call.values["query"], call.values["key"]

@@ -16,12 +16,12 @@ TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", 
 
 
 def convolution(call: Call, gradient: Tensor) -> dict[str, Columns]:
-    """weight: one weight-gradient convolution with the samples as groups; bias: Σ over positions."""
+    """Form weight columns by one convolution with samples as groups; bias by Σ positions."""
     return _columns(call, gradient, transposed=False)
 
 
 def transposed_convolution(call: Call, gradient: Tensor) -> dict[str, Columns]:
-    """The same with input and output exchanged: the parameter's first dimension is the input's."""
+    """Form the columns with input and output exchanged."""
     return _columns(call, gradient, transposed=True)
 
 
@@ -52,7 +52,7 @@ def _spread(value: Any, space: int) -> list[int]:
 
 
 def _pad_input(call: Call, weight: Tensor, x: Tensor) -> Tensor:
-    """The input with string padding made explicit ("same" may need one more on the right)."""
+    """Return the input with string padding made explicit."""
     if call.get("padding", 0) != "same":
         return x
     space = weight.dim() - 2

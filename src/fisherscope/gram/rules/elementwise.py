@@ -13,7 +13,7 @@ from fisherscope.gram.rules.registry import Call, Rule, UnsuitedError, register
 
 
 def reduce_to_parameter(call: Call, gradient: Tensor, shape: torch.Size) -> Dense:
-    """A gradient laid out as the output → (n, p): summed over what a value of `shape` was broadcast along."""
+    """Sum a gradient of the output's layout over what `shape` was broadcast along: (n, p)."""
     aligned = (1,) * (gradient.dim() - len(shape)) + tuple(shape)
     grouping = call.grouping
     if grouping.rows is not None and (grouping.lead > 1 or aligned[grouping.dim] != 1):
@@ -32,7 +32,7 @@ def reduce_to_parameter(call: Call, gradient: Tensor, shape: torch.Size) -> Dens
 
 
 def _reduced_by_rows(call: Call, gradient: Tensor, aligned: tuple[int, ...], shape: torch.Size) -> Dense:
-    """The same where rows of a sample meet different entries of the parameter: added up entry by entry."""
+    """Sum entry by entry where rows of a sample meet different entries of the parameter."""
     grouping = call.grouping
     lead = grouping.lead
     if lead == 1:
@@ -55,7 +55,7 @@ def _reduced_by_rows(call: Call, gradient: Tensor, aligned: tuple[int, ...], sha
 
 
 def add(call: Call, gradient: Tensor) -> dict[str, Columns]:
-    """x + alpha·w, x - alpha·w, and w given another shape: the gradient itself, up to its factor."""
+    """Form the columns of x + alpha·w and x - alpha·w: the gradient up to its factor."""
     columns: dict[str, Columns] = {}
     for name, parameter in call.parameters.items():
         factor = call.get("alpha", 1) if name == "other" and call.name in ("add", "sub") else 1
@@ -68,8 +68,11 @@ def add(call: Call, gradient: Tensor) -> dict[str, Columns]:
 
 
 def elementwise(call: Call, gradient: Tensor) -> dict[str, Columns]:
-    """Any elementwise function: each parameter is expanded to the output's shape and the call
-    differentiated once more, with the same random numbers; one value of the output's size each."""
+    """Form the columns of any elementwise function from expanded parameters.
+
+    Returns:
+        Columns by argument name.
+    """
     from fisherscope.gram.rules.replay import run_again
 
     columns: dict[str, Columns] = {}

@@ -24,7 +24,7 @@ def embedding(call: Call, gradient: Tensor) -> dict[str, Columns]:
 
 
 def embedding_bag(call: Call, gradient: Tensor) -> dict[str, Columns]:
-    """Sums or means of table rows over bags; `offsets` (bags,) start each bag in `indices`."""
+    """Form the columns of sums or means of table rows over bags, which `offsets` start."""
     if "per_sample_weights" in call.parameters or int(call.get("mode", 0)) == 2:
         raise UnsuitedError("maxima and learned weights are replayed")
     indices, offsets = call.values["indices"], call.values["offsets"]

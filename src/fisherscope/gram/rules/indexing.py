@@ -10,7 +10,7 @@ from fisherscope.gram.rules.registry import Call, Rule, UnsuitedError, register
 
 
 def setitem(call: Call, gradient: Tensor) -> dict[str, Columns]:
-    """value, broadcast into x[places]: the gradient there, added up by the sample of each place."""
+    """Form the columns of a value broadcast into x[places], by the sample of each place."""
     if "value" not in call.parameters:
         raise UnsuitedError("the parameter is written into, or is the index")
     value, places = call.parameters["value"], call.values["index"]

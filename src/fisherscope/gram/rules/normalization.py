@@ -14,7 +14,7 @@ _KEEP_STATISTICS = ("NativeBatchNormBackward0", "CudnnBatchNormBackward0")
 
 
 def _per_channel(call: Call, gradient: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> dict[str, Columns]:
-    """weight (c,): Σ d·(x − mean)·scale, bias (c,): Σ d, over a sample's positions; channels in dimension 1.
+    """Form weight (c,): Σ d·(x − mean)·scale and bias (c,): Σ d, channels in dimension 1.
 
     Args:
         call: Whose output `gradient` belongs to.
@@ -22,6 +22,9 @@ def _per_channel(call: Call, gradient: Tensor, x: Tensor, mean: Tensor, scale: T
         x: The same shape.
         mean: (c,) or (n·k, c).
         scale: As `mean`.
+
+    Returns:
+        Columns by argument name.
     """
     if call.grouping.dim != 0 or call.grouping.lead > 1:
         raise UnsuitedError("the samples do not lie along dimension 0")
@@ -38,7 +41,7 @@ def _per_channel(call: Call, gradient: Tensor, x: Tensor, mean: Tensor, scale: T
 
 
 def _close(mean: Tensor, scale: Tensor) -> bool:
-    """Whether means are few deviations: then subtracting them from the sums loses no digits to speak of."""
+    """Tell whether means are few deviations: subtracting them from sums loses no digits."""
     return not mean.is_cuda and float((mean * scale).abs().max()) < _FEW_DEVIATIONS
 
 
@@ -47,6 +50,9 @@ def _sums(d: Tensor, x: Tensor, both: bool) -> tuple[Tensor, Tensor]:
 
     Where both are needed the backend's group-normalisation kernel forms them in one pass: with mean 0 and
     scale 1, the gradients of its scale and shift, one channel for each sample's.
+
+    Returns:
+        The two sums; None where not needed.
     """
     rows, space = d.shape[0] * d.shape[1], d[0, 0].numel()
     if space == 1 or not both or d.dtype not in (torch.float32, torch.float64) or d.dtype != x.dtype:
@@ -66,7 +72,7 @@ def _centred_dots(d: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
 
 
 def note_statistics(call: Call, out: Tensor) -> None:
-    """Take the batch's mean and 1/deviation from the call's own graph node, where they are at hand.
+    """Save the batch's mean and 1/deviation from the call's own graph node.
 
     Not where saved tensors are packed by hooks (checkpointing): to look at them would unpack them.
     """

@@ -25,7 +25,7 @@ _TOLERANCE = 1e3  # roundings by which the recurrence, run again, may miss what 
 
 @dataclass
 class DirectionRun:
-    """One direction of one layer, run again: what its weights met, and the zeros added to its gates."""
+    """One direction of one layer, run again: inputs of its weights, zeros added to its gates."""
 
     weights: list[str]  # argument names: w_ih, w_hh, then biases, then the projection
     inputs: Tensor  # (t, b, i)
@@ -57,7 +57,10 @@ class RecurrentArgs:
 
 
 def recurrent(call: Call, gradient: Any) -> dict[str, Columns]:
-    """Columns of every weight of the layer from the gradients of all its outputs (None: unused).
+    """Form the columns of every weight from the gradients of all outputs (None: unused).
+
+    Returns:
+        Columns by argument name.
 
     Raises:
         NotSplittableError: the recurrence, run again, gives other outputs than were recorded.
@@ -191,7 +194,7 @@ def _time_major(call: Call, form: RecurrentArgs) -> Grouping:
 
 
 def _run(form: RecurrentArgs, state: Tensor | None) -> list[Tensor]:
-    """The outputs as the call gives them, from the recurrence run step by step."""
+    """Return the outputs as the call gives them, from the recurrence run step by step."""
     x, hidden, cell = form.inputs, [], []
     names, per = list(form.weights), 2 + 2 * form.biased
     projected = form.kind == "lstm" and len(names) == form.layers * form.directions * (per + 1)

@@ -55,7 +55,7 @@ class Call:
         return self.grouping.samples
 
     def grouping_of(self, output: int) -> Grouping:
-        """The grouping of one of several outputs.
+        """Return the grouping of one of several outputs.
 
         Raises:
             NotSplittableError: That output does not carry the samples.
@@ -68,7 +68,11 @@ class Call:
         return Grouping(self.samples, layout)
 
     def split(self, tensor: Tensor) -> Tensor:
-        """A tensor laid out as the output is, as (n, k, *its other dimensions)."""
+        """Return a tensor of the output's layout as (n, k, *its other dimensions).
+
+        Returns:
+            The tensor, samples first.
+        """
         return self.grouping.samples_first(tensor)
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -76,7 +80,7 @@ class Call:
         return default if value is None else value
 
     def input(self, name: str, like: Tensor) -> Tensor:
-        """The tensor argument `name` in the dtype that the call computed in (autocast casts it)."""
+        """Return the tensor argument `name` in the dtype that the call computed in."""
         value: Tensor = self.values[name]
         return value.to(like.dtype) if value.is_floating_point() else value
 
@@ -111,7 +115,7 @@ def register(functions: str, rule: Rule) -> None:
 
 
 def rule_of(function: str) -> Rule:
-    """The rule of a function; the replay where there is none of its own."""
+    """Return the rule of a function; the replay where it has none of its own."""
     return _RULES.get(function, _RULES["*"])
 
 

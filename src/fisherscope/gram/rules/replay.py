@@ -21,7 +21,7 @@ _TOLERANCE = 1e3  # roundings by which a sample alone may miss what it gave in t
 
 
 def run_again(call: Call, changed: dict[str, Tensor]) -> Tensor:
-    """The call's output again, with some arguments changed and the same random numbers."""
+    """Run the call again with some arguments changed and the same random numbers."""
     out: Tensor = _run(call, changed)
     return out
 
@@ -38,7 +38,7 @@ def _run(call: Call, changed: dict[str, Tensor]) -> Any:
 
 
 def gradients_of(call: Call, gradient: Tensor) -> list[Tensor | None]:
-    """The gradients of the call's parameters, all samples together, from the call once more."""
+    """Return the gradients of the call's parameters, all samples together."""
     leaves = _leaves(call)
     return list(
         torch.autograd.grad(run_again(call, leaves), list(leaves.values()), gradient, allow_unused=True)
@@ -60,9 +60,12 @@ def _with_tensors(values: dict[str, Any], tensors: dict[str, Tensor]) -> dict[st
 
 
 def replay(call: Call, gradient: Any) -> dict[str, Columns]:
-    """Each sample's part of the inputs through the function alone; where that gives something else, masked.
+    """Differentiate each sample's part alone, or masked where alone it differs.
 
     `gradient` is that of the one output, or a list of all outputs' (None: unused).
+
+    Returns:
+        Columns by argument name.
 
     Raises:
         NotSplittableError: The function, run again, gives something else than it gave.
@@ -81,7 +84,7 @@ def replay(call: Call, gradient: Any) -> dict[str, Columns]:
 
 
 def _apart(call: Call, gradients: list[Tensor | None]) -> dict[str, list[Tensor]] | None:
-    """Parameters' gradients sample by sample; None if one alone gives another output than in the batch."""
+    """Differentiate sample by sample; None if one alone gives another output."""
     shares: dict[str, list[Tensor]] = {name: [] for name in call.parameters}
     for sample in range(call.samples):
         leaves = _leaves(call)
@@ -102,7 +105,7 @@ def _apart(call: Call, gradients: list[Tensor | None]) -> dict[str, list[Tensor]
 
 
 def _masked_gradients(call: Call, gradients: list[Tensor | None]) -> dict[str, list[Tensor]]:
-    """The whole call once more, differentiated once a sample with the gradient of its rows alone."""
+    """Differentiate the whole call once a sample, with the gradient of its rows alone."""
     leaves = _leaves(call)
     inputs = {name: value.clone() for name, value in tensors_in(call.values) if name not in leaves}
     outs = results(call.name, _run(call, {**inputs, **leaves}), (inputs.get("input"),))
