@@ -52,7 +52,7 @@ def output_edge(output: Tensor, is_source: Callable[[Tensor], bool]) -> OutputEd
     """
     base = base_of(output)
     if is_view(output) and base is not None and base.grad_fn is not None and not is_source(base):
-        view = output.shape, output.stride(), int(output.storage_offset())
+        view = output.shape, output.stride(), int(output.storage_offset() - base.storage_offset())
         return OutputEdge(base.grad_fn, base.output_nr, view)
     assert output.grad_fn is not None, "a call that receives a parameter has a node"
     return OutputEdge(output.grad_fn, output.output_nr)
