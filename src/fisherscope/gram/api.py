@@ -42,10 +42,6 @@ def record_gram(
 ) -> GramRecording:
     """Measure the exact Gram matrix of the per-sample gradients of the step in a block.
 
-        with fs.record_gram(model) as record:
-            F.cross_entropy(model(x), y).backward()
-        record.gram  # (B, B)
-
     F̃[i, j] = ⟨g_i, g_j⟩ with g_i = B × sample i's share of this step's gradient of a mean loss (its share
     itself for a summed loss): Liao et al. 2020, eq. 6. The model runs as it is; nothing stays behind.
 
@@ -78,6 +74,19 @@ def record_gram(
 
     Cost: about a parameter-gradient pass more, B²·P/2 multiplications or fewer, and one transfer from the
     device at the end.
+
+    Example:
+        ```python
+        import torch
+
+        import fisherscope as fs
+
+        model = torch.nn.Linear(4, 3)
+        x, y = torch.randn(8, 4), torch.randint(3, (8,))
+        with fs.record_gram(model) as record:
+            torch.nn.functional.cross_entropy(model(x), y).backward()
+        assert record.gram.shape == (8, 8)
+        ```
     """
     check_model(model)
     check_choice("reduction", reduction, ("mean", "sum"))

@@ -27,6 +27,20 @@ class GramRecord:
 
     `gram` is F̃ (n, n), float64, on the CPU: inner products of the per-sample gradients g_i, not
     divided by the batch size (Liao et al. 2020, eq. 6): their sum is n × the step's gradient of a mean loss.
+
+    Example:
+        ```python
+        import torch
+
+        import fisherscope as fs
+
+        model = torch.nn.Linear(4, 3)
+        with fs.record_gram(model, reduction="sum") as record:
+            model(torch.randn(8, 4)).square().sum().backward()
+        assert record.status == "ok"
+        assert record.share_covered == 1.0
+        assert record.by_rule() == {"affine": 15}
+        ```
     """
 
     semantics: str = "path"
@@ -50,7 +64,15 @@ class GramRecord:
     def backward(self, losses: Tensor) -> None:
         """Run the backward passes of semantics='per_loss' on the samples' losses (n,).
 
-        Costs n + 1 backward passes; the parameters receive the gradient of the mean (or sum).
+        The parameters receive the gradient of the mean (or sum).
+
+        Args:
+            losses: (n,), one loss a sample, with a graph.
+
+        Raises:
+            GramError: The record is of semantics='path', or `losses` is not of shape (n,).
+
+        Cost: n + 1 backward passes.
         """
         if self._backward is None:
             raise GramError(
@@ -82,6 +104,7 @@ class GramRecord:
 
     @property
     def measured(self) -> bool:
+        """Whether the record holds a matrix."""
         return self._gram is not None
 
     @property
@@ -96,7 +119,11 @@ class GramRecord:
         return sum(row.count for row in self.coverage if row.measured) / total if total else 0.0
 
     def by_rule(self) -> dict[str, int]:
-        """Count the numbers of parameters measured by each rule."""
+        """Count the numbers of parameters measured by each rule.
+
+        Returns:
+            Numbers (elements of parameters) by the rule's name.
+        """
         counts: dict[str, int] = {}
         for row in self.coverage:
             counts[row.rule] = counts.get(row.rule, 0) + row.count

@@ -49,6 +49,20 @@ def examine(
 
     Cost: a few backward passes for each of 32 samples at most, in float64, and `seconds`. Everything runs on
     copies: the model that was given stays as it is.
+
+    Example:
+        ```python
+        import torch
+
+        import fisherscope as fs
+
+        model = torch.nn.Linear(4, 3)
+        batch = torch.randn(5, 4), torch.randint(3, (5,))
+        result = fs.examine(
+            model, lambda m, b: torch.nn.functional.cross_entropy(m(b[0]), b[1]), batch, seconds=0.1
+        )
+        assert result.exact, str(result)
+        ```
     """
     if not 0 <= seconds < math.inf:
         raise ValueError(f"examining a model: seconds={seconds} for the cost of a step; expected 0 or more")
