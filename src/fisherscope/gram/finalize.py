@@ -26,10 +26,10 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
     Raises:
         GramError: With `strict`: nothing was measured, or the columns do not add up to the gradients.
     """
-    ledger, settings = recorder.accumulator, recorder.settings
-    ledger.multiply_pools()
-    if ledger.accumulate and ledger.stored:
-        ledger.assemble()
+    accumulator, settings = recorder.accumulator, recorder.settings
+    accumulator.multiply_pools()
+    if accumulator.accumulate and accumulator.stored:
+        accumulator.assemble()
     record.coverage = [_coverage(recorder, name, p) for name, p in recorder.trainable.items()]
     record.notes += _changes(recorder)
     record.probe_seconds = recorder.probe_seconds
@@ -37,20 +37,20 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
     record.grouping = weakest(recorder.gradients.evidence)
     if recorder.gradients.loss is not None:
         record.loss = float(recorder.gradients.loss) / settings.loss_scale
-    if ledger.gram is None or ledger.spread is None:
+    if accumulator.gram is None or accumulator.spread is None:
         record.status = _empty_result(recorder)
         if settings.strict:
             raise recorder.problems.failure or GramError(f"Measuring the Gram matrix: {record.status}")
         return
-    gram = ledger.gram.cpu()
+    gram = accumulator.gram.cpu()
     samples = gram.shape[0]
     factor = (samples if settings.reduction == "mean" else 1.0) / settings.loss_scale
     # Both halves: products of blocks round differently on either side.
     record.fill((gram + gram.T).mul_(factor**2 / 2))
     _fill_tallies(recorder, record, gram, factor)
-    relative = ledger.spread.cpu() / gram.diagonal()
+    relative = accumulator.spread.cpu() / gram.diagonal()
     record.entry_error = float(relative.nan_to_num_(0.0, 0.0, 0.0).max())  # 0/0 where a sample has none
-    record.wall_seconds = recorder.gradients.seconds + ledger.seconds
+    record.wall_seconds = recorder.gradients.seconds + accumulator.seconds
     _judge(recorder, record)
     if recorder.frame.dropped:
         record.notes.append(

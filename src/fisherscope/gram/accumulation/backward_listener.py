@@ -34,7 +34,7 @@ class BackwardListener:
     """Pass each gradient of a backward pass to the accumulator: columns, or what they sum to.
 
     Args:
-        ledger: Of the parameters that are measured.
+        accumulator: Of the parameters that are measured.
         sources: What is known to be made of them.
         usage: What was seen of their calls.
         problems: Where to say what can't be measured: nothing that goes wrong here stops the step.
