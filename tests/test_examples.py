@@ -15,7 +15,7 @@ import torch
 import fisherscope as fs
 
 ROOMS = ("policy", "runs", "measures", "sampler", "eigenvalues")
-FURTHER_ROOMS = ("tasks", "training", "sweep", "search", "bench")
+FURTHER_ROOMS = ("gram", "verification", "tasks", "training", "sweep", "search", "bench")
 """Rooms whose examples are run where there are some; none is demanded yet."""
 REFERRING = re.compile(r"[;(] ?see ")
 """Text of a method that fulfils a contract whose docstring has the example."""
