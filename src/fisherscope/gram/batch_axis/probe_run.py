@@ -128,7 +128,7 @@ class _Watcher:
         return out
 
     def _picks_parameter(self, name: str, args: tuple[Any, ...]) -> bool:
-        """Whether the call picks entries of a value made of parameters: by data or not, it stays one."""
+        """Tell whether the call picks entries of a value made of parameters, which stay one."""
         return name in PICKS and bool(args) and self._sources.get(args[0]) is not None
 
     def _note_custom_output(self, out: Any, values: dict[str, Any]) -> Any:
