@@ -22,7 +22,6 @@ from fisherscope.gram.interception.torch_function import (
 from fisherscope.gram.interception.torch_private import tree_leaves
 from fisherscope.model_state import host_random_state, preserve_module_state
 
-
 PICKS = frozenset(["getitem", "index_select", "select"])
 
 
