@@ -193,7 +193,7 @@ def test_the_verb_and_its_mistakes(sweep: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.svg"
     assert "a.svg: " in str(ran("6", sweep, "-o", out, "--settings", "s16-lr0.05", "--no-notes"))
     assert out.read_text().startswith("<?xml")
-    assert "drawing figure '1': there is none; did you mean 1" in str(ran("1", sweep))
+    assert "drawing figure '1': there is no such figure; did you mean 1" in str(ran("1", sweep))
     assert "it takes no --lr; it takes --metric, --task, --notes" in str(ran("1a", sweep, "--lr", "0.1"))
     assert "expected one of .png, .pdf, .svg" in str(ran("1a", sweep, "-o", tmp_path / "a.gif"))
 

@@ -39,7 +39,7 @@ class StepFrame:
                 self._watched[name] = parameter
                 count += parameter.numel()
         self._before = {
-            name: gradient.detach().clone()
+            name: _entries(gradient).clone()
             for name, parameter in self._watched.items()
             if (gradient := parameter.grad) is not None and not gradient.is_sparse
         }
@@ -75,7 +75,7 @@ class StepFrame:
         """Add a gradient that a backward pass brought to a parameter."""
         if name not in self._watched or gradient.is_sparse:
             return
-        value = gradient.detach()
+        value = _entries(gradient)
         before = self._arrived.get(name)
         self._arrived[name] = value.clone() if before is None else before + value
 
@@ -101,13 +101,10 @@ class StepFrame:
         names = [name for name in self._arrived if not _has_other_hooks(self._watched[name])]
         if not names:
             return None
-        mine = torch.cat([self._arrived[name].flatten().double() for name in names])
-        there = torch.cat([_gradient(self._watched[name]).flatten().double() for name in names])
+        mine = torch.cat([self._arrived[name].double() for name in names])
+        there = torch.cat([_gradient(self._watched[name]).double() for name in names])
         before = torch.cat(
-            [
-                self._before.get(name, torch.zeros_like(self._watched[name])).flatten().double()
-                for name in names
-            ]
+            [self._before.get(name, torch.zeros_like(self._arrived[name])).double() for name in names]
         )
         tolerance = max(_TOLERANCE.get(self._watched[name].dtype, _COARSE) for name in names)
         if (
@@ -142,7 +139,15 @@ def _plain(parameter: Tensor) -> bool:
 
 def _gradient(parameter: Tensor) -> Tensor:
     gradient = parameter.grad
-    return torch.zeros_like(parameter) if gradient is None or gradient.is_sparse else gradient.detach()
+    return _entries(torch.zeros_like(parameter) if gradient is None or gradient.is_sparse else gradient)
+
+
+def _entries(gradient: Tensor) -> Tensor:
+    """Take a gradient's first entries, flat: as many as are compared."""
+    flat = gradient.detach()
+    while flat.numel() > _NUMBERS and len(flat) > 1:  # rows first: no copy of a large one
+        flat = flat[: max(len(flat) // 2, 1)]
+    return flat.reshape(-1)[:_NUMBERS]
 
 
 def _parallel(one: Tensor, other: Tensor, tolerance: float) -> bool:
