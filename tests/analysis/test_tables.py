@@ -42,22 +42,22 @@ def test_p_values_are_of_the_printed_size(task: str) -> None:
 
 def test_the_formats(tmp_path: Path) -> None:
     made = table_of_means(means(5))
-    text = made.rendered("text")
+    text = made.render("text")
     assert "s32 4.78±0.05 7.7h" in text
     assert "p Welch" in text
-    assert "| s# | s32 4.78±0.05 7.7h |" in made.rendered("markdown")
-    latex = made.rendered("latex")
+    assert "| s# | s32 4.78±0.05 7.7h |" in made.render("markdown")
+    latex = made.render("latex")
     assert latex.count(r"\begin{tabular}") == 2
     assert r"s\#" in latex
     assert r"$\emptyset$" in latex
     assert "∅" not in latex
-    rows = list(csv.DictReader(io.StringIO(made.rendered("csv").split("\n\n")[0])))
+    rows = list(csv.DictReader(io.StringIO(made.render("csv").split("\n\n")[0])))
     assert len(rows) == 9
     path = tmp_path / "means.csv"
     means(5).write_csv(path)
     assert table_of_means(path).comparisons.equals(made.comparisons)
     with pytest.raises(AnalysisError, match="expected one of text"):
-        made.rendered("word")
+        made.render("word")
     with pytest.raises(AnalysisError, match="std missing"):
         table_of_means(means(5).drop("std"))
     with pytest.raises(AnalysisError, match="welch, student"):

@@ -240,10 +240,10 @@ def test_choose_in_python_reports_and_resumes(tmp_path: Path) -> None:
     heard: list[tuple[str, object]] = []
 
     class Listener(SearchListener):
-        def planned(self, plan: HalvingPlan) -> None:
+        def on_plan(self, plan: HalvingPlan) -> None:
             heard.append(("planned", plan.rungs[0].settings))
 
-        def compared(self, result: HalvingResult, comparison: Round) -> None:
+        def on_comparison(self, result: HalvingResult, comparison: Round) -> None:
             heard.append(("compared", comparison.epoch))
 
         def training(self, configurations: object, until: int) -> AbstractContextManager[None]:

@@ -57,7 +57,7 @@ class Bench:
 
         bench = Bench(Case("mlp", (1, 8, 8), batch_size=8, turns=1), "cpu")
         bench.plain()
-        bench.measured(fused=False)
+        bench.measure_step(fused=False)
         ```
     """
 
@@ -78,8 +78,8 @@ class Bench:
         """
         steps: dict[str, Step] = {
             "plain": self.plain,
-            "neutral": lambda: self.measured(fused=False),
-            "fused": lambda: self.measured(fused=True),
+            "neutral": lambda: self.measure_step(fused=False),
+            "fused": lambda: self.measure_step(fused=True),
         }
         rejections: dict[str, str] = {}
         if self.case.other_tools:
@@ -104,7 +104,7 @@ class Bench:
             for _ in range(EVERY):
                 self.plain()
 
-        def monitored() -> None:
+        def run_monitored() -> None:
             for _ in range(EVERY):
                 self.optimizer.zero_grad()
                 with monitor.observe():
@@ -112,7 +112,7 @@ class Bench:
                 self.optimizer.step()
             wait(self.device)
 
-        return {"plain": plain, "monitored": monitored}
+        return {"plain": plain, "monitored": run_monitored}
 
     def loss(self, model: "nn.Module") -> "Tensor":
         """Compute the batch's mean cross-entropy.
@@ -137,7 +137,7 @@ class Bench:
         self.optimizer.step()
         wait(self.device)
 
-    def measured(self, fused: bool) -> None:
+    def measure_step(self, fused: bool) -> None:
         """Take a training step with its Gram and eigenvalues.
 
         Args:

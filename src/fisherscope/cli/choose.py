@@ -85,13 +85,13 @@ def _printer(task: str, budget: str, to: TextIO) -> "SearchListener":
     class Printer(SearchListener):
         """Print to `to`, and failures to stderr."""
 
-        def planned(self, plan: "HalvingPlan") -> None:
+        def on_plan(self, plan: "HalvingPlan") -> None:
             print(choose_text.plan_text(task, budget, plan), file=to, flush=True)
 
-        def compared(self, result: "HalvingResult", comparison: "Round") -> None:
+        def on_comparison(self, result: "HalvingResult", comparison: "Round") -> None:
             print(choose_text.comparison_text(result, comparison), file=to, flush=True)
 
-        def lost(self, run_id: str, reason: str) -> None:
+        def on_lost(self, run_id: str, reason: str) -> None:
             print(f"{run_id}: {reason}", file=sys.stderr)
 
         def training(

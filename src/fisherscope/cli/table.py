@@ -53,4 +53,4 @@ def table(
         result = analysis.table(
             analysis.together(directories or []), lr=lr, metric=metric, test=test.value, paper=paper
         )
-    print(result.rendered(form.value))
+    print(result.render(form.value))

@@ -93,7 +93,7 @@ class Grouping:
                 torch.arange(self.samples).unsqueeze(1).expand(self.rows.shape)[real_rows]
             )
             return out
-        split = self.moved(0).samples_first(numbers)
+        split = self.along(0).samples_first(numbers)
         out[split.flatten()] = torch.arange(self.samples).repeat_interleave(split.shape[1])
         return out
 
@@ -105,7 +105,7 @@ class Grouping:
             return mask.reshape(*like.shape[: self.lead], *(1,) * (like.dim() - self.lead))
         return mask.reshape([-1 if axis == self.dim else 1 for axis in range(like.dim())])
 
-    def moved(self, dim: int) -> Grouping:
+    def along(self, dim: int) -> Grouping:
         """Return the grouping of the same samples along another dimension."""
         layout = Layout(dim, self.layout.outer, self.layout.inner)
         return Grouping(self.samples, layout, self.rows, self.real, self.size, self.lead)

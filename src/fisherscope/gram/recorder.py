@@ -67,7 +67,7 @@ class Recorder:
         self.gradients = BackwardListener(
             self.accumulator, self.sources, self.usage, self.problems, settings.semantics, self.frame
         )
-        self.settlement = Settlement(self.tracker, self.unrecorded, settings.memory_budget)
+        self.settlement = Settlement(self.tracker, self.pause_recording, settings.memory_budget)
         self.mode = Interceptor(self.concerns, self.handle, self)
         self.probe_seconds = 0.0
         self._handles: list[Any] = []
@@ -132,7 +132,7 @@ class Recorder:
             self.tracker.end(module, output)
 
     @contextmanager
-    def unrecorded(self, calls_seen: bool = False) -> Iterator[None]:
+    def pause_recording(self, calls_seen: bool = False) -> Iterator[None]:
         """Run a block in which no call is recorded and no columns are formed.
 
         Args:

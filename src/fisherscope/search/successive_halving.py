@@ -33,19 +33,19 @@ class SearchListener:
         from fisherscope.search import SearchListener
 
         class Printer(SearchListener):
-            def compared(self, result, comparison):
+            def on_comparison(self, result, comparison):
                 print(f"epoch {comparison.epoch}: {result.recommended}")
         ```
     """
 
-    def planned(self, plan: HalvingPlan) -> None:
+    def on_plan(self, plan: HalvingPlan) -> None:
         """Receive the rungs, before anything trains.
 
         Args:
             plan: Settings and epochs of each rung.
         """
 
-    def compared(self, result: HalvingResult, comparison: Round) -> None:
+    def on_comparison(self, result: HalvingResult, comparison: Round) -> None:
         """Receive a comparison, once all settings of a rung are trained.
 
         Args:
@@ -53,7 +53,7 @@ class SearchListener:
             comparison: The settings that were compared, and those that stay.
         """
 
-    def lost(self, run_id: str, reason: str) -> None:
+    def on_lost(self, run_id: str, reason: str) -> None:
         """Receive a run that failed and is dropped.
 
         Args:
@@ -147,7 +147,7 @@ def choose(
             f"choosing with {optimizer}: --lrs is not given, and the default {rates} is for SGD; give "
             "learning rates around the one you train with, such as --lrs 0.0003,0.001,0.003"
         )
-    listener.planned(plan)
+    listener.on_plan(plan)
     return _halve(resolved, configurations, plan, Path(out), jobs, data_dir, listener)
 
 
@@ -193,7 +193,7 @@ def _halve(
 def _report(listener: SearchListener, result: HalvingResult, reported: int) -> int:
     """Report the comparisons that have not been reported; return how many there are now."""
     for comparison in result.state.rounds[reported:]:
-        listener.compared(result, comparison)
+        listener.on_comparison(result, comparison)
     return len(result.state.rounds)
 
 
@@ -207,5 +207,5 @@ def _failures(swept: SweepResult, listener: SearchListener) -> dict[str, str]:
     for name, reason in reasons.items():
         if RunLockedError.__name__ in reason:
             raise RunLockedError(f"choosing: {reason}; run the same command again when it has ended")
-        listener.lost(name, reason)
+        listener.on_lost(name, reason)
     return reasons

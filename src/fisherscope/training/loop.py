@@ -191,7 +191,7 @@ def _train_epochs(
     while state.sampler.epoch < until:
         for indices in state.sampler:
             loss = state.step(indices)
-            if state.diverged():
+            if state.has_diverged():
                 return "diverged", _divergence(state, float(loss))
             row = None
             if state.sampler.current.start == 0:  # before the state is saved: an epoch ends with its row

@@ -170,7 +170,7 @@ class TrainState:
             return nullcontext()
         return torch.autocast(self.device.type, getattr(torch, self.config.precision))
 
-    def diverged(self) -> bool:
+    def has_diverged(self) -> bool:
         """Return whether a loss of this epoch was not finite.
 
         Returns:

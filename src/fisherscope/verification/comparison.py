@@ -17,7 +17,8 @@ from fisherscope.gram import NotSplittableError, record_gram
 from fisherscope.gram.interception.torch_private import tree_leaves, tree_map
 from fisherscope.model_state import preserve_random_state, same_buffers, same_draws
 from fisherscope.tasks import Subject
-from fisherscope.verification.reference import UncheckableError, output_columns, path_columns
+from fisherscope.verification.output_reference import output_columns
+from fisherscope.verification.reference import UncheckableError, path_columns
 
 EXACT = 1e-9
 """Relative Frobenius error that is rounding where everything runs in float64."""

@@ -88,59 +88,6 @@ def path_columns(
     return torch.stack(rows[1:]) - rows[0] * (1 - 1 / samples)
 
 
-def output_columns(
-    model: nn.Module, loss: Callable[[nn.Module, Any], Tensor], batch: Any, samples: int
-) -> Tensor:
-    """Differentiate each sample's share of the loss's gradient by its output rows.
-
-    Args:
-        model: A copy that may be changed.
-        loss: (model, batch) → scalar.
-        batch: n samples.
-        samples: n.
-
-    Returns:
-        (n, p), over the trainable parameters in order.
-
-    Raises:
-        UncheckableError: BatchNorm couples the samples, or the output does not have one row a sample.
-
-    Cost: n + 2 backward passes.
-    """
-    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in model.modules()):
-        raise UncheckableError("BatchNorm couples the samples")
-    calls: list[list[Tensor]] = []
-    handle = model.register_forward_hook(lambda *seen: calls.append(_tensors(seen[2])))
-    try:
-        with same_buffers(model), same_draws():
-            value = loss(model, batch)
-    finally:
-        handle.remove()
-    rows = [t for t in (calls[0] if len(calls) == 1 else []) if t.requires_grad and t.shape[:1] == (samples,)]
-    if not rows:
-        raise UncheckableError("the loss does not call the model once for an output of one row a sample")
-    leaves: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
-    arriving = torch.autograd.grad(value, rows, retain_graph=True, allow_unused=True)
-    used = [(row, gradient) for row, gradient in zip(rows, arriving, strict=True) if gradient is not None]
-    columns = []
-    for sample in range(samples):
-        masked = [torch.zeros_like(gradient) for _, gradient in used]
-        for zero, (_, gradient) in zip(masked, used, strict=True):
-            zero[sample] = gradient[sample]
-        columns.append(_flat_gradient([row for row, _ in used], leaves, masked))
-    together = torch.stack(columns)
-    whole = _flat_gradient([value], leaves, None)
-    if not torch.allclose(together.sum(0), whole, rtol=1e-4, atol=1e-6 * float(whole.abs().max())):
-        raise UncheckableError("the loss reaches parameters on other ways than by the model's output")
-    return together
-
-
-def _flat_gradient(outputs: list[Tensor], leaves: list[Tensor], cotangents: list[Tensor] | None) -> Tensor:
-    grads = torch.autograd.grad(outputs, leaves, cotangents, retain_graph=True, allow_unused=True)
-    flat = [torch.zeros_like(p) if g is None else g for p, g in zip(leaves, grads, strict=True)]
-    return torch.cat([g.to_dense().flatten() if g.is_sparse else g.flatten() for g in flat])
-
-
 # Where the samples lie --------------------------------------------------------------------------------
 
 
@@ -246,7 +193,7 @@ class _Calls:
     def handle(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one such call."""
         out = func(*args, **kwargs)
-        given = [args[0]] if call_name(func)[0] == "setitem" else _tensors(out)
+        given = [args[0]] if call_name(func)[0] == "setitem" else output_tensors(out)
         if not any(t.requires_grad for t in given) or all(id(t) in self.sources for t in given):
             return out
         number, self.count = self.count, self.count + 1
@@ -271,7 +218,7 @@ class _Masked(_Calls):
         state = torch.get_rng_state()
         if not inplace:
             out = func(*args, **kwargs)
-            if all(id(t) in self.sources for t in _tensors(out)):  # `to`, where there is nothing to do
+            if all(id(t) in self.sources for t in output_tensors(out)):  # `to`, where there is nothing to do
                 return out
             torch.set_rng_state(state)
         apart, cut = self._apart((args, kwargs), cut_sources=False), self._apart((args, kwargs), True)
@@ -280,7 +227,7 @@ class _Masked(_Calls):
             own_args = (own_args[0].clone(), *own_args[1:])
             cut_args = (args[0], *cut_args[1:])
         own = func(*own_args, **own_kwargs)
-        given = [own_args[0]] if name == "setitem" else _tensors(own)
+        given = [own_args[0]] if name == "setitem" else output_tensors(own)
         if not any(t.requires_grad for t in given):
             torch.set_rng_state(state)
             return func(*args, **kwargs)
@@ -318,5 +265,10 @@ class _Masked(_Calls):
         return own - own.detach()
 
 
-def _tensors(out: Any) -> list[Tensor]:
+def output_tensors(out: Any) -> list[Tensor]:
+    """List the tensors that a call gave.
+
+    Returns:
+        Its outputs, in the order of the tree.
+    """
     return [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]

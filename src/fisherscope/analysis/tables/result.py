@@ -38,9 +38,9 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return self.rendered("text")
+        return self.render("text")
 
-    def rendered(self, form: Format) -> str:
+    def render(self, form: Format) -> str:
         """Format the table: entries, then p-values.
 
         Args:

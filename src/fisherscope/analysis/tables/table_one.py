@@ -42,7 +42,7 @@ def table(
         paper: Pick by the test metric, as the paper does.
 
     Returns:
-        The table; printing it gives text, `rendered` other formats.
+        The table; printing it gives text, `render` other formats.
 
     Raises:
         AnalysisError: No run has finished.

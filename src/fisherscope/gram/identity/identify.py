@@ -11,7 +11,7 @@ from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_groupi
 from fisherscope.gram.identity.codes import Codes, draw_codes
 from fisherscope.gram.identity.cotangents import gradients_at
 from fisherscope.gram.identity.pending import PendingCall
-from fisherscope.gram.identity.row_ids import SILENT, RowReading, agreed, read_rows
+from fisherscope.gram.identity.row_ids import SILENT, RowReading, merge_readings, read_rows
 from fisherscope.gram.identity.tangents import element_samples, random_like
 from fisherscope.gram.interception.output_edge import OutputEdge
 from fisherscope.gram.rules.recurrent import is_packed
@@ -83,9 +83,11 @@ def _read_part(
         codes = draw_codes(samples, generator, coarse)
         passes = []
         for scales in codes.scales:
-            cotangents = [_coded(c, grouping, scales) for c, (_, grouping) in zip(unit, outputs, strict=True)]
+            cotangents = [
+                _scale_by_codes(c, grouping, scales) for c, (_, grouping) in zip(unit, outputs, strict=True)
+            ]
             passes.append(gradients_at(tensors, places, cotangents))
-        reading = agreed(reading, _read_draw(edges, pending, plain, passes, codes))
+        reading = merge_readings(reading, _read_draw(edges, pending, plain, passes, codes))
     return reading
 
 
@@ -187,7 +189,9 @@ def settle(pending: PendingCall, reading: RowReading | None, ids: Tensor, sample
         if expected is not None and _agrees(reading, expected):
             pending.call.grouping = _in_step(expected, len(reading.ids), reading.lead, ids, samples, several)
             return "as planned"
-        pending.call.grouping = rows_grouping(_mapped(reading.ids, ids), reading.dim, samples, reading.lead)
+        pending.call.grouping = rows_grouping(
+            _step_samples(reading.ids, ids), reading.dim, samples, reading.lead
+        )
         return "moved"
     if expected is None:
         why = "its rows serve several samples each" if reading is not None else "no row of it could be read"
@@ -212,10 +216,10 @@ def _in_step(expected: Grouping, size: int, lead: int, ids: Tensor, samples: int
         return expected
     if expected.rows is None and expected.layout.factors(size, expected.samples) is None:
         return expected
-    return rows_grouping(_mapped(expected.sample_of(size), ids), expected.dim, samples, lead)
+    return rows_grouping(_step_samples(expected.sample_of(size), ids), expected.dim, samples, lead)
 
 
-def _mapped(rows: Tensor, ids: Tensor) -> Tensor:
+def _step_samples(rows: Tensor, ids: Tensor) -> Tensor:
     """Rows' samples in the step's numbers; -1 stays."""
     return torch.where(rows >= 0, ids[rows.clamp_min(0)], -1)
 
@@ -223,7 +227,7 @@ def _mapped(rows: Tensor, ids: Tensor) -> Tensor:
 def _settle_recurrent(pending: PendingCall, reading: RowReading, ids: Tensor, samples: int) -> str:
     """Settle a recurrent layer's grouping by the sample of each place of its batch."""
     call = pending.call
-    places = _mapped(reading.ids, ids)
+    places = _step_samples(reading.ids, ids)
     values = call.values
     if is_packed(values):
         sizes = values["1"]
@@ -250,5 +254,5 @@ def _settle_recurrent(pending: PendingCall, reading: RowReading, ids: Tensor, sa
     return "as planned" if same else "moved"
 
 
-def _coded(cotangent: Tensor, grouping: Grouping, scales: Tensor) -> Tensor:
+def _scale_by_codes(cotangent: Tensor, grouping: Grouping, scales: Tensor) -> Tensor:
     return cotangent * scales[element_samples(cotangent, grouping)].to(cotangent)

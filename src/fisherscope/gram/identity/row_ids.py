@@ -74,7 +74,7 @@ def read_rows(unit: Tensor, scaled: list[Tensor], codes: Codes, dim: int, lead: 
     return RowReading(dim, lead, torch.where((norm == 0).cpu(), SILENT, ids))
 
 
-def agreed(before: dict[int, RowReading], now: dict[int, RowReading]) -> dict[int, RowReading]:
+def merge_readings(before: dict[int, RowReading], now: dict[int, RowReading]) -> dict[int, RowReading]:
     """Combine two draws; a row that they read differently is mixed."""
     if not before:
         return now

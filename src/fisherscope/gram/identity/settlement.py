@@ -87,7 +87,7 @@ class Settlement:
         total = max(int(other.ids.max()) + 1 for other in earlier if len(other.ids))
         for leaf, dim in rows:
             if leaf.grad_fn is None and leaf.shape[dim] == forward.rows:
-                known = self.tracker.storage.known(leaf, dim)
+                known = self.tracker.storage.samples_of(leaf, dim)
                 if known is not None:
                     fresh = known < 0
                     known[fresh] = total + torch.arange(int(fresh.sum()))

@@ -23,7 +23,7 @@ class StorageRows:
         """Note the samples of a tensor's rows."""
         self._noted.append((tensor, dim, ids))
 
-    def known(self, tensor: Tensor, dim: int) -> Tensor | None:
+    def samples_of(self, tensor: Tensor, dim: int) -> Tensor | None:
         """Return the samples of a tensor's rows by its storage.
 
         Returns:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fisherscope.gram.grouping import Grouping
 from fisherscope.gram.identity.codes import draw_codes
-from fisherscope.gram.identity.row_ids import RowReading, agreed, read_rows
+from fisherscope.gram.identity.row_ids import RowReading, merge_readings, read_rows
 
 DRAWS = 2
 """Draws of codes: rows that mix samples evenly can pass for one in one draw."""
@@ -71,7 +71,7 @@ def forward_rows(
             values = tangent(lambda ids, scales=scales: scales[ids])  # type: ignore[misc]
             assert values is not None, "as the unit tangent"
             passes.append(values.detach())
-        readings = agreed(readings, {0: read_rows(unit.detach(), passes, codes, dim)})
+        readings = merge_readings(readings, {0: read_rows(unit.detach(), passes, codes, dim)})
     return readings[0]
 
 

@@ -67,7 +67,7 @@ def _left_factor(call: Call, gradient: Tensor, weight: Tensor) -> Columns:
     swapped = {last: last - 1, last - 1: last}.get(call.grouping.dim, call.grouping.dim)
     if swapped == last or call.grouping.lead > 1:
         raise UnsuitedError("the samples lie along the features")
-    grouping = call.grouping.moved(swapped)
+    grouping = call.grouping.along(swapped)
     d, a = grouping.samples_first(gradient.mT), grouping.samples_first(other.mT)
     n = d.shape[0]
     return Outer(d.reshape(n, -1, weight.shape[0]), a.reshape(n, -1, weight.shape[1]), weight.shape)
