@@ -8,7 +8,9 @@ import sys
 import pytest
 
 STEP = """
+import ctypes
 import sys
+give_back = ctypes.CDLL(None).malloc_trim
 import torch
 import fisherscope as fs
 from pathlib import Path
@@ -23,8 +25,7 @@ x = torch.randn(8, 250, 1500)
 with fs.record_gram(model, batch=0, memory_budget=1 << 20):  # the first reads whose each row is
     model(x).square().mean().backward()
 model.weight.grad = None
-import ctypes
-ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back, so that it is not there to be used again
+give_back(0)  # what was freed goes back, so that it is not there to be used again
 Path("/proc/self/clear_refs").write_text("5")  # the peak starts over
 before = status("VmRSS")
 with fs.record_gram(model, batch=0, memory_budget=int(sys.argv[1])):
