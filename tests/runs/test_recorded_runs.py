@@ -32,7 +32,7 @@ def assert_epochs_equal(run: Path, kind: str) -> None:
     ended, expected = lines(run / "epochs.jsonl"), lines(RECORDED / "uninterrupted" / f"{kind}-epochs.jsonl")
     assert len(ended) == len(expected) > 2
     for mine, theirs in zip(ended, expected, strict=True):
-        assert list(mine) == list(theirs)
+        assert [key for key in mine if key != "train/error_running"] == list(theirs)  # that key is 0.2's
         for key in ("epoch", "step", "samples", "lr_sum", "batch_size", "lr", "policy/decisions"):
             assert mine.get(key) == theirs.get(key)
         for key in ("fisher/cond_geomean", "fisher/energy_sum", "train/loss"):

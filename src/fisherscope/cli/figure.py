@@ -2,10 +2,21 @@
 
 import difflib
 import math
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from fisherscope.cli.sweep import parse_numbers
+
+
+class Method(str, Enum):
+    """List the surfaces of a contour map."""
+
+    nearest = "nearest"
+    process = "process"
+    paper = "paper"
 
 
 def figure(
@@ -26,6 +37,18 @@ def figure(
     settings: Annotated[
         str | None, typer.Option(help="Settings to draw, such as s32-lr0.1,s64-lr0.1.")
     ] = None,
+    sizes: Annotated[str | None, typer.Option(help="Batch sizes to draw, such as 16,32, for 4.")] = None,
+    method: Annotated[
+        Method | None,
+        typer.Option(
+            help="Contours: nearest (five), process (Gaussian process) or paper (its weights); by default "
+            "the one that predicts left-out settings better."
+        ),
+    ] = None,
+    paper: Annotated[
+        bool,
+        typer.Option(help="Measures, metric and contours by the formulas of the paper's authors."),
+    ] = False,
     epochs: Annotated[int | None, typer.Option(help="Number of first epochs to draw, for 1c.")] = None,
     task: Annotated[str | None, typer.Option(help="Task, if the runs are of several.")] = None,
     notes: Annotated[bool, typer.Option(help="Print below the figure what was left out, and why.")] = True,
@@ -42,8 +65,11 @@ def figure(
     options: dict[str, Any] = {
         "x": x, "y": y, "metric": metric, "lr": lr, "epochs": epochs, "task": task,
         "settings": tuple(settings.split(",")) if settings else None,
+        "sizes": tuple(parse_numbers(sizes, int) or ()) or None, "method": method and method.value,
     }  # fmt: skip
     values = {key: value for key, value in options.items() if value is not None}
+    if paper:
+        values = _paper_options(number) | values
     path = save(_draw(number, directory, values | {"notes": notes}), out or Path(f"figure-{number}.png"))
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
@@ -54,13 +80,10 @@ def _draw(number: str, directory: Path, options: dict[str, Any]) -> Any:
     Raises:
         ValueError: It does not take one of the options.
     """
-    import inspect
-
-    from fisherscope.figures import FIGURES, figure_3
+    from fisherscope.figures import FIGURES
 
     draw = FIGURES[number]
-    parameters = inspect.signature(draw).parameters.keys() | (inspect.signature(figure_3).parameters.keys()
-                                                         if number == "7" else set())  # fmt: skip
+    parameters = _parameters(number)
     unknown = [name for name in options if name not in parameters]
     if unknown:
         names = ", ".join(f"--{name}" for name in _option_names(parameters))
@@ -68,6 +91,23 @@ def _draw(number: str, directory: Path, options: dict[str, Any]) -> Any:
     return draw(directory, **options)
 
 
+def _parameters(number: str) -> set[str]:
+    """Return the names of a figure's parameters."""
+    import inspect
+
+    from fisherscope.figures import FIGURES, figure_3
+
+    passed_on = inspect.signature(figure_3).parameters if number == "7" else {}
+    return {*inspect.signature(FIGURES[number]).parameters, *passed_on}
+
+
+def _paper_options(number: str) -> dict[str, Any]:
+    """Return the options, of those the figure takes, by which it follows the authors' program."""
+    options = {"x": "cond_mean_paper", "y": "energy_sum_paper", "method": "paper", "metric": "test/error"}
+    return {key: value for key, value in options.items() if key in _parameters(number)}
+
+
 def _option_names(names: "set[str]") -> list[str]:
     """List the parameters of a figure that are options of the command."""
-    return [n for n in ("x", "y", "metric", "lr", "settings", "epochs", "task", "notes") if n in names]
+    options = ("x", "y", "metric", "method", "lr", "sizes", "settings", "epochs", "task", "notes")
+    return [name for name in options if name in names]

@@ -40,21 +40,30 @@ def sweep(
     data_dir: Annotated[Path | None, typer.Option(help="Directory of the data files.")] = None,
     out: Annotated[Path, typer.Option(help="Directory of the runs.")] = Path("runs"),
     settings: Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--set", help="Further setting, key=value; repeatable.")
+    ] = None,
+    paper: Annotated[
+        bool,
+        typer.Option(
+            help="Grid, seeds, training and measuring of Liao et al. 2020; other flags win, and are named."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option(help="Print what would run, and train nothing.")] = False,
 ) -> None:
     """Train a grid of runs in separate processes; rerun the command to resume."""
-    values: dict[str, Any] = {}
-    if settings is not None:
-        from fisherscope.cli.train import read_settings
+    from fisherscope.cli.train import fill_paper_settings, parse_pairs, read_settings
 
-        values = read_settings(settings)
+    values: dict[str, Any] = {} if settings is None else read_settings(settings)
     options = {
         "task": task, "batch_sizes": parse_numbers(batch_sizes, int), "lrs": parse_numbers(lrs, float),
         "seeds": parse_numbers(seeds, int), "policies": _parse_policies(policies),
         "optimizer": optimizer, "epochs": epochs, "every": every, "per_epoch": per_epoch,
         "limit_train": limit_train,
     }  # fmt: skip
-    values |= {key: value for key, value in options.items() if value is not None}
+    values |= {key: value for key, value in options.items() if value is not None} | parse_pairs(option or [])
+    if paper and "task" in values:
+        values = fill_paper_settings(values, sweep=True)
     if (jobs is not None and jobs < 1) or (until is not None and until < 1):
         raise ValueError(f"sweeping with jobs={jobs}, until={until}: expected at least 1 of each")
     from fisherscope.cli.sweep_progress import sweep_display

@@ -1,6 +1,7 @@
 """Run `fisherscope train TASK`: train one run, recorded and resumable."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,7 +40,10 @@ def train(
         list[str] | None, typer.Option("--set", help="Further setting, key=value; repeatable.")
     ] = None,
     paper: Annotated[
-        bool, typer.Option(help="Train on all data, with the test split as validation data.")
+        bool,
+        typer.Option(
+            help="Train and measure as Liao et al. 2020 (docs/paper.md); other flags win, and are named."
+        ),
     ] = False,
     resume: Annotated[bool, typer.Option(help="Resume an existing run (default).")] = True,
     print_config: Annotated[bool, typer.Option(help="Print the configuration, and train nothing.")] = False,
@@ -53,12 +57,12 @@ def train(
     }  # fmt: skip
     values = merge_settings(
         read_settings(settings) if settings else {},
-        {key: value for key, value in from_flags.items() if value is not None} | _parse_pairs(option or []),
+        {key: value for key, value in from_flags.items() if value is not None} | parse_pairs(option or []),
     )
-    if paper:
-        values["validation"] = False
     if "task" not in values:
         raise ValueError("training: no task given; name one, such as: fisherscope train digits/resnet8")
+    if paper:
+        values = fill_paper_settings(values)
     from fisherscope.training import Configuration
 
     config = Configuration.of(values)
@@ -86,6 +90,16 @@ def train(
         at_until = until is not None and result.epochs >= until
         condition = " without --until, or with a later one," if at_until else ""
         print(f"Run the same command{condition} to resume.")
+
+
+def fill_paper_settings(values: dict[str, Any], *, sweep: bool = False) -> dict[str, Any]:
+    """Fill in the paper's settings; print on stderr which given ones differ from them."""
+    from fisherscope.training import fill_from_paper
+
+    filled, notes = fill_from_paper(values, sweep=sweep)
+    for text in notes:
+        print(f"--paper: {text}", file=sys.stderr)
+    return filled
 
 
 def merge_settings(file: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +138,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _parse_pairs(texts: list[str]) -> dict[str, Any]:
+def parse_pairs(texts: list[str]) -> dict[str, Any]:
     """Parse key=value settings.
 
     Raises:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fisherscope.analysis import AnalysisError, Settings
-from fisherscope.analysis.data.labels import metric_label, setting_label, shown_scale
+from fisherscope.analysis.data.labels import RUNNING, metric_kind, metric_label, setting_label, shown_scale
 from fisherscope.analysis.data.seed_means import comparable, lost_settings, over_seeds
 from fisherscope.analysis.data.settings import RunsLike, settings_of
 from fisherscope.analysis.tables.policy_kinds import kind_of
@@ -96,8 +96,11 @@ def _draw(axes: Axes, rows: pl.DataFrame, column: str, chosen: list[str]) -> Non
 
 def _columns(source: Settings, name: str) -> list[str]:
     """Return the training and test (else validation) columns of the metric's kind."""
-    kind, columns = name.rpartition("/")[2], source.epochs.columns
-    columns_of_kind = [f"{part}/{kind}" for part in ("train", "test", "val") if f"{part}/{kind}" in columns]
+    kind, columns = metric_kind(name), source.epochs.columns
+    running = f"train/{kind}{RUNNING}"
+    whole = running in columns and source.epochs[running].null_count() == 0  # not in older runs
+    names = [running if whole else f"train/{kind}", f"test/{kind}", f"val/{kind}"]
+    columns_of_kind = [column for column in names if column in columns]
     return columns_of_kind[:2] if columns_of_kind else [name]
 
 

@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from fisherscope.analysis import AnalysisError, Landscape, Settings, landscape
-from fisherscope.analysis.data.labels import metric_label
+from fisherscope.analysis.data.labels import RUNNING, metric_kind, metric_label
 from fisherscope.analysis.data.run_measures import COND, ENERGY, at_epoch
 from fisherscope.analysis.data.seed_means import lost_settings
 from fisherscope.analysis.data.settings import RunsLike, settings_of
@@ -22,6 +22,12 @@ from fisherscope.figures.style import (
 )
 from fisherscope.figures.surface import draw_surface
 
+CONTOURS = {
+    "process": "Contours: Gaussian process.",
+    "nearest": "Contours: five nearest.",
+    "paper": "Contours: five nearest with the paper's weights, which do not sum to 1: levels are too high.",
+}
+"""What the contours are, by method."""
 MOSTLY = 0.5
 """Share of settings with a metric of exactly 0 from which its contours say nothing."""
 
@@ -179,7 +185,7 @@ def _planes(
             name_best(axes, land, rows)
             axes.set_title(f"{source.task}: {metric_label(metric)}".removeprefix(": "))
             legend(figure, axes)
-            remarks += [t for t in _landscape_notes(land) if t not in remarks]
+            remarks += [t for t in _landscape_notes(land, method or land.method) if t not in remarks]
         note(figure, remarks if notes else ())
     return figure
 
@@ -200,11 +206,11 @@ def _drawn_settings(land: Landscape, source: Settings) -> pl.DataFrame:
     return with_position
 
 
-def _landscape_notes(land: Landscape) -> list[str]:
+def _landscape_notes(land: Landscape, method: Method) -> list[str]:
     finished = land.mapped
     texts = [_seeds_text(finished["seeds"].to_list())] if len(finished) else ["No setting has finished yet."]
     if len(finished) >= 4:
-        texts.append("Contours: Gaussian process." if land.method == "process" else "Contours: five nearest.")
+        texts.append(CONTOURS[method])
     pending = land.points.filter(
         pl.col("fixed") & (pl.col("diverged") == 0) & pl.col("metric").is_null() & pl.col("x").is_not_null()
     )["setting"].to_list()
@@ -216,8 +222,11 @@ def _landscape_notes(land: Landscape) -> list[str]:
 def _train_and_test(source: Settings, remarks: list[str]) -> list[str]:
     """Return training and test metric; the training loss if the error is almost always 0."""
     name, _ = source.metric(None)
-    kind, columns = name.rpartition("/")[2], source.epochs.columns
+    kind, columns = metric_kind(name), source.epochs.columns
     final = next((f"{part}/{kind}" for part in ("test", "val") if f"{part}/{kind}" in columns), name)
+    train = f"train/{kind}{RUNNING}"
+    if train in columns and source.epochs[train].null_count() == 0:  # as the paper's; not in older runs
+        return [train, final]
     train = f"train/{kind}"
     if train not in columns:
         remarks.append(f"No {train} was logged.")

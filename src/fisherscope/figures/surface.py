@@ -14,7 +14,7 @@ from scipy.spatial import ConvexHull
 
 from fisherscope.analysis import Landscape
 from fisherscope.analysis.data.labels import metric_label, shown_scale
-from fisherscope.analysis.landscapes.surface import Method
+from fisherscope.analysis.landscapes.surface import GRID, Method
 from fisherscope.figures.log_axes import log_ticks, metric_range, plain_number, three_digits
 from fisherscope.figures.style import REGION, metric_map
 
@@ -41,7 +41,7 @@ def draw_surface(figure: Figure, axes: Axes, landscape: Landscape, method: Metho
         return (
             [] if len(rows) < 4 else [f"{metric_label(landscape.metric)} is the same for all: no contours."]
         )
-    x, y, value, _ = landscape.contour(method, MAP_SIZE)
+    x, y, value, _ = landscape.contour(method, GRID if method == "paper" else MAP_SIZE)
     scale = shown_scale(landscape.metric)
     scaled = scale * value
     metric = scale * rows["metric"].to_numpy()

@@ -12,6 +12,7 @@ from fisherscope.analysis.data.labels import setting_label
 from fisherscope.analysis.data.run_measures import COND, ENERGY
 from fisherscope.analysis.data.seed_means import comparable, lost_settings, positions
 from fisherscope.analysis.data.settings import RunsLike, settings_of
+from fisherscope.analysis.landscapes.surface import Method
 from fisherscope.figures.plane_drawing import frame_plane, require_positions
 from fisherscope.figures.style import (
     CATEGORIES,
@@ -34,7 +35,8 @@ COLUMNS = 3
 
 def figure_1d(
     runs: RunsLike, *, x: str = COND, y: str = ENERGY, metric: str | None = None, lr: float | None = None,
-    task: str | None = None, settings: tuple[str, ...] | None = None, notes: bool = True,
+    method: Method | None = None, task: str | None = None, settings: tuple[str, ...] | None = None,
+    notes: bool = True,
 ) -> Figure:  # fmt: skip
     """Draw trajectories of schedules over the contours and ends of the fixed settings.
 
@@ -44,6 +46,7 @@ def figure_1d(
         y: Measure upwards.
         metric: Column of the epochs; the validation metric by default.
         lr: Only schedules of this initial learning rate.
+        method: Surface; by default the one that predicts left-out settings better.
         task: Task, if the runs are of several.
         settings: Names of schedules; by default the first ten.
         notes: Print notes below the panels.
@@ -79,7 +82,7 @@ def figure_1d(
         figure, (axes,) = panels(1, 1, (7.8, 5.0))
         if len(beacons):
             land = landscape(source.runs, x=x, y=y, metric=name, task=source.task or None)
-            remarks = draw_surface(figure, axes, land)
+            remarks = draw_surface(figure, axes, land, method)
             ends = beacons.group_by("setting", maintain_order=True).last()
             axes.plot(ends["x"].to_numpy(), ends["y"].to_numpy(), "o", color=SOFT, markersize=4,
                       markeredgecolor="white", label="fixed size, end", linestyle="none")  # fmt: skip

@@ -29,6 +29,7 @@ def get(
     *,
     validation: bool = True,
     augment: bool | None = None,
+    extra: bool | None = None,
 ) -> Task:
     """Get a task by name.
 
@@ -42,12 +43,14 @@ def get(
             Liao et al. 2020.
         augment: Whether to crop training images at random, and mirror them where that makes sense; by default
             for CIFAR only.
+        extra: Whether to train on SVHN's extra set too (531 131 images, a download of 1.3 GB), as in Liao et
+            al. 2020; by default where its file is.
 
     Returns:
         The task. Its images are float32 (n, channels, height, width), its labels int64 (n,).
 
     Raises:
-        TaskError: The name is unknown, the factory failed, or `augment` does not apply to this task.
+        TaskError: The name is unknown, the factory failed, or `augment` or `extra` does not apply.
         DataError: The data files are missing or damaged.
 
     Cost: reading the data; a download the first time.
@@ -59,6 +62,8 @@ def get(
         assert images.shape == (8, 1, 8, 8)
         ```
     """
+    if extra is not None and not name.startswith("svhn/"):
+        raise TaskError(f"getting task {name!r}: extra={extra}, but only SVHN has an extra set; leave it out")
     if ":" in name:
         if augment is not None:
             raise TaskError(
@@ -69,6 +74,8 @@ def get(
     check_name(name)
     data, _, network = name.partition("/")
     read_splits, channels, classes, side = _DATA[data]
+    if extra is not None:
+        read_splits = partial(_image_splits, partial(svhn, extra=extra))
     train, validation_split, test, notes = read_splits(data_directory(data_dir), validation, augment)
     return Task(
         name, partial(models.build, network, channels, classes, side), train, validation_split, test,

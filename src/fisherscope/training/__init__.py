@@ -2,6 +2,18 @@
 
 from fisherscope.training.configuration import Configuration, ConfigurationError
 from fisherscope.training.loop import Result, make_state, task_of, train
+from fisherscope.training.paper_preset import fill_from_paper, paper_grid, paper_settings
 from fisherscope.training.train_state import TrainState
 
-__all__ = ["Configuration", "ConfigurationError", "Result", "TrainState", "make_state", "task_of", "train"]
+__all__ = [
+    "Configuration",
+    "ConfigurationError",
+    "Result",
+    "TrainState",
+    "fill_from_paper",
+    "make_state",
+    "paper_grid",
+    "paper_settings",
+    "task_of",
+    "train",
+]

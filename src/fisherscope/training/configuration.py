@@ -20,8 +20,10 @@ class ConfigurationError(ValueError):
 class Configuration(BaseModel):
     """Describe one run; runs of equal configurations are the same run, wherever it is stored.
 
-    The defaults are those of Liao et al. 2020, section 4: Nesterov SGD, the learning rate divided by 10 at
-    50 % and 75 % of the epochs.
+    Optimizer, momentum, weight decay and learning-rate schedule are by default those of Liao et al. 2020,
+    section 4: Nesterov SGD, the learning rate divided by 10 at 50 % and 75 % of the epochs. How steps are
+    measured (at random instead of fixed distances, by another non-zero rule), validation data, augmentation
+    and length are not: `paper_settings`, which `--paper` takes, has the paper's.
 
     Args:
         task: A built-in task such as "digits/resnet8", or "module:function".
@@ -38,10 +40,14 @@ class Configuration(BaseModel):
         per_epoch: Measurements per epoch, instead of `every`.
         stride: Whether to measure at fixed instead of random distances.
         measure: Whether to measure at all.
+        rule: Non-zero rule of the spectrum, as `fs.Monitor` takes, or "paper"; by default "floor".
+        measure_precision: "float64" forms the Gram's products in float64; by default that of the gradients.
+        fused: Whether measured steps take gradients as sums of the per-sample ones; by default they do not.
         limit_train: Train on this number of samples.
         micro_batch: Samples in memory at once; a larger batch is accumulated.
         validation: Whether to hold out validation data; if not, the test split stands in for them.
         augment: Whether to augment training images; by default as the task does.
+        extra: Whether to train on SVHN's extra set too; by default if its file is there.
         precision: "float32", "bfloat16" or "float16" (mixed precision).
         compile: Whether to compile the model.
         device: "cpu", or "cuda", "cuda:1", ….
@@ -75,14 +81,30 @@ class Configuration(BaseModel):
     per_epoch: int | None = Field(None, gt=0)  # measurements per epoch, instead of `every`
     stride: bool = False
     measure: bool = True
+    # by default None, which an absent key equals: runs recorded before these keys existed resume
+    rule: str | None = None
+    measure_precision: Literal["default", "float64"] | None = None
+    fused: bool | None = None
     limit_train: int | None = Field(None, gt=0)
     micro_batch: int | None = Field(None, gt=0)  # samples in memory at once; a larger batch is accumulated
     validation: bool = True
     augment: bool | None = None  # by default as the task has it
+    extra: bool | None = None  # by default where SVHN's extra file is
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     compile: bool = False
     device: str = "cpu"
     threads: int | None = Field(None, gt=0, le=4096)  # more of them end some systems' processes
+
+    @field_validator("rule")
+    @classmethod
+    def _check_rule(cls, value: str | None) -> str | None:
+        """Check that there is such a non-zero rule."""
+        if value not in (None, "paper"):
+            try:
+                fs.measures.parse_rule(str(value))
+            except ValueError as error:
+                raise ValueError(f"{error}, or paper") from error
+        return value
 
     @field_validator("*", mode="before")
     @classmethod

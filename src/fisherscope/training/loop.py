@@ -174,7 +174,9 @@ def task_of(config: Configuration, data_dir: str | os.PathLike[str] | None = Non
         assert len(task_of(config).train) == 64
         ```
     """
-    task = fs.tasks.get(config.task, data_dir, validation=config.validation, augment=config.augment)
+    task = fs.tasks.get(
+        config.task, data_dir, validation=config.validation, augment=config.augment, extra=config.extra
+    )
     return task if config.limit_train is None else task.limited(config.limit_train)
 
 

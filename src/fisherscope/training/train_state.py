@@ -15,6 +15,7 @@ from fisherscope.model_state import rng
 from fisherscope.sampler import micro_batches
 from fisherscope.training.configuration import Configuration, ConfigurationError
 from fisherscope.training.optimizer import make_optimizer
+from fisherscope.training.running_scores import RunningScores
 
 _TRAINING_SCORED = 2000
 """Training samples that are evaluated after an epoch, in eval mode, as the validation samples are."""
@@ -79,8 +80,12 @@ class TrainState:
             stride=config.stride,
             per_epoch=config.per_epoch,
             grad_scaler=self.scaler if self.scaler.is_enabled() else None,
+            fused=bool(config.fused),
+            precision=config.measure_precision or "default",
+            rule=config.rule or "floor",
             **({"accumulate": True} if config.micro_batch else {}),
         )
+        self.running = RunningScores(self.task, self.step_model)
         self._batch_errors = self._error_context("taking its training samples")
         self._loss_errors = self._error_context("its loss")
         self.loss_sum: float | Tensor = 0.0  # a tensor on a GPU, where reading a number waits for the device
@@ -118,6 +123,7 @@ class TrainState:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self._note(self.sampler.step(self.monitor.measurement))
+        self.running.add(len(indices))
         self.loss_sum += len(indices) * (loss.item() if self.device.type == "cpu" else loss.double())
         self.samples += len(indices)
         self.seconds["train"] += time.perf_counter() - began
@@ -142,7 +148,7 @@ class TrainState:
         return torch.stack([self._backward_part(part, share) for part, share in parts]).sum()
 
     def _backward_part(self, batch: Any, share: float) -> Tensor:
-        with self._loss_errors, self._precision():
+        with self._loss_errors, self._precision(), self.running.record(batch):
             loss: Tensor = self.task.loss(self.step_model, batch)
         loss = loss if share == 1.0 else share * loss
         self.scaler.scale(loss).backward()
@@ -198,6 +204,7 @@ class TrainState:
             "batch_size": batch.decision.batch_size,
             "policy/decisions": " | ".join(self.decisions),
             "train/loss_running": float(self.loss_sum) / self.samples,
+            **self.running.means(self.samples),
         }
         self.decisions = []
         for prefix, task, split in (
@@ -208,6 +215,7 @@ class TrainState:
         row |= {f"time/{name}_s": seconds for name, seconds in self.seconds.items()}
         row["time/eval_s"] = time.perf_counter() - began
         self.loss_sum, self.samples, self.seconds = 0.0, 0, dict.fromkeys(self.seconds, 0.0)
+        self.running.clear()
         return row
 
     def outcomes(self) -> dict[str, Any]:
@@ -238,6 +246,7 @@ class TrainState:
             "monitor": self.monitor.state_dict() if self.config.measure else None,
             "loss_sum": float(self.loss_sum),
             "samples": self.samples,
+            "running": self.running.state_dict(),
             "seconds": dict(self.seconds),
             "decisions": list(self.decisions),
             "random": rng.state(self.device),
@@ -260,6 +269,7 @@ class TrainState:
             self.monitor.load_state_dict(state["monitor"])
         self.loss_sum = float(state["loss_sum"])
         self.samples, self.seconds = state["samples"], dict(state["seconds"])
+        self.running.load_state_dict(state.get("running", {}))
         self.decisions = list(state["decisions"])
         rng.restore(state["random"], self.device)
 

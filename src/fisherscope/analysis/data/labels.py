@@ -9,12 +9,16 @@ MEASURES = {
     "fisher/cond": r"$c_k$, condition number",
     "fisher/energy_sum": r"$L_K$, summed energy",
     "fisher/energy": r"$l_k$, energy",
+    "fisher/cond_mean_paper": r"$\bar{C}_K$, mean over the measured steps",
+    "fisher/energy_sum_paper": r"$L_K$, estimated from the measured steps",
 }
 PARTS = {"train": "training", "val": "validation", "test": "test"}
 RATES = ("error", "accuracy")
 LONG = 28
 """Characters that a panel's title or a legend has room for."""
 PREFIX = "fisher/"
+RUNNING = "_running"
+"""Ends a metric of the training batches as they were trained, such as train/error_running."""
 
 
 def measure_label(name: str) -> str:
@@ -28,9 +32,15 @@ def measure_label(name: str) -> str:
 
 def metric_label(name: str) -> str:
     """Label a metric: `val/error` becomes `validation error (%)`."""
-    part, _, kind = name.rpartition("/")
-    words = f"{PARTS.get(part, part)} {kind.replace('_', ' ')}".strip()
+    part, kind = name.rpartition("/")[0], metric_kind(name)
+    running = "running " if name.endswith(RUNNING) else ""
+    words = f"{running}{PARTS.get(part, part)} {kind.replace('_', ' ')}".strip()
     return f"{words} (%)" if is_rate(name) else words
+
+
+def metric_kind(name: str) -> str:
+    """Return what a metric measures: `error` of `test/error` and of `train/error_running`."""
+    return name.rpartition("/")[2].removesuffix(RUNNING)
 
 
 def setting_label(name: str) -> str:
@@ -41,7 +51,7 @@ def setting_label(name: str) -> str:
 
 def is_rate(name: str) -> bool:
     """Return whether a metric is a share, shown in per cent."""
-    return name.rpartition("/")[2] in RATES
+    return metric_kind(name) in RATES
 
 
 def shown_scale(name: str) -> float:

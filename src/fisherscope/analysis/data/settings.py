@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fisherscope.analysis.data.labels import metric_kind
 from fisherscope.analysis.data.setting_notes import content_text, count_text, setting_notes
 from fisherscope.analysis.errors import AnalysisError
 from fisherscope.runs.reader import Runs, load_runs
@@ -116,8 +117,8 @@ class Settings:
                 f"({', '.join(columns) or 'no epoch has a metric'}); log it by "
                 "run.log_epoch(val_error=…), or name another one by metric="
             )
-        smaller = name.rpartition("/")[2] not in HIGHER_IS_BETTER
-        if name.rpartition("/")[2] == _config_column(self.runs.runs, "metric"):
+        smaller = metric_kind(name) not in HIGHER_IS_BETTER
+        if metric_kind(name) == _config_column(self.runs.runs, "metric"):
             smaller = (
                 _config_column(self.runs.runs, "direction") != "max"
                 if _config_column(self.runs.runs, "direction")

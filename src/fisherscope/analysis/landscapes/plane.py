@@ -5,6 +5,7 @@ import math
 import numpy as np
 import polars as pl
 
+from fisherscope.analysis.data.labels import metric_kind
 from fisherscope.analysis.data.run_measures import COND, ENERGY, at_epoch
 from fisherscope.analysis.data.settings import RunsLike, Settings, settings_of
 from fisherscope.analysis.errors import AnalysisError
@@ -89,7 +90,7 @@ def margin(best: float, name: str) -> float:
         In the unit of the metric.
     """
     share = MARGIN_SHARE * abs(best)
-    kind = name.rpartition("/")[2]
+    kind = metric_kind(name)
     if kind.removesuffix(" %") not in ("error", "accuracy"):
         return share
     return max(share, MARGIN_POINTS * (100 if kind.endswith("%") else 1))

@@ -175,14 +175,13 @@ def _cifar(pixels: Tensor, labels: Tensor, augment: bool) -> Images:
     return Images(pixels, labels, [125.3, 123.0, 113.9], [63.0, 62.1, 66.7], augment)
 
 
-def svhn(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
-    """Read (training, test, notes) of 3×32×32, with the extra set if its file exists."""
+def svhn(folder: Path, extra: bool | None = None) -> tuple[Images, Images, tuple[str, ...]]:
+    """Read (training, test, notes) of 3×32×32; `extra` adds the extra set, by default if its file exists."""
     folder = folder / "svhn"
     train, test = (_svhn_file(fetch(folder, SVHN_FILES[part])) for part in ("train", "test"))
-    extra = folder / SVHN_FILES["extra"].name
     notes: tuple[str, ...] = ()
-    if is_file(extra):
-        more = _svhn_file(extra)
+    if extra or (extra is None and is_file(folder / SVHN_FILES["extra"].name)):
+        more = _svhn_file(fetch(folder, SVHN_FILES["extra"]))
         train = torch.cat([train[0], more[0]]), torch.cat([train[1], more[1]])
     else:
         notes = ("without the extra set",)
