@@ -24,8 +24,9 @@ format: setup  ## format the code and sort the imports
 	$(BIN)/ruff check --select I,RUF100 --fix
 	$(BIN)/ruff format
 
-QUICK = tests/test_structure.py tests/test_eigenvalues.py tests/measures tests/policy/test_policy.py \
-	tests/analysis/test_stats.py tests/experiments
+TRAINS = tests/policy/test_controller.py
+QUICK = tests/test_structure.py tests/test_eigenvalues.py tests/measures tests/analysis/test_stats.py \
+	tests/experiments $(filter-out $(TRAINS),$(wildcard tests/policy/test_*.py))
 
 quick: setup  ## formatting, lint, types and the fast tests (under a minute)
 	$(BIN)/ruff format --check
@@ -76,7 +77,7 @@ campaign-rows: setup  ## 2000 drawn models that move rows, against a loop over s
 	$(BIN)/python -m experiments.row_identity --models 2000
 
 campaign-crash: setup  ## kill real training processes 50 times, compare bit for bit (results/crash.json has the summary)
-	FISHERSCOPE_KILLS=50 $(BIN)/python -m pytest tests/training/test_training.py -k killed --junitxml=runs/crash.xml
+	FISHERSCOPE_KILLS=50 $(BIN)/python -m pytest tests/training/test_loop.py -k killed --junitxml=runs/crash.xml
 
 campaign-advice: setup  ## coverage of the noise scale's interval; the advised size against trials
 	$(BIN)/python -m experiments.advice.coverage --data-dir $(DATA)

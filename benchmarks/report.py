@@ -86,7 +86,7 @@ def made(root: Path, page: Path) -> tuple[list[float], list[float]]:
 
 def opened(page: Path) -> dict[str, Any]:
     """What the page takes in a browser, freshly opened each time; milliseconds and seconds as named."""
-    from tests.chromium import chromium, complaints, requests
+    from tests.cases.chromium import chromium, complaints, requests
 
     found: dict[str, list[float]] = {"load_ms": [], "interactive_s": [], "slide_ms": [], "hover_ms": []}
     said, asked, marks = 0, 0, 0

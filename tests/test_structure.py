@@ -33,6 +33,17 @@ HEAVY = {
     "lightning",
 }
 FOREIGN_RIGHTS = ("integrations", "training")
+WHOLE_ROOM = {
+    "analysis": {"examples"},
+    "cli": {"main"},
+    "figures": {"figures"},
+    "gram": {"exact", "hugging_face", "memory", "row_identity"},
+    "integrations": {"trackers"},
+    "monitor": {"docstring_examples"},
+    "runs": {"recorded_runs"},
+    "sweep": {"page"},
+}
+"""Suites of a whole room: laws and contracts that no single module answers for."""
 VAGUE = {"utils", "util", "helpers", "misc", "common", "core", "base"}
 
 
@@ -105,6 +116,35 @@ def test_every_public_name_has_a_home() -> None:
 
 def test_no_vague_module_names() -> None:
     assert not [name for name in MODULES if name.rpartition(".")[2] in VAGUE]
+
+
+def files_without_a_module(tests: Path) -> list[str]:
+    """Return the files `ROOM/test_NAME.py` where the room has no module or folder NAME."""
+    absent = []
+    for path in sorted(tests.glob("*/test_*.py")):
+        room, name = path.parent.name, path.stem.removeprefix("test_")
+        modules = {p.stem for p in (PACKAGE / room).rglob("*") if p.is_dir() or p.suffix == ".py"}
+        if (PACKAGE / room).is_dir() and name not in modules | WHOLE_ROOM.get(room, set()):
+            absent.append(f"{room}/{path.name}")
+    return absent
+
+
+def test_tests_mirror_the_rooms() -> None:
+    tests = ROOT / "tests"
+    assert not files_without_a_module(tests)
+    assert not [
+        f"{room}/{name}"
+        for room, names in WHOLE_ROOM.items()
+        for name in names
+        if not (tests / room / f"test_{name}.py").exists()
+    ]
+
+
+def test_a_test_of_no_module_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "policy").mkdir()
+    for name in ("test_parser.py", "test_policies.py"):
+        (tmp_path / "policy" / name).touch()
+    assert files_without_a_module(tmp_path) == ["policy/test_policies.py"]
 
 
 @pytest.mark.parametrize("room", FOREIGN_RIGHTS)

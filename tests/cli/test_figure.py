@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.contour import QuadContourSet
+from tests.cases.planted_runs import ran
 from torch.nn import functional as F
 
 import fisherscope as fs
 from fisherscope.cli import main
-from fisherscope.cli.figure import _draw, _paper_options
+from fisherscope.cli.figure import _draw, _paper_options, figure
 from fisherscope.model_state import rng
 from fisherscope.sweep import Grid
 from fisherscope.training import Configuration, fill_from_paper, task_of, train
@@ -157,3 +158,9 @@ def test_its_options_are_those_of_the_figure(swept, monkeypatch, capsys, tmp_pat
         assert out.read_bytes().startswith(b"\x89PNG"), words
     assert "it takes no --sizes; it takes --x, --y, --metric, --method" in said("1b", root, "--sizes", "6")
     assert "expected numbers" in said("4", root, "--sizes", "six")
+
+
+@pytest.mark.parametrize("rate", ["nan", "0", "-0.1"])
+def test_a_figure_of_an_impossible_rate_is_refused(root: Path, rate: str) -> None:
+    with pytest.raises(ValueError, match="expected a learning rate of the runs"):
+        raise ran(figure, "1d", root, "--lr", rate).exception or AssertionError("it drew")
