@@ -18,6 +18,9 @@ from fisherscope.gram.interception.parameter_selection import Chosen, model_note
 from fisherscope.gram.interception.torch_function import custom_functions_seen
 from fisherscope.gram.options import GramOptions, check_choice, check_model, check_numbers, check_samples
 from fisherscope.gram.per_loss import per_loss_backward
+from fisherscope.gram.ranks.joint_measurement import Standing
+from fisherscope.gram.ranks.measure_with_ranks import others_never_wait
+from fisherscope.gram.ranks.process_group import Group
 from fisherscope.gram.record import GramRecord
 from fisherscope.gram.recorder import Recorder
 
@@ -39,6 +42,9 @@ def record_gram(
     memory_budget: int = 128 << 20,
     loss_scale: float = 1.0,
     layers: bool = False,
+    group: Group = "auto",
+    spectrum: Literal["global", "rank", "off"] = "global",
+    max_bytes: int = 1 << 30,
 ) -> GramRecording:
     """Measure the exact Gram matrix of the per-sample gradients of the step in a block.
 
@@ -63,6 +69,11 @@ def record_gram(
         memory_budget: Bytes that a block of per-sample gradients, or with `accumulate` all columns, may take.
         loss_scale: What the loss was multiplied by before `backward` (mixed precision): divided out.
         layers: Keep each parameter's Gram too (B² float64 a parameter).
+        group: The processes whose batches make up one step: "auto", all ranks of `torch.distributed` where it
+            is initialized; a process group; or False, this process alone. Every rank must open the block.
+        spectrum: Of several ranks: "global", F̃ of all their samples; "rank", each rank's part, with trace,
+            |ĝ|² and what follows from them of all; "off", these alone.
+        max_bytes: Bytes that a rank may send for the global F̃; above, `spectrum` falls back to "rank".
 
     Returns:
         A context manager that gives the `GramRecord`, filled when the block ends without an exception.
@@ -92,6 +103,7 @@ def record_gram(
     check_choice("reduction", reduction, ("mean", "sum"))
     check_choice("semantics", semantics, ("path", "per_loss"))
     check_choice("precision", precision, ("default", "float64"))
+    check_choice("spectrum", spectrum, ("global", "rank", "off"))
     check_numbers(memory_budget, loss_scale)
     check_samples(batch, sample_of)
     inner = unwrap(model)
@@ -108,6 +120,9 @@ def record_gram(
         memory_budget,
         loss_scale,
         layers,
+        group,
+        spectrum,
+        max_bytes,
     )
     recorder = Recorder(inner, settings)
     record = GramRecord(semantics, notes=model_notes(model, inner, recorder.modules))
@@ -147,11 +162,12 @@ class GramRecording:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.__exit__(kind, error, trace)
-        if kind is None:
-            finish(self._recorder, self._record)
-        else:
-            self._record.status = f"nothing measured: the block ended with {kind.__name__}"
+        with others_never_wait(self._recorder.ranks, Standing.FAILED if kind is None else Standing.LEFT):
+            self._stack.__exit__(kind, error, trace)
+            if kind is None:
+                finish(self._recorder, self._record)
+            else:
+                self._record.status = f"nothing measured: the block ended with {kind.__name__}"
 
 
 def _open_recorders() -> list[Recorder]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from fisherscope.gram.accumulation.accumulator import ParameterStats
 from fisherscope.gram.accumulation.residual import TOLERATED_ROUNDINGS
 from fisherscope.gram.errors import GramError, IncompleteError
 from fisherscope.gram.identity.settlement import weakest
+from fisherscope.gram.ranks.measure_with_ranks import measure_with_ranks
+from fisherscope.gram.ranks.process_group import Ranks
 from fisherscope.gram.record import Coverage, GramRecord
 from fisherscope.gram.recorder import Recorder
 
@@ -28,8 +32,6 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
     """
     accumulator, settings = recorder.accumulator, recorder.settings
     accumulator.multiply_pools()
-    if accumulator.accumulate and accumulator.stored:
-        accumulator.assemble()
     record.coverage = [_coverage(recorder, name, p) for name, p in recorder.trainable.items()]
     record.notes += _changes(recorder)
     record.probe_seconds = recorder.probe_seconds
@@ -37,40 +39,92 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
     record.grouping = weakest(recorder.gradients.evidence)
     if recorder.gradients.loss is not None:
         record.loss = float(recorder.gradients.loss) / settings.loss_scale
-    if accumulator.gram is None or accumulator.spread is None:
-        record.status = _empty_result(recorder)
+    if recorder.ranks is None:
+        measured = _measure_alone(recorder, record)
+    else:
+        measured = _measure_with_ranks(recorder, recorder.ranks, record)
+    if not measured:
         if settings.strict:
             raise recorder.problems.failure or GramError(f"Measuring the Gram matrix: {record.status}")
         return
-    gram = accumulator.gram.cpu()
-    samples = gram.shape[0]
-    factor = (samples if settings.reduction == "mean" else 1.0) / settings.loss_scale
-    # Both halves: products of blocks round differently on either side.
-    record.fill((gram + gram.T).mul_(factor**2 / 2))
-    _fill_tallies(recorder, record, gram, factor)
-    relative = accumulator.spread.cpu() / gram.diagonal()
-    record.entry_error = float(relative.nan_to_num_(0.0, 0.0, 0.0).max())  # 0/0 where a sample has none
-    record.wall_seconds = recorder.gradients.seconds + accumulator.seconds
-    _judge(recorder, record)
     if recorder.frame.dropped:
         record.notes.append(
             f"{recorder.frame.dropped} backward passes before the last were thrown away (their gradients "
             "were cleared): they are not part of the measurement"
         )
-    problem = recorder.frame.problem() if recorder.settings.semantics == "path" else None
-    if problem is not None and record.status == "ok":
-        record.status = f"not the step's: {problem}"
     if recorder.problems.failure is not None:
         raise recorder.problems.failure
 
 
-def _fill_tallies(recorder: Recorder, record: GramRecord, gram: Tensor, factor: float) -> None:
+def _measure_alone(recorder: Recorder, record: GramRecord) -> bool:
+    """Fill the record from this process alone; False where nothing was measured."""
+    accumulator, settings = recorder.accumulator, recorder.settings
+    if accumulator.accumulate and accumulator.stored:
+        accumulator.assemble()
+    if accumulator.gram is None or accumulator.spread is None:
+        record.status = _empty_result(recorder)
+        return False
+    gram = accumulator.gram.cpu()
+    factor = (len(gram) if settings.reduction == "mean" else 1.0) / settings.loss_scale
+    # Both halves: products of blocks round differently on either side.
+    record.fill((gram + gram.T).mul_(factor**2 / 2))
+    _fill_tallies(recorder, record, accumulator.tallies, factor)
+    record.entry_error = _entry_error(accumulator.spread.cpu(), gram)
+    record.wall_seconds = recorder.gradients.seconds + accumulator.seconds
+    _judge(recorder, record)
+    problem = recorder.frame.problem() if settings.semantics == "path" else None
+    if problem is not None and record.status == "ok":
+        record.status = f"not the step's: {problem}"
+    return True
+
+
+def _measure_with_ranks(recorder: Recorder, ranks: Ranks, record: GramRecord) -> bool:
+    """Fill the record from all ranks' batches; False where nothing was measured."""
+    settings = recorder.settings
+    empty = None if recorder.accumulator.tallies else _empty_result(recorder)
+    joint = measure_with_ranks(recorder, ranks, record, empty)
+    own = joint.counts[ranks.rank]
+    record.notes += joint.notes
+    record.bytes_sent = joint.bytes_sent
+    record.loss = joint.loss
+    record.grouping = weakest(set(joint.groupings))
+    if not joint.tallies:
+        record.fill_jointly(None, ranks.size, joint.samples, own, joint.mode)
+        record.status = joint.status or "nothing measured: no parameter was measured on every rank"
+        return False
+    mean = settings.reduction == "mean"
+    factor = (joint.samples / ranks.size if mean else 1.0) / settings.loss_scale
+    gram, error = None, float("nan")
+    if joint.gram is not None and joint.spread is not None:
+        own_factor = factor if joint.mode == "global" or not mean else own / settings.loss_scale
+        gram = (joint.gram + joint.gram.T).mul_(own_factor**2 / 2)
+        error = _entry_error(joint.spread, joint.gram)
+    record.fill_jointly(gram, ranks.size, joint.samples, own, joint.mode)
+    record.entry_error = error
+    recorder.problems.by_parameter.update(joint.problems)
+    record.coverage = [_coverage(recorder, name, p) for name, p in recorder.trainable.items()]
+    _fill_tallies(recorder, record, joint.tallies, factor)
+    record.wall_seconds = recorder.gradients.seconds + recorder.accumulator.seconds
+    _judge(recorder, record)
+    if joint.status is not None and record.status == "ok":
+        record.status = f"not the step's: {joint.status}"
+    return True
+
+
+def _entry_error(spread: Tensor, gram: Tensor) -> float:
+    """Return the largest relative error of a diagonal entry."""
+    relative = spread / gram.diagonal()
+    return float(relative.nan_to_num_(0.0, 0.0, 0.0).max())  # 0/0 where a sample has none
+
+
+def _fill_tallies(
+    recorder: Recorder, record: GramRecord, tallies: Mapping[str, ParameterStats], factor: float
+) -> None:
     """Each parameter's trace, mean gradient and residual, in one transfer from the device."""
-    tallies = recorder.accumulator.tallies
     table = torch.stack(
         [value for t in tallies.values() for value in (t.trace, t.mean_square, t.sum_error, t.rounding_scale)]
     ).view(-1, 4)
-    whole = max(float(gram.diagonal().sum()), 0.0) ** 0.5
+    whole = max(float(table[:, 0].sum()), 0.0) ** 0.5
     for (name, tally), (trace, square, miss, reach) in zip(tallies.items(), table.tolist(), strict=True):
         # of the gradient, and of its shares
         scale = (
@@ -89,12 +143,12 @@ def _fill_tallies(recorder: Recorder, record: GramRecord, gram: Tensor, factor: 
 
 def _judge(recorder: Recorder, record: GramRecord) -> None:
     """Diagnoses: what does not add up is reported, not believed."""
-    gram, problems = record.gram, recorder.problems.by_parameter
+    problems = recorder.problems.by_parameter
     record.status = "ok"
-    if not math.isfinite(float(gram.sum())) and not bool(torch.isfinite(gram).all()):
+    if not _is_finite(record):
         record.status = "non-finite: the gradients hold NaN or infinity"
         return
-    if not bool(gram.diagonal().any()):
+    if not record.trace:
         record.status = "zero: every per-sample gradient is zero"
     wrong = {n: r for n, r in record.residuals.items() if not r <= record.tolerances[n]}
     if wrong:
@@ -109,6 +163,12 @@ def _judge(recorder: Recorder, record: GramRecord) -> None:
     if problems and record.status == "ok":
         record.status = f"partial: {len(problems)} parameters left out"
     record.notes += [f"{name}: {text}" for name, text in problems.items()]
+
+
+def _is_finite(record: GramRecord) -> bool:
+    if record.ranks == 1 or record.spectrum == "global":
+        return math.isfinite(float(record.gram.sum())) or bool(torch.isfinite(record.gram).all())
+    return math.isfinite(record.trace) and math.isfinite(record.mean_square)
 
 
 def _empty_result(recorder: Recorder) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,9 @@ class GramOptions:
     memory_budget: int
     loss_scale: float
     layers: bool
+    group: Any = False
+    spectrum: Literal["global", "rank", "off"] = "global"
+    max_bytes: int = 1 << 30
 
 
 def check_model(model: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -56,6 +57,10 @@ class GramRecord:
     notes: list[str] = field(default_factory=list)
     grouping: str = "unverified"
     loss: float | None = None
+    ranks: int = 1
+    local_batch_size: int = 0
+    spectrum: str = "global"
+    bytes_sent: int = 0
     wall_seconds: float = 0.0
     probe_seconds: float = 0.0
     _gram: Tensor | None = None
@@ -88,7 +93,32 @@ class GramRecord:
 
     def fill(self, gram: Tensor) -> None:
         """Store the matrix (n, n), scaled, on the CPU."""
-        self._gram, self.batch_size = gram, gram.shape[0]
+        self._gram, self.batch_size, self.local_batch_size = gram, gram.shape[0], gram.shape[0]
+
+    def fill_jointly(
+        self, gram: Tensor | None, ranks: int, batch_size: int, local_batch_size: int, spectrum: str
+    ) -> None:
+        """Store what several ranks measured.
+
+        Args:
+            gram: F̃ of all samples where `spectrum` is "global", of this rank's where it is "rank", scaled.
+            ranks: How many.
+            batch_size: Samples of all ranks.
+            local_batch_size: Samples of this rank.
+            spectrum: "global", "rank" or "off".
+        """
+        self._gram, self.ranks, self.spectrum = gram, ranks, spectrum
+        self.batch_size, self.local_batch_size = batch_size, local_batch_size
+
+    @property
+    def trace(self) -> float:
+        """Tr F̃ = Σ|g_i|² over all samples of all ranks."""
+        return math.fsum(self.traces.values())
+
+    @property
+    def mean_square(self) -> float:
+        """|ĝ|², the squared length of the batch gradient, of all ranks."""
+        return math.fsum(self.mean_squares.values()) / self.batch_size**2 if self.batch_size else math.nan
 
     @property
     def gram(self) -> Tensor:
@@ -100,12 +130,29 @@ class GramRecord:
         if self._gram is None:
             still = "the `with` block that fills it has not ended" if self.status == "open" else self.status
             raise GramError(f"this record holds no Gram matrix: {still}")
+        if self.spectrum != "global":
+            raise GramError(
+                f"this record holds the Gram matrix of rank's own {self.local_batch_size} samples of "
+                f"{self.batch_size} (`rank_gram`), not that of all {self.ranks} ranks: spectrum="
+                f"{self.spectrum!r}"
+            )
+        return self._gram
+
+    @property
+    def rank_gram(self) -> Tensor:
+        """F̃ of this rank's samples alone, (n, n), where `spectrum` is not "global".
+
+        Raises:
+            GramError: Nothing was measured, or the Gram is that of all ranks.
+        """
+        if self._gram is None or self.spectrum == "global":
+            raise GramError("this record holds no Gram matrix of one rank alone; see `gram`")
         return self._gram
 
     @property
     def measured(self) -> bool:
         """Whether the record holds a matrix."""
-        return self._gram is not None
+        return self._gram is not None or (self.ranks > 1 and bool(self.traces))
 
     @property
     def residual(self) -> float:

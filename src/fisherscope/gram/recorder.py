@@ -37,6 +37,7 @@ from fisherscope.gram.interception.provenance import ParameterSource, ParameterS
 from fisherscope.gram.interception.torch_function import Interceptor, bind_arguments, call_name, results
 from fisherscope.gram.interception.torch_private import disable_torch_function, is_in_backward
 from fisherscope.gram.options import GramOptions
+from fisherscope.gram.ranks.process_group import find_ranks
 from fisherscope.gram.rules import Call, rule_of
 
 
@@ -58,7 +59,11 @@ class Recorder:
         self.parameters = select_parameters(self.trainable, settings.parameters)
         dtype = torch.float64 if settings.precision == "float64" else None
         arithmetic = ProductOptions(dtype, settings.memory_budget)
-        self.accumulator = GramAccumulator(self.parameters, arithmetic, settings.layers, settings.accumulate)
+        self.ranks = find_ranks(settings.group)
+        jointly = self.ranks is not None and settings.spectrum == "global"
+        self.accumulator = GramAccumulator(
+            self.parameters, arithmetic, settings.layers, settings.accumulate, jointly
+        )
         self.problems = SkippedParameters(self.parameters, settings.strict)
         self.usage = usage_of(self.parameters)
         self.tracker = ForwardTracker(self.parameters, settings.batch, settings.sample_of)
@@ -213,6 +218,7 @@ class Recorder:
         fused = (
             self.settings.fused
             and not self.settings.accumulate
+            and self.ranks is None
             and attachable(name, sources, self.parameters)
         )
         if is_in_backward():  # a checkpoint runs its part again: gradients come to the calls seen before

@@ -16,6 +16,15 @@ from fisherscope.gram.columns import Columns, Dense, ProductOptions, join_column
 from fisherscope.gram.errors import GramError
 
 
+SECOND_PASS = (
+    "a second backward pass of the same step reached it; say accumulate=True, which keeps the columns of each "
+    "pass until the step is complete"
+)
+
+JOINT_BUDGETS = 8
+"""Memory budgets that the columns kept for other ranks may take: most of them hold the graph's own tensors."""
+
+
 @dataclass
 class ParameterStats:
     """Scalars of one parameter, on the device until the record is closed."""
@@ -76,6 +85,7 @@ class GramAccumulator:
     arithmetic: ProductOptions
     keep_layers: bool = False
     accumulate: bool = False
+    jointly: bool = False  # columns are kept for products with other ranks' samples
     gram: Tensor | None = None
     spread: Tensor | None = None  # Σ_p error_p · diag(F̃_p): the entry errors, absolute
     tallies: dict[str, ParameterStats] = field(default_factory=dict)
@@ -115,16 +125,14 @@ class GramAccumulator:
         leaf = self.parameters[name].detach()
         if leaf.is_complex():
             leaf, gradient = torch.view_as_real(leaf), torch.view_as_real(gradient.resolve_conj())
-        if self.accumulate:
-            self._store(
-                name, shares, gradient, leaf, self.passes.number(name, {share.entry for share in shares})
-            )
+        if self.accumulate or self.jointly:
+            number = self.passes.number(name, {share.entry for share in shares}) if self.accumulate else 0
+            if self._second_pass(name):
+                raise GramError(SECOND_PASS)
+            self._store(name, shares, gradient, leaf, number)
             return
-        if name in self.tallies or any(name in pool.names for pool in self.pools.values()):
-            raise GramError(
-                "a second backward pass of the same step reached it; say accumulate=True, which keeps the "
-                "columns of each pass until the step is complete"
-            )
+        if self._second_pass(name):
+            raise GramError(SECOND_PASS)
         if self._add_to_pool(name, shares, gradient, leaf):
             return
         parts = disjoint_uses(shares, leaf, self.arithmetic)
@@ -135,6 +143,12 @@ class GramAccumulator:
             gram = gram + more.gram
             error = spread / gram.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
         self._count(name, gram, error, parts, sum_error(parts, gradient, leaf, self.arithmetic))
+
+    def _second_pass(self, name: str) -> bool:
+        """Tell whether a gradient has arrived at a parameter before, in a step that was to have one pass."""
+        return not self.accumulate and (
+            name in self.tallies or any(name in pool.names for pool in self.pools.values())
+        )
 
     def _add_to_pool(self, name: str, shares: list[ParameterUse], gradient: Tensor, leaf: Tensor) -> bool:
         """Add a small parameter to its pool, or return False if it is to be multiplied alone."""
@@ -213,7 +227,7 @@ class GramAccumulator:
         missed, columns = sum_error(parts, gradient, leaf, self.arithmetic), parts[0].columns
         before = self.stored[name].get(pass_number) if name in self.stored else None
         self.stored_bytes += columns.nbytes()
-        if self.stored_bytes > self.arithmetic.memory_budget:
+        if self.stored_bytes > self.arithmetic.memory_budget and self.accumulate:
             raise GramError(
                 f"the columns kept between backward passes take {self.stored_bytes:,} bytes, over "
                 f"memory_budget={self.arithmetic.memory_budget:,}; allow more, or measure fewer parameters"
@@ -225,6 +239,20 @@ class GramAccumulator:
         )
         old = self.tallies.get(name)
         self.tallies[name] = new if old is None else old.combine(new)
+        if not self.accumulate and self.stored_bytes > JOINT_BUDGETS * self.arithmetic.memory_budget:
+            self.multiply_stored()
+
+    def multiply_stored(self) -> None:
+        """Multiply the columns kept for other ranks by themselves: they, or the next ones, don't fit."""
+        self.jointly = False
+        for name in list(self.stored):
+            columns, stats = self.stored.pop(name)[0], self.tallies[name]
+            products = columns.products(self.arithmetic)
+            diagonal = products.gram.diagonal()
+            self._add(products.gram, diagonal, products.error)
+            stats.trace, stats.mean_square = diagonal.sum(), products.gram.sum()
+            stats.gram = products.gram if self.keep_layers else None
+        self.stored_bytes = 0
 
     def assemble(self) -> None:
         """Assemble the Gram of the step from the stored columns, samples in pass order."""

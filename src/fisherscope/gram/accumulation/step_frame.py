@@ -79,6 +79,14 @@ class StepFrame:
         before = self._arrived.get(name)
         self._arrived[name] = value.clone() if before is None else before + value
 
+    def entries(self, count: int = 64) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return a few numbers of what arrived at each watched parameter, and of its `.grad` now."""
+        return {
+            name: (arrived[:count].cpu(), _gradient(self._watched[name])[:count].clone().cpu())
+            for name, arrived in self._arrived.items()
+            if not _has_other_hooks(self._watched[name])
+        }
+
     def problem(self) -> str | None:
         """Say why the measurement is not of what the optimizer will step by.
 
