@@ -125,7 +125,7 @@ def record_gram(
         max_bytes,
     )
     recorder = Recorder(inner, settings)
-    record = GramRecord(semantics, notes=model_notes(model, inner, recorder.modules))
+    record = GramRecord(semantics, notes=model_notes(model, inner, recorder.modules, recorder.ranks is None))
     return GramRecording(recorder, record)
 
 

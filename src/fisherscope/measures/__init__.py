@@ -15,8 +15,9 @@ from fisherscope.measures.gradient_statistics import (
     mean_cosine,
     noise_scale,
     snr,
+    sum_instruments,
 )
-from fisherscope.measures.gram_sums import Gradients
+from fisherscope.measures.gram_sums import Gradients, GradientSums
 from fisherscope.measures.nonzero_rules import RULES, FloatArray, censored, nonzero, parse_rule
 from fisherscope.measures.running_means import RunningCond, RunningEnergy, RunningNoise, weighted_median
 from fisherscope.measures.spectral import cond, effective_rank, energy_step
@@ -25,6 +26,7 @@ __all__ = [
     "INSTRUMENTS",
     "RULES",
     "FloatArray",
+    "GradientSums",
     "Gradients",
     "RunningCond",
     "RunningEnergy",
@@ -46,5 +48,6 @@ __all__ = [
     "orthogonality_test",
     "parse_rule",
     "snr",
+    "sum_instruments",
     "weighted_median",
 ]

@@ -7,10 +7,10 @@ import math
 
 import numpy as np
 
-from fisherscope.measures.gram_sums import Gradients, ratio_or_nan
+from fisherscope.measures.gram_sums import Gradients, GradientSums, ratio_or_nan
 
 
-def norm_test(gradients: Gradients) -> float:
+def norm_test(gradients: Gradients | GradientSums) -> float:
     """Return the smallest θ at which the norm test passes.
 
     sqrt(E|ĝ − G|²)/|ĝ|. The batch size that the test asks for at a chosen θ is n·(this/θ)² for independent
@@ -90,7 +90,7 @@ def orthogonality_test(gradients: Gradients) -> float:
     return math.sqrt(variance / gradients.n * gradients.correction / gradients.mean_square)
 
 
-def big_batch_ratio(gradients: Gradients) -> float:
+def big_batch_ratio(gradients: Gradients | GradientSums) -> float:
     """Return the noise-to-signal ratio that Big Batch SGD compares with θ².
 
     (tr Σ̂/n)/|ĝ|²: a larger batch is asked for above θ², θ ≤ 1. It is the square of the norm test without the
@@ -114,7 +114,7 @@ def big_batch_ratio(gradients: Gradients) -> float:
     return ratio_or_nan(gradients.variance / gradients.n, gradients.mean_square)
 
 
-def cabs_batch_size(gradients: Gradients, lr: float, loss: float) -> float:
+def cabs_batch_size(gradients: Gradients | GradientSums, lr: float, loss: float) -> float:
     """Return the batch size that CABS asks for.
 
     α·tr Σ/L, with their covariance estimate (divided by n) and a loss L whose smallest value is near 0.
@@ -139,7 +139,7 @@ def cabs_batch_size(gradients: Gradients, lr: float, loss: float) -> float:
     return lr * ratio_or_nan(gradients.variance * (gradients.n - 1) / gradients.n, loss)
 
 
-def adascale_gain(gradients: Gradients, scale: float | None = None) -> float:
+def adascale_gain(gradients: Gradients | GradientSums, scale: float | None = None) -> float:
     """Return AdaScale's gain of this batch over one that is S times smaller.
 
     r = (σ² + μ²)/(σ²/S + μ²) with σ² = tr Σ̂·S/n, the variance of the smaller batch's gradient, and

@@ -14,8 +14,40 @@ import numpy as np
 from fisherscope.measures.nonzero_rules import FloatArray
 
 
+class _Variance:
+    """What n, Σ|g_i|² and |ĝ|² give."""
+
+    n: int
+    trace: float
+    mean_square: float
+    population: int | None
+
+    @property
+    def variance(self) -> float:
+        """tr Σ̂ = Σ|g_i − ĝ|²/(n − 1): trace of the samples' covariance, unbiased; NaN for n = 1."""
+        return (self.trace - self.n * self.mean_square) / (self.n - 1) if self.n > 1 else math.nan
+
+    @property
+    def correction(self) -> float:
+        """1 − n/N, the finite-population factor of the variance; 1 for independent draws."""
+        return 1.0 if self.population is None else 1.0 - self.n / self.population
+
+    @property
+    def error(self) -> float:
+        """E|ĝ − G|² = (tr Σ̂/n)·(1 − n/N): the variance of the batch gradient."""
+        return self.variance / self.n * self.correction
+
+    @property
+    def signal(self) -> float:
+        """|G|², unbiased: |ĝ|² − E|ĝ − G|².
+
+        It can be negative (McCandlish et al. 2018, appendix A.1).
+        """
+        return self.mean_square - self.error
+
+
 @dataclass(frozen=True)
-class Gradients:
+class Gradients(_Variance):
     """Compute the sums over one Gram of which every statistic is a function.
 
     Args:
@@ -52,7 +84,7 @@ class Gradients:
             )
 
     @property
-    def n(self) -> int:
+    def n(self) -> int:  # type: ignore[override]
         """Samples in the batch."""
         return len(self.gram)
 
@@ -62,7 +94,7 @@ class Gradients:
         return np.asarray(np.diagonal(self.gram), dtype=np.float64)
 
     @cached_property
-    def trace(self) -> float:
+    def trace(self) -> float:  # type: ignore[override]
         """Tr F̃ = Σ|g_i|²."""
         return float(self.square_norms.sum())
 
@@ -73,32 +105,35 @@ class Gradients:
         return sums / self.n
 
     @cached_property
-    def mean_square(self) -> float:
+    def mean_square(self) -> float:  # type: ignore[override]
         """|ĝ|², the squared norm of the batch gradient."""
         return float(self.projections.sum()) / self.n
 
-    @cached_property
-    def variance(self) -> float:
-        """tr Σ̂ = Σ|g_i − ĝ|²/(n − 1): trace of the samples' covariance, unbiased; NaN for n = 1."""
-        return (self.trace - self.n * self.mean_square) / (self.n - 1) if self.n > 1 else math.nan
 
-    @property
-    def correction(self) -> float:
-        """1 − n/N, the finite-population factor of the variance; 1 for independent draws."""
-        return 1.0 if self.population is None else 1.0 - self.n / self.population
+@dataclass(frozen=True)
+class GradientSums(_Variance):
+    """What needs no inner product of two samples: n, Σ|g_i|² and |ĝ|², as of a batch spread over processes.
 
-    @property
-    def error(self) -> float:
-        """E|ĝ − G|² = (tr Σ̂/n)·(1 − n/N): the variance of the batch gradient."""
-        return self.variance / self.n * self.correction
+    It has the variance, error and signal of `Gradients`.
 
-    @property
-    def signal(self) -> float:
-        """|G|², unbiased: |ĝ|² − E|ĝ − G|².
+    Args:
+        n: Samples in the batch.
+        trace: Tr F̃ = Σ|g_i|².
+        mean_square: |ĝ|², the squared norm of the batch gradient.
+        population: As in `Gradients`.
 
-        It can be negative (McCandlish et al. 2018, appendix A.1).
-        """
-        return self.mean_square - self.error
+    Example:
+        ```python
+        sums = fs.measures.GradientSums(n=2, trace=10.0, mean_square=4.0)
+        assert sums.variance == 2.0
+        assert fs.measures.noise_scale(sums) == 2 / 3
+        ```
+    """
+
+    n: int
+    trace: float
+    mean_square: float
+    population: int | None = None
 
 
 def ratio_or_nan(numerator: float, denominator: float) -> float:

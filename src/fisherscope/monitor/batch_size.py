@@ -41,6 +41,7 @@ class BatchSizeReader:
         self.dims: list[InputDim] = []
         self.ratio = 1.0
         self.passes = 1
+        self.last = 0
         self._shapes: list[list[torch.Size]] = []
         self._handles: list[Any] = []
         self._depth = 0
@@ -81,7 +82,10 @@ class BatchSizeReader:
             Samples, at least 1; None where the model was not called with a tensor.
         """
         total = self._total(self.dims[0] if self.dims else (0, 0))
-        return None if total is None else max(1, round(total * self.ratio))
+        if total is None:
+            return None
+        self.last = max(1, round(total * self.ratio))
+        return self.last
 
     def learn(self, batch_size: int) -> None:
         """Keep those dimensions that have carried the batch in every measured step.
@@ -89,6 +93,7 @@ class BatchSizeReader:
         Args:
             batch_size: Samples of the step, as the measurement counted them.
         """
+        self.last = batch_size
         if not self._shapes:
             return
         first = self._shapes[0]

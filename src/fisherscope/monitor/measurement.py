@@ -11,6 +11,7 @@ from fisherscope import measures
 from fisherscope.eigenvalues import Spectrum, cond_of_blocks, spectrum
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
     from torch.optim import Optimizer
 
@@ -34,6 +35,8 @@ def _spectral(eigenvalues: Spectrum) -> Row:
     }
 
 
+NO_SPECTRUM = Spectrum(np.empty(0), np.empty(0), math.nan)
+"""Of a batch spread over ranks whose cross terms were not formed."""
 SPECTRAL = tuple(_spectral(Spectrum(np.ones(1), np.zeros(1), 1.0)))
 MEASURES = (
     "train/loss",
@@ -66,7 +69,7 @@ class Measurement:
 
     values: Row
     spectrum: Spectrum
-    gradients: measures.Gradients
+    gradients: measures.Gradients | measures.GradientSums
     traces: Mapping[str, float]
     mean_squares: Mapping[str, float]
     group_traces: list[float]
@@ -98,33 +101,56 @@ def measurement(
 
     Cost: one eigenvalue decomposition of the Gram, O(n³), on the host.
     """
-    gram, size, status = record.gram, record.batch_size, diagnosis(record)
-    indices = None if subset is None else _subset(size, *subset)
-    part = gram if indices is None else gram[indices][:, indices]
-    eigenvalues = spectrum(part, record.entry_error, rule)
-    gradients = measures.Gradients(gram.numpy())
+    size, status, of_all = record.batch_size, diagnosis(record), record.spectrum == "global"
+    gram = record.gram if of_all else record.rank_gram if record.spectrum == "rank" else None
+    seen = 0 if gram is None else len(gram)
+    indices = None if subset is None else _subset(seen, *subset)
+    part = gram if gram is None or indices is None else gram[indices][:, indices]
+    eigenvalues = NO_SPECTRUM if part is None else spectrum(part, record.entry_error, rule)
+    gradients: measures.Gradients | measures.GradientSums = (
+        measures.Gradients(gram.numpy())
+        if of_all and gram is not None
+        else measures.GradientSums(size, record.trace, record.mean_square)
+    )
     traces = [0.0] * len(rates)
     for name, group in groups.items():
         traces[group] += record.traces.get(name, 0.0)
     energy = math.sqrt(sum(rate**2 * trace for rate, trace in zip(rates, traces, strict=True))) / size
     spectral = _spectral(eigenvalues)
-    if subset is not None and size < subset[0]:
+    if subset is not None and seen < subset[0] and gram is not None:
         spectral = dict.fromkeys(SPECTRAL, math.nan)
-        status = f"the batch of {size} samples is below max_samples={subset[0]}: no spectrum"
+        status = f"the batch of {seen} samples is below max_samples={subset[0]}: no spectrum"
     values = {
         "train/loss": math.nan if loss is None else loss,
-        **spectral,
-        "fisher/cond_m8": cond_of_blocks(gram, entry_error=record.entry_error, rule=rule),
+        **(spectral if of_all else dict.fromkeys(SPECTRAL, math.nan)),
+        "fisher/cond_m8": math.nan,
         "fisher/trace": gradients.trace,
         "fisher/energy": energy,
-        **measures.instruments(gradients.gram, rates[0], loss),
-        "gradient/largest_share": _share(float(gradients.square_norms.max()), gradients.trace),
-        "gradient/zero_share": float(np.mean(gradients.square_norms == 0)),
+        **measures.sum_instruments(gradients, rates[0], loss),
+        "gradient/largest_share": math.nan,
+        "gradient/zero_share": math.nan,
     }
+    if of_all and gram is not None:
+        values |= _cross_terms(gram, record.entry_error, rule, rates[0], loss)
+    elif gram is not None:
+        values |= {key.replace("fisher/", "rank/"): value for key, value in spectral.items()}
+    if not of_all:
+        eigenvalues = NO_SPECTRUM
     return Measurement(
         values, eigenvalues, gradients, record.traces, record.mean_squares, traces, energy, size,
         status if status != "ok" else eigenvalues.status,
     )  # fmt: skip
+
+
+def _cross_terms(gram: "torch.Tensor", entry_error: float, rule: str, lr: float, loss: float | None) -> Row:
+    """Compute the values that need single samples, or inner products of two."""
+    gradients = measures.Gradients(gram.numpy())
+    return {
+        "fisher/cond_m8": cond_of_blocks(gram, entry_error=entry_error, rule=rule),
+        **measures.instruments(gradients.gram, lr, loss),
+        "gradient/largest_share": _share(float(gradients.square_norms.max()), gradients.trace),
+        "gradient/zero_share": float(np.mean(gradients.square_norms == 0)),
+    }
 
 
 def _subset(size: int, count: int, seed: Sequence[int]) -> "np.ndarray[Any, Any] | None":

@@ -55,6 +55,24 @@ class Counters:
         for group, rate in enumerate(rates):
             self.scale_sums[group] += rate / root
 
+    def correct(self, counted: int, batch_size: int, rates: Sequence[float], epoch: int) -> None:
+        """Replace the batch size that a step was counted with, once it is known.
+
+        Args:
+            counted: Samples that it was counted with.
+            batch_size: Samples that it had.
+            rates: Learning rate of each parameter group in that step.
+            epoch: Epochs that had ended when it was counted.
+        """
+        difference = batch_size - counted
+        if not difference:
+            return
+        self.samples += difference
+        if epoch == self.epoch:
+            self.epoch_samples += difference
+        for group, rate in enumerate(rates):
+            self.scale_sums[group] += rate / math.sqrt(batch_size) - rate / math.sqrt(counted)
+
     def end_epoch(self) -> None:
         """End the epoch: the next step is the first of another."""
         if self.epoch_steps:

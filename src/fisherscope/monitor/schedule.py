@@ -8,6 +8,10 @@ from statistics import median
 from typing import Any, Protocol
 
 
+SCHEDULE_SETTINGS = ("every", "seed", "stride", "per_epoch", "budget", "dataset_size")
+"""Settings that say which steps are measured: the arguments of `schedule`."""
+
+
 @dataclass(frozen=True)
 class Position:
     """Position of the next step in the run.

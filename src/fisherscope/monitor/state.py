@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from torch import nn
 from torch.optim import Optimizer
 
+from fisherscope.gram.ranks.process_group import RanksError
 from fisherscope.monitor.batch_size import BatchSizeReader
 from fisherscope.monitor.history import History
 from fisherscope.monitor.measurement import Row
-from fisherscope.monitor.schedule import Schedule
+from fisherscope.monitor.rank_agreement import RankAgreement
+from fisherscope.monitor.schedule import SCHEDULE_SETTINGS, Schedule, schedule
 from fisherscope.monitor.timer import StepTimer
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class MonitorState:
         batch_size: Reads the batch size of unmeasured steps.
         timer: Times steps and measurements.
         block_open: Whether an `observe()` block is open.
+        agreement: With the monitors of the other ranks; None for one process.
     """
 
     model: nn.Module
@@ -53,6 +56,8 @@ class MonitorState:
     batch_size: BatchSizeReader = field(default_factory=BatchSizeReader)
     timer: StepTimer = field(default_factory=StepTimer)
     block_open: bool = False
+    agreement: RankAgreement | None = None
+    _joined: bool = False
     _warned: set[str] = field(default_factory=set)
 
     @property
@@ -64,6 +69,28 @@ class MonitorState:
     def loss_scale(self) -> float:
         """Factor by which the gradients are scaled now."""
         return 1.0 if self.grad_scaler is None else float(self.grad_scaler.get_scale())
+
+    def join_ranks(self) -> None:
+        """Find the other ranks at the first step, and agree with them on which steps are measured."""
+        if self._joined:
+            return
+        self._joined = True
+        try:
+            self.agreement = RankAgreement.open(self.options.get("group", "auto"))
+            if self.agreement is None:
+                return
+            settings, notes = self.agreement.agree_on_settings(self.history.settings)
+        except RanksError as error:
+            self.agreement, self.options["group"] = None, False
+            if self.strict:
+                raise
+            self.warn_once(f"{error}; from now on this rank's own batches are measured")
+            return
+        for note in notes:
+            self.warn_once(note)
+        if self.agreement.ranks.rank and notes:
+            self.history.settings.update(settings)
+            self.schedule = schedule(**{key: self.history.settings[key] for key in SCHEDULE_SETTINGS})
 
     def publish(self, row: Row, eigenvalues: "np.ndarray[Any, Any] | None") -> None:
         """Hand a complete row to the history, the run and the callbacks.
@@ -79,7 +106,7 @@ class MonitorState:
         self.history.rows.append(row)
         if row["status"] != "ok":
             self.warn_once(f"step {row['step']} was measured with status: {row['status']}", row["status"])
-        if self.run is not None:
+        if self.run is not None and (self.agreement is None or self.agreement.writes):
             self.run.log_step(row, eigenvalues)
         for callback in self.on_measure:
             self._call(callback, row)

@@ -84,8 +84,11 @@ class Step:
                 "per optimizer step, with all its micro-batches inside"
             )
         state.measurement = None
+        state.join_ranks()
         state.timer.tick(state.schedule)
         state.history.end_epoch_by_size()
+        if state.agreement is not None:
+            state.agreement.share_interval(state.schedule, state.history.running.counters.steps)
         due, accumulate = state.schedule.due(self._position()), state.batch_size.passes > 1
         if due or self.batch_size is None:
             state.batch_size.watch(state.model, probed=due)
@@ -118,7 +121,11 @@ class Step:
         if error is not None:
             return
         size = self._size(None if recording is None else recording.record)
-        state.history.running.counters.add(size, state.learning_rates)
+        counters = state.history.running.counters
+        if state.agreement is None:
+            counters.add(size, state.learning_rates)
+        else:
+            state.agreement.count(counters, size, state.learning_rates)
         if recording is None:
             state.timer.end_block(size)
         else:
@@ -127,55 +134,71 @@ class Step:
     def _size(self, record: GramRecord | None) -> int:
         reader, count = self.state.batch_size, self.state.history.running.counters
         if record is not None and record.measured:
-            reader.learn(record.batch_size)
-            return record.batch_size
-        size = self.batch_size or reader.read()
+            reader.learn(record.local_batch_size)
+            return record.local_batch_size
+        size = self.batch_size or reader.read()  # of this rank
         if size is None:
             self.state.warn_once(
                 "the batch size of a step could not be read, because the model was not called with a tensor "
                 "inside the observe() block; the previous size is used. Pass observe(batch_size=…)"
             )
-        return size or count.batch_size or 1
+        return size or reader.last or count.batch_size or 1
 
     # A step that was due
 
     def _measure(self, recording: Recording, size: int) -> None:
         """Publish the row of this step, whether or not it could be measured."""
         start, record, values = time.perf_counter(), recording.record, None
-        count = self.state.history.running.counters
+        count, agreement, failure = self.state.history.running.counters, self.state.agreement, None
         steps_since = count.since
+        joint = agreement is not None and record is not None and record.ranks > 1
         if record is not None:
             self.state.history.add_notes(self._notes(record))
-        if record is not None and is_valid(record):
             try:
-                values = self._measurement(record)
+                self._check_batch(record)
+                ids = agreement.exchange(count, self.ids) if agreement is not None and joint else self.ids
+                if is_valid(record):
+                    values = self._measurement(record, ids)
             except Exception as error:  # noqa: BLE001  (a measurement never kills training)
-                recording.fail(error)
+                failure = error
         count.failed += values is None
         own_seconds = time.perf_counter() - start + (record.wall_seconds if record is not None else 0.0)
         seconds = max(own_seconds, self.state.timer.extra_seconds(size))
         count.fisher_seconds += seconds
         row = self._row(recording, values, steps_since, seconds)
-        self.state.publish(row, None if values is None else values.spectrum.eigenvalues)
+        if failure is not None:
+            row["status"] = f"{type(failure).__name__}: {failure}"
+        if agreement is not None and joint:
+            row = agreement.share_row(row, self.state.schedule)
+        if failure is not None:
+            recording.fail(failure)
+        has_spectrum = values is not None and len(values.spectrum.eigenvalues) > 0
+        self.state.publish(row, values.spectrum.eigenvalues if has_spectrum and values is not None else None)
 
-    def _measurement(self, record: GramRecord) -> Measurement:
-        """Measure the step and add it to the running totals.
+    def _check_batch(self, record: GramRecord) -> None:
+        """Compare what the loop said of its batch with what was measured.
 
         Raises:
             ValueError: `ids` or `batch_size` contradict the batch.
         """
-        state, running, settings = self.state, self.state.history.running, self.state.history.settings
-        ids = self.ids.tolist() if isinstance(self.ids, torch.Tensor) else self.ids
-        if ids is not None and len(ids) != record.batch_size:
+        size = record.local_batch_size
+        if not record.measured:
+            return
+        if self.ids is not None and len(self.ids) != size:
             raise ValueError(
-                f"observing a step: received {len(ids)} ids for a batch of {record.batch_size} samples; "
+                f"observing a step: received {len(self.ids)} ids for a batch of {size} samples; "
                 "expected one id per sample"
             )
-        if self.batch_size not in (None, record.batch_size):
+        if self.batch_size not in (None, size):
             raise ValueError(
                 f"observing a step: received batch_size={self.batch_size} for a batch of "
-                f"{record.batch_size} samples; expected its size, or no batch_size"
+                f"{size} samples; expected its size, or no batch_size"
             )
+
+    def _measurement(self, record: GramRecord, ids: Any) -> Measurement:
+        """Measure the step and add it to the running totals."""
+        state, running, settings = self.state, self.state.history.running, self.state.history.settings
+        ids = ids.tolist() if isinstance(ids, torch.Tensor) else ids
         samples, seed = settings["max_samples"], (settings["seed"], running.counters.steps)
         result = measurement(
             record,
@@ -185,7 +208,7 @@ class Step:
             settings["rule"],
             None if samples is None else (samples, seed),
         )
-        running.update(result, ids)
+        running.update(result, ids if record.spectrum == "global" else None)
         return result
 
     def _loss(self, record: GramRecord) -> float | None:
@@ -202,6 +225,9 @@ class Step:
         row |= state.history.running.totals()
         row["fisher/residual"] = math.nan if record is None else record.residual
         row["fisher/grouping"] = "unverified" if record is None else record.grouping
+        if self.state.agreement is not None and record is not None:
+            row["ranks"], row["local_batch_size"] = record.ranks, record.local_batch_size
+            row["ranks/spectrum"], row["ranks/bytes"] = record.spectrum, record.bytes_sent
         row["time/step_s"] = state.timer.step_seconds
         row["time/fisher_s"] = seconds
         if settings["max_samples"] is not None:

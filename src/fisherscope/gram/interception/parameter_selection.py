@@ -87,12 +87,21 @@ def scripted_parameters(model: nn.Module, modules: Sequence[nn.Module]) -> dict[
     }
 
 
-def model_notes(model: nn.Module, inner: nn.Module, modules: Sequence[nn.Module]) -> list[str]:
-    """List what a reader of the result should know about the model."""
+def model_notes(
+    model: nn.Module, inner: nn.Module, modules: Sequence[nn.Module], alone: bool
+) -> list[str]:
+    """List what a reader of the result should know about the model.
+
+    Args:
+        model: As given.
+        inner: Without the compiler's wrapper.
+        modules: All of its modules.
+        alone: Whether this process is measured without the others that train with it.
+    """
     notes = []
     is_compiled = model is not inner or any(is_compiled_in_place(m) for m in modules)
     if is_compiled:
         notes.append("the model is compiled; this step ran eagerly, so that its calls could be seen")
-    if any(type(module).__name__ == "DistributedDataParallel" for module in modules):
+    if alone and any(type(module).__name__ == "DistributedDataParallel" for module in modules):
         notes.append("distributed: this is the Gram of this rank's samples alone")
     return notes
