@@ -185,6 +185,8 @@ def _empty_result(recorder: Recorder) -> str:
 
 def _changes(recorder: Recorder) -> list[str]:
     """Parameters that are no longer those that the `with` block began with."""
+    if recorder.sharded is not None:
+        return []  # whole parameters come and go in every forward
     now = dict(recorder.model.named_parameters())
     gone = [name for name, p in recorder.trainable.items() if now.get(name) is not p]
     moved = [

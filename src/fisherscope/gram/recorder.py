@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -38,6 +38,7 @@ from fisherscope.gram.interception.torch_function import Interceptor, bind_argum
 from fisherscope.gram.interception.torch_private import disable_torch_function, is_in_backward
 from fisherscope.gram.options import GramOptions
 from fisherscope.gram.ranks.process_group import find_ranks
+from fisherscope.gram.ranks.sharded_model import ShardedModel
 from fisherscope.gram.rules import Call, rule_of
 
 
@@ -54,12 +55,13 @@ class Recorder:
 
     def __init__(self, model: nn.Module, settings: GramOptions) -> None:
         self.model, self.settings, self.modules = model, settings, list(model.modules())
-        self.trainable = trainable_parameters(model)
+        self.ranks = find_ranks(settings.group)
+        self.sharded = ShardedModel.of(model, self.ranks)
+        self.trainable = trainable_parameters(model) if self.sharded is None else self.sharded.parameters
         self.began = {name: (p.shape, p.dtype, p.device) for name, p in self.trainable.items()}
         self.parameters = select_parameters(self.trainable, settings.parameters)
         dtype = torch.float64 if settings.precision == "float64" else None
         arithmetic = ProductOptions(dtype, settings.memory_budget)
-        self.ranks = find_ranks(settings.group)
         jointly = self.ranks is not None and settings.spectrum == "global"
         self.accumulator = GramAccumulator(
             self.parameters, arithmetic, settings.layers, settings.accumulate, jointly
@@ -107,6 +109,8 @@ class Recorder:
         """Begin a forward before an outermost module runs (a forward pre-hook)."""
         if self._idle:
             return
+        if self.sharded is not None and module is not self.model:
+            return  # every rank has to be here, and be so alike
         self.tracker.note_packing(args, kwargs)
         if self.tracker.current is not None or not torch.is_grad_enabled() or is_in_backward():
             return
@@ -116,7 +120,8 @@ class Recorder:
         self.frame.begin_forward()
         self._idle = True
         try:
-            self.settlement.link(self.tracker.begin(module, args, kwargs))
+            with self._whole_parameters():
+                self.settlement.link(self.tracker.begin(module, args, kwargs))
             self._idle = False
         except GramError as error:
             if self.settings.strict:
@@ -127,8 +132,14 @@ class Recorder:
             self.probe_seconds += time.perf_counter() - start
         self._handles.append(module.register_forward_hook(self.on_forward, always_call=True))
 
+    def _whole_parameters(self) -> AbstractContextManager[None]:
+        """Hold a sharded model's parameters whole for a block."""
+        return nullcontext() if self.sharded is None else self.sharded.gathered()
+
     def _holds(self, module: nn.Module) -> bool:
         """Tell whether a module has a parameter that is measured."""
+        if self.sharded is not None:
+            return True
         return any(id(p) in self._measured for p in module.parameters())
 
     def on_forward(self, module: nn.Module, _: Any, output: Any) -> None:
@@ -167,8 +178,10 @@ class Recorder:
             self.accumulator.drop()
             self.gradients.loss = None
         self.gradients.before_backward(loss, gradient, keeps_graph)
-        if self.settings.semantics == "path" and not self._idle:
-            self.settlement.begin(loss)
+        if self.settings.semantics == "path" and (not self._idle or self.sharded is not None):
+            with self._whole_parameters():
+                if not self._idle:
+                    self.settlement.begin(loss)
             self.gradients.seconds += time.perf_counter() - start
 
     def observe(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

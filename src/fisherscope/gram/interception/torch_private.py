@@ -5,8 +5,8 @@ A new release of torch may change any of them: this is the file to look at then.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -129,3 +129,31 @@ def tree_unflatten(leaves: list[Any], structure: Any) -> Any:
 def tree_map(change: Callable[[Any], Any], tree: Any) -> Any:
     """Apply a function to each leaf of nested containers, keeping their types."""
     return pytree.tree_map(change, tree)
+
+
+# Sharded models
+
+
+@contextmanager
+def quiet_fsdp_hooks(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Run a block in which forwards of `fully_shard` modules move no parameters; inputs are still cast.
+
+    `fully_shard` has no public way to run a module whose parameters are gathered already: its hooks gather and
+    shard, in step with the other ranks, also in a forward that only this rank runs.
+    """
+    changed: list[tuple[dict[int, Any], int, Any]] = []
+    for module in modules:
+        state = module._get_fsdp_state()  # type: ignore[operator]
+        for hooks, quiet in (
+            (module._forward_pre_hooks, lambda _, args, kwargs, s=state: s._cast_forward_inputs(args, kwargs)),
+            (module._forward_hooks, lambda _, args, output, s=state: s._cast_output_dtype(output)),
+        ):
+            for number, hook in list(hooks.items()):
+                if (getattr(hook, "__module__", None) or "").startswith("torch.distributed.fsdp"):
+                    changed.append((hooks, number, hook))
+                    hooks[number] = quiet
+    try:
+        yield
+    finally:
+        for hooks, number, hook in changed:
+            hooks[number] = hook

@@ -13,7 +13,7 @@ from torch import Tensor
 from fisherscope.gram.accumulation.accumulator import ParameterStats
 from fisherscope.gram.ranks.global_gram import RankColumns, add_up, bytes_to_send, exchange_columns, plans
 from fisherscope.gram.ranks.process_group import Ranks, RanksError
-from fisherscope.gram.ranks.summed_gradient import gradient_reduction, square_sums
+from fisherscope.gram.ranks.summed_gradient import gradient_reduction
 
 
 class Standing(IntEnum):
@@ -94,7 +94,7 @@ def measure_jointly(
     columns: RankColumns | None,
     local: Callable[[], tuple[Tensor | None, Tensor | None]],
     tallies: Mapping[str, ParameterStats],
-    gradients: Mapping[str, Tensor],
+    squares: Callable[[list[str], str], dict[str, Tensor]],
     spectrum: str,
     max_bytes: int,
 ) -> JointMeasurement:
@@ -106,7 +106,8 @@ def measure_jointly(
         columns: What this rank stored; None where it multiplied its columns already.
         local: Gives this rank's own Gram and absolute errors of its diagonal; called where they are needed.
         tallies: This rank's scalars by parameter.
-        gradients: `.grad` of each measured parameter at the block's end, zeros where it has none.
+        squares: Gives |Σ columns|² of parameters over all ranks, from the gradients at the block's end; a
+            collective, called with names and what `gradient_reduction` found.
         spectrum: "global", "rank" or "off".
         max_bytes: Above these the global Gram is not formed.
 
@@ -158,7 +159,7 @@ def measure_jointly(
     joint.mode = "off" if spectrum == "off" else "rank"
     joint.gram, joint.spread = local()
     names = sorted({name for r in reports for name in r.names if name not in joint.problems})
-    joint.tallies = _scalars(ranks, names, tallies, gradients, reduction)
+    joint.tallies = _scalars(ranks, names, tallies, squares(names, reduction))
     joint.bytes_sent = ranks.bytes_sent - sent
     return joint
 
@@ -167,11 +168,9 @@ def _scalars(
     ranks: Ranks,
     names: list[str],
     local: Mapping[str, ParameterStats],
-    gradients: Mapping[str, Tensor],
-    reduction: str,
+    squares: Mapping[str, Tensor],
 ) -> dict[str, ParameterStats]:
     """Form each parameter's trace and squared sum over all ranks without any cross term."""
-    squares = square_sums(ranks, {name: gradients[name] for name in names}, reduction)
     table = torch.zeros(len(names), 4, dtype=torch.float64)
     for row, name in enumerate(names):
         stats = local.get(name)

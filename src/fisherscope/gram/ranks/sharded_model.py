@@ -1,0 +1,147 @@
+"""Models whose parameters are spread over the ranks (FSDP2): the whole parameters, and quiet forwards."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from fisherscope.gram.errors import GramError
+from fisherscope.gram.interception.torch_private import quiet_fsdp_hooks
+from fisherscope.gram.ranks.process_group import Ranks, RanksError
+
+_whole_parameters: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
+
+
+def refuse_unknown_shards(model: nn.Module) -> None:
+    """Refuse a model whose parameters are spread in a way that is not understood, before it is touched.
+
+    Raises:
+        GramError: Names the way, and what to do.
+    """
+    for module in model.modules():
+        if type(module).__name__ == "FullyShardedDataParallel":
+            raise GramError(
+                "record_gram(model): received a FullyShardedDataParallel module (FSDP1), which replaces its "
+                "parameters while it runs: whose gradient a sample's is can't be told. Wrap the model with "
+                "torch.distributed.fsdp.fully_shard (FSDP2), which is measured exactly, or with "
+                "DistributedDataParallel"
+            )
+    owned = {id(p) for module in _fsdp_modules(model) for p in module.parameters()}
+    for name, parameter in model.named_parameters():
+        if _is_spread(parameter) and id(parameter) not in owned:
+            raise GramError(
+                f"record_gram(model): parameter {name!r} is a DTensor of tensor parallelism "
+                f"({tuple(parameter.placements)}): its gradients are spread over the ranks in a way that is "  # type: ignore[attr-defined]
+                "not measured yet. Leave such modules out with parameters=…, or measure a run without it"
+            )
+
+
+def _is_spread(parameter: Tensor) -> bool:
+    return "torch.distributed.tensor" in sys.modules and type(parameter.data).__name__ == "DTensor"
+
+
+def _fsdp_modules(model: nn.Module) -> list[Any]:
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    kind = getattr(fsdp, "FSDPModule", None)
+    return [] if kind is None else [module for module in model.modules() if isinstance(module, kind)]
+
+
+class ShardedModel:
+    """A model under `fully_shard`: its whole parameters by name, and when they are there.
+
+    Every rank must do the same in the same order: gathering is a collective of the model's own groups.
+
+    Args:
+        model: With at least one module of `fully_shard`.
+        ranks: The ranks that train together.
+
+    Raises:
+        RanksError: Not all ranks are ready to measure this step; nothing was gathered.
+    """
+
+    def __init__(self, model: nn.Module, ranks: Ranks) -> None:
+        self.model, self.ranks = model, ranks
+        self.modules = _fsdp_modules(model)
+        standings = ranks.agree(0)
+        if any(standings):
+            raise RanksError(f"measuring over {ranks.size} ranks: not all of them are ready for this step")
+        if model not in _whole_parameters:
+            _whole_parameters[model] = self._collect()
+        self.parameters = {name: p for name, p in _whole_parameters[model].items() if p.requires_grad}
+
+    @classmethod
+    def of(cls, model: nn.Module, ranks: Ranks | None) -> ShardedModel | None:
+        """Describe a model that is sharded; None for one that is not.
+
+        Raises:
+            GramError: It is sharded in a way that can't be measured.
+        """
+        refuse_unknown_shards(model)
+        if not _fsdp_modules(model):
+            return None
+        if ranks is None:
+            raise GramError(
+                "record_gram(model, group=False): the model's parameters are spread over the ranks "
+                "(fully_shard), so that one rank can't be measured alone; leave `group` out"
+            )
+        return cls(model, ranks)
+
+    def _collect(self) -> dict[str, Tensor]:
+        """Gather the modules one after another; a whole parameter's identity lasts."""
+        whole: dict[str, Tensor] = {}
+        for module in self.modules:
+            with _gathered([module]):
+                now = self.model.named_parameters()
+                whole.update((name, p) for name, p in now if not _is_spread(p) and name not in whole)
+        names = [name for name, _ in self.model.named_parameters()]
+        return {name: whole[name] for name in names if name in whole}
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Hold all parameters whole, and the model's own hooks quiet, for forwards of ours. A collective.
+
+        Cost: one all-gather of the parameters that are sharded now, and their memory in the block.
+        """
+        with _gathered(self.modules), quiet_fsdp_hooks(self.modules):
+            yield
+
+    def square_sums(self, names: list[str]) -> dict[str, Tensor]:
+        """Square the length of each parameter's sum of all ranks' columns, from the reduced gradients.
+
+        Returns:
+            |Σ columns|² by name. A collective of one number a parameter.
+        """
+        sharded = dict(self.model.named_parameters())
+        out = {}
+        for name in names:
+            gradient = sharded[name].grad
+            if gradient is None:
+                out[name] = torch.zeros((), dtype=torch.float64)
+                continue
+            length: Any = torch.linalg.vector_norm(gradient.double())
+            whole = length.full_tensor() if hasattr(length, "full_tensor") else length
+            out[name] = whole.square().cpu() * self.ranks.size**2
+        return out
+
+
+@contextmanager
+def _gathered(modules: list[Any]) -> Iterator[None]:
+    """Gather the parameters of FSDP modules that are sharded now, and shard them again afterwards."""
+    with ExitStack() as stack:
+        for module in modules:
+            if _is_sharded_now(module):
+                module.unshard()
+                stack.callback(module.reshard)
+        yield
+
+
+def _is_sharded_now(module: nn.Module) -> bool:
+    """Tell whether the parameters that this module's own `fully_shard` manages are sharded."""
+    inner = {id(p) for child in _fsdp_modules(module) if child is not module for p in child.parameters()}
+    return any(_is_spread(p) for p in module.parameters() if id(p) not in inner)
