@@ -79,7 +79,8 @@ class RankAgreement:
             others = [(number, other[key]) for number, other in enumerate(there) if other[key] != value]
             if others:
                 notes.append(
-                    f"{key}={value!r} on rank 0 and {others[0][1]!r} on rank {others[0][0]}: that of rank 0 holds"
+                    f"{key}={value!r} on rank 0 and {others[0][1]!r} on rank {others[0][0]}: that of "
+                    "rank 0 holds"
                 )
         return there[0], notes
 
@@ -126,8 +127,8 @@ class RankAgreement:
         if len({len(other["sizes"]) for other in there}) > 1:
             raise RanksError(
                 f"measuring over {self.ranks.size} ranks: they counted "
-                f"{[len(other['sizes']) for other in there]} steps since the last measured one; every rank has "
-                "to observe each step"
+                f"{[len(other['sizes']) for other in there]} steps since the last measured one; every rank "
+                "has to observe each step"
             )
         for step, *sizes in zip(self.pending, *(other["sizes"] for other in there), strict=True):
             counters.correct(step.counted, sum(sizes), step.rates, step.epoch)

@@ -113,7 +113,7 @@ class RunningTotals:
         )
         self.noise.add(measurement.gradients.variance, measurement.gradients.signal, count.since)
         self.layers.add(measurement.traces, measurement.mean_squares, measurement.batch_size)
-        if ids is not None:
+        if ids is not None and isinstance(measurement.gradients, measures.Gradients):
             self.samples.add(ids, measurement.gradients)
         count.since = 0
         count.measured += 1

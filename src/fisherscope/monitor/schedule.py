@@ -7,7 +7,6 @@ from math import ceil
 from statistics import median
 from typing import Any, Protocol
 
-
 SCHEDULE_SETTINGS = ("every", "seed", "stride", "per_epoch", "budget", "dataset_size")
 """Settings that say which steps are measured: the arguments of `schedule`."""
 

@@ -156,7 +156,9 @@ class Step:
             self.state.history.add_notes(self._notes(record))
             try:
                 self._check_batch(record)
-                ids = agreement.exchange(count, self.ids) if agreement is not None and joint else self.ids
+                ids: Any = self.ids.tolist() if isinstance(self.ids, torch.Tensor) else self.ids
+                if agreement is not None and joint:
+                    ids = agreement.exchange(count, ids)
                 if is_valid(record):
                     values = self._measurement(record, ids)
             except Exception as error:  # noqa: BLE001  (a measurement never kills training)
@@ -198,7 +200,6 @@ class Step:
     def _measurement(self, record: GramRecord, ids: Any) -> Measurement:
         """Measure the step and add it to the running totals."""
         state, running, settings = self.state, self.state.history.running, self.state.history.settings
-        ids = ids.tolist() if isinstance(ids, torch.Tensor) else ids
         samples, seed = settings["max_samples"], (settings["seed"], running.counters.steps)
         result = measurement(
             record,

@@ -15,14 +15,13 @@ from fisherscope.gram.accumulation.small_parameters import SMALL, SmallParameter
 from fisherscope.gram.columns import Columns, Dense, ProductOptions, join_columns
 from fisherscope.gram.errors import GramError
 
-
 SECOND_PASS = (
-    "a second backward pass of the same step reached it; say accumulate=True, which keeps the columns of each "
-    "pass until the step is complete"
+    "a second backward pass of the same step reached it; say accumulate=True, which keeps the columns of "
+    "each pass until the step is complete"
 )
 
 JOINT_BUDGETS = 8
-"""Memory budgets that the columns kept for other ranks may take: most of them hold the graph's own tensors."""
+"""Memory budgets that the columns kept for other ranks may take: mostly the graph's own tensors."""
 
 
 @dataclass

@@ -87,9 +87,7 @@ def scripted_parameters(model: nn.Module, modules: Sequence[nn.Module]) -> dict[
     }
 
 
-def model_notes(
-    model: nn.Module, inner: nn.Module, modules: Sequence[nn.Module], alone: bool
-) -> list[str]:
+def model_notes(model: nn.Module, inner: nn.Module, modules: Sequence[nn.Module], alone: bool) -> list[str]:
     """List what a reader of the result should know about the model.
 
     Args:
@@ -97,6 +95,9 @@ def model_notes(
         inner: Without the compiler's wrapper.
         modules: All of its modules.
         alone: Whether this process is measured without the others that train with it.
+
+    Returns:
+        One sentence each.
     """
     notes = []
     is_compiled = model is not inner or any(is_compiled_in_place(m) for m in modules)

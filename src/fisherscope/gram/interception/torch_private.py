@@ -138,14 +138,17 @@ def tree_map(change: Callable[[Any], Any], tree: Any) -> Any:
 def quiet_fsdp_hooks(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Run a block in which forwards of `fully_shard` modules move no parameters; inputs are still cast.
 
-    `fully_shard` has no public way to run a module whose parameters are gathered already: its hooks gather and
-    shard, in step with the other ranks, also in a forward that only this rank runs.
+    `fully_shard` has no public way to run a module whose parameters are gathered already: its hooks gather
+    and shard, in step with the other ranks, also in a forward that only this rank runs.
     """
     changed: list[tuple[dict[int, Any], int, Any]] = []
     for module in modules:
         state = module._get_fsdp_state()  # type: ignore[operator]
         for hooks, quiet in (
-            (module._forward_pre_hooks, lambda _, args, kwargs, s=state: s._cast_forward_inputs(args, kwargs)),
+            (
+                module._forward_pre_hooks,
+                lambda _, args, kwargs, s=state: s._cast_forward_inputs(args, kwargs),
+            ),
             (module._forward_hooks, lambda _, args, output, s=state: s._cast_output_dtype(output)),
         ):
             for number, hook in list(hooks.items()):

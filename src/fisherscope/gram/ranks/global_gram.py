@@ -11,7 +11,7 @@ from torch import Tensor
 from fisherscope.gram.accumulation.accumulator import GramAccumulator, ParameterStats
 from fisherscope.gram.columns import Columns, ProductOptions, Products, rounding, symmetric_product
 from fisherscope.gram.ranks.process_group import Ranks, RanksError
-from fisherscope.gram.ranks.slices import Exchange, Layout, joint_columns, plan
+from fisherscope.gram.ranks.slices import Exchange, Layout, joint_columns, mismatch, plan
 
 _BUCKET = 1 << 22
 """Numbers of one sample's gradients that are exchanged at once, over the ranks' samples."""
@@ -124,10 +124,12 @@ def plans(
     """
     exchanges, problems = {}, {}
     for name in sorted({name for layout in layouts for name in layout}):
-        try:
-            exchanges[name] = plan([layout.get(name) for layout in layouts], counts)
-        except ValueError as error:
-            problems[name] = str(error)
+        present = [layout.get(name) for layout in layouts]
+        problem = mismatch(present)
+        if problem is None:
+            exchanges[name] = plan(present, counts)
+        else:
+            problems[name] = problem
     return exchanges, problems
 
 
@@ -246,7 +248,9 @@ class _Bucket:
         self._blocks, self._names = [], []
 
 
-def add_up(ranks: Ranks, partial: Partial, tallies: Mapping[str, ParameterStats]) -> dict[str, ParameterStats]:
+def add_up(
+    ranks: Ranks, partial: Partial, tallies: Mapping[str, ParameterStats]
+) -> dict[str, ParameterStats]:
     """Sum the ranks' shares; afterwards `partial` holds the global Gram.
 
     Args:

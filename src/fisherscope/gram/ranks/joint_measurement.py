@@ -147,14 +147,14 @@ def measure_jointly(
             joint.bytes_sent = ranks.bytes_sent - sent
             return joint
         joint.notes.append(
-            f"the Gram of all {joint.samples} samples would send {cost:,} bytes a measured step, above "
-            f"max_bytes={max_bytes:,}: its spectrum is each rank's own part (trace, energy and noise scale are "
-            "of all samples)"
+            f"the Gram of all {joint.samples} samples would send {cost:,} bytes a measured step, "
+            f"above max_bytes={max_bytes:,}: its spectrum is each rank's own part (trace, energy and "
+            "noise scale are of all samples)"
         )
     elif spectrum == "global":
         joint.notes.append(
-            "the columns of a step did not fit the memory budget: the spectrum is each rank's own part (trace, "
-            "energy and noise scale are of all samples)"
+            "the columns of a step did not fit the memory budget: the spectrum is each rank's own part "
+            "(trace, energy and noise scale are of all samples)"
         )
     joint.mode = "off" if spectrum == "off" else "rank"
     joint.gram, joint.spread = local()
@@ -194,7 +194,8 @@ def _check_standings(standings: list[int]) -> None:
     for number, code in enumerate(standings):
         if code in reasons:
             raise RanksError(
-                f"measuring over {len(standings)} ranks: rank {number} took no part: {reasons[Standing(code)]}"
+                f"measuring over {len(standings)} ranks: rank {number} took no part: "
+                f"{reasons[Standing(code)]}"
             )
 
 
@@ -204,6 +205,6 @@ def _check_options(reports: list[RankReport]) -> None:
         for name, value in report.options.items():
             if first.get(name) != value:
                 raise RanksError(
-                    f"measuring over {len(reports)} ranks: {name}={first.get(name)!r} on rank 0 and {value!r} "
-                    f"on rank {number}; give every rank the same arguments"
+                    f"measuring over {len(reports)} ranks: {name}={first.get(name)!r} on rank 0 and "
+                    f"{value!r} on rank {number}; give every rank the same arguments"
                 )

@@ -66,8 +66,9 @@ class Ranks:
         except Exception as error:
             self.closed = f"{type(error).__name__}: {str(error)[:200]}"
             raise RanksError(
-                f"measuring over {self.size} ranks: the exchange with the other ranks failed ({self.closed}). "
-                "Every rank has to measure the same steps; give group=False to measure each rank alone"
+                f"measuring over {self.size} ranks: the exchange with the other ranks failed "
+                f"({self.closed}). Every rank has to measure the same steps; give group=False to "
+                "measure each rank alone"
             ) from error
 
     # Words ---------------------------------------------------------------------------------------
@@ -88,9 +89,7 @@ class Ranks:
         self.rounds += 1
         mine = torch.tensor([code, self.rounds])
         there = [torch.zeros_like(mine) for _ in range(self.size)]
-        work = self._checked(
-            lambda: dist.all_gather(there, mine, group=self._objects, async_op=True)  # type: ignore[no-untyped-call]
-        )
+        work = self._checked(lambda: dist.all_gather(there, mine, group=self._objects, async_op=True))
         if not wait:
             self._pending.append((work, mine, there))  # kept until it has been sent
             return []
@@ -105,7 +104,7 @@ class Ranks:
     def gather(self, value: Any) -> list[Any]:
         """Give every rank every rank's value (plain data, pickled), in rank order."""
         there: list[Any] = [None] * self.size
-        self._checked(lambda: dist.all_gather_object(there, value, group=self._objects))  # type: ignore[no-untyped-call]
+        self._checked(lambda: dist.all_gather_object(there, value, group=self._objects))
         self.bytes_sent += len(pickle.dumps(value)) * (self.size - 1)
         return there
 
@@ -126,7 +125,7 @@ class Ranks:
         pieces = self._place(pieces)
         received = pieces.new_empty(sum(counts) * width)
         self._checked(
-            lambda: dist.all_to_all_single(  # type: ignore[no-untyped-call]
+            lambda: dist.all_to_all_single(
                 received,
                 pieces.flatten(),
                 [count * width for count in counts],
@@ -144,14 +143,14 @@ class Ranks:
         if len(rows) < largest:
             padded = torch.cat([padded, padded.new_zeros(largest - len(rows), *rows.shape[1:])])
         there = [torch.empty_like(padded) for _ in range(self.size)]
-        self._checked(lambda: dist.all_gather(there, padded, group=self._tensors))  # type: ignore[no-untyped-call]
+        self._checked(lambda: dist.all_gather(there, padded, group=self._tensors))
         self.bytes_sent += padded.nbytes * (self.size - 1)
         return torch.cat([part[:count] for part, count in zip(there, counts, strict=True)])
 
     def add_up(self, values: Tensor) -> Tensor:
         """Sum a tensor over the ranks; every rank receives the same bits."""
         values = self._place(values).contiguous()
-        self._checked(lambda: dist.all_reduce(values, group=self._tensors))  # type: ignore[no-untyped-call]
+        self._checked(lambda: dist.all_reduce(values, group=self._tensors))
         self.bytes_sent += 2 * values.nbytes * (self.size - 1) // self.size
         return values
 

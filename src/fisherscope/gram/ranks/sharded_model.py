@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -77,7 +77,10 @@ class ShardedModel:
 
     @classmethod
     def of(cls, model: nn.Module, ranks: Ranks | None) -> ShardedModel | None:
-        """Describe a model that is sharded; None for one that is not.
+        """Describe a model that is sharded.
+
+        Returns:
+            The description; None for a model that is not sharded.
 
         Raises:
             GramError: It is sharded in a way that can't be measured.

@@ -75,6 +75,12 @@ def _tied(part: Columns | None) -> TiedColumns:
     return part
 
 
+def mismatch(layouts: Sequence[Layout | None]) -> str | None:
+    """Say why the ranks' columns of one parameter can't be exchanged; None where they can."""
+    kinds = {f"{layout.shape} {layout.dtype}" for layout in layouts if layout is not None}
+    return None if len(kinds) == 1 else f"the ranks hold it in other shapes or dtypes: {sorted(kinds)}"
+
+
 def plan(layouts: Sequence[Layout | None], counts: Sequence[int]) -> Exchange:
     """Choose the cheaper exchange of one parameter by the bytes that the ranks send.
 
@@ -85,16 +91,11 @@ def plan(layouts: Sequence[Layout | None], counts: Sequence[int]) -> Exchange:
         layouts: What each rank holds of it; None where a rank has no gradient for it.
         counts: Samples of each rank.
 
-    Raises:
-        ValueError: The ranks' parameters differ in shape or dtype.
+    Returns:
+        The exchange, the same on every rank.
     """
     present = [layout for layout in layouts if layout is not None]
     shape, dtype = present[0].shape, present[0].dtype
-    if any((layout.shape, layout.dtype) != (shape, dtype) for layout in present):
-        raise ValueError(
-            "the ranks hold it in other shapes or dtypes: "
-            f"{sorted({f'{tuple(layout.shape)} {layout.dtype}' for layout in present})}"
-        )
     ranks, largest = len(counts), max(counts)
     numbers = torch.Size(shape).numel()
     sliced = largest * numbers * dtype.itemsize * (ranks - 1) // ranks
@@ -102,7 +103,9 @@ def plan(layouts: Sequence[Layout | None], counts: Sequence[int]) -> Exchange:
     if len(forms) > 1 or forms == {"slices"}:
         return Exchange(shape, dtype, "slices", (), sliced)
     form = forms.pop()
-    positions = tuple(max(layout.positions[k] for layout in present) for k in range(len(present[0].positions)))
+    positions = tuple(
+        max(layout.positions[k] for layout in present) for k in range(len(present[0].positions))
+    )
     rows, width = shape[0], torch.Size(shape[1:]).numel()
     numbers_each = {"outer": rows + width, "rows": 2 + width, "tied": rows + width}[form] * positions[0]
     if form == "tied":
@@ -129,8 +132,12 @@ def joint_columns(
     outer = table = None
     if exchange.form in ("outer", "tied"):
         sources = [part.outer if isinstance(part, TiedColumns) else part for part in parts]
-        left = ranks.stack(_stacked([_outer(p).left for p in sources], own, exchange.positions[0], rows, exchange), counts)
-        right = ranks.stack(_stacked([_outer(p).right for p in sources], own, exchange.positions[0], width, exchange), counts)
+        left = ranks.stack(
+            _stacked([_outer(p).left for p in sources], own, exchange.positions[0], rows, exchange), counts
+        )
+        right = ranks.stack(
+            _stacked([_outer(p).right for p in sources], own, exchange.positions[0], width, exchange), counts
+        )
         outer = Outer(left[:, :, start:stop], right, shape)
     if exchange.form in ("rows", "tied"):
         tables = [part.rows if isinstance(part, TiedColumns) else part for part in parts]

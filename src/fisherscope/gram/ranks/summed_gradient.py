@@ -43,8 +43,8 @@ def gradient_reduction(entries: Sequence[Entries]) -> tuple[str, str | None]:
     if not any(bool(one.any()) for one in there):
         return "unknown", None  # sharded, or not kept
     return "unknown", (
-        "the gradients at the block's end are neither this rank's nor the mean of all ranks' that were measured: "
-        "a pass was dropped, or another was added that was not seen"
+        "the gradients at the block's end are neither this rank's nor the mean of all ranks' that were "
+        "measured: a pass was dropped, or another was added that was not seen"
     )
 
 
@@ -54,9 +54,7 @@ def _parallel(one: Tensor, other: Tensor, tolerance: float) -> bool:
     return factor > 0 and float((one - factor * other).norm()) <= tolerance * float(one.norm())
 
 
-def square_sums(
-    ranks: Ranks, gradients: Mapping[str, Tensor], reduction: str
-) -> dict[str, Tensor]:
+def square_sums(ranks: Ranks, gradients: Mapping[str, Tensor], reduction: str) -> dict[str, Tensor]:
     """Square the length of each parameter's sum of all ranks' columns, not scaled.
 
     Args:
@@ -73,7 +71,8 @@ def square_sums(
     """
     if reduction == "averaged":
         return {
-            name: gradient.double().square().sum().cpu() * ranks.size**2 for name, gradient in gradients.items()
+            name: gradient.double().square().sum().cpu() * ranks.size**2
+            for name, gradient in gradients.items()
         }
     out: dict[str, Tensor] = {}
     for names in _buckets(gradients):
