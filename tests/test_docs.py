@@ -65,6 +65,22 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(
             exec(compile(text, f"{page}, block {number}", "exec"), space)
 
 
+DISTRIBUTED = dict(
+    re.findall(
+        r"```python title=\"(\S+)\"\n(.*?)```", (ROOT / "docs/how-to/distributed.md").read_text(), re.DOTALL
+    )
+)
+"""Scripts of the page on several processes, by file name."""
+
+
+@pytest.mark.parametrize("name", DISTRIBUTED)
+def test_the_scripts_for_several_processes_run_under_torchrun(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(DISTRIBUTED[name])
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run([*launcher, name], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def commands(page: str) -> list[str]:
     """Lines of the shell blocks of a page, comments cut off."""
     lines = "\n".join(blocks(page, "sh")).splitlines()

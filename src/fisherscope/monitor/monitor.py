@@ -51,7 +51,7 @@ class Monitor:
         optimizer: Gives the learning rates (`param_groups`), read at the end of each `observe` block.
         every: Interval in steps; one seeded random step of each interval is measured, and the run's first.
         run: A `fisherscope.runs` run (anything with `log_step(row, eigenvalues)`) that records the rows.
-        dataset_size: Samples of an epoch in this process; gives `epoch` its fraction, and ends epochs where
+        dataset_size: Samples of an epoch, of all ranks; gives `epoch` its fraction, and ends epochs where
             `epoch_end` is never called.
         seed: Seed of the measured steps and of the samples that `max_samples` selects.
         stride: Measure exactly every `every`-th step of an epoch, from its first, as in Liao et al. 2020.
@@ -67,7 +67,8 @@ class Monitor:
         grad_scaler: The `torch.amp.GradScaler` by which the gradients are scaled.
         rule: Non-zero rule (`measures.RULES`), or `paper`.
         on_measure: Callbacks; each is called with a copy of every row. Trackers are such callbacks.
-        recorder: Arguments of `record_gram`: reduction, batch, sample_of, parameters, memory_budget; and
+        recorder: Arguments of `record_gram`: reduction, batch, sample_of, parameters, memory_budget, group,
+            spectrum, max_bytes; and
             accumulate, by default whether the step before had several forward passes.
 
     Raises:
