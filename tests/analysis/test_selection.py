@@ -13,6 +13,7 @@ from tests.cases.planted_sweep import Truth, final_error, write
 
 from fisherscope.analysis import AnalysisError, select
 from fisherscope.analysis.selection.surrogate import expected_improvement, forecast, next_setting
+from fisherscope.runs.step_times import STEP_TIMES, StepTimesRecord, add_step_times, timed_config
 
 FINISHED = ("s8-lr0.025", "s16-lr0.1", "s32-lr0.05", "s64-lr0.2", "s32-lr0.2")
 GRID = Truth(seeds=1)
@@ -70,20 +71,23 @@ def test_the_sentences_say_what_to_do(root: Path) -> None:
 
 def test_the_fastest_of_the_set(root: Path) -> None:
     found = select(root)
-    inside = found.candidates.filter(pl.col("in_set"))
-    fastest = inside.sort("seconds")["setting"][0]
-    assert (found.fastest or found.recommended) == fastest
+    inside = found.candidates.filter(pl.col("in_set"))  # no seconds a step were recorded: fewest steps
+    fewest = inside.sort("steps")["batch_size"][0]
+    assert found.row(found.fastest or found.recommended)["batch_size"] == fewest
     assert found.indistinguishable[0] == found.recommended
 
 
-@pytest.mark.parametrize(("times", "told"), [(1.05, False), (1.5, True)])
-def test_only_what_trains_clearly_faster_is_called_so(root: Path, times: float, told: bool) -> None:
-    found = select(root)
-    other = found.indistinguishable[1]
-    seconds = pl.when(pl.col("setting") == other).then(10.0).otherwise(10.0 * times).alias("seconds")
-    timed = dataclasses.replace(found, fastest=other, candidates=found.candidates.with_columns(seconds))
-    assert (f"{other} trains 1.5 times faster" in str(timed)) is told
-    assert ("faster" in str(timed)) is told
+@pytest.mark.parametrize(("each", "faster"), [(1.0, False), (0.0, True)])
+def test_only_what_trains_clearly_faster_is_called_so(root: Path, each: float, faster: bool) -> None:
+    """Steps that take as long as their samples gain nothing with larger batches; steps of one length do."""
+    seconds = {size: (float(size) if each else 1.0,) * 5 for size in GRID.batch_sizes}
+    add_step_times(root, StepTimesRecord(timed_config({"task": GRID.task}), seconds))
+    try:
+        found = select(root)
+    finally:
+        (root / STEP_TIMES).unlink()
+    assert (found.speed_up is not None) is (faster and found.fastest is not None)
+    assert ("times faster" in str(found)) is (found.speed_up is not None)
 
 
 def test_intervals_cover(tmp_path: Path) -> None:

@@ -64,11 +64,17 @@ def test_the_formats(tmp_path: Path) -> None:
         table_of_means(means(5), test="anova")
 
 
-def finished(root: Path, policy: str, seed: int, val: float, test: float, seconds: float = 2.0) -> None:
+def finished(root: Path, policy: str, seed: int, val: float, test: float, seconds: float = 0.01) -> None:
     config = {"task": "t/x", "policy": policy, "lr": 0.1, "epochs": 2, "seed": seed}
     with fs.open_run(root / f"{policy}-seed{seed}", config) as run:
         for epoch in (1, 2):
-            run.log_epoch(epoch=epoch, val_error=val, test_error=test, time_train_s=seconds)
+            times = {
+                "time/plain_process_s": 100 * seconds,
+                "time/plain_steps": 100,
+                "time/measured_process_s": 0,
+            }
+            count = {"step": 100 * epoch, "samples": 3200 * epoch, "batch_size": 32}
+            run.log_epoch({"epoch": epoch, "val/error": val, "test/error": test, **count, **times})
 
 
 @pytest.fixture
@@ -78,7 +84,7 @@ def runs(tmp_path: Path) -> Path:
         noise = 0.001 * numbers.normal(size=5)
         finished(tmp_path, "s32", seed, 0.05 + noise[0], 0.060 + noise[0])
         finished(tmp_path, "s64", seed, 0.07 + noise[1], 0.050 + noise[1])
-        finished(tmp_path, "s32-to-128", seed, 0.04 + noise[2], 0.061 + noise[2], 1.0)
+        finished(tmp_path, "s32-to-128", seed, 0.04 + noise[2], 0.061 + noise[2])
         finished(tmp_path, "s32-to-128-MS", seed, 0.04 + noise[3], 0.045 + noise[3])
     return tmp_path
 

@@ -40,6 +40,15 @@ class Truth:
     salt: int = 0
     images: int | None = None  # errors are counts out of so many
     hidden: float = 0.0  # how much of a setting's own log C goes into its error
+    step_seconds: tuple[float, float] | None = None  # CPU seconds of a step: a + b × batch size
+
+    def times(self, size: int) -> dict[str, float]:
+        """CPU seconds of an epoch's unmeasured steps, by the keys of its row."""
+        if self.step_seconds is None:
+            return {}
+        steps = SAMPLES // size
+        seconds = steps * (self.step_seconds[0] + self.step_seconds[1] * size)
+        return {"time_plain_process_s": seconds, "time_plain_steps": steps, "time_measured_process_s": 0.0}
 
 
 def write(root: Path, truth: Truth) -> Path:
@@ -104,7 +113,7 @@ def _run(root: Path, truth: Truth, name: str, size: int, lr: float, seed: int) -
             run.log_epoch(
                 epoch=epoch, step=epoch * steps_an_epoch, samples=epoch * SAMPLES, lr=rate, batch_size=size,
                 lr_sum=energy / 2**log_density * math.sqrt(size),
-                train_loss=2 * error, time_train_s=0.5 + 20 / size, **errors,
+                train_loss=2 * error, time_train_s=0.5 + 20 / size, **errors, **truth.times(size),
                 **(totals if truth.measures else {}),
             )  # fmt: skip
             if name in truth.diverged and epoch == 2:

@@ -22,6 +22,7 @@ GROUPS = {
         "figure": "Draw the paper's figures from your runs.",
         "table": "Print Table 1 for any runs.",
         "export": "Write runs to one small file that every analysis reads.",
+        "times": "Measure seconds a step at the batch sizes of recorded runs.",
         "bench": "Time a measured step against a plain one and other tools.",
         "demo": "Train a small grid on the embedded digits and report on it.",
     },

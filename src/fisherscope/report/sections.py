@@ -156,7 +156,7 @@ def table_one(table: Table | str) -> dict[str, Any] | str:
     scale = shown_scale(table.metric)
     entries = [
         [row["kind"], row["setting"], number(scale * row["mean"]), number(_times(row["std"], scale), 2),
-         str(row["n"]), _duration(row["hours"])]
+         str(row["n"]), _duration(row["hours"], row["steps"])]
         for row in table.entries.iter_rows(named=True)
     ]  # fmt: skip
     comparisons = [
@@ -176,7 +176,8 @@ def _times(value: float | None, scale: float) -> float | None:
     return None if value is None else scale * value
 
 
-def _duration(hours: float | None) -> str:
+def _duration(hours: float | None, steps: float | None) -> str:
+    """Format modelled hours; steps where the seconds of a step are not known."""
     if hours is None:
-        return "–"
+        return "–" if steps is None else f"{steps:,.0f} steps"
     return f"{hours:.2g} h" if hours >= 0.1 else f"{3600 * hours:.3g} s"

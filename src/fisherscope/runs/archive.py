@@ -2,7 +2,8 @@
 
 Spectra, outcomes and checkpoints are left out.
 
-A zip of `runs.json` (format, heads by run id) and one Parquet file per table: `epochs`, `steps`, `measures`.
+A zip of `runs.json` (format, heads by run id), one Parquet file per table: `epochs`, `steps`, `measures`;
+and `step_times.json`, if seconds of a step were measured.
 Equal runs give equal bytes.
 """
 
@@ -10,13 +11,14 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from fisherscope.runs.errors import RunError
+from fisherscope.runs.step_times import STEP_TIMES, StepTimesRecord, parse_step_times, step_times_json
 
 FORMAT = 1
 HEADS = "runs.json"
@@ -64,6 +66,14 @@ class Archive:
             )
         return cls(path, contents["runs"])
 
+    @property
+    def step_times(self) -> list[StepTimesRecord]:
+        """The measured seconds of a step that were exported with the runs."""
+        with zipfile.ZipFile(self.path) as file:
+            if STEP_TIMES not in file.namelist():
+                return []
+        return parse_step_times(_read_member(self.path, STEP_TIMES).decode(), f"{self.path}/{STEP_TIMES}")
+
     def table(self, name: str) -> pl.DataFrame:
         """Return one of `TABLES`; floats in 64 bits."""
         if name not in self._tables:
@@ -73,14 +83,16 @@ class Archive:
 
 
 def write(
-    path: str | os.PathLike[str], heads: Mapping[str, dict[str, Any]], tables: Mapping[str, pl.DataFrame]
-) -> None:
+    path: str | os.PathLike[str], heads: Mapping[str, dict[str, Any]], tables: Mapping[str, pl.DataFrame],
+    step_times: Sequence[StepTimesRecord] = (),
+) -> None:  # fmt: skip
     """Write an archive; an existing file is replaced once the new one is complete.
 
     Args:
         path: The file.
         heads: run.json of each run, by run id.
         tables: The tables by name, one for each of `TABLES`.
+        step_times: Measured seconds of a step.
     """
     contents = {"format": FORMAT, "runs": {run_id: _shareable_head(head) for run_id, head in heads.items()}}
     target = Path(path)
@@ -92,7 +104,31 @@ def write(
             buffer = io.BytesIO()
             _compact(tables[name]).write_parquet(buffer, compression="zstd", compression_level=19)
             file.writestr(zipfile.ZipInfo(f"{name}.parquet", EPOCH), buffer.getvalue())
+        if step_times:
+            times = json.dumps(step_times_json(step_times), ensure_ascii=False)
+            file.writestr(zipfile.ZipInfo(STEP_TIMES, EPOCH), times, zipfile.ZIP_DEFLATED, 9)
     partial.replace(target)
+
+
+def add_step_times_to_archive(path: Path, record: StepTimesRecord) -> None:
+    """Add measured seconds of a step to an archive; everything else in it stays as it is.
+
+    Args:
+        path: The file.
+        record: What was measured; it replaces an earlier record of the same configuration.
+
+    Raises:
+        RunError: The file is no archive.
+    """
+    others = [other for other in Archive.read(path).step_times if other.config != record.config]
+    partial = path.with_name(f"{path.name}.partial")
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(partial, "w") as new:
+        for member in old.infolist():
+            if member.filename != STEP_TIMES:
+                new.writestr(member, old.read(member))
+        text = json.dumps(step_times_json([*others, record]), ensure_ascii=False)
+        new.writestr(zipfile.ZipInfo(STEP_TIMES, EPOCH), text, zipfile.ZIP_DEFLATED, 9)
+    partial.replace(path)
 
 
 def _shareable_head(head: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from fisherscope.runs.errors import DamagedRunError, RunError
 from fisherscope.runs.jsonl_frames import concat_frames, read_frame
 from fisherscope.runs.paths import EPOCHS, OUTCOMES, RUN, SPECTRA, STEPS
 from fisherscope.runs.queries import current_head, distinct_names, run_directories
+from fisherscope.runs.step_times import STEP_TIMES, StepTimesRecord, read_step_times
 
 Spectra = list["np.ndarray[Any, Any] | None"]
 READERS = 4
@@ -141,6 +142,20 @@ class Runs:
     def measures(self) -> pl.DataFrame:
         """A row per epoch of exported runs: measures computed from steps and spectra."""
         return concat_frames(self._archive_frames("measures"), {"epoch": pl.Int64})
+
+    @cached_property
+    def step_times(self) -> list[StepTimesRecord]:
+        """Seconds of a step that `fisherscope times` measured, beside these runs or in their export."""
+        archives = {archive.path: archive for path in self.paths.values() if (archive := self._archive(path))}
+        parents = dict.fromkeys(path.parent for path in self.paths.values() if self._archive(path) is None)
+        found: list[StepTimesRecord] = []
+        for parent in parents:
+            try:
+                found += read_step_times(parent / STEP_TIMES)
+            except RunError as error:  # noqa: PERF203  (times are lost, not the runs)
+                self.damaged[parent / STEP_TIMES] = str(error)
+                _warn({parent / STEP_TIMES: str(error)})
+        return sum((archive.step_times for archive in archives.values()), found)
 
     def filter(self, *predicates: pl.Expr) -> "Runs":
         """Select the runs whose row in `runs` meets every predicate.

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
-from fisherscope.step_cost import time_steps
+from fisherscope.runs.metadata import current_environment
+from fisherscope.runs.step_times import StepTimesRecord, add_step_times, timed_config
+from fisherscope.step_cost import no_wait, time_steps
 from fisherscope.training import Configuration, TrainState, task_of
 
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Hold the median CPU seconds of a step by batch size.
+    """Hold the median seconds of a step by batch size: CPU seconds, on a GPU those on the clock.
 
     Args:
         plain: Seconds of an unmeasured step.
         measured: Seconds of a measured step.
         spread: Interquartile range of the unmeasured steps, seconds.
         rounds: Steps of each kind that were timed.
+        plain_rounds: Seconds of the unmeasured step of each round.
+        measured_rounds: Seconds of the measured step of each round.
 
     Example:
         See `seconds_a_step`.
@@ -30,6 +35,8 @@ class StepTimes:
     measured: dict[int, float]
     spread: dict[int, float]
     rounds: int
+    plain_rounds: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    measured_rounds: dict[int, tuple[float, ...]] = field(default_factory=dict)
 
 
 def seconds_a_step(
@@ -41,8 +48,8 @@ def seconds_a_step(
 ) -> StepTimes:
     """Measure the seconds of a training step at each batch size, in rounds over all sizes.
 
-    Seconds are CPU seconds of the process, which other programs disturb less than the clock. Nothing is
-    written.
+    Seconds are CPU seconds of the process, which other programs disturb less than the clock; on a GPU, which
+    works on by itself, those on the clock until it is done. Nothing is written.
 
     Args:
         config: Task, network and device; its batch size is not used.
@@ -77,13 +84,78 @@ def seconds_a_step(
         for size in sizes
         for measured in (False, True)
     }
-    cpu = {mode: [one.cpu for one in times] for mode, times in time_steps(steps, rounds).items()}
+    on_gpu = torch.device(base.device).type == "cuda"
+    timed = time_steps(steps, rounds, wait=torch.cuda.synchronize if on_gpu else no_wait)
+    taken = {mode: [one.wall if on_gpu else one.cpu for one in times] for mode, times in timed.items()}
     return StepTimes(
-        {size: median(cpu[size, False]) for size in sizes},
-        {size: median(cpu[size, True]) for size in sizes},
-        {size: _interquartile_range(cpu[size, False]) for size in sizes},
+        {size: median(taken[size, False]) for size in sizes},
+        {size: median(taken[size, True]) for size in sizes},
+        {size: _interquartile_range(taken[size, False]) for size in sizes},
         rounds,
+        {size: tuple(taken[size, False]) for size in sizes},
+        {size: tuple(taken[size, True]) for size in sizes},
     )
+
+
+def record_step_times(
+    config: Configuration | Mapping[str, Any],
+    sizes: Sequence[int],
+    directory: str | os.PathLike[str],
+    *,
+    rounds: int = 15,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> StepTimesRecord:
+    """Measure as `seconds_a_step`, and keep the seconds beside the runs that they hold for.
+
+    Args:
+        config: As for `seconds_a_step`.
+        sizes: Batch sizes.
+        directory: Directory of the runs (`step_times.json` in it gets the record), or an exported file.
+        rounds: As for `seconds_a_step`.
+        data_dir: As for `seconds_a_step`.
+
+    Returns:
+        What was recorded.
+
+    Raises:
+        ConfigurationError, TaskError, DataError: The runs cannot train.
+        RunError: The file that is there is damaged, or cannot be written.
+
+    Cost: as `seconds_a_step`.
+
+    Example:
+        ```python
+        from fisherscope.sweep import Grid, record_step_times, run_sweep
+
+        run_sweep(Grid("digits/mlp", (64,), settings={"epochs": 1}), "runs/timed", jobs=1)
+        record = record_step_times({"task": "digits/mlp", "threads": 1}, [64], "runs/timed", rounds=3)
+        assert len(record.plain[64]) == 3
+        ```
+    """
+    base = Configuration.of(config)
+    times = seconds_a_step(base, sizes, rounds=rounds, data_dir=data_dir)
+    keys = ("fisherscope", "torch", "machine", "cpus")
+    environment = {key: value for key, value in current_environment().items() if key in keys}
+    if timed_config(base.identity())["device"] == "cuda":
+        environment["gpu"] = torch_device_name(base.device)
+    record = StepTimesRecord(
+        timed_config(base.identity()), times.plain_rounds, times.measured_rounds,
+        rounds=rounds, environment=environment,
+    )  # fmt: skip
+    if Path(directory).is_file():
+        from fisherscope.runs.archive import add_step_times_to_archive
+
+        add_step_times_to_archive(Path(directory), record)
+    else:
+        add_step_times(Path(directory), record)
+    return record
+
+
+def torch_device_name(device: str) -> str:
+    """Return the name of a GPU, such as NVIDIA H200."""
+    import torch
+
+    return torch.cuda.get_device_name(torch.device(device))
 
 
 def _state(base: Configuration, size: int, task: Any, measured: bool) -> TrainState:

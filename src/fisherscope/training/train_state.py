@@ -15,6 +15,7 @@ from fisherscope.model_state import rng
 from fisherscope.sampler import micro_batches
 from fisherscope.training.configuration import Configuration, ConfigurationError
 from fisherscope.training.optimizer import make_optimizer
+from fisherscope.training.process_times import ProcessTimes
 from fisherscope.training.running_scores import RunningScores
 
 _TRAINING_SCORED = 2000
@@ -91,6 +92,7 @@ class TrainState:
         self.loss_sum: float | Tensor = 0.0  # a tensor on a GPU, where reading a number waits for the device
         self.samples = 0
         self.seconds = {"train": 0.0, "fisher": 0.0}
+        self.process_times = ProcessTimes(self.device.type)
         self.last_batch = self.sampler.current
         self.decisions: list[str] = []  # this epoch's, with their reasons
         self._note(self.last_batch.decision)
@@ -110,6 +112,7 @@ class TrainState:
         Cost: no device synchronisation, except where a measured step needs one.
         """
         began, config, self.last_batch = time.perf_counter(), self.config, self.sampler.current
+        self.process_times.begin()
         epoch = self.last_batch.epoch
         with self._batch_errors:
             batch = self.task.batch("train", indices, epoch=epoch, seed=config.seed, device=self.device)
@@ -127,6 +130,7 @@ class TrainState:
         self.loss_sum += len(indices) * (loss.item() if self.device.type == "cpu" else loss.double())
         self.samples += len(indices)
         self.seconds["train"] += time.perf_counter() - began
+        self.process_times.end(measured=self.monitor.measurement is not None)
         if self.monitor.measurement is not None:
             self.seconds["fisher"] += self.monitor.measurement["time/fisher_s"]
         return loss
@@ -214,6 +218,7 @@ class TrainState:
             row |= {f"{prefix}/loss": result.loss, **{f"{prefix}/{k}": v for k, v in result.metrics.items()}}
         row |= {f"time/{name}_s": seconds for name, seconds in self.seconds.items()}
         row["time/eval_s"] = time.perf_counter() - began
+        row |= self.process_times.epoch_row()
         self.loss_sum, self.samples, self.seconds = 0.0, 0, dict.fromkeys(self.seconds, 0.0)
         self.running.clear()
         return row
@@ -248,6 +253,7 @@ class TrainState:
             "samples": self.samples,
             "running": self.running.state_dict(),
             "seconds": dict(self.seconds),
+            "process_times": self.process_times.state_dict(),
             "decisions": list(self.decisions),
             "random": rng.state(self.device),
         }
@@ -270,6 +276,7 @@ class TrainState:
         self.loss_sum = float(state["loss_sum"])
         self.samples, self.seconds = state["samples"], dict(state["seconds"])
         self.running.load_state_dict(state.get("running", {}))
+        self.process_times.load_state_dict(state.get("process_times", {}))
         self.decisions = list(state["decisions"])
         rng.restore(state["random"], self.device)
 

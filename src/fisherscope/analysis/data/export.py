@@ -49,7 +49,8 @@ def export_runs(
     """Write runs to one small file that `load_runs` reads, and so every analysis.
 
     Written: configurations, statuses, versions; every epoch's row; of each measured step c_k, l_k, effective
-    rank, C̄ and L so far, and σ_min/σ_max; `measures` of each epoch. Not written: spectra, checkpoints,
+    rank, C̄ and L so far, and σ_min/σ_max; `measures` of each epoch; measured seconds of a step. Not
+    written: spectra, checkpoints,
     per-example outcomes, command lines. Losses and metrics stay as they are, other floats are rounded to 32
     bits (relative 6e-8).
 
@@ -83,7 +84,9 @@ def export_runs(
     table, missing = _measures_table(loaded, measures)
     steps = _steps(loaded)
     heads = {run_id: loaded.head(run_id) for run_id in loaded.paths}
-    archive.write(path, heads, {"epochs": loaded.epochs, "steps": steps, "measures": table})
+    archive.write(
+        path, heads, {"epochs": loaded.epochs, "steps": steps, "measures": table}, loaded.step_times
+    )
     return Export(Path(path), len(loaded), Path(path).stat().st_size, tuple(missing))
 
 

@@ -4,7 +4,8 @@ Names: a column of the epoch rows (`fisher/cond_mean`, `val/error`; `fisher/` ma
 the step rows with `_mean`, `_geomean`, `_median` (`effective_rank_mean`; each measurement weighted by the
 steps it stands for) or `_last`;
 `cond_mean@RULE`, recomputed by that non-zero rule (`cond_geomean@relative:1e-2`);
-`energy_density`, L_K over its mechanical null Σ α/sqrt(|B|); `noise_scale`, the ratio of means.
+`energy_density`, L_K over its mechanical null Σ α/sqrt(|B|); `noise_scale`, the ratio of means;
+`seconds`, modelled seconds of training (`cost_model`).
 """
 
 import math
@@ -14,6 +15,7 @@ from difflib import get_close_matches
 import numpy as np
 import polars as pl
 
+from fisherscope.analysis.data.run_times import seconds_by_epoch
 from fisherscope.analysis.data.settings import FloatArray, Settings, constant_sizes
 from fisherscope.analysis.data.stored_spectra import conds
 from fisherscope.analysis.errors import AnalysisError
@@ -117,6 +119,8 @@ def _measure(runs: Runs, name: str, head: str, rule: str) -> pl.DataFrame:
     column = next((p + name for p in PREFIXES if p + name in epochs.columns), None)
     if column is not None and epochs[column].dtype.is_numeric():
         return _finite(epochs.select("run_id", "epoch", pl.col(column).cast(pl.Float64).alias("value")))
+    if name == "seconds" and len(seconds := seconds_by_epoch(runs)):
+        return _finite(seconds)
     if name == "energy_density":
         return _table(_density(runs))
     if name == "noise_scale":

@@ -7,13 +7,12 @@ import numpy as np
 import polars as pl
 
 from fisherscope.analysis.data.run_measures import COND, ENERGY
+from fisherscope.analysis.data.run_times import run_times
 from fisherscope.analysis.data.settings import FloatArray
 from fisherscope.analysis.selection.halving_result import Candidate, HalvingResult
 from fisherscope.analysis.selection.result import RATES
 from fisherscope.analysis.selection.successive_halving import HalvingPlan, halving_state
 from fisherscope.runs.reader import Runs
-
-TIMES = ("time/train_s", "time/eval_s")
 
 
 def halving_from_runs(
@@ -55,11 +54,16 @@ def halving_from_runs(
     values = by_epoch(metric)
     oriented = np.where(np.isinf(values) | smaller, values, -values)
     lost = np.array([c.run_id in {*failed, *diverged} for c in candidates])
-    seconds = sum(np.where(np.isfinite(t), t, 0.0).sum(axis=1) for t in map(by_epoch, TIMES))
+    steps, seconds = np.zeros(len(rows)), np.full(len(rows), math.nan)
+    times = None if own is None else run_times(own)
+    for run_id, taken, modelled in (
+        [] if times is None else times.frame.select("run_id", "steps", "seconds").iter_rows()
+    ):
+        steps[rows[run_id]], seconds[rows[run_id]] = taken, math.nan if modelled is None else modelled
     return HalvingResult(
         tuple(candidates), plan, halving_state(oriented, lost, plan), metric, smaller, values,
-        {name: by_epoch(name) for name in (COND, ENERGY)}, np.asarray(seconds),
-        samples if _is_share(metric, values) else None,
+        {name: by_epoch(name) for name in (COND, ENERGY)}, seconds,
+        samples if _is_share(metric, values) else None, steps, None if times is None else times.model,
     )  # fmt: skip
 
 

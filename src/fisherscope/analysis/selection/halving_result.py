@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherscope.analysis.data.cost_model import CostModel, Ratio
+from fisherscope.analysis.data.run_times import faster
 from fisherscope.analysis.data.settings import FloatArray, setting_name
 from fisherscope.analysis.selection.grid_edges import edge_note, edges
 from fisherscope.analysis.selection.result import metric_text, use_text, value_text
@@ -44,8 +46,11 @@ class HalvingResult:
         smaller: Whether smaller is better.
         values: The metric as recorded, shape (n, epochs + 1); NaN where it is missing.
         shown: C̄_K and L_K of each setting at each epoch, for information only.
-        seconds: Seconds of training and evaluation of each setting, shape (n,).
+        seconds: Modelled seconds of training of each setting, shape (n,); NaN where those of a step are
+            not known.
         samples: Validation samples that the metric is a share of; None if it is no share.
+        steps: Steps of each setting, shape (n,).
+        model: The cost model behind `seconds`.
     """
 
     candidates: tuple[Candidate, ...]
@@ -57,6 +62,8 @@ class HalvingResult:
     shown: dict[str, FloatArray]
     seconds: FloatArray
     samples: int | None
+    steps: FloatArray | None = None
+    model: CostModel | None = None
 
     @property
     def spent(self) -> int:
@@ -106,15 +113,28 @@ class HalvingResult:
         return [(self.candidates[k], epoch) for k, epoch in epochs.items()]
 
     @property
-    def fastest(self) -> tuple[Candidate, float] | None:
-        """The fastest rival, and how many times faster it trains; None unless by a tenth or more."""
-        if self.recommended is None or not self.rivals:
+    def fastest(self) -> tuple[Candidate, Ratio] | None:
+        """The fastest rival, and how many times faster it trains; None unless clearly, by a tenth or more.
+
+        Equal batch sizes take equal steps, so none of them is faster.
+        """
+        model, best = self.model, self.recommended
+        if model is None or best is None:
             return None
-        pace = self.seconds / np.maximum(self.epochs_trained, 1)
-        places = [self.candidates.index(rival) for rival, _ in self.rivals]
-        best = min(places, key=lambda k: pace[k])
-        ratio = pace[self.state.chosen] / pace[best] if pace[best] > 0 else 0.0
-        return (self.candidates[best], float(ratio)) if ratio >= CLEARLY_FASTER else None
+        pace = [(model.per_sample(rival.batch_size), rival) for rival, _ in self.rivals]
+        known = [(duration.seconds, rival) for duration, rival in pace if math.isfinite(duration.seconds)]
+        if not known or not math.isfinite(model.per_sample(best.batch_size).seconds):
+            return None
+        rival = min(known, key=lambda pair: pair[0])[1]
+        ratio = faster(model.per_sample(best.batch_size), model.per_sample(rival.batch_size), CLEARLY_FASTER)
+        return None if ratio is None else (rival, ratio)
+
+    @property
+    def fewest_steps(self) -> Candidate | None:
+        """The rival of the largest batch size, if larger than the chosen one: it takes the fewest steps."""
+        best = self.recommended
+        larger = [c for c, _ in self.rivals if best is not None and c.batch_size > best.batch_size]
+        return max(larger, key=lambda c: c.batch_size) if larger else None
 
     @property
     def better_at(self) -> tuple[int, float] | None:
@@ -173,7 +193,8 @@ class HalvingResult:
             "spent_epochs": self.spent,
             "allowed_epochs": self.plan.allowed,
             "all_epochs": len(self.candidates) * self.plan.epochs,
-            "seconds": float(self.seconds.sum()),
+            "steps": None if self.steps is None else float(self.steps.sum()),
+            "seconds": self.all_seconds,
         }  # fmt: skip
 
     def __str__(self) -> str:
@@ -225,14 +246,29 @@ class HalvingResult:
         parts = [f"{', '.join(names)} (compared at epoch {epoch})" for epoch, names in by_epoch.items()]
         text = f"Statistically tied with: {'; '.join(parts)}."
         if self.fastest is not None:
-            text += f" {self.fastest[0].name} trains {self.fastest[1]:.1f} times faster."
+            text += f" {self.fastest[0].name} trains {self.fastest[1].text} times faster."
+        elif self.model is None and (fewer := self.fewest_steps) is not None:
+            ratio = fewer.batch_size / self.recommended.batch_size
+            text += f" {fewer.name} takes {ratio:.3g} times fewer steps."
         return text
 
     def _cost_text(self) -> str:
         whole, allowed = len(self.candidates) * self.plan.epochs, math.floor(self.plan.allowed + ROUNDING)
-        share, time = f"{self.spent / whole:.0%}", duration(float(self.seconds.sum()))
-        spent = f"Spent {self.spent} of {allowed} epochs allowed, {share} of the grid's {whole}"
-        return f"{spent}; {time} of training."
+        spent = (
+            f"Spent {self.spent} of {allowed} epochs allowed, {self.spent / whole:.0%} of the grid's {whole}"
+        )
+        if self.steps is not None and self.steps.sum() > 0:
+            spent += f"; {self.steps.sum():,.0f} steps"
+        if self.model is None or self.all_seconds is None:
+            return f"{spent}."
+        how = "CPU time" if self.model.kind == "process" else "training, modelled"
+        return f"{spent}, {duration(self.all_seconds)} of {how}."
+
+    @property
+    def all_seconds(self) -> float | None:
+        """Modelled seconds of all training; None where the seconds of a step are not known."""
+        trained = self.seconds[self.epochs_trained > 0]
+        return float(trained.sum()) if len(trained) and np.isfinite(trained).all() else None
 
     def text(self, value: float) -> str:
         """Format a value of the metric.

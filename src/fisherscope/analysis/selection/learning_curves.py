@@ -11,7 +11,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fisherscope.analysis.data.cost_model import CostModel, cost_model, work_by_epoch
 from fisherscope.analysis.data.run_measures import COND, ENERGY, measure
+from fisherscope.analysis.data.run_times import epoch_duration
 from fisherscope.analysis.data.setting_grid import SettingGrid, seed_mean
 from fisherscope.analysis.data.settings import FloatArray, RunsLike, Settings, settings_of
 from fisherscope.analysis.errors import AnalysisError
@@ -41,7 +43,10 @@ class LearningCurves:
         final: Metric at the end, shape (n, s); inf where the run diverged, NaN where it has not ended.
         smaller: Whether smaller metrics are better; others are negated in `values` and `final`.
         logarithmic: Whether metrics are logarithms (they are where all are positive and smaller is better).
-        seconds: Seconds of a training epoch, shape (n,); NaN where no time was recorded.
+        seconds: Modelled seconds of a training epoch, shape (n,); NaN where the seconds of a step are not
+            known.
+        steps: Steps of an epoch, shape (n,); NaN where they were not logged.
+        model: The cost model behind `seconds`.
     """
 
     grid: SettingGrid
@@ -50,6 +55,8 @@ class LearningCurves:
     smaller: bool
     logarithmic: bool
     seconds: FloatArray
+    steps: FloatArray | None = None
+    model: CostModel | None = None
 
     @classmethod
     def of(cls, grid: SettingGrid, metric: str, smaller: bool) -> "LearningCurves":
@@ -60,9 +67,9 @@ class LearningCurves:
         values = {"metric": _log(raw) if logarithmic else raw if smaller else -raw}
         for name, column in (("train_loss", "train/loss"), ("cond", COND), ("energy", ENERGY)):
             values[name] = _log(_by_epoch(grid, column, epochs))
-        times = _by_epoch(grid, "time/train_s", epochs).reshape(len(grid), -1)
-        seconds = np.array([_median(row) for row in times])
-        return cls(grid, values, _final(grid, values["metric"]), smaller, logarithmic, seconds)
+        model = cost_model(grid.source.runs)
+        steps, seconds = _epoch_costs(grid, model)
+        return cls(grid, values, _final(grid, values["metric"]), smaller, logarithmic, seconds, steps, model)
 
     @property
     def epochs(self) -> int:
@@ -233,9 +240,22 @@ def _final(grid: SettingGrid, metric: FloatArray) -> FloatArray:
     return out
 
 
-def _median(values: FloatArray) -> float:
-    finite = values[np.isfinite(values)]
-    return float(np.median(finite)) if len(finite) else math.nan
+def _epoch_costs(grid: SettingGrid, model: CostModel | None) -> tuple[FloatArray, FloatArray]:
+    """Return steps and modelled seconds of an epoch of each setting: equal for equal batch sizes."""
+    steps, seconds = (np.full(len(grid), math.nan) for _ in range(2))
+    epochs = grid.source.epochs
+    if not {"step", "samples"} <= set(epochs.columns):
+        return steps, seconds
+    sizes = grid.source.frame.select("run_id", pl.col("batch_size").alias("fixed_size"))
+    rows = epochs.join(sizes, on="run_id", how="inner")
+    for (size,), part in rows.group_by("fixed_size"):
+        work = work_by_epoch(part)
+        if not len(work):
+            continue
+        mine = grid.batch_sizes == float(str(size))
+        steps[mine] = float(np.median(work["steps"].to_numpy()))
+        seconds[mine] = math.nan if model is None else epoch_duration(model, part).seconds
+    return steps, seconds
 
 
 def _log(values: FloatArray) -> FloatArray:

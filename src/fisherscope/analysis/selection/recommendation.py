@@ -9,10 +9,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fisherscope.analysis.data.cost_model import NO_TIMES, Ratio
+from fisherscope.analysis.data.run_times import faster
 from fisherscope.analysis.data.settings import FloatArray, Settings
 from fisherscope.analysis.selection.grid_edges import edge_note, edges
-from fisherscope.analysis.selection.learning_curves import RecordedSweep
-from fisherscope.analysis.selection.result import Selection
+from fisherscope.analysis.selection.learning_curves import LearningCurves, RecordedSweep
+from fisherscope.analysis.selection.result import CLEARLY_FASTER, Selection
 from fisherscope.analysis.selection.surrogate import Expectation, expected_improvement
 from fisherscope.analysis.stats.hypothesis_tests import Z80
 
@@ -36,6 +38,7 @@ def recommend(sweep: RecordedSweep, expectation: Expectation) -> Selection:
     notes += expectation.notes
     following = None if expectation.next_setting is None else grid.names[expectation.next_setting]
     fastest, next_run = _fastest(table, recommended), _open_run(source, following)
+    speed_up = _speed_up(sweep.curves, table, recommended, fastest)
     if recommended is not None:
         place = grid.names.index(recommended)
         notes += [edge_note(*edge) for edge in edges(grid.batch_sizes, grid.lrs, place)]
@@ -43,7 +46,7 @@ def recommend(sweep: RecordedSweep, expectation: Expectation) -> Selection:
         table, recommended, fastest, following, next_run, distinguishable,
         expectation.predictor, sweep.look.epoch, sweep.metric,
         int(source.frame["reached"].sum()), int(source.frame["planned"].fill_null(source.planned).sum()),
-        source.task, tuple(notes),
+        source.task, tuple(notes), speed_up, _time_note(sweep.curves, fastest),
     )  # fmt: skip
 
 
@@ -74,11 +77,14 @@ def _table(sweep: RecordedSweep, expectation: Expectation) -> tuple[pl.DataFrame
             "setting": name, "batch_size": int(grid.batch_sizes[k]), "lr": float(grid.lrs[k]),
             "state": state[k], "expected": _finite(expected[k]), "low": _finite(low[k]),
             "high": _finite(high[k]), "in_set": bool(inside[k]), "gain": _finite(gain[k]),
+            "steps": None if curves.steps is None else _finite(curves.steps[k] * source.planned),
             "seconds": _finite(curves.seconds[k] * source.planned), "left_epochs": remaining,
             "left_seconds": _finite(curves.seconds[k] * remaining), "seeds": int(counts[name]),
             "order": float(mean[k]) if usable[k] else math.inf,
         })  # fmt: skip
-    floats = dict.fromkeys(("expected", "low", "high", "gain", "seconds", "left_seconds"), pl.Float64)
+    floats = dict.fromkeys(
+        ("expected", "low", "high", "gain", "steps", "seconds", "left_seconds"), pl.Float64
+    )
     table = pl.DataFrame(rows, schema_overrides=floats).sort("order", maintain_order=True).drop("order")
     return table, bool((usable & ~inside).any()) or int(usable.sum()) == 1
 
@@ -98,12 +104,39 @@ def _comparison(expectation: Expectation, usable: NDArray[np.bool_]) -> tuple[ND
 
 
 def _fastest(table: pl.DataFrame, recommended: str | None) -> str | None:
-    """Return the fastest setting of the tied set, unless it is the recommended one."""
-    with_times = pl.col("in_set") & pl.col("seconds").is_not_null()
-    inside = table.filter(with_times).sort("seconds", maintain_order=True)
-    if recommended is None or not len(inside) or inside["setting"][0] == recommended:
+    """Return the fastest setting of the tied set, or that of fewest steps where no seconds are known.
+
+    None if it is the recommended one, or has its batch size: then both take the same steps.
+    """
+    inside = table.filter(pl.col("in_set"))
+    if recommended is None or not len(inside):
+        return None
+    row = table.filter(pl.col("setting") == recommended).row(0, named=True)
+    by = "steps" if row["seconds"] is None else "seconds"
+    inside = inside.filter(pl.col(by).is_not_null()).sort(by, maintain_order=True)
+    if not len(inside) or inside["batch_size"][0] == row["batch_size"]:
         return None
     return str(inside["setting"][0])
+
+
+def _speed_up(
+    curves: LearningCurves, table: pl.DataFrame, recommended: str | None, fastest: str | None
+) -> Ratio | None:
+    """Return how many times faster the fastest setting trains, with an interval; None if not clearly."""
+    if curves.model is None or recommended is None or fastest is None:
+        return None
+    slow, fast = (
+        curves.model.per_sample(float(table.filter(pl.col("setting") == name)["batch_size"][0]))
+        for name in (recommended, fastest)
+    )
+    return faster(slow, fast, CLEARLY_FASTER)
+
+
+def _time_note(curves: LearningCurves, fastest: str | None) -> str:
+    """Say where times come from; empty if none is shown."""
+    if curves.model is not None and np.isfinite(curves.seconds).any():
+        return curves.model.note
+    return NO_TIMES if fastest is not None else ""
 
 
 def _open_run(source: Settings, setting: str | None) -> str | None:

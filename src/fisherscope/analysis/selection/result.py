@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from fisherscope.analysis.data.cost_model import Ratio
 from fisherscope.plain_text import duration
 
 RATES = ("error", "accuracy")
@@ -22,11 +23,12 @@ class Selection:
     Args:
         candidates: A row per setting, best first: `setting, batch_size, lr, state` (finished, predicted,
             diverged, unknown), `expected, low, high` (80 % interval), `in_set` (statistically tied with the
-            best), `gain` (expected improvement), `seconds` (of all epochs), `left_epochs`, `left_seconds`,
-            `seeds`.
+            best), `gain` (expected improvement), `steps` and modelled `seconds` of all epochs, `left_epochs`,
+            `left_seconds`, `seeds`; seconds are null where those of a step are not known.
         recommended: The best setting that has finished, or while none has, the best expected one; None if
             nothing can be said yet.
-        fastest: Fastest setting that is statistically tied with it, if faster.
+        fastest: Fastest setting that is statistically tied with it, if another batch size is faster; without
+            known seconds, the one of fewest steps.
         next_setting: Setting whose end is worth most; None if all have ended.
         next_run: A run of it that can be finished.
         distinguishable: Whether any setting is distinguishable from the recommended one.
@@ -37,6 +39,8 @@ class Selection:
         all_epochs: Epochs of all runs to their end.
         task: Name of the task; empty if the runs do not say.
         notes: What a reader must know.
+        speed_up: How many times faster `fastest` trains, with its interval; None unless clearly faster.
+        time_note: Where times come from; empty if none is shown.
     """
 
     candidates: pl.DataFrame
@@ -52,6 +56,8 @@ class Selection:
     all_epochs: int
     task: str
     notes: tuple[str, ...]
+    speed_up: Ratio | None = None
+    time_note: str = ""
 
     @property
     def indistinguishable(self) -> list[str]:
@@ -83,12 +89,14 @@ class Selection:
         return {
             **{name: getattr(self, name) for name in names},
             "candidates": self.candidates.to_dicts(),
+            "speed_up": None if self.speed_up is None else self.speed_up._asdict(),
+            "times": self.time_note,
             "notes": self.notes,
         }
 
     def __str__(self) -> str:
         cost = f"Spent {self.spent_epochs} of {self.all_epochs} epochs.{self._next_text()}"
-        lines = [self._headline(), self._comparison_text(), cost, *self.notes]
+        lines = [self._headline(), self._comparison_text(), cost, *self.notes, self.time_note]
         return "\n".join(line for line in lines if line)
 
     def _headline(self) -> str:
@@ -135,11 +143,20 @@ class Selection:
             )
         else:
             text = "All other settings are worse, according to this evidence."
-        if self.fastest is not None:
-            slow, fast = (self.row(name)["seconds"] for name in (self.recommended, self.fastest))
-            if isinstance(slow, float) and isinstance(fast, float) and slow >= CLEARLY_FASTER * fast:
-                text += f" {self.fastest} trains {slow / fast:.1f} times faster."
-        return text
+        return f"{text} {self._fastest_text()}".strip()
+
+    def _fastest_text(self) -> str:
+        """Say which tied setting trains faster, or takes fewer steps; empty if none clearly does."""
+        if self.recommended is None or self.fastest is None:
+            return ""
+        if self.speed_up is not None:
+            return f"{self.fastest} trains {self.speed_up.text} times faster."
+        slow, fast = (self.row(name) for name in (self.recommended, self.fastest))
+        if slow["seconds"] is None and isinstance(slow["steps"], float) and isinstance(fast["steps"], float):
+            return (
+                f"{self.fastest} takes {fast['steps']:,.0f} steps, {self.recommended} {slow['steps']:,.0f}."
+            )
+        return ""
 
     def _next_text(self) -> str:
         """Say what to finish next, and what it costs."""

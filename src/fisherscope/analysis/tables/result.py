@@ -7,6 +7,7 @@ from typing import Literal
 
 import polars as pl
 
+from fisherscope.analysis.data.cost_model import Ratio
 from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.tables.formats import latex, markdown
 from fisherscope.plain_text import aligned_table
@@ -21,9 +22,11 @@ class Table:
     """Entries and their comparisons; made by `table` and `table_of_means`.
 
     Args:
-        entries: A row per task and kind: `task, kind, setting, mean, std, n, hours`.
+        entries: A row per task and kind: `task, kind, setting, mean, std, n, hours, steps`; hours are
+            modelled (`analysis.data.cost_model`), null where the seconds of a step are not known.
         comparisons: A row per task and pair: `task, a, b, difference, low, high` (95 %), `p_welch, p_student,
-            p_holm` (the chosen test, over all pairs of the table), `hedges_g`, `margin, p_equivalent`.
+            p_holm` (the chosen test, over all pairs of the table), `hedges_g`, `margin, p_equivalent`, and
+            `time_ratio, time_low, time_high`: modelled time of b over that of a, with its 95 % interval.
         metric: Metric of mean and std.
         chosen_by: The metric that picked the settings.
         test: The test behind `low, high, p_holm, p_equivalent`.
@@ -75,7 +78,9 @@ class Table:
         return ["", *tasks], rows
 
     def _tests(self) -> tuple[list[str], list[list[str]]]:
+        timed = self.comparisons["time_ratio"].is_not_null().any()
         head = ["task", "pair", "difference (95 %)", "p Welch", "p Student", "p Holm", "g", "p (equivalence)"]
+        head += ["time of the second over the first"] if timed else []
         rows = [
             [
                 row["task"],
@@ -84,6 +89,7 @@ class Table:
                 *(_p(row[c]) for c in ("p_welch", "p_student", "p_holm")),
                 "–" if row["hedges_g"] is None else f"{row['hedges_g']:.2f}",
                 _p(row["p_equivalent"]),
+                *([_ratio(row)] if timed else []),
             ]
             for row in self.comparisons.iter_rows(named=True)
         ]
@@ -127,8 +133,9 @@ def _entry(row: dict[str, object], metric: str) -> str:
         text += f"±{scale * number(row['std']):.2f}"
     hours = number(row["hours"])
     if math.isfinite(hours):
-        text += f" {hours:.2g}h" if hours >= 0.1 else f" {3600 * hours:.3g}s"
-    return text
+        return text + (f" {hours:.2g}h" if hours >= 0.1 else f" {3600 * hours:.3g}s")
+    steps = number(row["steps"])
+    return text + (f" {steps:,.0f} steps" if math.isfinite(steps) else "")
 
 
 def _difference(row: dict[str, object], metric: str) -> str:
@@ -137,6 +144,11 @@ def _difference(row: dict[str, object], metric: str) -> str:
     if row["low"] is None:
         return text
     return f"{text} ({scale * number(row['low']):+.2f} to {scale * number(row['high']):+.2f})"
+
+
+def _ratio(row: dict[str, object]) -> str:
+    ratio = Ratio(*(number(row[name]) for name in ("time_ratio", "time_low", "time_high")))
+    return ratio.text if math.isfinite(ratio.estimate) else "–"
 
 
 def _p(value: float | None) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import polars as pl
 
-from fisherscope.analysis.data.settings import RunsLike, settings_of
+from fisherscope.analysis.data.cost_model import NO_TIMES, CostModel, Duration
+from fisherscope.analysis.data.run_times import RunTimes, run_times
+from fisherscope.analysis.data.settings import RunsLike, Settings, settings_of
 from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.landscapes.plane import margin
 from fisherscope.analysis.stats.hypothesis_tests import Difference, Sample, holm, student, welch
@@ -18,7 +20,10 @@ from fisherscope.runs.reader import Runs, load_runs
 
 NUMBERS = (
     "difference", "low", "high", "p_welch", "p_student", "p_holm", "hedges_g", "margin", "p_equivalent",
+    "time_ratio", "time_low", "time_high",
 )  # fmt: skip
+Durations = dict[tuple[object, object], Duration | None]
+"""Modelled time of a run by task and kind."""
 
 
 def table(
@@ -68,17 +73,22 @@ def table(
     rows: list[dict[str, object]] = []
     notes: list[str] = []
     names: tuple[str, str] = ("", "")
+    durations: Durations = {}
     for task in tasks:
         source = settings_of(store if len(store) else runs, task=task)
-        best, names = best_of_kinds(source, lr, metric, paper)
+        times = run_times(source.runs)
+        best, names = best_of_kinds(source, times, lr, metric, paper)
         rows += best
+        durations |= {(row["task"], row["kind"]): _duration_of(source, times, row["setting"]) for row in best}
+        if best:
+            notes.append(time_note(times.model, [row["hours"] for row in best], task))
         notes += [f"{task}: {note}" if task else note for note in source.notes]
     if not rows:
         at = f" at learning rate {lr:g}" if lr is not None else ""
         raise AnalysisError(f"making the table: none of {len(store)} runs has finished{at}")
     if paper:
         notes.append("Picked by the numbers that are shown: p-values are too small.")
-    return _table(rows, names[1], names[0], test, notes)
+    return _table(rows, names[1], names[0], test, notes, durations)
 
 
 def table_of_means(
@@ -87,7 +97,7 @@ def table_of_means(
     """Make the table from means and deviations that are known already.
 
     Args:
-        entries: A frame or a CSV file of `task, kind, setting, mean, std, n, hours`.
+        entries: A frame or a CSV file of `task, kind, setting, mean, std, n, hours, steps`.
         metric: Name of the metric.
         test: `welch` or `student`.
 
@@ -95,7 +105,7 @@ def table_of_means(
         The table, as `table` makes it.
 
     Raises:
-        AnalysisError: A column is missing (only `hours` may be).
+        AnalysisError: A column is missing (only `hours` and `steps` may be).
 
     Example:
         ```python
@@ -111,7 +121,7 @@ def table_of_means(
     """
     _check_test(test)
     frame = entries if isinstance(entries, pl.DataFrame) else pl.read_csv(Path(entries))
-    missing = [name for name in COLUMNS[:-1] if name not in frame.columns]
+    missing = [name for name in COLUMNS[:-2] if name not in frame.columns]
     if missing:
         raise AnalysisError(
             f"making a table of means: {', '.join(missing)} missing; the columns are "
@@ -122,10 +132,17 @@ def table_of_means(
 
 
 def _table(
-    rows: Sequence[dict[str, object]], metric: str, chosen_by: str, test: Test, notes: Iterable[str]
-) -> Table:
+    rows: Sequence[dict[str, object]], metric: str, chosen_by: str, test: Test, notes: Iterable[str],
+    durations: Durations | None = None,
+) -> Table:  # fmt: skip
     kinds = {kind: k for k, kind in enumerate(KINDS)}
-    overrides = {"mean": pl.Float64, "std": pl.Float64, "hours": pl.Float64, "n": pl.Int64}
+    overrides = {
+        "mean": pl.Float64,
+        "std": pl.Float64,
+        "hours": pl.Float64,
+        "steps": pl.Float64,
+        "n": pl.Int64,
+    }
     entries = pl.DataFrame(
         [row | {"order": kinds.get(str(row["kind"]), len(kinds))} for row in rows],
         schema_overrides=overrides,
@@ -136,12 +153,39 @@ def _table(
         entries_of_task = (
             entries.filter(pl.col("task") == task).sort("order", maintain_order=True).iter_rows(named=True)
         )
-        comparisons += [_comparison(a, b, metric, test) for a, b in combinations(entries_of_task, 2)]
+        comparisons += [
+            _comparison(a, b, metric, test) | _time_ratio(a, b, durations or {})
+            for a, b in combinations(entries_of_task, 2)
+        ]
     p_holm = holm([number(row.get(f"p_{test}")) for row in comparisons])
     for row, p in zip(comparisons, p_holm, strict=True):
         row["p_holm"] = p if math.isfinite(p) else None
     schema = dict.fromkeys(("task", "a", "b"), pl.String) | dict.fromkeys(NUMBERS, pl.Float64)
     return Table(entries, pl.DataFrame(comparisons, schema=schema), metric, chosen_by, test, tuple(notes))
+
+
+def _duration_of(source: Settings, times: RunTimes, setting: object) -> Duration | None:
+    """Return the mean modelled time of a setting's finished runs."""
+    runs = source.frame.filter(pl.col("setting") == pl.lit(setting), pl.col("status") == "finished")
+    return times.mean_duration(runs["run_id"].to_list())
+
+
+def _time_ratio(a: dict[str, object], b: dict[str, object], durations: Durations) -> dict[str, object]:
+    """Return the time of b over that of a with its interval; nothing where one is not known."""
+    one, two = (durations.get((row["task"], row["kind"])) for row in (a, b))
+    if one is None or two is None:
+        return {}
+    names = ("time_ratio", "time_low", "time_high")
+    return {name: v if math.isfinite(v) else None for name, v in zip(names, two.over(one), strict=True)}
+
+
+def time_note(model: CostModel | None, hours: Sequence[object], task: str | None) -> str:
+    """Say where the times of a task's entries come from, or why there are none."""
+    where = f"{task}: " if task else ""
+    if model is None:
+        return f"{where}{NO_TIMES}"
+    unknown = "" if None not in hours else " Some batch sizes were not timed; their steps are shown."
+    return f"{where}{model.note}{unknown}"
 
 
 def _comparison(a: dict[str, object], b: dict[str, object], metric: str, test: Test) -> dict[str, object]:
