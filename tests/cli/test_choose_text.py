@@ -18,7 +18,7 @@ from fisherscope.analysis.selection.successive_halving import HalvingPlan, Rung,
 from fisherscope.cli import choose_text
 from fisherscope.cli.choose import choose
 
-TRUTH = Truth(seeds=1, epochs=9, early_noise=0.0, error_noise=0.0)
+TRUTH = Truth(seeds=1, epochs=9, early_noise=0.0, error_noise=0.0, step_seconds=(1e-3, 1e-6))
 
 
 PLAN = HalvingPlan((Rung(16, 1), Rung(5, 3), Rung(1, 9)), 60)

@@ -261,7 +261,7 @@ class HalvingResult:
             spent += f"; {self.steps.sum():,.0f} steps"
         if self.model is None or self.all_seconds is None:
             return f"{spent}."
-        how = "CPU time" if self.model.kind == "process" else "training, modelled"
+        how = "CPU time of training" if self.model.kind == "process" else "training, modelled"
         return f"{spent}, {duration(self.all_seconds)} of {how}."
 
     @property
