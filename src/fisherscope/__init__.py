@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "advise": "fisherscope.advice",
     "record_gram": "fisherscope.gram",
+    "register_row_mover": "fisherscope.gram",
     "Monitor": "fisherscope.monitor",
     "examine": "fisherscope.verification",
     "spectrum": "fisherscope.eigenvalues",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -269,6 +269,13 @@ class Drawn:
         if self.calls.startswith("one by one"):
             return F.cross_entropy(self.network.head(self.body(x, n).tanh()), y)
         return F.cross_entropy(self.network(x, n), y)
+
+    def another(self, seed: int) -> Drawn:
+        """Another batch of the same shape for the same model, which has other orders."""
+        numbers = torch.Generator().manual_seed(seed)
+        x = torch.randn(self.x.shape, generator=numbers, dtype=torch.float64)
+        places, order = (torch.randperm(len(x), generator=numbers) for _ in range(2))
+        return replace(self, x=x, lengths=self.lengths[places], y=self.y[order], order=order)
 
     def gram(self) -> Tensor:
         """(b, b): inner products of the gradients of the samples' own losses, one by one."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.cases.row_movements import CALLS, MOVEMENTS, draw
+from tests.cases.row_movements import CALLS, MOVEMENTS, Drawn, draw
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,22 +22,25 @@ EXACT = 1e-9
 
 
 def verdict_of(seed: int) -> tuple[str, list[str], str]:
-    """ "exact", "refused" or "wrong" for one drawn model; its kinds; more words."""
+    """ "exact", "refused" or "wrong" for one drawn model on two batches; its kinds; more words."""
     drawn = draw(seed)
+    found = [_verdict_on(batch) for batch in (drawn, drawn.another(seed))]
+    worst = next((one for kind in ("wrong", "refused") for one in found if one[0] == kind), found[-1])
+    return worst[0], drawn.kinds, worst[1]
+
+
+def _verdict_on(drawn: Drawn) -> tuple[str, str]:
     wanted = drawn.gram()
+    drawn.model.zero_grad()
     try:
         with fs.record_gram(drawn.model, batch=0) as record:
             drawn.loss().backward()
     except GramError as refusal:
-        return "refused", drawn.kinds, str(refusal)
+        return "refused", str(refusal)
     same = record.gram.shape == wanted.shape
     error = float((record.gram - wanted).norm() / wanted.norm()) if same else float("inf")
     right = error < EXACT and record.status == "ok" and record.grouping != "unverified"
-    return (
-        "exact" if right else "wrong",
-        drawn.kinds,
-        f"error {error:.1e}, {record.status}, {record.grouping}",
-    )
+    return "exact" if right else "wrong", f"error {error:.1e}, {record.status}, {record.grouping}"
 
 
 def test_no_drawn_model_is_wrong_and_nearly_all_are_measured() -> None:
@@ -114,29 +117,43 @@ def test_rows_mixed_evenly_are_not_taken_for_the_sample_between() -> None:
     assert record.grouping != "verified"
 
 
-def test_what_is_verified_costs_no_reading_again() -> None:
-    """A model that moves no rows is read at its first measurement only, a shuffled one at each."""
-    from fisherscope.gram.identity import settlement
+class Turned(nn.Module):
+    """Rows flipped between two layers: always the same way."""
 
-    reads: list[int] = []
-    original = settlement.read_calls
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 16), nn.Linear(16, 4)
 
-    def counted(*args: Any) -> Any:
-        reads.append(1)
-        return original(*args)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x.flip(0)).tanh().flip(0))  # type: ignore[no-any-return]
 
+
+@pytest.mark.parametrize(
+    ("model", "passes"),
+    [
+        (nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4)), (3, 0, 0)),
+        (Turned(), (3, 0, 0)),
+        (Shuffled(nn.LayerNorm(16)), (3, 2, 2)),
+        (Shuffled(nn.BatchNorm1d(16)), (3, 2, 2)),
+    ],
+    ids=["none", "the same way", "shuffled", "shuffled, batch norm"],
+)
+def test_rows_are_read_again_only_where_an_order_may_be_another(
+    model: nn.Module, passes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Passes of the recorder's own: three at first (two draws), then those of a new order."""
+    count = []
+    original = torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *a, **k: count.append(1) or original(*a, **k))
     x, y = torch.randn(6, 8), torch.randint(0, 4, (6,))
-    still = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
-    for model, expected in ((still, 1), (Shuffled(nn.LayerNorm(16)), 3)):
-        reads.clear()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(settlement, "read_calls", counted)
-            for _ in range(3):
-                with fs.record_gram(model) as record:
-                    F.cross_entropy(model(x), y).backward()
-                model.zero_grad()
-        assert len(reads) == expected
-        assert record.grouping == ("verified" if model is still else "derived")
+    for expected in passes:
+        count.clear()
+        with fs.record_gram(model) as record:
+            F.cross_entropy(model(x), y).backward()
+        assert record.status == "ok"
+        assert len(count) == expected
+        assert record.grouping == ("verified" if isinstance(model, nn.Sequential) else "derived")
+        model.zero_grad()
 
 
 def test_reading_leaves_no_trace() -> None:

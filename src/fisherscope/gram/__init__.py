@@ -2,6 +2,7 @@
 
 from fisherscope.gram.api import record_gram
 from fisherscope.gram.errors import AmbiguousBatchError, GramError, IncompleteError, NotSplittableError
+from fisherscope.gram.identity.known_functions import register_row_mover
 from fisherscope.gram.malloc import keep_freed_blocks
 from fisherscope.gram.record import Coverage, GramRecord
 
@@ -14,4 +15,5 @@ __all__ = [
     "NotSplittableError",
     "keep_freed_blocks",
     "record_gram",
+    "register_row_mover",
 ]

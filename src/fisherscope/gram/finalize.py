@@ -11,7 +11,7 @@ from torch import Tensor
 from fisherscope.gram.accumulation.accumulator import ParameterStats
 from fisherscope.gram.accumulation.residual import TOLERATED_ROUNDINGS
 from fisherscope.gram.errors import GramError, IncompleteError
-from fisherscope.gram.identity.settlement import weakest
+from fisherscope.gram.identity.evidence import weakest
 from fisherscope.gram.ranks.measure_with_ranks import measure_with_ranks
 from fisherscope.gram.ranks.process_group import Ranks
 from fisherscope.gram.record import Coverage, GramRecord

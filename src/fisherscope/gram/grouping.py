@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,6 +43,7 @@ class Grouping:
         real: (n, t) 1 where `rows` is a row, 0 where it is padding.
         size: Number of rows of a tensor that this map is for, those of no sample included.
         lead: How many leading dimensions, flattened, the rows lie along; 1: along `layout.dim` alone.
+        full: Whether `real` is 1 everywhere.
     """
 
     samples: int
@@ -50,6 +52,7 @@ class Grouping:
     real: Tensor | None = None
     size: int = 0
     lead: int = 1
+    full: bool = False
 
     @property
     def dim(self) -> int:
@@ -69,8 +72,10 @@ class Grouping:
             flat = tensor.flatten(0, self.lead - 1) if self.lead > 1 else tensor.movedim(self.dim, 0)
             if not len(flat):
                 return flat.new_zeros(self.samples, 1, *flat.shape[1:])
-            rows = flat[self.rows.to(tensor.device)]
-            if bool(self.real.all()):
+            rows: Tensor = flat.index_select(0, self.rows.flatten().to(tensor.device)).unflatten(
+                0, self.rows.shape
+            )
+            if self.full:
                 return rows
             real = self.real.to(device=tensor.device, dtype=tensor.dtype)
             return rows * real.reshape(*real.shape, *(1,) * (rows.dim() - 2))
@@ -108,7 +113,7 @@ class Grouping:
     def along(self, dim: int) -> Grouping:
         """Return the grouping of the same samples along another dimension."""
         layout = Layout(dim, self.layout.outer, self.layout.inner)
-        return Grouping(self.samples, layout, self.rows, self.real, self.size, self.lead)
+        return Grouping(self.samples, layout, self.rows, self.real, self.size, self.lead, self.full)
 
     def _length(self, shape: torch.Size) -> int:
         return shape[: self.lead].numel() if self.lead > 1 else shape[self.dim]
@@ -126,19 +131,21 @@ def rows_grouping(sample_of: Tensor, dim: int = 0, samples: int | None = None, l
     Returns:
         The grouping.
     """
-    sample_of = sample_of.detach().cpu().long()
-    mine = (sample_of >= 0).nonzero().squeeze(1)
-    by_sample = sample_of[mine]
-    count = torch.bincount(by_sample, minlength=samples or 0)
+    numbers = sample_of.detach().cpu().long().numpy()
+    order = np.argsort(numbers, kind="stable")
+    nobody = int((numbers < 0).sum())
+    order = order[nobody:]
+    count = np.bincount(numbers[order], minlength=samples or 0)
     n, longest = len(count), max(int(count.max()) if len(count) else 0, 1)
-    order = torch.argsort(by_sample, stable=True)
-    start = torch.cumsum(count, 0) - count
-    place = torch.arange(len(by_sample)) - start[by_sample[order]]
-    rows = torch.zeros(n, longest, dtype=torch.long)
-    real = torch.zeros(n, longest)
-    rows[by_sample[order], place] = mine[order]
-    real[by_sample[order], place] = 1
-    return Grouping(n, Layout(dim), rows, real, len(sample_of), lead)
+    size = len(numbers)
+    if len(order) == n * longest:  # as many rows of each sample
+        rows = torch.from_numpy(order.reshape(n, longest))
+        return Grouping(n, Layout(dim), rows, torch.ones(n, longest), size, lead, full=True)
+    place = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
+    rows, real = torch.zeros(n, longest, dtype=torch.long), torch.zeros(n, longest)
+    rows.numpy()[numbers[order], place] = order
+    real.numpy()[numbers[order], place] = 1
+    return Grouping(n, Layout(dim), rows, real, size, lead)
 
 
 def packed_rows(batch_sizes: Tensor, sorted_indices: Tensor | None) -> Tensor:

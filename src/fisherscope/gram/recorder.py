@@ -23,6 +23,7 @@ from fisherscope.gram.columns import ProductOptions
 from fisherscope.gram.errors import GramError, NotSplittableError
 from fisherscope.gram.grouping import Grouping
 from fisherscope.gram.identity.pending import PendingCall
+from fisherscope.gram.identity.reader import Pass
 from fisherscope.gram.identity.settlement import OutsideCall, Settlement
 from fisherscope.gram.interception.call_ids import Key
 from fisherscope.gram.interception.fused import attach_parameters, attachable, detached_call
@@ -35,7 +36,11 @@ from fisherscope.gram.interception.parameter_selection import (
 )
 from fisherscope.gram.interception.provenance import ParameterSource, ParameterSources
 from fisherscope.gram.interception.torch_function import Interceptor, bind_arguments, call_name, results
-from fisherscope.gram.interception.torch_private import disable_torch_function, is_in_backward
+from fisherscope.gram.interception.torch_private import (
+    disable_torch_function,
+    has_saved_tensor_hooks,
+    is_in_backward,
+)
 from fisherscope.gram.options import GramOptions
 from fisherscope.gram.ranks.process_group import find_ranks
 from fisherscope.gram.ranks.sharded_model import ShardedModel
@@ -181,7 +186,7 @@ class Recorder:
         if self.settings.semantics == "path" and (not self._idle or self.sharded is not None):
             with self._whole_parameters():
                 if not self._idle:
-                    self.settlement.begin(loss)
+                    self.settlement.begin(Pass(loss, gradient))
             self.gradients.seconds += time.perf_counter() - start
 
     def observe(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -194,6 +199,7 @@ class Recorder:
 
     def wrap_hook(self, hook: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
         """Wrap a user's hook on a tensor so that it is silent in the recorder's own passes."""
+        self.settlement.reader.hooked = True
         return lambda gradient: None if self.gradients.paused else hook(gradient)
 
     def note_retained(self, tensor: Tensor) -> None:
@@ -309,5 +315,6 @@ class Recorder:
         pending = PendingCall(key, call, edges, expected, problem)
         if self.tracker.current is not None:
             self.tracker.current.pending.append(pending)
+            self.tracker.current.packs = self.tracker.current.packs or has_saved_tensor_hooks()
         else:
             self.settlement.outside.append(OutsideCall(pending, outputs[0]))

@@ -128,9 +128,7 @@ class BackwardListener:
         start = time.perf_counter()
         with NoDispatch(gradient):
             try:
-                self.evidence.add(call.evidence)
-                if call.refusal:
-                    raise NotSplittableError(call.refusal)
+                self._take_evidence(call, gradient)
                 if call.released:
                     raise NotSplittableError("a second backward pass came over it; say accumulate=True")
                 if any(version_of(value) != version for value, version in versions):
@@ -145,6 +143,14 @@ class BackwardListener:
             versions.clear()
             call.release()
         self.seconds += time.perf_counter() - start
+
+    def _take_evidence(self, call: Call, gradient: Any) -> None:
+        """Read whose the call's rows are where that waits for its gradient; note how it is known."""
+        if call.late is not None:
+            call.late(gradient)
+        self.evidence.add(call.evidence)
+        if call.refusal:
+            raise NotSplittableError(call.refusal)
 
     def _contribute(self, source: ParameterSource, columns: Columns, entry: int) -> None:
         if source.geometry is not None:
@@ -194,9 +200,7 @@ class BackwardListener:
         self, rule: Rule, call: Call, sources: dict[str, ParameterSource], gradient: Tensor
     ) -> list[Tensor | None]:
         totals: list[Tensor | None] = []
-        self.evidence.add(call.evidence)
-        if call.refusal:
-            raise NotSplittableError(call.refusal)
+        self._take_evidence(call, gradient)
         columns = columns_of_call(rule, call, gradient)
         for name, source in sources.items():
             leaf = source.leaves[0]

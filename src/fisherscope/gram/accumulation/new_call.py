@@ -11,7 +11,7 @@ from fisherscope.gram.batch_axis.inference import CallLayout
 from fisherscope.gram.batch_axis.tracker import ForwardTracker
 from fisherscope.gram.errors import NotSplittableError
 from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_grouping
-from fisherscope.gram.identity.settlement import VERIFIED
+from fisherscope.gram.identity.evidence import VERIFIED
 from fisherscope.gram.interception.provenance import ParameterSource
 from fisherscope.gram.rules import Call, Rule, rule_of
 from fisherscope.gram.rules.recurrent import is_packed

@@ -7,7 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from fisherscope.gram.interception.torch_private import backward_hooks_of, version_of
+from fisherscope.gram.interception.torch_private import (
+    backward_hooks_of,
+    disable_torch_function,
+    version_of,
+)
 
 _NUMBERS = 4096
 """Gradient entries that are compared: those of the smallest parameters, at least one."""
@@ -106,6 +110,10 @@ class StepFrame:
             or (self._versions is not None and self._versions != self._current())
         ):
             return None  # averaged over ranks, or stepped inside the block
+        with disable_torch_function():
+            return self._difference()
+
+    def _difference(self) -> str | None:
         names = [name for name in self._arrived if not _has_other_hooks(self._watched[name])]
         if not names:
             return None
@@ -138,7 +146,8 @@ class StepFrame:
         )
 
     def _current(self) -> list[int]:
-        return [version_of(parameter) for parameter in self._parameters.values()]
+        with disable_torch_function():  # an attribute of a parameter is a call, too
+            return [version_of(parameter) for parameter in self._parameters.values()]
 
 
 def _plain(parameter: Tensor) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,12 @@ def _is_packed(value: object) -> bool:
     return isinstance(value, PackedSequence)
 
 
+def inputs_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:
+    """List the leaves of a call's arguments, a packed sequence being one."""
+    plain = not kwargs and all(isinstance(arg, Tensor) for arg in args)
+    return args if plain else flat((args, kwargs))[0]
+
+
 def flat(tree: Any) -> tuple[list[Any], Any]:
     """(leaves, tree), a packed sequence being one leaf."""
     return tree_flatten(tree, is_leaf=_is_packed)
@@ -64,8 +70,7 @@ def entry_of(
     """
     if isinstance(dim, Mapping):
         return _entry_by_name(module, args, kwargs, dim)
-    plain = not kwargs and all(isinstance(arg, Tensor) for arg in args)
-    leaves = args if plain else flat((args, kwargs))[0]
+    leaves = inputs_of(args, kwargs)
     samples = next((size for leaf in leaves if (size := _size(leaf, dim)) is not None), None)
     if samples is None:
         return None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 
 from fisherscope.gram.batch_axis.forward_call import ForwardCall, entry_of
@@ -21,6 +22,33 @@ Batch = int | Mapping[str, int | None]
 """The dimension that carries the samples, or one for each input by name."""
 
 
+_KINDS = 64
+"""Kinds of graphs of one way of calling a module that are remembered."""
+
+
+@dataclass
+class SettledRows:
+    """How a call's rows were settled, for graphs of the same signature.
+
+    Args:
+        verdict: As `settle` returns it.
+        shape: Of the call's output, where the rows moved: only there they lie so.
+        dim: The dimension along which they lie.
+        lead: How many leading dimensions they lie along.
+        ids: The forward's sample of each.
+        holes: Rows that no cotangent reached: a gradient there calls for another reading.
+        tries: How often the call was read.
+    """
+
+    verdict: str
+    shape: torch.Size
+    dim: int = 0
+    lead: int = 1
+    ids: Tensor | None = None
+    holes: Tensor | None = None
+    tries: int = 1
+
+
 @dataclass
 class KnownPlan:
     """What is known of one way of calling a module: from the probe, then from measurements.
@@ -29,21 +57,28 @@ class KnownPlan:
         dim: The dimension of the inputs that carries the samples.
         plan: How each call that receives a parameter treats the samples.
         outputs: Where the samples lie in each output tensor.
-        read: For each number of samples, the calls whose rows have all been read and were where the plan
-            says.
+        settled: What reading the rows of each call gave, by the rows' number and the graph's signature.
         readings: How often rows were read.
-        moves: Whether a measurement found rows that are not where the plan says: then every one reads them.
+        hard: Calls that a reading did not explain: their rows mix samples, or no cotangent reached them.
         permuted: The calls that were checked by the whole batch in another order, and whether they
             passed; None where that could not be told.
+        keep: Remembers a plan with problems, once the rows of all its calls could be read all the same.
     """
 
     dim: Batch
     plan: Plan
     outputs: list[Layout | None]
-    read: dict[int, set[Key]] = field(default_factory=dict)
-    moves: bool = False
+    settled: dict[tuple[int, int], dict[Key, SettledRows]] = field(default_factory=dict)
     readings: int = 0
+    hard: set[Key] = field(default_factory=set)
     permuted: dict[Key, bool | None] = field(default_factory=dict)
+    keep: Callable[[], None] | None = None
+
+    def settled_for(self, rows: int, signature: int) -> dict[Key, SettledRows]:
+        """Return what is known of the calls of a forward of so many rows with such a graph."""
+        if len(self.settled) > _KINDS and (rows, signature) not in self.settled:
+            self.settled.clear()
+        return self.settled.setdefault((rows, signature), {})
 
 
 _plans: WeakKeyDictionary[nn.Module, dict[Any, KnownPlan]] = WeakKeyDictionary()
@@ -71,9 +106,17 @@ def find_plan(
             return entry, plan
     found = _search_plan(module, args, kwargs, parameters, batch)
     plan = KnownPlan(found.dim, found.probed.plan, found.probed.outputs)
-    if not any(finding.problem for finding in plan.plan.values()):  # another batch may show more
+    if any(finding.problem for finding in plan.plan.values()):  # another batch may show more
+        plan.keep = lambda: plans.update({kind: plan})
+    else:
         plans[kind] = plan
     return found.entry, plan
+
+
+def given_plan(module: nn.Module, args: Any, kwargs: Any, parameters: Mapping[str, Tensor]) -> KnownPlan:
+    """Return what is known of a module's call whose rows' samples were given: readings, no probe."""
+    kind = _kind(module, args, kwargs, None, ("given", *parameters))
+    return _plans.setdefault(module, {}).setdefault(kind, KnownPlan(0, {}, []))
 
 
 def _kind(module: nn.Module, args: Any, kwargs: Any, batch: Batch | None, measured: tuple[str, ...]) -> Any:

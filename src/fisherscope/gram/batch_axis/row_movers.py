@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ def may_move_rows(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], s
     if tensor is None or samples < 2:
         return False
     if name in ("getitem", "setitem"):
-        return len(args) > 1 and _index_moves(tensor, args[1], samples)
+        return len(args) > 1 and index_moves(tensor.shape, args[1], samples)
     if name in _ALONG:
         place = _ALONG[name]
         dim = kwargs.get("dim", args[place] if len(args) > place else -1)
@@ -44,18 +44,27 @@ def may_move_rows(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], s
     return True
 
 
-def _index_moves(tensor: Tensor, index: Any, samples: int) -> bool:
-    """Tell whether an index picks rows, by tensors or lists, along a samples' dimension."""
+def index_moves(shape: Sequence[int], index: Any, samples: int) -> bool:
+    """Tell whether an index picks rows, by tensors or lists, along a samples' dimension.
+
+    Args:
+        shape: Of what is indexed.
+        index: What stands in the brackets.
+        samples: Number of samples.
+
+    Returns:
+        Whether it does.
+    """
     parts = list(index) if isinstance(index, tuple) else [index]
     if Ellipsis in [part for part in parts if not hasattr(part, "shape")]:
         at = next(k for k, part in enumerate(parts) if part is Ellipsis)
         used = sum(_dimensions(part) for part in parts if part is not Ellipsis)
-        parts[at : at + 1] = [slice(None)] * max(tensor.dim() - used, 0)
+        parts[at : at + 1] = [slice(None)] * max(len(shape) - used, 0)
     dim = 0
     for part in parts:
         if _picks(part):
             width = _dimensions(part)
-            sizes = tensor.shape[dim : dim + width]
+            sizes = torch.Size(shape[dim : dim + width])
             if any(size % samples == 0 for size in sizes) and not _is_range(part, sizes):
                 return True
             dim += width

@@ -14,7 +14,7 @@ from fisherscope.gram.batch_axis.determinism import DROPOUT
 from fisherscope.gram.batch_axis.forward_call import ForwardCall, flat
 from fisherscope.gram.batch_axis.inference import CallLayout
 from fisherscope.gram.batch_axis.outside import outside_call
-from fisherscope.gram.batch_axis.plan import KnownPlan, find_plan
+from fisherscope.gram.batch_axis.plan import KnownPlan, find_plan, given_plan
 from fisherscope.gram.batch_axis.probe import probe
 from fisherscope.gram.errors import GramError, NotSplittableError
 from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_grouping
@@ -42,6 +42,7 @@ class Forward:
         outputs: What it gave.
         pending: Its calls whose rows are to be read.
         moves: Whether a call was seen that may move rows by data or chance.
+        packs: Whether hooks packed the tensors that a call saved, as a checkpoint's do.
         linked: How `ids` came about, where it is not the first forward.
     """
 
@@ -53,12 +54,11 @@ class Forward:
     outputs: list[Tensor] = field(default_factory=list)
     pending: list[PendingCall] = field(default_factory=list)
     moves: bool = False
+    packs: bool = False
     linked: str = ""
 
-    @property
-    def rows(self) -> int:
-        """Rows of its inputs."""
-        return len(self.ids)
+    def __post_init__(self) -> None:
+        self.rows = len(self.ids)  # of its inputs
 
 
 class ForwardTracker:
@@ -100,7 +100,7 @@ class ForwardTracker:
         if given is not None:
             samples = int(given.max()) + 1
             call = ForwardCall(module, args, kwargs, (), samples)
-            known, ids = KnownPlan(0, {}, []), torch.arange(samples)
+            known, ids = given_plan(module, args, kwargs, self.parameters), torch.arange(samples)
         else:
             call, known = find_plan(module, args, kwargs, self.parameters, self.batch)
             ids = torch.arange(call.samples)

@@ -15,7 +15,7 @@ from fisherscope.gram.interception.torch_private import (
     uses_batch_statistics,
 )
 
-_BATCH_NORMS = frozenset(["NativeBatchNormBackward0", "CudnnBatchNormBackward0", "MiopenBatchNormBackward0"])
+BATCH_NORMS = frozenset(["NativeBatchNormBackward0", "CudnnBatchNormBackward0", "MiopenBatchNormBackward0"])
 
 
 def gradients_at(
@@ -71,7 +71,7 @@ def _constant_statistics(roots: Sequence[Any]) -> Iterator[None]:
                 _constant_statistics_hook(saved_batch_statistics(node)[1], saved_batch_norm_weight(node))
             )
             for node in nodes_above(roots)
-            if type(node).__name__ in _BATCH_NORMS and uses_batch_statistics(node)
+            if type(node).__name__ in BATCH_NORMS and uses_batch_statistics(node)
         ]
         yield
     finally:

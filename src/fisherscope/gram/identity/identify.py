@@ -84,7 +84,7 @@ def _read_part(
         passes = []
         for scales in codes.scales:
             cotangents = [
-                _scale_by_codes(c, grouping, scales) for c, (_, grouping) in zip(unit, outputs, strict=True)
+                scale_by_codes(c, grouping, scales) for c, (_, grouping) in zip(unit, outputs, strict=True)
             ]
             passes.append(gradients_at(tensors, places, cotangents))
         reading = merge_readings(reading, _read_draw(edges, pending, plain, passes, codes))
@@ -105,21 +105,28 @@ def _read_draw(
         if gradient is None or k in readings:
             continue
         scaled = [edge.of_output(values) for grads in passes if (values := grads[at]) is not None]
-        reading = _read(pending[k], number, edge.of_output(gradient), scaled, codes)
+        reading = read_call(pending[k], number, edge.of_output(gradient), scaled, codes)
         if reading is not None:
             readings[k] = reading
     return readings
 
 
-def _read(
+def read_call(
     pending: PendingCall, number: int, unit: Tensor, scaled: list[Tensor], codes: Codes
 ) -> RowReading | None:
     """Read a call's rows along the first dimensions along which each serves one sample.
 
+    Args:
+        pending: The call.
+        number: Which of its outputs.
+        unit: The gradient of that output.
+        scaled: For each pass of the codes, its gradient for cotangents scaled by them.
+        codes: The codes.
+
     Returns:
         The reading, or None if nothing can be read.
     """
-    if not bool(unit.any()) or len(scaled) < len(codes.scales):
+    if len(scaled) < len(codes.scales) or not bool(unit.any()):
         return None
     first = None
     for dim, lead in _candidates(pending, number, unit):
@@ -254,5 +261,6 @@ def _settle_recurrent(pending: PendingCall, reading: RowReading, ids: Tensor, sa
     return "as planned" if same else "moved"
 
 
-def _scale_by_codes(cotangent: Tensor, grouping: Grouping, scales: Tensor) -> Tensor:
+def scale_by_codes(cotangent: Tensor, grouping: Grouping, scales: Tensor) -> Tensor:
+    """Multiply each sample's part of a cotangent by its code."""
     return cotangent * scales[element_samples(cotangent, grouping)].to(cotangent)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from fisherscope.gram.identity.codes import RESIDUAL_COARSE, TOLERANCES, Codes
+from fisherscope.gram.identity.codes import RESIDUAL_COARSE, TOLERANCE, Codes, Numbers
 
+_SKETCH = 8
+"""Directions on which rows are projected before they are compared: a product instead of several passes."""
+_WIDEST = 1 << 16
+"""Numbers of a row that are projected at once: the directions are kept."""
 _WEAK = 1e-4
 """Share of the largest row's norm below which a row that reads badly is taken for unread, not for mixed."""
+_FINE = (torch.float32, torch.float64)
 SILENT, MIXED = -1, -2
 """In place of a sample: the row got no gradient; the row serves several samples."""
 
@@ -55,23 +62,21 @@ def read_rows(unit: Tensor, scaled: list[Tensor], codes: Codes, dim: int, lead: 
     Returns:
         The sample of each row.
     """
-    a = _real(rows_along(unit, dim, lead))
-    norm = torch.linalg.vector_norm(a, dim=1)
-    squares = norm.square().clamp_min(torch.finfo(a.dtype).tiny)
-    exact = unit.dtype in TOLERANCES or unit.is_complex()
-    allowed = TOLERANCES.get(a.dtype, TOLERANCES[torch.float32]) if exact else RESIDUAL_COARSE
-    ratios, fits = [], torch.ones(len(a), dtype=torch.bool)
-    for gradient in scaled:
-        b = _real(rows_along(gradient, dim, lead))
-        ratio = torch.einsum("ri,ri->r", a, b) / squares
-        rest = torch.linalg.vector_norm(torch.addcmul(b, a, ratio.unsqueeze(1), value=-1), dim=1)
-        fits &= (rest <= allowed * norm).cpu()
+    exact = unit.dtype in _FINE or unit.is_complex()
+    allowed = TOLERANCE if exact else RESIDUAL_COARSE
+    a, *others = (_sketch(_real(rows_along(one, dim, lead))) for one in (unit, *scaled))
+    squares = np.square(a).sum(1)
+    norms = np.maximum(squares, np.finfo(np.float64).tiny)
+    ratios, fits = [], np.ones(len(a), dtype=bool)
+    for b in others:
+        ratio = (a * b).sum(1) / norms
+        fits &= np.square(b - ratio[:, None] * a).sum(1) <= allowed**2 * squares
         ratios.append(ratio)
-    ids = torch.where(fits, codes.decode(ratios, a.dtype), -1)
-    weak = (norm <= _WEAK * norm.max()).cpu() if len(norm) else torch.zeros(0, dtype=torch.bool)
+    ids = np.where(fits, codes.decode(ratios), -1)
     unread = ids < 0
-    ids = torch.where(unread & weak, SILENT, torch.where(unread, MIXED, ids))
-    return RowReading(dim, lead, torch.where((norm == 0).cpu(), SILENT, ids))
+    if unread.any():  # zero rows among them: 0 is nobody's code
+        ids = np.where(unread, np.where(squares <= _WEAK**2 * squares.max(), SILENT, MIXED), ids)
+    return RowReading(dim, lead, torch.from_numpy(ids))
 
 
 def merge_readings(before: dict[int, RowReading], now: dict[int, RowReading]) -> dict[int, RowReading]:
@@ -89,7 +94,33 @@ def merge_readings(before: dict[int, RowReading], now: dict[int, RowReading]) ->
     return out
 
 
+@lru_cache(maxsize=16)
+def _directions(width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Draw the directions of a sketch, always the same."""
+    generator = torch.Generator().manual_seed(width)
+    return torch.randn(width, _SKETCH, generator=generator).to(device=device, dtype=dtype)
+
+
+def _sketch(rows: Tensor) -> Numbers:
+    """Project rows on a few directions: proportional rows stay so, others do not become so."""
+    found: Numbers = _projected(rows).detach().cpu().double().numpy()
+    return found
+
+
+def _projected(rows: Tensor) -> Tensor:
+    width = rows.shape[1]
+    if width <= 2 * _SKETCH:
+        return rows
+    if width <= _WIDEST:
+        return rows @ _directions(width, rows.dtype, rows.device)
+    parts = rows.split(_WIDEST, 1)
+    scales = _directions(len(parts), rows.dtype, rows.device)
+    return sum(
+        (_projected(part) * scale for part, scale in zip(parts, scales, strict=True)), rows.new_zeros(())
+    )
+
+
 def _real(values: Tensor) -> Tensor:
     if values.is_complex():
         return torch.view_as_real(values).flatten(1)
-    return values if values.dtype in TOLERANCES else values.float()
+    return values if values.dtype in _FINE else values.float()

@@ -9,23 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fisherscope.gram.batch_axis.forward_call import flat
-from fisherscope.gram.batch_axis.permutation import moves_with_samples
+from fisherscope.gram.batch_axis.forward_call import inputs_of
 from fisherscope.gram.batch_axis.tracker import Forward, ForwardTracker
-from fisherscope.gram.identity.cotangents import has_own_backward, nodes_above
-from fisherscope.gram.identity.identify import read_calls, settle
+from fisherscope.gram.identity.cotangents import nodes_above
+from fisherscope.gram.identity.evidence import DERIVED, UNVERIFIED
+from fisherscope.gram.identity.identify import settle
 from fisherscope.gram.identity.pending import PendingCall
+from fisherscope.gram.identity.reader import Pass, RowReader, StepSamples
 from fisherscope.gram.identity.row_ids import SILENT
-from fisherscope.gram.identity.tangents import DRAWS, element_samples, forward_rows
-from fisherscope.model_state import preserve_module_state
-
-VERIFIED, DERIVED, GIVEN, UNVERIFIED = "verified", "derived", "given", "unverified"
-
-
-def weakest(evidence: set[str]) -> str:
-    """How sure a step is of whose its rows are: as sure as of the call of which it is least."""
-    return next((kind for kind in (UNVERIFIED, DERIVED, GIVEN, VERIFIED) if kind in evidence), UNVERIFIED)
-
+from fisherscope.gram.identity.tangents import element_samples, forward_rows
 
 SAME_OR_OTHERS = (
     "{count} forwards of the model took separate tensors of {rows} rows in one backward pass; they are taken "
@@ -56,15 +48,17 @@ class Settlement:
     quiet: Callable[..., Any]
     budget: int
     outside: list[OutsideCall] = field(default_factory=list)
-    _ordered: list[Forward] = field(default_factory=list)
     generator: torch.Generator = field(
         default_factory=lambda: torch.Generator().manual_seed(torch.initial_seed() % (1 << 31))
     )
 
+    def __post_init__(self) -> None:
+        self.reader = RowReader(self.tracker, self.quiet, self.budget, self.generator)
+
     def link(self, forward: Forward) -> None:
         """Find which samples a forward's rows are, where others ran before it in this pass."""
         earlier = [other for other in self.tracker.forwards if other is not forward]
-        leaves = flat((forward.call.args, forward.call.kwargs))[0]
+        leaves = inputs_of(forward.call.args, forward.call.kwargs)
         dims = forward.call.dims or ((0,) * len(leaves) if forward.given else ())
         rows = [
             (leaf, dim)
@@ -127,10 +121,14 @@ class Settlement:
             for tensor, grouping in self.tracker.output_rows(forward)
         ]
 
-    def begin(self, loss: Tensor) -> None:
-        """Settle the forwards that a backward pass from `loss` is about."""
-        forwards = self._upstream(loss)
+    def begin(self, step: Pass) -> None:
+        """Settle the forwards that a backward pass is about."""
+        forwards = self._upstream(step.loss)
         if not forwards:
+            return
+        if len(forwards) == 1 and not forwards[0].linked and not self.outside:
+            rows = forwards[0].rows  # numbered 0, 1, 2, … already
+            self.reader.settle(forwards[0], StepSamples(forwards[0].ids, rows, False), step, ())
             return
         used = torch.cat([forward.ids for forward in forwards])
         present = used[used >= 0].unique()
@@ -140,7 +138,8 @@ class Settlement:
         for forward in forwards:
             ids = torch.where(forward.ids >= 0, number[forward.ids.clamp_min(0)], -1)
             several = len(ids) != samples or not bool((ids == torch.arange(len(ids))).all())
-            self._settle(forward, ids, samples, several)
+            others = {t.grad_fn for other in forwards if other.number < forward.number for t in other.outputs}
+            self.reader.settle(forward, StepSamples(ids, samples, several), step, others)
         self._settle_outside(forwards, number, samples)
 
     def _upstream(self, loss: Tensor) -> list[Forward]:
@@ -151,80 +150,6 @@ class Settlement:
         mine = [f for f in forwards if not f.outputs or any(t.grad_fn in nodes for t in f.outputs)]
         self.tracker.forwards = [f for f in forwards if all(f is not one for one in mine)]
         return mine
-
-    def _settle(self, forward: Forward, ids: Tensor, samples: int, several: bool) -> None:
-        known, pending = forward.known, forward.pending
-        key = 0 if forward.given else forward.rows
-        read = known.read.setdefault(key, set())
-        needed = (
-            forward.moves
-            or known.moves
-            or any(call.expected is None or call.key not in read for call in pending)
-        )
-        readings = {}
-        if needed and pending:
-            readings = self._read(forward, 1 if known.readings else DRAWS)
-            known.readings += 1
-        for k, call in enumerate(pending):
-            reading = readings.get(k)
-            verdict = settle(call, reading, ids, samples, several)
-            if (
-                needed
-                and verdict == "as planned"
-                and reading is not None
-                and not bool((reading.ids < 0).any())
-            ):
-                read.add(call.key)
-            known.moves = known.moves or verdict == "moved"
-            self._judge(forward, call, verdict, needed)
-        forward.pending = []
-
-    def _judge(self, forward: Forward, call: PendingCall, verdict: str, needed: bool) -> None:
-        if forward.given:
-            call.call.evidence = GIVEN
-        elif not needed or verdict == "as planned":
-            call.call.evidence = VERIFIED
-        elif verdict == "moved":
-            call.call.evidence = DERIVED
-        elif verdict in ("unread", "mixed"):
-            self._check_by_order(forward, call)
-
-    def _check_by_order(self, forward: Forward, call: PendingCall) -> None:
-        """Check a call that no cotangent could read: do its rows move with a permuted batch?
-
-        Checked once a kind of input; in every step where an order may depend on data or chance.
-        """
-        checked = forward.known.permuted
-        stale = (forward.moves or forward.known.moves) and forward not in self._ordered
-        if call.key not in checked or stale:
-            self._ordered.append(forward)
-            with self.quiet(calls_seen=True):
-                checked.update(moves_with_samples(forward.call, forward.known.plan, self.tracker.parameters))
-            checked.setdefault(call.key, None)
-        if checked[call.key] is False:
-            call.call.refusal = (
-                "its rows change places inside the forward, and whose each is could not be read"
-            )
-            return
-        call.call.evidence = UNVERIFIED if checked[call.key] is None else DERIVED
-
-    def _read(self, forward: Forward, draws: int) -> dict[int, Any]:
-        """Read the rows of a forward's calls on the step's graph, if a pass leaves no trace.
-
-        Returns:
-            Readings by position of the call; none if a backward is the user's own.
-        """
-        outputs = self.tracker.output_rows(forward)
-        if any(has_own_backward(node) for node in nodes_above([tensor.grad_fn for tensor, _ in outputs])):
-            return {}  # a function of the user's own, whose backward may do more than give gradients
-        try:
-            with self.quiet(), preserve_module_state(forward.call.module):
-                return read_calls(outputs, forward.pending, forward.rows, draws, self.generator, self.budget)
-        except RuntimeError as error:
-            self.tracker.notes.append(
-                f"the rows' samples could not be read on the step's graph: {error}"[:200]
-            )
-            return {}
 
     def _settle_outside(self, forwards: list[Forward], number: Tensor, samples: int) -> None:
         """Settle calls in the user's own code by the rows of the model's outputs."""

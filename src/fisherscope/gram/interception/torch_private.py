@@ -72,6 +72,21 @@ def uses_batch_statistics(node: Any) -> bool:
     return bool(node._saved_training)
 
 
+def forward_class_of(node: Any) -> Any:
+    """Return the `autograd.Function` of a node whose backward is Python code; None of others."""
+    return getattr(type(node), "_forward_cls", None)
+
+
+def operator_name(operator: Any) -> str | None:
+    """Return "space::name" of an operator of `torch.library`, or None: there is no public attribute."""
+    operator = getattr(operator, "_opoverload", operator)  # what `torch.library.custom_op` returns
+    if isinstance(operator, torch._ops.OpOverload):
+        return str(operator.name())
+    if isinstance(operator, torch._ops.OpOverloadPacket):
+        return str(operator._qualified_op_name)
+    return None
+
+
 # Tensors
 
 

@@ -45,10 +45,11 @@ class Call:
     released: bool = False
     evidence: str = "unverified"  # how it is known whose its rows are
     refusal: str = ""  # why that can't be known: its parameters are left out if a gradient comes
+    late: Callable[[Any], None] | None = None  # settles whose its rows are when the gradient arrives
 
     def release(self) -> None:
         """Let go of what is not needed once the columns are formed."""
-        self.values, self.outputs, self.noticed, self.released = {}, None, (), True
+        self.values, self.outputs, self.noticed, self.released, self.late = {}, None, (), True, None
 
     @property
     def samples(self) -> int:
