@@ -156,6 +156,95 @@ class Experts(nn.Module):
         return z + out.view_as(z)
 
 
+class SortedExperts(nn.Module):
+    """Two experts a token: tokens are sorted by expert, and index_add brings their parts back."""
+
+    def __init__(self, width: int, steps: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(width, 4)
+        self.experts = nn.ModuleList(nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        rows = z.flatten(0, 1)
+        weights, chosen = self.gate(rows).softmax(1).topk(2)
+        order = chosen.flatten().argsort(stable=True)
+        sizes = torch.bincount(chosen.flatten(), minlength=4).tolist()
+        parts = rows[order // 2].split(sizes)
+        out = torch.cat([expert(part) for expert, part in zip(self.experts, parts, strict=True)])
+        out = out * weights.flatten()[order].unsqueeze(1)
+        return z + torch.zeros_like(rows).index_add(0, order // 2, out).view_as(z)
+
+
+class StackByNumber(Moves):
+    """Rows picked one by one by Python numbers."""
+
+    def forward(self, z: Tensor, lengths: Tensor) -> Tensor:
+        order = sorted(range(len(z)), key=lengths.tolist().__getitem__)
+        out = self.layer(torch.stack([z[k] for k in order])).tanh()
+        return torch.stack([out[order.index(k)] for k in range(len(z))])
+
+
+class CatInOrder(Moves):
+    """Parts of the batch put together in an order drawn on the host."""
+
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        order = random.sample(range(len(z)), len(z))
+        parts = z.split(1) if self.steps % 2 else [part.unsqueeze(0) for part in z.unbind(0)]
+        out = self.layer(torch.cat([parts[k] for k in order])).tanh().split(1)
+        return torch.cat([out[order.index(k)] for k in range(len(z))])
+
+
+class Matrix(Moves):
+    """A product with a permutation matrix."""
+
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        matrix = torch.eye(len(z), dtype=z.dtype)[torch.randperm(len(z))]
+        if self.steps % 2:
+            out = self.layer((matrix @ z.flatten(1)).view_as(z)).tanh()
+            return (matrix.T @ out.flatten(1)).view_as(z)
+        out = self.layer(torch.einsum("ij,jtc->itc", matrix, z)).tanh()
+        return torch.einsum("ij,itc->jtc", matrix, out)
+
+
+class Assign(Moves):
+    """Rows written into a buffer at Python numbers."""
+
+    def forward(self, z: Tensor, lengths: Tensor) -> Tensor:
+        order = lengths.argsort(stable=True).tolist()
+        wide = torch.zeros_like(z)
+        for place, k in enumerate(order):
+            wide[place] = z[k]
+        out = self.layer(wide).tanh()
+        back = torch.zeros_like(z)
+        for place, k in enumerate(order):
+            back[k] = out[place]
+        return back
+
+
+class Scatter(Moves):
+    def forward(self, z: Tensor, lengths: Tensor) -> Tensor:
+        order = (lengths + torch.rand(len(z)) * 0.5).argsort()
+        index = order.view(-1, 1, 1).expand_as(z)
+        out = self.layer(z.gather(0, index)).tanh()
+        return torch.zeros_like(z).scatter(0, index, out)
+
+
+class MaskedSelect(Moves):
+    def forward(self, z: Tensor, lengths: Tensor) -> Tensor:
+        valid = (torch.arange(z.shape[1]) < lengths.unsqueeze(1)).unsqueeze(2).expand_as(z)
+        out = self.layer(z.masked_select(valid).view(-1, z.shape[2])).tanh()
+        return z + torch.zeros_like(z).masked_scatter(valid, out)
+
+
+class Sometimes(Moves):
+    """Reversed for some batches only."""
+
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        if z.detach().sum() > 0:
+            return self.layer(z.flip(0)).tanh().flip(0)
+        return self.layer(z).tanh()
+
+
 class ClassToken(nn.Module):
     def __init__(self, width: int, steps: int) -> None:
         super().__init__()
@@ -191,7 +280,10 @@ MOVEMENTS: dict[str, type[nn.Module]] = {
     "roll": Roll, "flip": Flip, "sort by value": Sort, "sort by length": SortByLength, "shuffle": Shuffle,
     "shuffle on the host": HostShuffle, "pack": Pack, "mask": Mask, "gather": Gather, "last token": LastToken,
     "chunk": Chunk, "pool": Pool, "cat twice": Twice, "repeat": Repeat, "skip samples": Skip,
-    "experts": Experts,    "class token": ClassToken, "time first": TimeFirst, "flatten": Flat, "none": Plain,
+    "experts": Experts, "sorted experts": SortedExperts, "stack by number": StackByNumber,
+    "cat in another order": CatInOrder, "permutation matrix": Matrix, "assign rows": Assign,
+    "scatter": Scatter, "masked select": MaskedSelect, "sometimes": Sometimes, "class token": ClassToken,
+    "time first": TimeFirst, "flatten": Flat, "none": Plain,
 }  # fmt: skip
 CALLS = ("one forward", "one by one", "one by one, reordered", "chunks of a batch", "a call a sample")
 

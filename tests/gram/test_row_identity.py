@@ -50,7 +50,7 @@ def test_no_drawn_model_is_wrong_and_nearly_all_are_measured() -> None:
     kinds = Counter(kind for _, found, _ in verdicts.values() for kind in set(found))
     print("\n".join(f"{kind}: {count}" for kind, count in kinds.most_common()))  # noqa: T201
     assert set(kinds) == {*MOVEMENTS, *CALLS}
-    assert min(kinds.values()) >= MODELS // 25
+    assert min(kinds.values()) >= MODELS // 25 - 1
     measured = sum(found[0] == "exact" for found in verdicts.values())
     assert measured >= 0.95 * MODELS, Counter(
         text for kind, _, text in verdicts.values() if kind == "refused"

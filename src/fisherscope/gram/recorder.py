@@ -17,7 +17,7 @@ from fisherscope.gram.accumulation.coverage import SkippedParameters, leaves_of,
 from fisherscope.gram.accumulation.new_call import new_call, planned_grouping
 from fisherscope.gram.accumulation.step_frame import StepFrame
 from fisherscope.gram.batch_axis.inference import CallLayout
-from fisherscope.gram.batch_axis.row_movers import MOVERS, may_move_rows
+from fisherscope.gram.batch_axis.row_movers import MOVERS, may_move_rows, place_text
 from fisherscope.gram.batch_axis.tracker import ForwardTracker
 from fisherscope.gram.columns import ProductOptions
 from fisherscope.gram.errors import GramError, NotSplittableError
@@ -34,7 +34,7 @@ from fisherscope.gram.interception.parameter_selection import (
     select_parameters,
     trainable_parameters,
 )
-from fisherscope.gram.interception.provenance import ParameterSource, ParameterSources
+from fisherscope.gram.interception.provenance import ParameterSource, ParameterSources, tensors_in
 from fisherscope.gram.interception.torch_function import Interceptor, bind_arguments, call_name, results
 from fisherscope.gram.interception.torch_private import (
     disable_torch_function,
@@ -192,10 +192,19 @@ class Recorder:
     def observe(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Note whether a call that receives no parameter may move rows."""
         forward = self.tracker.current
-        if forward is None or forward.moves or self._idle:
+        if forward is None or self._idle:
             return
         name = call_name(func)[0]
-        forward.moves = name in MOVERS and may_move_rows(name, args, kwargs, forward.rows)
+        if name == "setitem":
+            forward.writes.append(place_text(args[1]))
+        forward.moves = forward.moves or (name in MOVERS and may_move_rows(name, args, kwargs, forward.rows))
+
+    def note_result(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
+    ) -> None:
+        """Note numbers that the user's own code makes of the samples: a learned weight may follow."""
+        if self.tracker.current is None and self.tracker.forwards and not self._idle:
+            self.tracker.terms.note(call_name(func)[0], func, args, kwargs, out)
 
     def wrap_hook(self, hook: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
         """Wrap a user's hook on a tensor so that it is silent in the recorder's own passes."""
@@ -277,8 +286,10 @@ class Recorder:
             outputs = [out]
         else:
             self.gradients.listen_to_call(rule, call, sources, outputs)
-        if not layout.shared:
-            self._await_rows(key, call, expected, problem, outputs)
+        if layout.shared:
+            self.tracker.terms.mark(outputs[0])
+        else:
+            self._await_rows(key, call, expected, problem, outputs, values)
         return out
 
     def _is_derived(
@@ -304,17 +315,21 @@ class Recorder:
             self._idle = False
 
     def _await_rows(
-        self, key: Key, call: Call, expected: Grouping | None, problem: str, outputs: list[Tensor]
-    ) -> None:
+        self, key: Key, call: Call, expected: Grouping | None, problem: str, outputs: list[Tensor],
+        values: dict[str, Any],
+    ) -> None:  # fmt: skip
         """Add the call to those whose rows are settled when its backward pass begins."""
         edges = [
             (number, output_edge(output, lambda tensor: self.sources.get(tensor) is not None))
             for number, output in enumerate(outputs)
             if output.grad_fn is not None
         ]
-        pending = PendingCall(key, call, edges, expected, problem)
+        pending = PendingCall(key, call, edges, expected, problem, outputs[0])
         if self.tracker.current is not None:
             self.tracker.current.pending.append(pending)
             self.tracker.current.packs = self.tracker.current.packs or has_saved_tensor_hooks()
         else:
-            self.settlement.outside.append(OutsideCall(pending, outputs[0]))
+            others = {name: tensor for name, tensor in tensors_in(values) if self.sources.get(tensor) is None}
+            if call.weighted:
+                self.tracker.terms.mark(outputs[0])
+            self.settlement.outside.append(OutsideCall(pending, outputs[0], others))

@@ -11,6 +11,7 @@ from fisherscope.gram.columns import Columns, Dense, Equal, ProductOptions
 from fisherscope.gram.errors import NotSplittableError
 from fisherscope.gram.interception.provenance import ParameterSource, without_hooks
 from fisherscope.gram.rules import Call, Rule, UnsuitedError, rule_of
+from fisherscope.gram.rules.replay import gradients_of, run_again
 
 
 def save_arguments(rule: Rule, values: dict[str, Any], inplace: bool) -> dict[str, Any]:
@@ -45,6 +46,8 @@ def columns_of_call(rule: Rule, call: Call, gradient: Any) -> dict[str, Columns]
     """
     if call.shared:
         return equal_shares(call, gradient)
+    if call.weighted:
+        return weighted_terms(call, gradient)
     if rule.keeps and call.out_dtype.is_complex:  # formulas are those of real numbers
         return rule_of("*").formula(call, gradient)
     try:
@@ -57,15 +60,33 @@ def columns_of_call(rule: Rule, call: Call, gradient: Any) -> dict[str, Columns]
 
 def equal_shares(call: Call, gradient: Tensor) -> dict[str, Columns]:
     """Give each sample an equal share of a term that knows no samples."""
-    signs = {name: -1.0 if call.name == "sub" and name in ("other", "1") else 1.0 for name in call.parameters}
-    factor = float(call.get("alpha", 1))
-    return {
-        name: Equal(
-            gradient.reshape(-1) * (sign * (factor if name in ("other", "1") else 1.0) / call.samples),
-            call.samples, parameter.shape,
-        )
-        for (name, parameter), sign in zip(call.parameters.items(), signs.values(), strict=True)
-    }  # fmt: skip
+    if call.name not in ("add", "sub"):
+        totals = zip(call.parameters.items(), gradients_of(call, gradient), strict=True)
+        return {
+            name: Equal(total.reshape(-1) / call.samples, call.samples, parameter.shape)
+            for (name, parameter), total in totals
+            if total is not None
+        }
+    shares: dict[str, Columns] = {}
+    for name, parameter in call.parameters.items():
+        factor = float(call.get("alpha", 1)) if name in ("other", "1") else 1.0
+        sign = -1.0 if call.name == "sub" and name in ("other", "1") else 1.0
+        total = gradient.sum_to_size(parameter.shape).reshape(-1)
+        shares[name] = Equal(total * (sign * factor / call.samples), call.samples, parameter.shape)
+    return shares
+
+
+def weighted_terms(call: Call, gradient: Tensor) -> dict[str, Columns]:
+    """Split a learned weight's gradient by each sample's part of the numbers that it weights."""
+    assert call.terms is not None, "split before the backward pass, or the call is refused"
+    shares: dict[str, list[Tensor]] = {name: [] for name in call.parameters}
+    for sample in range(call.samples):
+        leaves = {name: value.detach().clone().requires_grad_() for name, value in call.parameters.items()}
+        out = run_again(call, {**leaves, **{name: part[sample] for name, part in call.terms.items()}})
+        grads = torch.autograd.grad(out, list(leaves.values()), gradient)
+        for name, share in zip(leaves, grads, strict=True):
+            shares[name].append(share.flatten())
+    return {name: Dense(torch.stack(rows), call.parameters[name].shape) for name, rows in shares.items()}
 
 
 def pull_back(

@@ -51,6 +51,7 @@ def new_call(
     call = Call(
         name, func, inputs, positional, parameters, Grouping(0, Layout(0)), layout.layouts, out.shape,
         out.dtype, random_state, tracker.packed_order, entry=tracker.count, shared=layout.shared,
+        weighted=layout.weighted,
     )  # fmt: skip
     if rule.keeps_outputs:
         call.outputs = [output.detach().clone() for output in outputs]  # it may be written into later

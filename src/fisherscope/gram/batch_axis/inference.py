@@ -35,6 +35,7 @@ class CallLayout:
     derived: bool = False
     packed: bool = False
     shared: bool = False  # a number of parameters alone, added to the loss
+    weighted: bool = False  # a learned weight of numbers of all samples together
     has_loop: bool = False  # one of the calls of a loop over the samples
     problem: str | None = None
 

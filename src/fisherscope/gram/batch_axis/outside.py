@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from fisherscope.gram.batch_axis.inference import CallLayout, is_penalty
+from fisherscope.gram.batch_axis.loss_terms import SHARED, WEIGHTINGS, LossTerms
 from fisherscope.gram.grouping import Layout
 from fisherscope.gram.interception.provenance import ParameterSource, ParameterSources, tensors_in
 
@@ -22,6 +23,7 @@ def outside_call(
     out: Tensor,
     sources: ParameterSources,
     of_batch: Sequence[Tensor],
+    terms: LossTerms,
 ) -> CallLayout:
     """How a call outside the model's forward treats the samples.
 
@@ -36,6 +38,7 @@ def outside_call(
         out: Its output.
         sources: What is made of parameters.
         of_batch: Tensors that the model was given or gave.
+        terms: Numbers that the loss made of all samples together.
 
     Returns:
         How the call treats the samples.
@@ -52,6 +55,11 @@ def outside_call(
         )
     if is_penalty(name, out.shape):
         return CallLayout(shared=True)
+    if all(terms.are_terms(tensor) for tensor in others if tensor.grad_fn is not None):
+        if name in SHARED:
+            return CallLayout(shared=True)
+        if name in WEIGHTINGS:
+            return CallLayout(weighted=True)
     layouts = {}
     for argument, tensor in [*tensors_in(values), ("out", out)]:
         same = [dim for dim, size in enumerate(tensor.shape) if size == samples]

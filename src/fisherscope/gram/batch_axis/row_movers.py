@@ -93,3 +93,9 @@ def _is_range(part: Any, sizes: torch.Size) -> bool:
     if part.dtype == torch.bool:
         return bool(part.all())
     return bool((part == torch.arange(len(part), device=part.device)).all())
+
+
+def place_text(index: Any) -> str:
+    """Write down the numbers of an index; what its tensors hold is left out."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return str([None if isinstance(part, Tensor) else part for part in parts])

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from fisherscope.gram.batch_axis.determinism import DROPOUT
 from fisherscope.gram.batch_axis.forward_call import ForwardCall, flat
 from fisherscope.gram.batch_axis.inference import CallLayout
+from fisherscope.gram.batch_axis.loss_terms import LossTerms
 from fisherscope.gram.batch_axis.outside import outside_call
 from fisherscope.gram.batch_axis.plan import KnownPlan, find_plan, given_plan
 from fisherscope.gram.batch_axis.probe import probe
@@ -43,6 +44,7 @@ class Forward:
         pending: Its calls whose rows are to be read.
         moves: Whether a call was seen that may move rows by data or chance.
         packs: Whether hooks packed the tensors that a call saved, as a checkpoint's do.
+        writes: The places that were written into by numbers, in their order.
         linked: How `ids` came about, where it is not the first forward.
     """
 
@@ -55,6 +57,7 @@ class Forward:
     pending: list[PendingCall] = field(default_factory=list)
     moves: bool = False
     packs: bool = False
+    writes: list[str] = field(default_factory=list)
     linked: str = ""
 
     def __post_init__(self) -> None:
@@ -82,6 +85,7 @@ class ForwardTracker:
         self.notes: list[str] = []
         self.packed_order: Tensor | None = None
         self.storage = StorageRows()
+        self.terms = LossTerms()
         self._rows_given: Tensor | None = None
         self._keys = CallIds()
         self._renewed = False
@@ -149,7 +153,7 @@ class ForwardTracker:
         if name in DROPOUT and all(sources.get(t) is not None for _, t in tensors_in(values)):
             return key, CallLayout(derived=True)  # of a weight; the probe leaves dropout out
         if self.current is None:
-            return key, outside_call(name, self.samples, values, out, sources, self._inputs())
+            return key, outside_call(name, self.samples, values, out, sources, self._inputs(), self.terms)
         if self.current.given:
             assert self._rows_given is not None, "said for the forward that runs"
             return key, by_rows(self._rows_given, self.current.rows, values, out, sources)
@@ -172,7 +176,7 @@ class ForwardTracker:
             NotSplittableError: Its rows are not those of the samples.
         """
         samples = self.current.rows if self.current is not None else self.samples
-        if layout.shared and samples is not None:
+        if (layout.shared or layout.weighted) and samples is not None:
             return Grouping(samples, Layout(0))
         if layout.problem is not None:
             raise NotSplittableError(layout.problem)

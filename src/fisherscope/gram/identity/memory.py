@@ -44,6 +44,6 @@ def remembered(
     if verdict == "as planned":
         holes = silent if bool(silent.any()) else None
         return SettledRows(verdict, shape, reading.dim, reading.lead, holes=holes)
-    if bool(silent.any()):
+    if bool(silent.any()) or not is_reached(call, survey):  # the graph does not show what moved them
         return None
     return SettledRows(verdict, shape, reading.dim, reading.lead, reading.ids)

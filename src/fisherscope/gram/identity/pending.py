@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from fisherscope.gram.grouping import Grouping
 from fisherscope.gram.interception.call_ids import Key
 from fisherscope.gram.interception.output_edge import OutputEdge
@@ -20,6 +22,7 @@ class PendingCall:
         edges: Its outputs' places in the graph, by output number.
         expected: The grouping that the plan says, in the numbers of its own forward; None where it says none.
         problem: Why the plan says none.
+        output: What it returned first, where samples may have to be followed to it.
     """
 
     key: Key
@@ -27,3 +30,4 @@ class PendingCall:
     edges: list[tuple[int, OutputEdge]]
     expected: Grouping | None
     problem: str
+    output: Tensor | None = None

@@ -21,7 +21,7 @@ from fisherscope.gram.identity.memory import is_moved, is_reached, remembered, s
 from fisherscope.gram.identity.pending import PendingCall
 from fisherscope.gram.identity.row_ids import RowReading
 from fisherscope.gram.identity.survey import Survey, survey_graph
-from fisherscope.gram.identity.tangents import DRAWS
+from fisherscope.gram.identity.tangents import DRAWS, element_samples, forward_rows
 from fisherscope.model_state import preserve_module_state
 
 _EXACT = (torch.float32, torch.float64)
@@ -82,7 +82,7 @@ class RowReader:
         known, outputs = forward.known, self.tracker.output_rows(forward)
         nodes = {edge.node for call in pending for _, edge in call.edges}
         roots = [tensor.grad_fn for tensor, _ in outputs]
-        survey = survey_graph(roots, nodes, forward.rows, stop, look=not forward.packs)
+        survey = survey_graph(roots, nodes, forward.rows, stop, look=not forward.packs, writes=forward.writes)
         self._note_unknown(survey)
         memory = known.settled_for(0 if forward.given else forward.rows, survey.signature)
         todo = []
@@ -99,6 +99,8 @@ class RowReader:
             return
         readings = self._read(forward, todo, outputs, 1 if known.readings else DRAWS, survey)
         known.readings += 1
+        if not outputs:
+            self._follow(forward, pending, todo, readings)
         for k, call in enumerate(todo):
             self._settle_read(forward, call, readings.get(k), to, survey, memory)
         if known.keep is not None and not any(call.call.refusal for call in pending):
@@ -190,6 +192,41 @@ class RowReader:
                 f"the rows' samples could not be read on the step's graph: {error}"[:200]
             )
             return {}
+
+    def _follow(
+        self,
+        forward: Forward,
+        pending: Sequence[PendingCall],
+        calls: Sequence[PendingCall],
+        readings: dict[int, RowReading],
+    ) -> None:
+        """Follow samples forward where the model returns nothing that holds them, only its loss.
+
+        From calls whose rows the values of the whole batch in another order confirm, to calls whose rows
+        are not those of the batch.
+        """
+        lost = [k for k, call in enumerate(calls) if call.expected is None and call.output is not None]
+        if not lost:
+            return
+        checked = forward.known.permuted
+        with self.quiet(calls_seen=True):
+            checked.update(moves_with_samples(forward.call, forward.known.plan, self.tracker.parameters))
+        sources = [
+            (call.output, element_samples(call.output, call.expected))
+            for call in pending
+            if call.output is not None and call.expected is not None and checked.get(call.key)
+        ]
+        for k in lost:
+            target = calls[k].output
+            if target is None or not target.dim() or not sources:
+                continue
+            try:
+                with self.quiet():
+                    found = forward_rows(sources, target, 0, forward.rows, self.generator)
+            except RuntimeError:
+                continue
+            if found is not None:
+                readings[k] = found
 
     def _read_late(
         self,

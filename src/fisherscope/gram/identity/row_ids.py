@@ -30,11 +30,13 @@ class RowReading:
         dim: The dimension that the rows lie along, where it is one.
         lead: How many leading dimensions, flattened, the rows lie along; 1 where it is `dim` alone.
         ids: (rows,) long on the CPU: the sample, or SILENT, or MIXED.
+        weak: (rows,) which of them are too small to be mixed; None where none is.
     """
 
     dim: int
     lead: int
     ids: Tensor
+    weak: Tensor | None = None
 
     @property
     def clean(self) -> bool:
@@ -74,9 +76,14 @@ def read_rows(unit: Tensor, scaled: list[Tensor], codes: Codes, dim: int, lead: 
         ratios.append(ratio)
     ids = np.where(fits, codes.decode(ratios), -1)
     unread = ids < 0
+    weak = None
     if unread.any():  # zero rows among them: 0 is nobody's code
-        ids = np.where(unread, np.where(squares <= _WEAK**2 * squares.max(), SILENT, MIXED), ids)
-    return RowReading(dim, lead, torch.from_numpy(ids))
+        weak = unread & (squares <= _WEAK**2 * squares.max())
+        ids = np.where(unread, np.where(weak, SILENT, MIXED), ids)
+        if (weak & (squares > 0)).any():  # they hold little more than rounding
+            guess = codes.nearest(ratios)
+            ids = np.where(weak & (squares > 0) & (guess >= 0), guess, ids)
+    return RowReading(dim, lead, torch.from_numpy(ids), None if weak is None else torch.from_numpy(weak))
 
 
 def merge_readings(before: dict[int, RowReading], now: dict[int, RowReading]) -> dict[int, RowReading]:
@@ -89,8 +96,10 @@ def merge_readings(before: dict[int, RowReading], now: dict[int, RowReading]) ->
         if other is None or (other.dim, other.lead) != (reading.dim, reading.lead):
             out[k] = RowReading(reading.dim, reading.lead, torch.full_like(reading.ids, MIXED))
         else:
-            ids = torch.where(reading.ids == other.ids, reading.ids, MIXED)
-            out[k] = RowReading(reading.dim, reading.lead, ids)
+            same = reading.ids == other.ids
+            for weak in (reading.weak, other.weak):  # rounding, which two draws may read differently
+                same = same if weak is None else same | weak
+            out[k] = RowReading(reading.dim, reading.lead, torch.where(same, reading.ids, MIXED))
     return out
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fisherscope.gram.batch_axis.forward_call import inputs_of
 from fisherscope.gram.batch_axis.tracker import Forward, ForwardTracker
+from fisherscope.gram.grouping import Grouping, Layout
 from fisherscope.gram.identity.cotangents import nodes_above
 from fisherscope.gram.identity.evidence import DERIVED, UNVERIFIED
 from fisherscope.gram.identity.identify import settle
@@ -32,6 +33,7 @@ class OutsideCall:
 
     pending: PendingCall
     output: Tensor
+    others: dict[str, Tensor]
 
 
 @dataclass
@@ -127,6 +129,7 @@ class Settlement:
         if not forwards:
             return
         if len(forwards) == 1 and not forwards[0].linked and not self.outside:
+            self.tracker.terms.clear()
             rows = forwards[0].rows  # numbered 0, 1, 2, … already
             self.reader.settle(forwards[0], StepSamples(forwards[0].ids, rows, False), step, ())
             return
@@ -155,10 +158,14 @@ class Settlement:
         """Settle calls in the user's own code by the rows of the model's outputs."""
         outside, self.outside = self.outside, []
         if not outside:
+            self.tracker.terms.clear()
             return
         sources = [(tensor, number[ids.clamp_min(0)]) for tensor, ids in self._sources(forwards)]
         for one in outside:
             call, expected = one.pending.call, one.pending.expected
+            if call.weighted:
+                self._split_terms(one, sources, samples)
+                continue
             dim = expected.dim if expected is not None else 0
             reading = None
             if sources and one.output.dim() > dim:
@@ -175,3 +182,33 @@ class Settlement:
             else:
                 verdict = settle(one.pending, reading, torch.arange(samples), samples, False)
                 call.evidence = DERIVED if verdict in ("as planned", "moved") else UNVERIFIED
+        self.tracker.terms.clear()
+
+    def _split_terms(self, one: OutsideCall, sources: list[tuple[Tensor, Tensor]], samples: int) -> None:
+        """Split the numbers that a learned weight meets by sample."""
+        call = one.pending.call
+
+        def rows(tensor: Tensor) -> Tensor | None:
+            for source, ids in sources:
+                if source is tensor and ids.numel() == tensor.shape[0]:
+                    return ids.flatten()
+            reading = forward_rows(sources, tensor, 0, samples, self.generator) if sources else None
+            return None if reading is None or not reading.clean else reading.ids
+
+        terms = {}
+        for name, tensor in one.others.items():
+            if tensor.grad_fn is None:
+                continue
+            try:
+                with self.quiet():
+                    found = self.tracker.terms.shares(tensor, rows, samples)
+            except (RuntimeError, TypeError):
+                found = None
+            if found is None:
+                call.refusal = (
+                    "it weights a number made of all samples together, whose parts can't be told: weight "
+                    "each sample's loss before they are averaged"
+                )
+                return
+            terms[name] = found
+        call.grouping, call.terms, call.evidence = Grouping(samples, Layout(0)), terms, DERIVED

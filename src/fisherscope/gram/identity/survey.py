@@ -94,7 +94,12 @@ class Survey:
 
 
 def survey_graph(
-    roots: Sequence[Any], calls: Collection[Any], samples: int, stop: Collection[Any], look: bool
+    roots: Sequence[Any],
+    calls: Collection[Any],
+    samples: int,
+    stop: Collection[Any],
+    look: bool,
+    writes: Sequence[str] = (),
 ) -> Survey:
     """Walk the graph below some nodes.
 
@@ -104,6 +109,8 @@ def survey_graph(
         samples: Number of samples.
         stop: Nodes of other forwards' outputs, not walked past.
         look: Whether to look at saved tensors; not where hooks pack them, as a checkpoint's do.
+
+        writes: Places that the forward wrote into by numbers: the nodes of such writes don't keep them.
 
     Returns:
         What there is.
@@ -118,6 +125,7 @@ def survey_graph(
             order.append(root)
     tokens: list[Any] = [tuple(index[root] for root in roots)]
     movers: list[Any] = []
+    copies: list[Any] = []
     for node in order:  # which grows
         if node in stop and node not in roots:
             continue
@@ -132,12 +140,18 @@ def survey_graph(
         before = len(movers)
         if kind in BATCH_NORMS and uses_batch_statistics(node):
             survey.batch_norms.append(node)
+        elif kind == "CopySlices":
+            copies.append(node)
         elif has_own_backward(node):
             _note_own(survey, node, movers)
         elif kind in _MOVERS and samples > 1 and node not in calls and _moves(kind, node, samples, look):
             movers.append(node)
         numbers = _numbers_of(kind, node, samples) if kind in _NUMBERS else None
         tokens.append((kind, numbers, len(movers) - before, *children))
+    if copies:
+        tokens.append(tuple(writes))
+    if len(copies) > len(writes):  # into a view, where nothing says which
+        movers += copies
     survey.order = order
     survey.signature = hash(tuple(tokens))
     survey.moved = survey.reached_from(movers)

@@ -139,6 +139,11 @@ class StepObserver(Protocol):
     def observe(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Note a call that receives no parameter."""
 
+    def note_result(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
+    ) -> None:
+        """Note what such a call returned."""
+
     def derivative(self, inputs: Sequence[Any]) -> AbstractContextManager[None]:
         """Run a derivative by these inputs that is no backward pass."""
 
@@ -173,9 +178,12 @@ class Interceptor(TorchFunctionMode):
         if self._step is not None and func in _OF_THE_STEP:
             return self._of_the_step(self._step, func, args, kwargs)
         if not self._concerns(args, kwargs):
-            if self._step is not None:
-                self._step.observe(func, args, kwargs)
-            return func(*args, **kwargs)
+            if self._step is None:
+                return func(*args, **kwargs)
+            self._step.observe(func, args, kwargs)
+            out = func(*args, **kwargs)
+            self._step.note_result(func, args, kwargs, out)
+            return out
         if getattr(func, "__name__", "") == "broadcast_tensors":
             with self:
                 return _broadcast(args[0] if len(args) == 1 and not isinstance(args[0], Tensor) else args)

@@ -42,6 +42,8 @@ class Call:
     outputs: list[Tensor] | None = None  # what the call gave, where its rule compares with it
     noticed: tuple[Tensor, ...] = ()  # what the rule took from the call right after it
     shared: bool = False  # a term of parameters alone added to the loss
+    weighted: bool = False  # a learned weight of numbers of all samples together
+    terms: Mapping[str, Tensor] | None = None  # each sample's part of those numbers, by argument
     released: bool = False
     evidence: str = "unverified"  # how it is known whose its rows are
     refusal: str = ""  # why that can't be known: its parameters are left out if a gradient comes
