@@ -1,6 +1,6 @@
 """What it costs to know whose each row is: a measured step against version 0.1's, and with rows that move.
 
-    python benchmarks/identity.py [--turns 60] [--threads 1] [--out benchmarks/results/identity.json]
+    python benchmarks/identity.py [--turns 60] [--threads 1] [--out FILE.json]
 
 Each version runs in a process of its own, and the two take turns of a few measured steps (forward, backward, Gram,
 SGD), timed by processor time; the sources of 0.1 are taken from this repository's history. The models that move rows
@@ -185,7 +185,7 @@ def main() -> None:
         serve(options.serve, options.threads)
         return
     results: dict[str, Any] = {
-        "command": "python benchmarks/identity.py --out benchmarks/results/identity.json",
+        "command": "python benchmarks/identity.py --out FILE.json",
         "before": BEFORE,
         "torch": torch.__version__,
         "python": platform.python_version(),
