@@ -34,12 +34,10 @@ HEAVY = {
 }
 FOREIGN_RIGHTS = ("integrations", "training")
 WHOLE_ROOM = {
-    "analysis": {"examples"},
     "cli": {"main"},
     "figures": {"figures"},
     "gram": {"exact", "hugging_face", "memory", "row_identity"},
     "integrations": {"trackers"},
-    "monitor": {"docstring_examples"},
     "runs": {"recorded_runs"},
     "sweep": {"page"},
 }

@@ -12,7 +12,7 @@ import pytest
 from tests.cases.planted_sweep import Truth, write
 
 from fisherscope.analysis import AnalysisError, backtest, settings_of
-from fisherscope.analysis.backtests.baselines import RIVALS
+from fisherscope.analysis.backtests.baselines import STRATEGIES
 from fisherscope.analysis.backtests.predictive_power import GAINS
 from fisherscope.analysis.backtests.result import Backtest
 from fisherscope.analysis.data.setting_grid import SettingGrid
@@ -38,7 +38,7 @@ def found(plain: Path) -> Backtest:
 def test_nobody_pays_more_than_the_budget(found: Backtest) -> None:
     for row in found.trials.iter_rows(named=True):
         assert row["epochs"] <= row["budget"] + 1e-9, row
-    assert set(found.trials["rival"]) == set(RIVALS)
+    assert set(found.trials["rival"]) == set(STRATEGIES)
     assert (found.trials["regret"].drop_nulls() >= 0).all()
 
 
@@ -74,7 +74,7 @@ def test_screening_sees_its_own_seed_only(plain: Path) -> None:
     final = recorded.final.copy()
     final[:, 1] = 0.0
     other = LearningCurves(recorded.grid, changed, final, True, True, recorded.seconds)
-    for name, play in RIVALS.items():
+    for name, play in STRATEGIES.items():
         plays = [play(r, 0, 96.0, 1, np.random.default_rng(1)) for r in (recorded, other)]
         assert plays[0].chosen == plays[1].chosen, name
         np.testing.assert_array_equal(plays[0].trained, plays[1].trained)

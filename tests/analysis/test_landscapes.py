@@ -25,7 +25,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_positions_are_those_that_were_planted(sweep: Path) -> None:
     truth, found = Truth(), landscape(sweep)
-    for row in found.mapped.iter_rows(named=True):
+    for row in found.surface_settings.iter_rows(named=True):
         expected = 2 ** (5 + truth.cond_slopes @ np.log2([row["batch_size"], row["lr"]]))
         bias = math.exp((truth.step_noise * math.log(2)) ** 2 / 2)  # mean of a lognormal over its median
         assert row["x"] == pytest.approx(expected * bias, rel=0.35)  # 48 steps x 2 seeds, 5 standard errors
@@ -35,7 +35,7 @@ def test_positions_are_those_that_were_planted(sweep: Path) -> None:
 def test_best_region_and_left_out_runs(sweep: Path) -> None:
     found = landscape(sweep)
     truth = Truth()
-    known = found.mapped
+    known = found.surface_settings
     expected = min(known.iter_rows(named=True), key=lambda r: final_error(truth, r["batch_size"], r["lr"]))
     assert found.best["setting"][0] == expected["setting"]
     assert len(found.best) == 5
@@ -136,8 +136,8 @@ def test_left_out_comparison_prefers_what_predicts(sweep: Path) -> None:
     for method in ("nearest", "process", "paper"):
         x, y, value, deviation = found.contour(method, 11)
         assert value.shape == deviation.shape == (11, 11)
-        assert x[0] == pytest.approx(found.mapped["x"].min())
-        assert y[-1] == pytest.approx(found.mapped["y"].max())
+        assert x[0] == pytest.approx(found.surface_settings["x"].min())
+        assert y[-1] == pytest.approx(found.surface_settings["y"].max())
         assert method == "paper" or np.isfinite(value).all()
         assert (method == "process") == bool(np.isfinite(deviation).all())
 
@@ -171,7 +171,7 @@ def test_all_diverged(tmp_path: Path) -> None:
     )
     found = landscape(tmp_path)
     assert not len(found.best)
-    assert not len(found.mapped)
+    assert not len(found.surface_settings)
     assert "diverged" in str(found)
 
 
@@ -195,4 +195,4 @@ def test_one_diverged_seed_takes_its_setting_off_the_surface(tmp_path: Path) -> 
     with fs.open_run(tmp_path / "second", config) as run:
         run.log_epoch(epoch=1, val_error=0.5)
         run.finish("diverged", "the loss is not finite")
-    assert "s8-lr0.1" not in landscape(tmp_path).mapped["setting"].to_list()
+    assert "s8-lr0.1" not in landscape(tmp_path).surface_settings["setting"].to_list()

@@ -114,4 +114,4 @@ def test_nothing_on_disk_yet() -> None:
     made = halving_from_runs(
         None, [Candidate("a", 8, 0.1), Candidate("b", 16, 0.1)], PLAN, metric="val/error"
     )
-    assert (made.state.todo, made.state.until, made.spent) == ((0, 1), 1, 0)
+    assert (made.state.todo, made.state.until, made.spent_epochs) == ((0, 1), 1, 0)

@@ -41,7 +41,7 @@ def test_foreign_runs_are_not_gone_on_with(root: Path) -> None:
          "no run of a constant batch size has finished"),
         (Truth(seeds=1, epochs=4, lrs=(0.1,), unfinished={f"s{b}-lr0.1": 2 for b in (8, 16, 32, 64)}),
          r"has finished \(4 runs \(4 interrupted\) of 4 settings, 1 seed,"),
-        (Truth(seeds=1, epochs=4, lrs=(0.1,), batch_sizes=(8,)), "1 settings have ended"),
+        (Truth(seeds=1, epochs=4, lrs=(0.1,), batch_sizes=(8,)), "1 settings have finished"),
     ],
 )  # fmt: skip
 def test_a_back_test_of_nothing_says_what_there_is(tmp_path: Path, truth: Truth, words: str) -> None:
@@ -52,7 +52,7 @@ def test_a_back_test_of_nothing_says_what_there_is(tmp_path: Path, truth: Truth,
 def test_what_has_not_ended_is_not_called_worse(tmp_path: Path) -> None:
     cut = {f"s{b}-lr0.1": 2 for b in (16, 32, 64)}
     text = ran(select, write(tmp_path, Truth(seeds=1, epochs=4, lrs=(0.1,), unfinished=cut))).output
-    assert "No other setting has ended, so there is nothing to compare it with." in text
+    assert "No other setting has finished, so there is nothing to compare it with." in text
     assert "worse" not in text
 
 

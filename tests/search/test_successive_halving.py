@@ -18,7 +18,7 @@ from tests.cases.small_search import WORDS, ran
 
 import fisherscope as fs
 from fisherscope.analysis import settings_of
-from fisherscope.analysis.backtests.baselines import RIVALS
+from fisherscope.analysis.backtests.baselines import STRATEGIES
 from fisherscope.analysis.data.setting_grid import SettingGrid
 from fisherscope.analysis.selection.halving_result import HalvingResult
 from fisherscope.analysis.selection.learning_curves import LearningCurves
@@ -54,7 +54,7 @@ def test_killed_and_started_again_it_chooses_what_the_back_test_plays(
         SettingGrid.of(settings_of(tmp_path), without_diverged=False), "val/error", True
     )
     numbers = np.random.default_rng(0)
-    play = RIVALS["successive halving"](recorded, 0, BUDGET * 6 * EPOCHS, 1, numbers)
+    play = STRATEGIES["successive halving"](recorded, 0, BUDGET * 6 * EPOCHS, 1, numbers)
     assert answer["recommended"]["setting"] == recorded.grid.names[play.chosen]
     assert answer["spent_epochs"] == play.trained.sum() <= answer["allowed_epochs"] == 18
     assert answer["value"] == pytest.approx(np.exp(recorded.final[play.chosen, 0]))
@@ -85,7 +85,7 @@ def test_a_run_that_another_process_trains_is_not_taken_for_a_failed_one(tmp_pat
     with fs.open_run(tmp_path / config.id, config.identity()):
         error = ran(choose, *WORDS, "--out", tmp_path).exception
     assert type(error).__name__ == "RunLockedError"
-    assert "run the same command again when it has ended" in str(error)
+    assert "run the same command again when it has finished" in str(error)
 
 
 def test_choose_in_python_reports_and_resumes(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_choose_in_python_reports_and_resumes(tmp_path: Path) -> None:
     first = search()
     assert not first.state.todo
     assert first.recommended is not None
-    assert first.spent <= 0.6 * 4 * 3
+    assert first.spent_epochs <= 0.6 * 4 * 3
     assert heard[0] == ("planned", 4)
     trained = [what for what in heard if what[0] == "training"]
     assert trained

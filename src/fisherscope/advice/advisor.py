@@ -32,7 +32,10 @@ def advise(
         x = torch.randn(200, 6)
         data = (x, (x[:, 0] > 0).long())
         loss = torch.nn.functional.cross_entropy
-        print(fs.advise(torch.nn.Linear(6, 2), loss, data, warmup=20, sizes=(4, 8, 16), seconds=10))
+        advice = fs.advise(torch.nn.Linear(6, 2), loss, data, warmup=20, sizes=(4, 8, 16), seconds=10)
+        print(advice)
+        assert advice.to_dict()["recommended"] == advice.fastest
+        print(advice.scale_text(), advice.lines())
         ```
 
     Args:

@@ -88,11 +88,11 @@ class Blocks:
 
 @dataclass(frozen=True)
 class GradientSamples:
-    """The noise scale of a workload, and what it was estimated from.
+    """The noise scale of a workload, and what it was estimated from; made by `sample_noise`.
 
     Args:
         noise: The noise scale with its interval.
-        grams: Gram of each batch that has one, shape (n, n).
+        grams: Gram of each batch that has one, shape (n, n), float64.
         seconds: Seconds of a measured step, the least of all batches.
         problem: Why there are no per-sample gradients; empty where there are.
         tests: Signal-to-noise ratio and norm test by batch size.

@@ -26,7 +26,7 @@ WARMUP_SHARE, NOISE_SHARE = 0.35, 0.7
 
 @dataclass(frozen=True)
 class AdviceOptions:
-    """How advice is made.
+    """How advice is made; see `advice_on`.
 
     Args:
         warmup: Training steps before measuring.
@@ -77,6 +77,16 @@ def advice_on(
 
     Raises:
         AdviceError: As `advise`.
+
+    Example:
+        ```python
+        import fisherscope as fs
+        from fisherscope.advice import AdviceOptions, advice_on
+
+        options = AdviceOptions(warmup=5, sizes=(4, 8), seconds=10)
+        advice = advice_on(fs.tasks.subject("digits/mlp"), options)
+        assert advice.fastest in (4, 8)
+        ```
     """
     options = plan or AdviceOptions()
     samples = subject.dataset_size if subject.given_size is None else subject.given_size

@@ -57,6 +57,9 @@ class StepRunner:
         workload = fs.tasks.subject_of(model, torch.nn.functional.cross_entropy, data=data)
         runner = StepRunner(workload, model, torch.optim.SGD(model.parameters(), lr=0.1))
         losses = [runner.step(batch) for batch, _ in zip(runner.batches(16), range(3))]
+        batch = runner.to_device((data[0][:8], data[1][:8]))
+        assert runner.loss(batch).shape == ()
+        runner.release_memory()
         ```
 
     Args:
@@ -104,7 +107,7 @@ class StepRunner:
             batch: On the model's device.
 
         Returns:
-            A tensor with one element.
+            A tensor with one element, of shape () or (1,), in the dtype of the model.
 
         Raises:
             AdviceError: It is not one number, or does not depend on the model.
@@ -156,7 +159,7 @@ class WarmUp:
 
     Args:
         losses: Loss of each step.
-        steps: Steps that were asked for.
+        steps: Steps that were requested.
         ends: Mean loss of the first and of the last tenth of the steps; None without steps.
         batch_size: Samples of a batch.
         reduced: Whether memory ran out with larger batches.

@@ -106,7 +106,7 @@ def beacons_of(
 
 
 def _sizes(source: Settings, available: set[int], wanted: tuple[int, ...], samples: int) -> tuple[int, ...]:
-    """Return the batch sizes asked for, or all that fit into the data."""
+    """Return the batch sizes that were requested, or all that fit into the data."""
     unknown = set(wanted) - available
     if unknown:
         raise AnalysisError(
@@ -234,7 +234,7 @@ def _spread(curves: list[_Curve], kind: int, factor: float) -> Spread:
 
 
 def _region(source: Settings, axis: str, metric: str | None, more: float) -> tuple[Place, ...]:
-    """Return where the settings ended, with L in proportion to the steps of the steered task.
+    """Return the final positions of the settings, with L in proportion to the steps of the steered task.
 
     Inside are those within the margin of the best and the paper's five best: of a few noisy validation errors
     the very best is by chance one or the other. In small sweeps these are a quarter of the settings at most.
@@ -243,7 +243,7 @@ def _region(source: Settings, axis: str, metric: str | None, more: float) -> tup
         An end point per setting.
     """
     plane = landscape(source.runs, x=axis, y=ENERGY, metric=metric, task=source.task or None)
-    points, best = plane.mapped, plane.best["setting"].head(len(plane.mapped) // 4)
+    points, best = plane.surface_settings, plane.best["setting"].head(len(plane.surface_settings) // 4)
     inside = pl.col("in_region") | pl.col("setting").is_in(best.to_list())
     rows = points.select("setting", "x", "y", inside).iter_rows()
     return tuple(Place(name, float(x), float(y) * more, bool(inside)) for name, x, y, inside in rows)

@@ -15,7 +15,7 @@ EVERY = 50
 
 @dataclass(frozen=True)
 class Case:
-    """Describe a network and batch to time.
+    """Describe a network and batch to time; see `Bench`.
 
     Args:
         network: Name of the network.
@@ -58,6 +58,11 @@ class Bench:
         bench = Bench(Case("mlp", (1, 8, 8), batch_size=8, turns=1), "cpu")
         bench.plain()
         bench.measure_step(fused=False)
+        steps, refusals = bench.steps()
+        steps["plain"]()
+        assert set(bench.training()) == {"plain", "monitored"}
+        assert bench.loss(bench.model).shape == ()
+        bench.with_func()
         ```
     """
 
@@ -121,7 +126,7 @@ class Bench:
             model: The network.
 
         Returns:
-            The loss, a scalar.
+            The loss, of shape (), float32.
         """
         from torch.nn import functional as F
 
@@ -172,7 +177,7 @@ class Bench:
         wait(self.device)
 
     def with_opacus(self) -> Step:
-        """Make a step with Opacus, which rejects BatchNorm in training mode.
+        """Make a step with Opacus, which rejects BatchNorm in training mode; see `steps`.
 
         Returns:
             The step.

@@ -29,6 +29,8 @@ def time_case(name: str, case: Case, threads: int, device: str) -> dict[str, Any
         size.
 
     Cost: seconds to minutes per case, and a process per mode.
+
+    Example: `fisherscope bench gram`, see docs/cost.md.
     """
     monitored = name.startswith("monitored")
     memory = {m: _peak_memory(name, m, threads) for m in MODES if device == "cpu" and not monitored}
@@ -90,6 +92,8 @@ def memory_of_mode(case: Case, mode: str, device: str) -> dict[str, int]:
     Returns:
         Bytes: "peak_bytes", the peak of the resident set, and "step_bytes", the part above the memory before
         the steps.
+
+    Example: `fisherscope bench gram`, see docs/cost.md.
 
     Raises:
         OSError: The system does not report memory; only Linux does.

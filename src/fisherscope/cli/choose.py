@@ -66,7 +66,7 @@ def choose(
         listener=_printer(task, budget, to),
     )
     if result.state.todo:
-        print(f"Stopped after {result.spent} epochs; run the same command to resume.", file=to)
+        print(f"Stopped after {result.spent_epochs} epochs; run the same command to resume.", file=to)
         raise SystemExit(1)
     print(json.dumps(result.answer(), ensure_ascii=False, indent=1) if as_json else result)
     common: dict[str, object] = {

@@ -35,7 +35,7 @@ def select(
         Path | None, typer.Option(help="Directory of the data files, for --run-next.")
     ] = None,
     backtest: Annotated[
-        bool, typer.Option(help="Compare selection with its rivals on these finished runs instead.")
+        bool, typer.Option(help="Compare selection with other search strategies on these finished runs.")
     ] = False,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="File for the JSON answer.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PLAIN_SECONDS = 5.0
 RECENT = 8
-"""Number of ended runs in the table."""
+"""Number of finished runs in the table."""
 
 Event = Callable[[str, str, Any], None]
 
@@ -80,7 +80,7 @@ class SweepDisplay:
         return f"{count} · {100 * share:.0f} % of the work · {duration(seconds)}{remaining}"
 
     def table(self) -> "Table":
-        """Make the table of the runs that train and those that ended last."""
+        """Make the table of the runs that train and those that finished last."""
         from rich.table import Table
         from rich.text import Text
 

@@ -159,7 +159,7 @@ def figure_7(runs: RunsLike, *, task: str | None = None, **options: Any) -> Figu
 
 
 def finals(source: Settings, name: str) -> tuple[pl.DataFrame, list[str]]:
-    """Return means and deviations of settings that ended well, and notes."""
+    """Return means and deviations of settings that finished well, and notes."""
     lost_names = lost_settings(source)
     finished = source.where(pl.col("status") == "finished", ~pl.col("setting").is_in(lost_names))
     rows = finished.frame.join(at_epoch(finished, name), on="run_id")
@@ -191,7 +191,7 @@ def _planes(
 
 
 def _drawn_settings(land: Landscape, source: Settings) -> pl.DataFrame:
-    """Return the fixed settings that ended well; if none has, those still training."""
+    """Return the fixed settings that finished well; if none has, those still training."""
     with_position = land.points.filter(
         pl.col("fixed") & pl.col("x").is_not_null() & pl.col("y").is_not_null() & (pl.col("diverged") == 0)
     )
@@ -207,7 +207,7 @@ def _drawn_settings(land: Landscape, source: Settings) -> pl.DataFrame:
 
 
 def _landscape_notes(land: Landscape, method: Method) -> list[str]:
-    finished = land.mapped
+    finished = land.surface_settings
     texts = [_seeds_text(finished["seeds"].to_list())] if len(finished) else ["No setting has finished yet."]
     if len(finished) >= 4:
         texts.append(CONTOURS[method])

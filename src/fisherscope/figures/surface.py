@@ -36,7 +36,7 @@ def draw_surface(figure: Figure, axes: Axes, landscape: Landscape, method: Metho
     Returns:
         A note if there are no contours.
     """
-    rows = landscape.mapped
+    rows = landscape.surface_settings
     if len(rows) < 4 or rows["metric"].n_unique() < 2:
         return (
             [] if len(rows) < 4 else [f"{metric_label(landscape.metric)} is the same for all: no contours."]

@@ -197,7 +197,7 @@ def _select_settings(
         Their rows, and a note on those left out.
 
     Raises:
-        AnalysisError: There is none of that name.
+        AnalysisError: There is no schedule of that name.
     """
     there = moving["setting"].unique(maintain_order=True).to_list()
     unknown = [name for name in settings or () if name not in there]

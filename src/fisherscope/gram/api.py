@@ -79,7 +79,7 @@ def record_gram(
         A context manager that gives the `GramRecord`, filled when the block ends without an exception.
 
     Raises:
-        GramError: On entry: an argument that can't be meant, no trainable parameter, none chosen, an open
+        GramError: On entry: an invalid argument, no trainable parameter, none chosen, an open
             recorder on the same parameters. On exit: nothing was measured. AmbiguousBatchError,
             NotSplittableError, IncompleteError: as `strict` says.
 

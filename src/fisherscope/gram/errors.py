@@ -6,7 +6,7 @@ class GramError(RuntimeError):
 
 
 class AmbiguousBatchError(GramError):
-    """Which dimension carries the samples cannot be told from the model's inputs."""
+    """Which dimension carries the samples cannot be determined from the model's inputs."""
 
 
 class NotSplittableError(GramError):

@@ -1,4 +1,4 @@
-"""The end of a measurement: what was found, brought to the CPU, scaled, and how far it can be trusted."""
+"""The end of a measurement: the Gram on the CPU, scaled, and checked against the gradients."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from fisherscope.gram.ranks.process_group import Ranks
 from fisherscope.gram.record import Coverage, GramRecord
 from fisherscope.gram.recorder import Recorder
 
-# A parameter's miss is measured against its own gradient, or this share of the whole one if that is more:
-# some gradients (an attention key's bias) are zero in exact arithmetic and hold nothing but rounding.
+# A residual is relative to the parameter's own gradient, or to this share of the whole gradient if that is
+# longer: some gradients (an attention key's bias) are zero in exact arithmetic and hold only rounding errors.
 _NEGLIGIBLE = 1e-2
 _LARGEST_TOLERANCE = 0.1
-"""A use that was not seen misses about the whole gradient, so that nothing coarser is a check."""
+"""A use that was not recorded leaves out about the whole gradient; a larger tolerance would accept that."""
 
 
 def finish(recorder: Recorder, record: GramRecord) -> None:
-    """Fill the record from what its recorder has seen.
+    """Fill the record from its recorder's sums.
 
     Raises:
         GramError: With `strict`: nothing was measured, or the columns do not add up to the gradients.
@@ -59,19 +59,19 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
 def _measure_alone(recorder: Recorder, record: GramRecord) -> bool:
     """Fill the record from this process alone; False where nothing was measured."""
     accumulator, settings = recorder.accumulator, recorder.settings
-    if accumulator.accumulate and accumulator.stored:
+    if accumulator.accumulate and accumulator.stored_columns:
         accumulator.assemble()
-    if accumulator.gram is None or accumulator.spread is None:
+    if accumulator.gram is None or accumulator.entry_error is None:
         record.status = _empty_result(recorder)
         return False
     gram = accumulator.gram.cpu()
     factor = (len(gram) if settings.reduction == "mean" else 1.0) / settings.loss_scale
     # Both halves: products of blocks round differently on either side.
     record.fill((gram + gram.T).mul_(factor**2 / 2))
-    _fill_tallies(recorder, record, accumulator.tallies, factor)
-    record.entry_error = _entry_error(accumulator.spread.cpu(), gram)
+    _fill_statistics(recorder, record, accumulator.statistics, factor)
+    record.entry_error = _entry_error(accumulator.entry_error.cpu(), gram)
     record.wall_seconds = recorder.gradients.seconds + accumulator.seconds
-    _judge(recorder, record)
+    _diagnose(recorder, record)
     problem = recorder.frame.problem() if settings.semantics == "path" else None
     if problem is not None and record.status == "ok":
         record.status = f"not the step's: {problem}"
@@ -81,31 +81,31 @@ def _measure_alone(recorder: Recorder, record: GramRecord) -> bool:
 def _measure_with_ranks(recorder: Recorder, ranks: Ranks, record: GramRecord) -> bool:
     """Fill the record from all ranks' batches; False where nothing was measured."""
     settings = recorder.settings
-    empty = None if recorder.accumulator.tallies else _empty_result(recorder)
+    empty = None if recorder.accumulator.statistics else _empty_result(recorder)
     joint = measure_with_ranks(recorder, ranks, record, empty)
     own = joint.counts[ranks.rank]
     record.notes += joint.notes
     record.bytes_sent = joint.bytes_sent
     record.loss = joint.loss
     record.grouping = weakest(set(joint.groupings))
-    if not joint.tallies:
+    if not joint.statistics:
         record.fill_jointly(None, ranks.size, joint.samples, own, joint.mode)
         record.status = joint.status or "nothing measured: no parameter was measured on every rank"
         return False
     mean = settings.reduction == "mean"
     factor = (joint.samples / ranks.size if mean else 1.0) / settings.loss_scale
     gram, error = None, float("nan")
-    if joint.gram is not None and joint.spread is not None:
+    if joint.gram is not None and joint.entry_error is not None:
         own_factor = factor if joint.mode == "global" or not mean else own / settings.loss_scale
         gram = (joint.gram + joint.gram.T).mul_(own_factor**2 / 2)
-        error = _entry_error(joint.spread, joint.gram)
+        error = _entry_error(joint.entry_error, joint.gram)
     record.fill_jointly(gram, ranks.size, joint.samples, own, joint.mode)
     record.entry_error = error
     recorder.problems.by_parameter.update(joint.problems)
     record.coverage = [_coverage(recorder, name, p) for name, p in recorder.trainable.items()]
-    _fill_tallies(recorder, record, joint.tallies, factor)
+    _fill_statistics(recorder, record, joint.statistics, factor)
     record.wall_seconds = recorder.gradients.seconds + recorder.accumulator.seconds
-    _judge(recorder, record)
+    _diagnose(recorder, record)
     if joint.status is not None and record.status == "ok":
         record.status = f"not the step's: {joint.status}"
     return True
@@ -117,32 +117,38 @@ def _entry_error(spread: Tensor, gram: Tensor) -> float:
     return float(relative.nan_to_num_(0.0, 0.0, 0.0).max())  # 0/0 where a sample has none
 
 
-def _fill_tallies(
-    recorder: Recorder, record: GramRecord, tallies: Mapping[str, ParameterStats], factor: float
+def _fill_statistics(
+    recorder: Recorder, record: GramRecord, statistics: Mapping[str, ParameterStats], factor: float
 ) -> None:
     """Each parameter's trace, mean gradient and residual, in one transfer from the device."""
     table = torch.stack(
-        [value for t in tallies.values() for value in (t.trace, t.mean_square, t.sum_error, t.rounding_scale)]
+        [
+            value
+            for t in statistics.values()
+            for value in (t.trace, t.mean_square, t.sum_error, t.rounding_scale)
+        ]
     ).view(-1, 4)
-    whole = max(float(table[:, 0].sum()), 0.0) ** 0.5
-    for (name, tally), (trace, square, miss, reach) in zip(tallies.items(), table.tolist(), strict=True):
+    norm = max(float(table[:, 0].sum()), 0.0) ** 0.5
+    for (name, parameter), (trace, square, error, rounding_scale) in zip(
+        statistics.items(), table.tolist(), strict=True
+    ):
         # of the gradient, and of its shares
         scale = (
             max(trace, square, 0.0) ** 0.5
-            if tally.sizes is None
-            else max(float(tally.sizes), max(trace, 0.0) ** 0.5)
+            if parameter.sizes is None
+            else max(float(parameter.sizes), max(trace, 0.0) ** 0.5)
         )
-        scale = max(scale, _NEGLIGIBLE * whole)
+        scale = max(scale, _NEGLIGIBLE * norm)
         record.traces[name], record.mean_squares[name] = trace * factor**2, square * factor**2
-        record.residuals[name] = miss / scale if scale > 0 else (0.0 if miss == 0 else float("inf"))
-        terms = reach / scale if scale > 0 else 0.0
+        record.residuals[name] = error / scale if scale > 0 else (0.0 if error == 0 else float("inf"))
+        terms = rounding_scale / scale if scale > 0 else 0.0
         rounding = recorder.usage[name].eps * max(TOLERATED_ROUNDINGS, terms)
         record.tolerances[name] = min(rounding, _LARGEST_TOLERANCE)
-    record.layers = {n: t.gram.cpu() * factor**2 for n, t in tallies.items() if t.gram is not None}
+    record.layers = {n: t.gram.cpu() * factor**2 for n, t in statistics.items() if t.gram is not None}
 
 
-def _judge(recorder: Recorder, record: GramRecord) -> None:
-    """Diagnoses: what does not add up is reported, not believed."""
+def _diagnose(recorder: Recorder, record: GramRecord) -> None:
+    """Set the status: columns that do not add up to the gradient are reported."""
     problems = recorder.problems.by_parameter
     record.status = "ok"
     if not _is_finite(record):
@@ -174,7 +180,7 @@ def _is_finite(record: GramRecord) -> bool:
 def _empty_result(recorder: Recorder) -> str:
     if (
         recorder.gradients.backwards == 0
-        and not recorder.accumulator.tallies
+        and not recorder.accumulator.statistics
         and not recorder.problems.by_parameter
     ):
         return "nothing measured: no backward pass ran inside the `with` block; call loss.backward() there"
@@ -188,21 +194,21 @@ def _changes(recorder: Recorder) -> list[str]:
     if recorder.sharded is not None:
         return []  # whole parameters come and go in every forward
     now = dict(recorder.model.named_parameters())
-    gone = [name for name, p in recorder.trainable.items() if now.get(name) is not p]
-    moved = [
+    replaced = [name for name, p in recorder.trainable.items() if now.get(name) is not p]
+    converted = [
         name
         for name, geometry in recorder.began.items()
-        if name not in gone and (now[name].shape, now[name].dtype, now[name].device) != geometry
+        if name not in replaced and (now[name].shape, now[name].dtype, now[name].device) != geometry
     ]
     return [
         f"changed: parameters {', '.join(map(repr, names[:3]))} were {what} inside the `with` block"
-        for names, what in ((gone, "replaced"), (moved, "moved or converted"))
+        for names, what in ((replaced, "replaced"), (converted, "moved or converted"))
         if names
     ]
 
 
 def _coverage(recorder: Recorder, name: str, parameter: Tensor) -> Coverage:
-    measured = name in recorder.accumulator.tallies and name not in recorder.problems.by_parameter
+    measured = name in recorder.accumulator.statistics and name not in recorder.problems.by_parameter
     if name not in recorder.parameters:
         rule = "not selected"
     elif name in recorder.problems.by_parameter:

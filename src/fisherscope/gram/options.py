@@ -1,4 +1,4 @@
-"""What `record_gram` can be asked for: arguments refused where they can't mean anything."""
+"""Options of `record_gram`, and their validation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fisherscope.gram.interception.parameter_selection import Chosen
 
 @dataclass(frozen=True)
 class GramOptions:
-    """What `record_gram` was asked for; its docstring explains each."""
+    """Options of `record_gram`; its docstring explains each."""
 
     semantics: Literal["path", "per_loss"]
     reduction: Literal["mean", "sum"]

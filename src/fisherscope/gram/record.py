@@ -14,7 +14,14 @@ from fisherscope.html_repr import columns
 
 @dataclass(frozen=True)
 class Coverage:
-    """How one parameter was measured: by which rules, and how many numbers it has."""
+    """How one parameter was measured; see `GramRecord.coverage`.
+
+    Attributes:
+        parameter: Its name in the model.
+        rule: The rules of its calls, joined by " + "; or why it was not measured.
+        count: Its elements.
+        measured: Whether it is part of the Gram.
+    """
 
     parameter: str
     rule: str
@@ -28,6 +35,27 @@ class GramRecord:
 
     `gram` is F̃ (n, n), float64, on the CPU: inner products of the per-sample gradients g_i, not
     divided by the batch size (Liao et al. 2020, eq. 6): their sum is n × the step's gradient of a mean loss.
+
+    Attributes:
+        semantics: "path" or "per_loss", as `record_gram` was called.
+        status: "open" inside the block; "ok"; else what is wrong, such as "partial: …" or "zero: …".
+        batch_size: n.
+        residuals: By parameter: |Σ columns − gradient| relative to the gradient.
+        tolerances: By parameter: the largest residual that rounding explains.
+        traces: By parameter: Σ|g_i|² of its elements.
+        mean_squares: By parameter: |Σ g_i|².
+        layers: By parameter, with `layers=True`: its Gram (n, n), float64.
+        coverage: One row a trainable parameter.
+        entry_error: Bound of the relative error of the diagonal's entries.
+        notes: Remarks, such as parameters that were left out, and why.
+        grouping: How it is known whose row is whose: "verified", "derived" or "unverified".
+        loss: The batch's loss, as the step computed it; None where backward was not called on it.
+        ranks: Processes whose samples it covers.
+        local_batch_size: Samples of this process.
+        spectrum: "global", "rank" or "off": whose samples `gram` holds.
+        bytes_sent: Sent by this process for the measurement.
+        wall_seconds: Time of the measurement beyond the step.
+        probe_seconds: Time of finding the batch dimension, once a model and input signature.
 
     Example:
         ```python
@@ -72,12 +100,24 @@ class GramRecord:
         The parameters receive the gradient of the mean (or sum).
 
         Args:
-            losses: (n,), one loss a sample, with a graph.
+            losses: (n,), one loss a sample, floating dtype, with a graph.
 
         Raises:
             GramError: The record is of semantics='path', or `losses` is not of shape (n,).
 
         Cost: n + 1 backward passes.
+
+        Example:
+            ```python
+            import torch
+
+            import fisherscope as fs
+
+            model = torch.nn.Linear(4, 3)
+            with fs.record_gram(model, semantics="per_loss") as record:
+                record.backward(model(torch.randn(8, 4)).square().sum(1))
+            assert record.gram.shape == (8, 8)
+            ```
         """
         if self._backward is None:
             raise GramError(
@@ -88,20 +128,40 @@ class GramRecord:
         self._backward(losses)
 
     def take_losses(self, backward: Callable[[Tensor], None]) -> None:
-        """Set what `backward` does with semantics='per_loss'."""
+        """Set what `backward` runs; `record_gram` calls it, see `backward`.
+
+        Args:
+            backward: Called with the losses, shape (n,), of the model's dtype.
+        """
         self._backward = backward
 
     def fill(self, gram: Tensor) -> None:
-        """Store the matrix (n, n), scaled, on the CPU."""
+        """Store the matrix; `record_gram` calls it at the end of its block.
+
+        Args:
+            gram: F̃ (n, n), float64, scaled to per-sample gradients, on the CPU; kept, not copied.
+
+        Example:
+            ```python
+            import torch
+
+            from fisherscope.gram import GramRecord
+
+            record = GramRecord(status="ok")
+            record.fill(torch.eye(3, dtype=torch.float64))
+            assert record.measured and record.batch_size == 3
+            ```
+        """
         self._gram, self.batch_size, self.local_batch_size = gram, gram.shape[0], gram.shape[0]
 
     def fill_jointly(
         self, gram: Tensor | None, ranks: int, batch_size: int, local_batch_size: int, spectrum: str
     ) -> None:
-        """Store what several ranks measured.
+        """Store what several ranks measured; `record_gram` calls it, see `fill`.
 
         Args:
-            gram: F̃ of all samples where `spectrum` is "global", of this rank's where it is "rank", scaled.
+            gram: F̃ (n, n), float64, scaled: of all samples where `spectrum` is "global", of this rank's
+                where it is "rank"; None where it is "off".
             ranks: How many.
             batch_size: Samples of all ranks.
             local_batch_size: Samples of this rank.
@@ -140,7 +200,7 @@ class GramRecord:
 
     @property
     def rank_gram(self) -> Tensor:
-        """F̃ of this rank's samples alone, (n, n), where `spectrum` is not "global".
+        """F̃ of this rank's samples alone, (n, n) float64, where `spectrum` is not "global".
 
         Raises:
             GramError: Nothing was measured, or the Gram is that of all ranks.

@@ -66,10 +66,10 @@ class Recorder:
         self.began = {name: (p.shape, p.dtype, p.device) for name, p in self.trainable.items()}
         self.parameters = select_parameters(self.trainable, settings.parameters)
         dtype = torch.float64 if settings.precision == "float64" else None
-        arithmetic = ProductOptions(dtype, settings.memory_budget)
+        product_options = ProductOptions(dtype, settings.memory_budget)
         jointly = self.ranks is not None and settings.spectrum == "global"
         self.accumulator = GramAccumulator(
-            self.parameters, arithmetic, settings.layers, settings.accumulate, jointly
+            self.parameters, product_options, settings.layers, settings.accumulate, jointly
         )
         self.problems = SkippedParameters(self.parameters, settings.strict)
         self.usage = usage_of(self.parameters)

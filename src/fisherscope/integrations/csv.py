@@ -26,6 +26,7 @@ class CsvTracker:
         with monitor.observe():
             model(torch.randn(8, 4)).square().mean().backward()
         assert len(open(path).readlines()) == 2
+        tracker.close()
         ```
 
     Args:

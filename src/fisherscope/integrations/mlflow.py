@@ -10,6 +10,8 @@ from fisherscope.integrations.scalars import numbers
 class MLflowTracker:
     """Log each row to an MLflow run: `fs.Monitor(…, on_measure=[MLflowTracker()])`.
 
+    Needs the framework; see docs/how-to/trackers.md for a loop that uses it.
+
     Args:
         run_id: Id of the run to log to; by default the run that is active when a row comes (MLflow starts
             one if none is).
@@ -31,4 +33,4 @@ class MLflowTracker:
         self._mlflow.log_metrics(numbers(row), step=row["step"], run_id=self.run_id)
 
     def close(self) -> None:
-        """Do nothing: MLflow has each row, and the loop ends the run."""
+        """Do nothing: MLflow has each row, and the loop ends the run; see docs/how-to/trackers.md."""

@@ -11,6 +11,8 @@ from fisherscope.integrations.scalars import numbers
 class TensorBoardTracker:
     """Write each row to TensorBoard: `fs.Monitor(…, on_measure=[TensorBoardTracker(path)])`.
 
+    Needs the framework; see docs/how-to/trackers.md for a loop that uses it.
+
     Args:
         where: A directory, or an existing `SummaryWriter`.
 
@@ -34,5 +36,5 @@ class TensorBoardTracker:
             self.writer.add_scalar(key, value, row["step"])
 
     def close(self) -> None:
-        """Write what is buffered and close the writer."""
+        """Write what is buffered and close the writer; see docs/how-to/trackers.md."""
         self.writer.close()

@@ -10,6 +10,8 @@ from fisherscope.integrations.scalars import numbers
 class WandbTracker:
     """Log each row to a Weights & Biases run: `fs.Monitor(…, on_measure=[WandbTracker()])`.
 
+    Needs the framework; see docs/how-to/trackers.md for a loop that uses it.
+
     Args:
         run: The result of `wandb.init`; by default the active run.
 
@@ -41,4 +43,4 @@ class WandbTracker:
         self.run.log({**values, "step": row["step"]})
 
     def close(self) -> None:
-        """Do nothing: the loop finishes the run."""
+        """Do nothing: the loop finishes the run; see docs/how-to/trackers.md."""

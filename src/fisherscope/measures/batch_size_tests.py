@@ -93,7 +93,7 @@ def orthogonality_test(gradients: Gradients) -> float:
 def big_batch_ratio(gradients: Gradients | GradientSums) -> float:
     """Return the noise-to-signal ratio that Big Batch SGD compares with θ².
 
-    (tr Σ̂/n)/|ĝ|²: a larger batch is asked for above θ², θ ≤ 1. It is the square of the norm test without the
+    (tr Σ̂/n)/|ĝ|²: a larger batch is needed above θ², θ ≤ 1. It is the square of the norm test without the
     finite-population factor.
 
     Source: De, Yadav, Jacobs & Goldstein, AISTATS 2017.

@@ -187,6 +187,8 @@ def sum_instruments(
     Returns:
         A number for each key of `INSTRUMENTS`, in order; NaN where one is undefined or needs a Gram.
 
+    Source: of each statistic, at its function.
+
     Example:
         ```python
         values = fs.measures.sum_instruments(fs.measures.GradientSums(n=2, trace=8.0, mean_square=2.0))

@@ -50,8 +50,10 @@ class _Variance:
 class Gradients(_Variance):
     """Compute the sums over one Gram of which every statistic is a function.
 
+    Source: McCandlish et al. 2018, appendix A.1; docs/paper.md, Measures, for F̃.
+
     Args:
-        gram: F̃ = JᵀJ, shape (n, n), columns not divided by n.
+        gram: F̃ = JᵀJ, shape (n, n), float64, columns not divided by n.
         population: Size N of the finite set from which the batch was drawn *without* replacement; None for
             independent draws. It multiplies the batch gradient's variance by 1 − n/N.
 
@@ -112,9 +114,10 @@ class Gradients(_Variance):
 
 @dataclass(frozen=True)
 class GradientSums(_Variance):
-    """What needs no inner product of two samples: n, Σ|g_i|² and |ĝ|², as of a batch spread over processes.
+    """Hold the sums that need no inner product of two samples: n, Σ|g_i|² and |ĝ|².
 
-    It has the variance, error and signal of `Gradients`.
+    They are known of a batch that is spread over processes. They have the variance, error and signal of
+    `Gradients`. Source: McCandlish et al. 2018, appendix A.1.
 
     Args:
         n: Samples in the batch.

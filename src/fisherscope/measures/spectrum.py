@@ -15,11 +15,13 @@ from fisherscope.measures.nonzero_rules import FloatArray
 class Spectrum:
     """Hold the eigenvalues of one Gram F̃, their error bounds, and the non-zero rule.
 
+    Source: Liao et al. 2020, section 3.2, for cond and energy; docs/paper.md, Measures.
+
     Args:
         eigenvalues: Shape (B,), descending, float64, as solved for: rounding can leave tiny negative ones.
         errors: Shape (B,): bound of the absolute error of each.
         trace: Tr F̃, from the diagonal.
-        zero_samples: Samples whose gradient is exactly zero; as many eigenvalues are zero for certain.
+        zero_samples: Samples whose gradient is exactly zero; as many eigenvalues are certainly zero.
         rule: Non-zero rule (`measures.RULES`) or `paper`.
         status: "ok", or in words why there are no eigenvalues.
 
@@ -57,7 +59,7 @@ class Spectrum:
 
     @property
     def kept(self) -> FloatArray:
-        """Another name of `nonzero`."""
+        """Another name of `nonzero`, shape (rank,), float64."""
         return self.nonzero
 
     @property

@@ -29,7 +29,7 @@ class RandomState:
         ```
 
     Args:
-        cpu: torch's CPU generator, a uint8 tensor.
+        cpu: torch's CPU generator, dtype uint8, shape (bytes,).
         cuda: One uint8 tensor for each CUDA device; empty where CUDA was not initialised.
         python: As `random.getstate` returns it.
         numpy: As `numpy.random.get_state` returns it.
@@ -71,6 +71,17 @@ def preserve_random_state(cuda: bool = True) -> Iterator[None]:
 
     Args:
         cuda: As in `RandomState.capture`.
+
+    Example:
+        ```python
+        import torch
+
+        from fisherscope.model_state import preserve_random_state
+
+        with preserve_random_state():
+            first = torch.rand(2)
+        assert torch.equal(torch.rand(2), first)
+        ```
     """
     before = RandomState.capture(cuda)
     try:
@@ -84,6 +95,18 @@ def host_random_state() -> tuple[Any, ...]:
 
     Returns:
         Hashable values; two of them are equal where nothing was drawn in between.
+
+    Example:
+        ```python
+        import random
+
+        from fisherscope.model_state import host_random_state
+
+        before = host_random_state()
+        assert host_random_state() == before
+        random.random()
+        assert host_random_state() != before
+        ```
     """
     state: Any = np.random.get_state()  # noqa: NPY002  (the global one is meant)
     return (random.getstate(), *(item.tobytes() if hasattr(item, "tobytes") else item for item in state))

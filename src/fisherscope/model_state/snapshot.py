@@ -23,6 +23,21 @@ class ModuleState:
 
     Args:
         model: The model; its submodules are included.
+
+    Example:
+        ```python
+        import torch
+
+        from fisherscope.model_state import ModuleState
+
+        model = torch.nn.BatchNorm1d(3)
+        state = ModuleState(model)
+        state.copy_buffers()
+        model.eval()
+        assert not state.tensors()
+        state.restore()
+        assert model.training
+        ```
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -41,7 +56,7 @@ class ModuleState:
         """List the leaf tensors that are plain attributes: neither parameters nor buffers.
 
         Returns:
-            The tensors themselves, in the order of the modules.
+            The tensors themselves, of any shape and dtype, in the order of the modules.
         """
         values = (value for module in self._modules for value in vars(module).values())
         return [value for value in values if isinstance(value, Tensor) and value.is_leaf]
@@ -74,7 +89,20 @@ class TensorValues:
     """Copies of tensors' values and gradients, to be restored in place.
 
     Args:
-        tensors: Parameters, buffers and others; one that occurs twice is copied once.
+        tensors: Parameters, buffers and others, of any shape and dtype; one that occurs twice is copied once.
+
+    Example:
+        ```python
+        import torch
+
+        from fisherscope.model_state import TensorValues
+
+        weight = torch.zeros(3)
+        values = TensorValues([weight])
+        weight += 1
+        values.restore()
+        assert weight.tolist() == [0.0, 0.0, 0.0]
+        ```
 
     Cost: a copy of each tensor and of its gradient.
     """
@@ -112,6 +140,19 @@ class OptimizerState:
 
     Args:
         optimizer: Any torch optimizer.
+
+    Example:
+        ```python
+        import torch
+
+        from fisherscope.model_state import OptimizerState
+
+        optimizer = torch.optim.SGD([torch.zeros(3, requires_grad=True)], lr=0.1)
+        state = OptimizerState(optimizer)
+        optimizer.param_groups[0]["lr"] = 1.0
+        state.restore()
+        assert optimizer.param_groups[0]["lr"] == 0.1
+        ```
     """
 
     def __init__(self, optimizer: Optimizer) -> None:

@@ -43,7 +43,9 @@ class Monitor:
             with monitor.observe():
                 torch.nn.functional.cross_entropy(model(x), y).backward()
             optimizer.step()
-        print(monitor.summary())
+        print(monitor.summary(), monitor.outliers(count=2))
+        print(monitor.epoch_end())
+        monitor.load_state_dict(monitor.state_dict())
         ```
 
     Args:
@@ -143,7 +145,8 @@ class Monitor:
         """Return a context manager for forward and backward of one optimizer step.
 
         Args:
-            ids: Ids of the samples in batch order, for `samples` and `outliers`.
+            ids: Ids of the samples in batch order, for `samples` and `outliers`; a sequence or a tensor of
+                shape (n,).
             batch_size: Samples of this step, where it can't be read off the model's inputs.
 
         Returns:

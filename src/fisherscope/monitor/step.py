@@ -51,7 +51,7 @@ class Step:
 
     Args:
         state: What the monitor and its steps share.
-        ids: Ids of the samples in batch order, or None.
+        ids: Ids of the samples in batch order, (n,), texts or integers; or None.
         batch_size: Samples of the step, or None to read it off the model's inputs.
     """
 

@@ -22,7 +22,7 @@ class Rate:
         lr: Learning rate of the first level, positive.
         epochs: Length of the run.
         milestones: Increasing fractions of the run, between 0 and 1; empty for a constant rate.
-        factor: Factor of the rate at each milestone, in (0, 1].
+        factor: Factor of the learning rate at each milestone, in (0, 1].
 
     Raises:
         ValueError: An argument is outside its range.

@@ -13,6 +13,11 @@ class Policy(Protocol):
     `update` is called exactly once for each batch, in order, before its samples are drawn. It is a function
     of its arguments, without clock, files or random numbers. `name` and `parse` are inverse to each other.
 
+    Attributes:
+        name: The policy's name, as `parse` reads it.
+        rate: Its learning-rate schedule.
+        closed_loop: Whether it reads measurements.
+
     Example:
         ```python
         policy = fs.policy.parse("s32-to-128", lr=0.1, epochs=10)

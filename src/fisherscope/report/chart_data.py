@@ -155,7 +155,7 @@ def _metric(source: Settings, name: str, landscape: Landscape) -> Data:
     if len(usable):
         levels = band_levels(usable["final"].to_numpy(), smaller)
         metric["levels"] = [round_digits(level) for level in levels]
-        if len(usable) == len(landscape.mapped) >= 4 and levels[0] < levels[-1]:
+        if len(usable) == len(landscape.surface_settings) >= 4 and levels[0] < levels[-1]:
             metric["bands"] = _surface(landscape, points, levels)
     return metric
 
@@ -176,7 +176,7 @@ def _surface(landscape: Landscape, points: pl.DataFrame, levels: list[float]) ->
 
 def _border(landscape: Landscape) -> list[float]:
     """Return the corners of the area between the settings, as a ring of base-10 logarithms."""
-    if len(landscape.mapped) < 4:
+    if len(landscape.surface_settings) < 4:
         return []
     points, low, extent = landscape.scaled()
     turn = np.linspace(0.0, 2 * np.pi, 24)

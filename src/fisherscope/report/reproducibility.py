@@ -32,7 +32,7 @@ CONTOURS = (
 def definitions(landscape: Landscape | str) -> list[tuple[str, str]]:
     """Explain in words what each number of the page is."""
     rows = list(DEFINITIONS.items())
-    if not isinstance(landscape, str) and len(landscape.mapped) >= 4:
+    if not isinstance(landscape, str) and len(landscape.surface_settings) >= 4:
         how = "a Gaussian process" if landscape.method == "process" else "the five nearest settings"
         rows.append(("contours", CONTOURS.format(how=how)))
     return rows

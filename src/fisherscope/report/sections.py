@@ -11,6 +11,7 @@ import polars as pl
 from fisherscope.analysis import AnalysisError, Claims, Landscape, Selection, Settings, Table
 from fisherscope.analysis.claim_tests.verdicts import Verdict
 from fisherscope.analysis.data.labels import shown_scale
+from fisherscope.plain_text import duration
 from fisherscope.report.chart_data import label
 from fisherscope.report.html_text import json_script, number
 
@@ -52,7 +53,7 @@ def tiles(source: Settings, landscape: Landscape | str, claims: Claims | str) ->
         best = landscape.best.row(0, named=True)
         value = number(best["metric"] * shown_scale(landscape.metric), 3)
         figures.append((value, f"{label(landscape.metric)}, best: {best['setting']}"))
-        inside = f"{len(landscape.region)} of {len(landscape.mapped)}"
+        inside = f"{len(landscape.region)} of {len(landscape.surface_settings)}"
         figures.append((inside, "settings within the margin of the best"))
     if not isinstance(claims, str):
         verdicts = Counter(claim.verdict for claim in claims.claims)
@@ -156,7 +157,7 @@ def table_one(table: Table | str) -> dict[str, Any] | str:
     scale = shown_scale(table.metric)
     entries = [
         [row["kind"], row["setting"], number(scale * row["mean"]), number(_times(row["std"], scale), 2),
-         str(row["n"]), _duration(row["hours"], row["steps"])]
+         str(row["n"]), _time_text(row["hours"], row["steps"])]
         for row in table.entries.iter_rows(named=True)
     ]  # fmt: skip
     comparisons = [
@@ -176,8 +177,8 @@ def _times(value: float | None, scale: float) -> float | None:
     return None if value is None else scale * value
 
 
-def _duration(hours: float | None, steps: float | None) -> str:
+def _time_text(hours: float | None, steps: float | None) -> str:
     """Format modelled hours; steps where the seconds of a step are not known."""
     if hours is None:
         return "–" if steps is None else f"{steps:,.0f} steps"
-    return f"{hours:.2g} h" if hours >= 0.1 else f"{3600 * hours:.3g} s"
+    return duration(3600 * hours)

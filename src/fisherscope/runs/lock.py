@@ -76,7 +76,7 @@ class Lock:
 
 
 def holder(path: Path) -> dict[str, Any] | None:
-    """Return who holds a lock (pid, host, since); None if nobody does."""
+    """Return who holds a lock (pid, host, since); None if no process does."""
     key = str(path.resolve())
     if key in _own_locks:
         return {"pid": _own_locks[key], "host": socket.gethostname()}

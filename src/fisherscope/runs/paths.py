@@ -11,4 +11,4 @@ FINAL_STATUSES = ("finished", "diverged")
 """Statuses of a run that has nothing left to train."""
 
 WRITER_GONE = {"status": "interrupted", "reason": "the process exited without closing the run"}
-"""What readers report for a run that says it is running although nobody holds its lock."""
+"""What readers report for a run that says it is running although no process holds its lock."""

@@ -249,7 +249,8 @@ class Runs:
             run_id: A key of `paths`.
 
         Returns:
-            The arrays by name, as they were logged; none before the run's end, and none for exported runs.
+            The arrays by name, shape (samples,), in the dtype they were logged with; none before the run's
+            end, and none for exported runs.
 
         Raises:
             KeyError: There is no such run.

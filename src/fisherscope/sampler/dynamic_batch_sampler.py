@@ -24,7 +24,7 @@ class DynamicBatchSampler:
 
     Every sample is drawn exactly once per epoch, in an order that follows from `seed` and the epoch alone.
     The loop calls `step` after each optimizer step; that moves on to the next batch and sets its learning
-    rate, so the rate changes when its batch arrives. An iteration starts at the first batch that was not
+    rate, so that it changes when its batch arrives. An iteration starts at the first batch that was not
     stepped: at the next epoch, or inside one after `load_state_dict` or a `break`.
 
     Batch j is planned with the rows of the steps before j - lag, whatever the workers' timing. A policy that

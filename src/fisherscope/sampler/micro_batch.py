@@ -40,7 +40,7 @@ def micro_batches(batch: Any, limit: int) -> Iterator[tuple[Any, float]]:
         yield _slice(batch, begin, end), (end - begin) / size
 
 
-def _nested(batch: Any) -> bool:
+def _is_nested(batch: Any) -> bool:
     """Return whether a list or tuple holds batches rather than samples."""
     return isinstance(batch, tuple | list) and all(
         hasattr(member, "shape") or isinstance(member, Mapping | tuple | list) for member in batch
@@ -49,7 +49,7 @@ def _nested(batch: Any) -> bool:
 
 def _samples(batch: Any) -> int:
     """Return the number of samples in a batch."""
-    if not isinstance(batch, Mapping) and not _nested(batch):
+    if not isinstance(batch, Mapping) and not _is_nested(batch):
         return len(batch)
     counts = sorted(
         {_samples(member) for member in (batch.values() if isinstance(batch, Mapping) else batch)}
@@ -66,7 +66,7 @@ def _slice(batch: Any, begin: int, end: int) -> Any:
     """Return samples [begin, end) of a batch, in its structure."""
     if isinstance(batch, Mapping):
         return {key: _slice(value, begin, end) for key, value in batch.items()}
-    if not _nested(batch):
+    if not _is_nested(batch):
         return batch[begin:end]
     members = [_slice(member, begin, end) for member in batch]
     return members if isinstance(batch, list) else tuple(members)

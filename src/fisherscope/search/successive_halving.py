@@ -33,8 +33,17 @@ class SearchListener:
         from fisherscope.search import SearchListener
 
         class Printer(SearchListener):
+            def on_plan(self, plan):
+                print(plan)
+
             def on_comparison(self, result, comparison):
                 print(f"epoch {comparison.epoch}: {result.recommended}")
+
+            def on_lost(self, run_id, reason):
+                print(run_id, reason)
+
+        with Printer().training([], until=1) as event:  # no calls for single epochs
+            assert event is None
         ```
     """
 
@@ -172,12 +181,12 @@ def _halve(
 
     before = None
     while (result := evaluate()).state.todo:
-        if before == (result.state.todo, result.spent):
+        if before == (result.state.todo, result.spent_epochs):
             raise ValueError(
                 f"choosing by {result.metric}: the runs do not log it, so settings cannot be compared; let "
                 "the task's scores return this metric"
             )
-        before = result.state.todo, result.spent
+        before = result.state.todo, result.spent_epochs
         reported = _report(listener, result, reported)
         todo = [configurations[k] for k in result.state.todo]
         until = result.state.until
@@ -206,6 +215,6 @@ def _failures(swept: SweepResult, listener: SearchListener) -> dict[str, str]:
     reasons = {name: reason for name, (status, reason) in swept.ends.items() if status in FAILED}
     for name, reason in reasons.items():
         if RunLockedError.__name__ in reason:
-            raise RunLockedError(f"choosing: {reason}; run the same command again when it has ended")
+            raise RunLockedError(f"choosing: {reason}; run the same command again when it has finished")
         listener.on_lost(name, reason)
     return reasons

@@ -33,6 +33,7 @@ class Grid:
         from fisherscope.sweep import Grid
 
         assert len(Grid("digits/mlp", (16, 64), (0.05, 0.2), seeds=(0, 1)).configurations()) == 8
+        assert Grid.of({"task": "digits/mlp", "batch_sizes": [16], "epochs": 2}).settings == {"epochs": 2}
         ```
     """
 

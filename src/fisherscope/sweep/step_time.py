@@ -17,7 +17,9 @@ from fisherscope.training import Configuration, TrainState, task_of
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Hold the median seconds of a step by batch size: CPU seconds, on a GPU those on the clock.
+    """Hold the median seconds of a step by batch size.
+
+    CPU seconds; on a GPU those on the clock.
 
     Args:
         plain: Seconds of an unmeasured step.

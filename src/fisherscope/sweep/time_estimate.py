@@ -29,7 +29,7 @@ def seconds_left(
     """Predict the seconds that each run still takes when it trains alone.
 
     Args:
-        configurations: Runs that have not ended.
+        configurations: Runs that have not finished.
         root: Directory of the sweep; its recorded runs are used first.
         until: As for `run_sweep`.
         data_dir: As for `run_sweep`.

@@ -18,7 +18,15 @@ SPLITS = ("train", "validation", "test")
 
 
 class Split(Protocol):
-    """Give samples by number."""
+    """Give samples by number; `len` is how many there are; see `Split.batch`.
+
+    Example:
+        ```python
+        split = fs.tasks.get("digits/mlp").validation
+        images, labels = split.batch(torch.tensor([0, 1, 2]))
+        assert len(images) == len(labels) == 3 < len(split)
+        ```
+    """
 
     def __len__(self) -> int: ...
 
@@ -31,14 +39,14 @@ class Split(Protocol):
             seed: Random seed of the augmentation.
 
         Returns:
-            The batch; a tuple of tensors (n, ...) for the built-in tasks.
+            The batch; for the built-in tasks a tuple of tensors (n, ...), float32 images and int64 labels.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Hold a split's mean loss and metrics, and each sample's contribution.
+    """Hold mean loss and metrics of a split, and each sample's; see `Task.evaluate`.
 
     Args:
         loss: Mean over the samples.
@@ -85,6 +93,8 @@ class Task:
             lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]), scores,
         )
         assert task.evaluate(task.model(), "validation").metrics["error"] <= 1
+        images, labels = task.to("cpu").batch("train", [0, 1, 2])
+        assert len(task.split("test")) == len(digits.test)
         ```
     """
 

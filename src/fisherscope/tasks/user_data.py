@@ -36,7 +36,7 @@ def as_split(data: Any, where: str) -> Split:
         The split.
 
     Raises:
-        TaskError: It is none of these, or holds no sample.
+        TaskError: It is something else, or holds no sample.
     """
     if isinstance(data, Mapping | tuple):  # a list may be samples, one by one
         _check_tensors(data, where)

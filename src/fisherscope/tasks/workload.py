@@ -76,6 +76,8 @@ class Workload:
         ```python
         workload = fs.tasks.subject("digits/mlp")
         workload.loss(workload.make(), workload.batch(16)).backward()
+        images, labels = next(workload.batches(8, seed=1))
+        assert len(labels) == 8
         ```
     """
 

@@ -62,6 +62,8 @@ class Configuration(BaseModel):
 
         config = Configuration.of({"task": "digits/mlp", "policy": "s32-to-128", "lr": 0.1})
         assert (config.batch_size, config.epochs) == (32, 40)
+        assert config.identity()["lr"] == 0.1
+        config.check_policy(config.policy_of(), samples=1000)
         ```
     """
 
@@ -194,7 +196,7 @@ class Configuration(BaseModel):
         return fs.policy.parse(text, lr=self.lr, epochs=self.epochs)
 
     def check_policy(self, policy: Any, samples: int) -> None:
-        """Check that a policy is meant for this run.
+        """Check that a policy fits this run.
 
         Args:
             policy: The policy, as `policy_of` makes it.

@@ -87,7 +87,7 @@ class RunningScores:
             if not isinstance(error, _DifferentCallError):
                 warnings.warn(
                     f"task {self.task.name!r}: no running training metrics, because its scores failed on a "
-                    f"training batch ({type(error).__name__}: {error}); training goes on",
+                    f"training batch ({type(error).__name__}: {error}), and training continues",
                     stacklevel=2,
                 )
 

@@ -43,6 +43,9 @@ class TrainState:
         state = TrainState(config, task_of(config))
         saved = state.state_dict()
         state.step(next(iter(state.sampler)))
+        assert not state.has_diverged()
+        assert "val_error" in state.outcomes()
+        print(state.epoch_row())
         state.load_state_dict(saved)
         ```
     """
@@ -104,7 +107,7 @@ class TrainState:
             indices: Numbers of the training samples.
 
         Returns:
-            The batch's mean loss, a detached scalar.
+            The batch's mean loss, shape (), detached, in the precision of the run.
 
         Raises:
             TaskError: Data or loss of a user's task raised an exception.

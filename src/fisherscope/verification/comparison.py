@@ -28,11 +28,17 @@ SINGLE = 1e-4
 
 @dataclass(frozen=True)
 class Comparison:
-    """One comparison: how it was made, at which batch size, and its relative error.
+    """One comparison of a Gram with a reference; see `Examination.proofs`.
 
-    `independent` says whether it takes the samples from the data alone: one by one, or by the rows of the
-    model's
-    output. A comparison that masks rows of calls shares with the engine where a sample's rows lie.
+    Attributes:
+        way: How the reference was computed, in words.
+        batch_size: Samples of the batch.
+        error: Relative Frobenius error of the Gram; None if the comparison failed.
+        allowed: The largest error that rounding explains.
+        note: Why it failed, or a remark.
+        independent: Whether it takes the samples from the data alone: one by one, or by the rows of the
+            model's output. A comparison that masks rows of calls shares with the engine where a sample's
+            rows lie.
     """
 
     way: str
@@ -48,7 +54,11 @@ class Comparison:
         return self.error is not None and self.error <= self.allowed
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields and `exact` as JSON values."""
+        """Return the fields and `exact` as JSON values.
+
+        Returns:
+            Values by field; see `Examination.as_dict`.
+        """
         return {
             "way": self.way, "batch_size": self.batch_size, "error": self.error, "allowed": self.allowed,
             "exact": self.exact, "note": self.note, "independent": self.independent,

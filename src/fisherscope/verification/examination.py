@@ -43,7 +43,7 @@ def examine(
         The result, an `Examination`; `str` of it is a report.
 
     Raises:
-        GramError: Nothing can be measured: which dimension holds the samples can't be told, say.
+        GramError: Nothing can be measured: which dimension holds the samples can't be determined, say.
         TaskError: The arguments are no model, loss and batch.
         ValueError: `seconds` is below 0 or no number.
 
@@ -62,6 +62,7 @@ def examine(
             model, lambda m, b: torch.nn.functional.cross_entropy(m(b[0]), b[1]), batch, seconds=0.1
         )
         assert result.exact, str(result)
+        assert result.as_dict()["exact"]
         ```
     """
     if not 0 <= seconds < math.inf:

@@ -23,7 +23,7 @@ ROUNDS, LEAST = 49, 2
 
 @dataclass(frozen=True)
 class Overhead:
-    """Time of a forward and backward pass, and that of a measured one relative to it.
+    """Time of a pass, and of a measured one relative to it; see `examine`.
 
     Args:
         batch_size: Samples of the batch.
@@ -47,7 +47,11 @@ class Overhead:
         return -(-steps // unit) * unit
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields and `every` as JSON values."""
+        """Return the fields and `every` as JSON values.
+
+        Returns:
+            Values by field; see `Examination.as_dict`.
+        """
         return {**asdict(self), "every": self.every}
 
 

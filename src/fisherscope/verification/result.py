@@ -13,7 +13,21 @@ from fisherscope.verification.overhead import SHARE, Overhead
 
 @dataclass(frozen=True)
 class Examination:
-    """The result of an examination; `str` of it is the report."""
+    """The result of an examination; made by `examine`. `str` of it is the report.
+
+    Attributes:
+        name: The model's name.
+        batch_size: Samples of the batch that was examined.
+        parameters: Trainable elements.
+        coverage: One row a trainable parameter.
+        proofs: Comparisons of the Gram with references.
+        neutrality: In words, whether a measured step changes training: "bit for bit as unmeasured: …".
+        warnings: What makes measurements of this model doubtful.
+        remarks: What its user should know.
+        cond: Condition number c of the batch; None if it has none.
+        accuracy: Bound of its relative error.
+        cost: Time of a measured pass.
+    """
 
     name: str
     batch_size: int
@@ -36,7 +50,11 @@ class Examination:
         return independent and complete and all(proof.exact for proof in made)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all fields and `exact` as JSON values."""
+        """Return all fields and `exact` as JSON values.
+
+        Returns:
+            Values by field, those of nested records as mappings.
+        """
         return {
             "name": self.name, "exact": self.exact, "batch_size": self.batch_size,
             "parameters": self.parameters,

@@ -1,4 +1,4 @@
-"""Back-test of selection: every strategy on recorded sweeps, judged on unseen seeds."""
+"""Back-test of selection: every search strategy on recorded sweeps, judged on unseen seeds."""
 
 import math
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from fisherscope.analysis.backtests.baselines import RIVALS
+from fisherscope.analysis.backtests.baselines import STRATEGIES
 from fisherscope.analysis.backtests.predictive_power import predictive_power
 from fisherscope.analysis.backtests.result import TOO_EASY, Backtest
 from fisherscope.analysis.data.setting_grid import SettingGrid
@@ -20,7 +20,7 @@ from fisherscope.runs.reader import Runs, load_runs
 
 BUDGETS = (0.1, 0.2, 0.3, 0.5)
 DRAWS = 30
-"""Plays of each rival that draws at random."""
+"""Repeats of each strategy that draws at random."""
 
 
 def backtest(
@@ -30,21 +30,21 @@ def backtest(
     budgets: tuple[float, ...] = BUDGETS,
     metric: str | None = None,
 ) -> Backtest:
-    """Play every way of choosing on recorded sweeps within each budget.
+    """Simulate every search strategy on recorded sweeps within each budget.
 
     Regret counts on the seeds that did not choose.
 
     Args:
-        runs: Sweeps that have ended, by name; the runs of one directory are split by task.
+        runs: Sweeps that have finished, by name; the runs of one directory are split by task.
         at_epoch: Screening epoch; by default a twentieth of the schedule.
-        budgets: Shares of the epochs of one seed of the whole grid.
+        budgets: Shares of the epochs of one seed of the grid_epochs grid.
         metric: Column of the epochs; the validation metric by default.
 
     Returns:
-        Regret and cost of every rival, sweep, budget and seed. Printing it gives a summary.
+        Regret and cost of every strategy, sweep, budget and seed. Printing it gives a summary.
 
     Raises:
-        AnalysisError: No sweep has at least six settings that have ended.
+        AnalysisError: No sweep has at least six settings that have finished.
 
     Cost: about a minute for a sweep of 30 settings and 3 seeds.
 
@@ -60,7 +60,11 @@ def backtest(
                     with fs.open_run(f"runs/backtest/s{size}-lr{lr}-seed{seed}", config) as run:
                         for epoch in (1, 2):
                             run.log_epoch(val_error=0.01 * size * lr / epoch + 0.001 * seed)
-        print(analysis.backtest("runs/backtest", budgets=(0.8,)))
+        result = analysis.backtest("runs/backtest", budgets=(0.8,))
+        print(result)
+        better, clearly_better, sweeps = result.wins()
+        assert better <= sweeps
+        print(result.within_margin(budget=0.8), result.answer()["sweeps"])
         ```
     """
     tables: dict[str, list[dict[str, object]]] = {"trials": [], "predictions": [], "gains": [], "sweeps": []}
@@ -73,12 +77,12 @@ def backtest(
             continue
         if len(curves.grid) < 6:
             notes.append(
-                f"{name}: {len(curves.grid)} settings have ended with all seeds; at least 6 are needed."
+                f"{name}: {len(curves.grid)} settings have finished with all seeds; at least 6 are needed."
             )
             continue
         if incomplete:
             notes.append(
-                f"{name}: {incomplete} settings are left out because not all of their seeds have ended."
+                f"{name}: {incomplete} settings are left out because not all of their seeds have finished."
             )
         if len(curves.grid.seeds) < 2:
             notes.append(f"{name}: one seed, so regret is measured on the seed that chose, and is too small.")
@@ -105,7 +109,7 @@ def _sweeps(runs: RunsLike | Mapping[str, RunsLike]) -> dict[str, Settings]:
 
 
 def _complete_curves(source: Settings, metric: str, smaller: bool) -> tuple[LearningCurves | None, int]:
-    """Return the curves of settings whose seeds have all ended, and how many are left out."""
+    """Return the curves of settings whose seeds have all finished, and how many are left out."""
     grid = SettingGrid.of(source, without_diverged=False)
     if not len(grid):
         return None, 0
@@ -136,29 +140,30 @@ def _sweep_row(name: str, curves: LearningCurves, metric: str, epoch: int) -> di
 
 
 def _trials(
-    name: str, curves: LearningCurves, metric: str, epoch: int, budgets: tuple[float, ...]
+    sweep: str, curves: LearningCurves, metric: str, epoch: int, budgets: tuple[float, ...]
 ) -> list[dict[str, object]]:
-    whole = len(curves.grid) * curves.epochs
+    grid_epochs = len(curves.grid) * curves.epochs
     seconds = curves.seconds * curves.epochs
     rows: list[dict[str, object]] = []
     for seed in range(len(curves.grid.seeds)):
         final = curves.final_of_other_seeds(seed)
         allowance = margin(float(final.min()), metric)
         for budget in budgets:
-            for rival, play in RIVALS.items():
-                repeats = DRAWS if rival in ("random", "hyperband") else 1
-                numbers = np.random.default_rng([SEED, seed])
-                plays = [play(curves, seed, budget * whole, epoch, numbers) for _ in range(repeats)]
-                regrets = [final[p.chosen] - final.min() for p in plays if p.chosen is not None]
-                epochs = np.mean([p.trained for p in plays], axis=0)
+            for name, strategy in STRATEGIES.items():
+                repeats = DRAWS if name in ("random", "hyperband") else 1
+                rng = np.random.default_rng([SEED, seed])
+                results = [strategy(curves, seed, budget * grid_epochs, epoch, rng) for _ in range(repeats)]
+                regrets = [final[p.chosen] - final.min() for p in results if p.chosen is not None]
+                epochs = np.mean([p.trained for p in results], axis=0)
                 time = float(epochs @ curves.seconds / seconds.sum()) if np.isfinite(seconds).all() else None
                 rows.append(
                     {
-                        "sweep": name, "rival": rival, "budget": budget, "seed": curves.grid.seeds[seed],
+                        "sweep": sweep, "rival": name, "budget": budget, "seed": curves.grid.seeds[seed],
                         "regret": float(np.mean(regrets)) if regrets else None,
                         "within": float(np.mean(np.array(regrets) <= allowance)) if regrets else None,
-                        "chosen": _name(curves, plays[0].chosen),
-                        "epochs": float(epochs.sum() / whole), "samples": float(epochs.sum() / whole),
+                        "chosen": _name(curves, results[0].chosen),
+                        "epochs": float(epochs.sum() / grid_epochs),
+                        "samples": float(epochs.sum() / grid_epochs),
                         "seconds": time,
                     }
                 )  # fmt: skip

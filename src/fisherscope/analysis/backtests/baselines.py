@@ -26,7 +26,7 @@ BRACKETS = 3
 
 
 @dataclass(frozen=True)
-class Play:
+class Trial:
     """The choice of one strategy and its cost.
 
     Args:
@@ -38,8 +38,8 @@ class Play:
     trained: FloatArray
 
 
-Rival = Callable[[LearningCurves, int, float, int, np.random.Generator], Play]
-"""(curves, seed, budget in epochs, screening epoch, random numbers) → play; it sees that seed only."""
+Strategy = Callable[[LearningCurves, int, float, int, np.random.Generator], Trial]
+"""(curves, seed, budget in epochs, screening epoch, random generator) → trial; it sees that seed only."""
 
 
 def screening(
@@ -47,82 +47,81 @@ def screening(
     seed: int,
     budget: float,
     epoch: int,
-    numbers: np.random.Generator,
+    rng: np.random.Generator,
     *,
     predictor: str,
-) -> Play:
-    """Train all to an epoch, finish settings one by one, choose the best that ended."""
+) -> Trial:
+    """Train all to an epoch, finish settings one by one, choose the best that finished."""
     count, epochs = len(curves.grid), curves.epochs
-    there = np.isfinite(curves.feature("metric", epoch, np.array([seed])))
-    epochs_trained = np.where(there, float(epoch), _epochs_until(curves, seed, epoch))
+    observed = np.isfinite(curves.feature("metric", epoch, np.array([seed])))
+    epochs_trained = np.where(observed, float(epoch), _epochs_until(curves, seed, epoch))
     if epochs_trained.sum() > budget:
-        return Play(None, np.zeros(count))
+        return Trial(None, np.zeros(count))
     final = np.full(count, math.nan)
     predictors = (WITHOUT_MEASURES, WITH_MEASURES) if predictor == AUTO else (predictor,)
-    tables = [curves.features(way, epoch, np.array([seed])) for way in predictors]
+    tables = [curves.features(name, epoch, np.array([seed])) for name in predictors]
     name = ordering(predictors[0])
     early = None if name is None else curves.feature(name, epoch, np.array([seed]))
     while epochs_trained.sum() + epochs - epoch <= budget:
-        k = next_setting(_better_features(tables, final), final, there, early)
+        k = next_setting(_better_features(tables, final), final, observed, early)
         if k is None:
             break
         final[k] = curves.final[k, seed]
         epochs_trained[k] = epochs
-    return Play(_choose(final, there, early), epochs_trained)
+    return Trial(_choose(final, observed, early), epochs_trained)
 
 
 def early_metric(
-    curves: LearningCurves, seed: int, budget: float, epoch: int, numbers: np.random.Generator
-) -> Play:
-    """Train all as far as the budget allows, and take the best there."""
+    curves: LearningCurves, seed: int, budget: float, epoch: int, rng: np.random.Generator
+) -> Trial:
+    """Train all as far as the budget allows, and take the best then."""
     count = len(curves.grid)
-    reach = min(int(budget // count), curves.epochs)
-    if reach < 1:
-        return Play(None, np.zeros(count))
-    return Play(_lowest(curves.values["metric"][:, seed, reach]), np.full(count, float(reach)))
+    last_epoch = min(int(budget // count), curves.epochs)
+    if last_epoch < 1:
+        return Trial(None, np.zeros(count))
+    return Trial(_lowest(curves.values["metric"][:, seed, last_epoch]), np.full(count, float(last_epoch)))
 
 
 def successive_halving(
-    curves: LearningCurves, seed: int, budget: float, epoch: int, numbers: np.random.Generator
-) -> Play:
+    curves: LearningCurves, seed: int, budget: float, epoch: int, rng: np.random.Generator
+) -> Trial:
     """Drop two of three at each comparison and finish the last: what `choose` does."""
     return _halve(curves, seed, np.arange(len(curves.grid)), budget)
 
 
 def hyperband(
-    curves: LearningCurves, seed: int, budget: float, epoch: int, numbers: np.random.Generator
-) -> Play:
+    curves: LearningCurves, seed: int, budget: float, epoch: int, rng: np.random.Generator
+) -> Trial:
     """Run successive halving on random subsets, fewer settings for longer (Li et al. 2018)."""
     count = len(curves.grid)
     subsets = [
-        numbers.choice(count, max(1, count // REDUCTION**bracket), replace=False)
-        for bracket in range(BRACKETS)
+        rng.choice(count, max(1, count // REDUCTION**bracket), replace=False) for bracket in range(BRACKETS)
     ]
-    plays = [_halve(curves, seed, subset, budget / BRACKETS) for subset in subsets]
+    trials = [_halve(curves, seed, subset, budget / BRACKETS) for subset in subsets]
     ends = np.full(count, math.nan)
-    for play in plays:
-        if play.chosen is not None:
-            ends[play.chosen] = curves.final[play.chosen, seed]
-    return Play(_lowest(ends), np.sum([play.trained for play in plays], axis=0))
+    for trial in trials:
+        if trial.chosen is not None:
+            ends[trial.chosen] = curves.final[trial.chosen, seed]
+    return Trial(_lowest(ends), np.sum([trial.trained for trial in trials], axis=0))
 
 
 def random_search(
-    curves: LearningCurves, seed: int, budget: float, epoch: int, numbers: np.random.Generator
-) -> Play:
+    curves: LearningCurves, seed: int, budget: float, epoch: int, rng: np.random.Generator
+) -> Trial:
     """Train as many random settings as the budget allows, and take the best."""
     count = len(curves.grid)
     size = min(int(budget // curves.epochs), count)
     epochs_trained = np.zeros(count)
     if not size:
-        return Play(None, epochs_trained)
-    subset = numbers.choice(count, size, replace=False)
+        return Trial(None, epochs_trained)
+    subset = rng.choice(count, size, replace=False)
     epochs_trained[subset] = curves.epochs
     final = np.full(count, math.nan)
     final[subset] = curves.final[subset, seed]
-    return Play(_lowest(final), epochs_trained)
+    return Trial(_lowest(final), epochs_trained)
 
 
-RIVALS: Mapping[str, Rival] = {
+STRATEGIES: Mapping[str, Strategy] = {
     AUTO: partial(screening, predictor=AUTO),
     **{name: partial(screening, predictor=name) for name in PREDICTORS},
     "best early metric": early_metric,
@@ -132,14 +131,14 @@ RIVALS: Mapping[str, Rival] = {
 }
 
 
-def _choose(final: FloatArray, there: NDArray[np.bool_], early: FloatArray | None) -> int | None:
-    """Return the best setting that ended; without one, the best early figure.
+def _choose(final: FloatArray, observed: NDArray[np.bool_], early: FloatArray | None) -> int | None:
+    """Return the best setting that finished; if none has, the best early metric.
 
     A forecast alone is never chosen.
     """
     if np.isfinite(final).any():
         return _lowest(final)
-    return None if early is None else _lowest(np.where(there & ~np.isinf(final), early, math.nan))
+    return None if early is None else _lowest(np.where(observed & ~np.isinf(final), early, math.nan))
 
 
 def _better_features(tables: list[FloatArray], final: FloatArray) -> FloatArray:
@@ -158,15 +157,15 @@ def _lowest(values: FloatArray) -> int | None:
 
 def _epochs_until(curves: LearningCurves, seed: int, epoch: int) -> FloatArray:
     """Return the epochs of each run up to the screening epoch, fewer if it diverged before."""
-    there = np.isfinite(curves.values["metric"][:, seed, 1 : epoch + 1])
-    return np.asarray(there.sum(axis=1), dtype=np.float64)
+    observed = np.isfinite(curves.values["metric"][:, seed, 1 : epoch + 1])
+    return np.asarray(observed.sum(axis=1), dtype=np.float64)
 
 
-def _halve(curves: LearningCurves, seed: int, settings: NDArray[np.intp], budget: float) -> Play:
+def _halve(curves: LearningCurves, seed: int, settings: NDArray[np.intp], budget: float) -> Trial:
     epochs_trained = np.zeros(len(curves.grid))
     try:
         plan = halving_plan(len(settings), curves.epochs, budget)
     except AnalysisError:  # the budget does not pay for it
-        return Play(None, epochs_trained)
+        return Trial(None, epochs_trained)
     chosen, epochs_trained[settings] = simulate_halving(curves.values["metric"][settings, seed], plan)
-    return Play(None if chosen is None else int(settings[chosen]), epochs_trained)
+    return Trial(None if chosen is None else int(settings[chosen]), epochs_trained)

@@ -1,4 +1,4 @@
-"""The result of `backtest`: cost and regret of every way of choosing, and sentences."""
+"""The result of `backtest`: cost and regret of every search strategy, and its text."""
 
 from dataclasses import dataclass
 
@@ -14,11 +14,12 @@ ENOUGH_SWEEPS = 6
 
 @dataclass(frozen=True)
 class Backtest:
-    """Cost and regret of every way of choosing on recorded sweeps; made by `backtest`.
+    """Cost and regret of every search strategy on recorded sweeps; made by `backtest`.
 
     Args:
-        trials: A row per sweep, rival, budget and seed: `regret` (metric on the other seeds above the best
-            setting there), `within` the margin, `epochs, samples, seconds` as shares of the whole grid.
+        trials: A row per sweep, strategy (`rival`), budget and seed: `regret` (metric on the other seeds
+            above the best setting there), `within` the margin, `epochs, samples, seconds` as shares of the
+            whole grid.
         predictions: A row per sweep, predictor and mode (`beacons`: the same few settings for all;
             `all others finished`: a diagnostic): ρ of predicted and measured final metric, on other seeds.
         gains: A row per sweep and pair: ρ with (C̄, L) minus ρ without, and its interval over settings.
@@ -88,10 +89,10 @@ class Backtest:
         }
 
     def within_margin(self, budget: float = HEADLINE_BUDGET) -> pl.DataFrame:
-        """Compare each rival's mean regret with the sweep's margin, over testable sweeps.
+        """Compare each strategy's mean regret with the sweep's margin, over testable sweeps.
 
         Args:
-            budget: One of the budgets that were played.
+            budget: One of the budgets of `backtest`.
 
         Returns:
             A frame: `rival, regret_over_margin, sweeps_within` (sweeps with a mean of at most 1), `sweeps`.
@@ -123,7 +124,7 @@ class Backtest:
         rows = self.summary.filter((pl.col("budget") == budget) & pl.col("regret").is_not_null())
         lines = []
         for row in rows.iter_rows(named=True):
-            text = f"  {row['rival']}: {row['regret']:.4g}, {row['within']:.0%} of plays within the margin"
+            text = f"  {row['rival']}: {row['regret']:.4g}, {row['within']:.0%} of trials within the margin"
             if (share := shares.get(row["rival"])) is not None:
                 text += (
                     f"; {share['regret_over_margin']:.2f} margins, within it on {share['sweeps_within']} of "

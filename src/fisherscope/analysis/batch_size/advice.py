@@ -164,7 +164,7 @@ class Advice:
         return f"{about}{noise.scale:.3g} samples ({level} {noise.low:.3g} to {noise.high:.3g})"
 
     def lines(self) -> list[str]:
-        """Return the sentences beside the table.
+        """Return the sentences below the table.
 
         Returns:
             First what to do, then what it is based on.

@@ -52,7 +52,9 @@ def claims(
                 config = {"batch_size": size, "lr": 0.1, "seed": seed, "epochs": 1}
                 with fs.open_run(f"runs/claims/s{size}-seed{seed}", config) as run:
                     run.log_epoch(val_error=0.1, fisher_cond_mean=2.0 * size + seed, fisher_energy_sum=9.0)
-        print(fs.claims("runs/claims")[1])
+        claims = fs.claims("runs/claims")
+        print(claims[1])
+        assert claims.frame.height == 12
         ```
     """
     source = settings_of(runs, task=task)

@@ -16,7 +16,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Evidence:
-    """One figure that a claim rests on, or that is shown for comparison.
+    """One figure that a claim rests on, or that is shown for comparison; made by `claims`.
 
     Args:
         name: What it is.
@@ -71,14 +71,14 @@ class Claim:
     verdict: Verdict = "not testable"
 
     @property
-    def required(self) -> tuple[Evidence, ...]:
+    def deciding_parts(self) -> tuple[Evidence, ...]:
         """The parts that decide."""
         return tuple(part for part in self.parts if not part.beside)
 
     @property
     def weakest(self) -> Evidence | None:
         """The required part with the largest p-value: the figure of the claim."""
-        with_p = [part for part in self.required if math.isfinite(part.p)]
+        with_p = [part for part in self.deciding_parts if math.isfinite(part.p)]
         return max(with_p, key=lambda part: part.p) if with_p else None
 
     def __str__(self) -> str:
@@ -91,7 +91,13 @@ class Claim:
 
 @dataclass(frozen=True)
 class Claims:
-    """Every claim with its verdict; made by `claims`."""
+    """Every claim with its verdict; made by `claims`.
+
+    Args:
+        claims: The twelve claims in order (docs/paper.md, Claims).
+        about: The runs that were tested, in a few words.
+        notes: Runs that were left out, and other remarks.
+    """
 
     claims: tuple[Claim, ...]
     about: str
@@ -157,7 +163,9 @@ def judge(claims: Sequence[Claim]) -> tuple[Claim, ...]:
         The same claims with `p`, `p_corrected` and `verdict`.
     """
     testable = [claim for claim in claims if claim.weakest is not None]
-    p_values = [float(np.max([part.p for part in claim.required])) for claim in testable]  # NaN if one is
+    p_values = [
+        float(np.max([part.p for part in claim.deciding_parts])) for claim in testable
+    ]  # NaN if one is
     corrected = holm(p_values)
     against = holm([_against(claim) for claim in testable])
     judged = {
@@ -168,12 +176,12 @@ def judge(claims: Sequence[Claim]) -> tuple[Claim, ...]:
 
 
 def _against(claim: Claim) -> float:
-    defined = [part.p_against for part in claim.required if math.isfinite(part.p_against)]
-    return min(1.0, len(claim.required) * min(defined)) if defined else math.nan
+    defined = [part.p_against for part in claim.deciding_parts if math.isfinite(part.p_against)]
+    return min(1.0, len(claim.deciding_parts) * min(defined)) if defined else math.nan
 
 
 def _verdict(claim: Claim, p: float, p_against: float) -> Verdict:
-    enough = all(part.estimate >= part.minimum for part in claim.required)
+    enough = all(part.estimate >= part.minimum for part in claim.deciding_parts)
     if p <= LEVEL and enough:
         return "supported"
     return "contradicted" if p_against <= LEVEL else "inconclusive"

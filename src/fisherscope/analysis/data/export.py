@@ -31,7 +31,14 @@ STEPS = (
 
 @dataclass(frozen=True)
 class Export:
-    """The file that was written: runs, bytes, and measures that the runs do not have."""
+    """The file that was written; made by `export_runs`.
+
+    Args:
+        path: The file.
+        runs: Runs in it.
+        bytes: Its size.
+        missing: Measures that were requested and that the runs do not have.
+    """
 
     path: Path
     runs: int

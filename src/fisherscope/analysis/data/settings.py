@@ -30,7 +30,7 @@ PREFERRED = ("val/error", "val/loss", "test/error", "test/loss")
 
 @dataclass(frozen=True)
 class Settings:
-    """Runs of one task, each with its setting.
+    """Runs of one task, each with its setting; made by `settings_of`.
 
     Args:
         runs: The runs.
@@ -183,6 +183,8 @@ def settings_of(runs: RunsLike, *, task: str | None = None) -> Settings:
 
     Example:
         ```python
+        import polars as pl
+
         import fisherscope as fs
         from fisherscope import analysis
 
@@ -192,6 +194,9 @@ def settings_of(runs: RunsLike, *, task: str | None = None) -> Settings:
                 run.log_epoch(val_error=0.1)
         settings = analysis.settings_of("runs/settings")
         assert settings.frame["setting"].to_list() == ["s8-lr0.1", "s8-lr0.1"]
+        assert settings.fixed().where(pl.col("seed") == 1).frame.height == 1
+        assert settings.metric() == ("val/error", True)
+        print(settings.describe())
         ```
     """
     loaded = runs if isinstance(runs, Runs) else load_runs(runs)

@@ -56,6 +56,11 @@ def landscape(
                 run.log_epoch(val_error=0.1 + 1 / size, fisher_cond_mean=size, fisher_energy_sum=100 / size)
         landscape = fs.landscape("runs/landscape")
         assert landscape.best["setting"][0] == "s64-lr0.1"
+        points, lowest, ranges = landscape.scaled()
+        assert points.shape == (4, 2)
+        value, deviation = landscape.surface().at(points)
+        x, y, value, deviation = landscape.contour(size=5)
+        assert value.shape == (5, 5)
         ```
     """
     source = settings_of(runs, task=task)

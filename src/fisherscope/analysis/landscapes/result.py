@@ -59,17 +59,17 @@ class Landscape:
         return self.points.filter(pl.col("in_region"))
 
     @property
-    def mapped(self) -> pl.DataFrame:
+    def surface_settings(self) -> pl.DataFrame:
         """The settings that make the surface: fixed, finished, not diverged, positive measures."""
         return self.points.filter(pl.col("on_surface"))
 
     def scaled(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Scale the logarithms of `mapped` to the unit square.
+        """Scale the logarithms of `surface_settings` to the unit square.
 
         Returns:
-            (log x, log y) scaled, shape (n, 2); the lowest logs and the ranges, shape (2,) each.
+            (log x, log y) scaled, shape (n, 2); the lowest logs and the ranges, shape (2,) each; float64.
         """
-        return unit_square(np.log(self.mapped.select("x", "y").to_numpy()).reshape(-1, 2))
+        return unit_square(np.log(self.surface_settings.select("x", "y").to_numpy()).reshape(-1, 2))
 
     def surface(self, method: Method | None = None, *, column: str = "metric") -> Surface:
         """Make the surface of a column of `points` over the unit square of the logs.
@@ -81,7 +81,7 @@ class Landscape:
         Returns:
             The surface; it can be evaluated anywhere.
         """
-        return Surface(self.scaled()[0], self.mapped[column].to_numpy(), method or self.method)
+        return Surface(self.scaled()[0], self.surface_settings[column].to_numpy(), method or self.method)
 
     def contour(
         self, method: Method | None = None, size: int = GRID, *, column: str = "metric"
@@ -94,7 +94,7 @@ class Landscape:
             column: Column of `points`.
 
         Returns:
-            x (size,), y (size,), value and deviation (size, size).
+            x (size,), y (size,), value and deviation (size, size), float64.
         """
         _, low, reach = self.scaled()
         side = np.linspace(0.0, 1.0, size)
@@ -119,8 +119,8 @@ class Landscape:
             self.region.select("x", "y").max().row(0),
         )
         return (
-            f"Region: {len(self.region)} of {len(self.mapped)} settings within {self.level:.4g}; {self.x} "
-            f"{x_low:.4g} to {x_high:.4g}, {self.y} {y_low:.4g} to {y_high:.4g}."
+            f"Region: {len(self.region)} of {len(self.surface_settings)} settings within {self.level:.4g}; "
+            f"{self.x} {x_low:.4g} to {x_high:.4g}, {self.y} {y_low:.4g} to {y_high:.4g}."
         )
 
     def _methods_text(self) -> str:

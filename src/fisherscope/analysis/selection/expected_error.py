@@ -48,6 +48,8 @@ def select(
         selection = fs.select("runs/select")
         assert selection.recommended == "s16-lr0.1"
         print(selection)
+        assert selection.row("s16-lr0.1")["state"] == "finished"
+        assert selection.answer()["recommended"] == "s16-lr0.1"
         ```
     """
     sweep = load_sweep(runs, metric, task, at_epoch)

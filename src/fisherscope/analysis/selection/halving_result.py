@@ -66,7 +66,7 @@ class HalvingResult:
     model: CostModel | None = None
 
     @property
-    def spent(self) -> int:
+    def spent_epochs(self) -> int:
         """Epochs trained."""
         return int(self.epochs_trained.sum())
 
@@ -190,7 +190,7 @@ class HalvingResult:
                 for r in self.state.rounds
             ],
             "lost": [c.name for c in self.lost],
-            "spent_epochs": self.spent,
+            "spent_epochs": self.spent_epochs,
             "allowed_epochs": self.plan.allowed,
             "all_epochs": len(self.candidates) * self.plan.epochs,
             "steps": None if self.steps is None else float(self.steps.sum()),
@@ -254,9 +254,8 @@ class HalvingResult:
 
     def _cost_text(self) -> str:
         whole, allowed = len(self.candidates) * self.plan.epochs, math.floor(self.plan.allowed + ROUNDING)
-        spent = (
-            f"Spent {self.spent} of {allowed} epochs allowed, {self.spent / whole:.0%} of the grid's {whole}"
-        )
+        epochs = self.spent_epochs
+        spent = f"Spent {epochs} of {allowed} epochs allowed, {epochs / whole:.0%} of the grid's {whole}"
         if self.steps is not None and self.steps.sum() > 0:
             spent += f"; {self.steps.sum():,.0f} steps"
         if self.model is None or self.all_seconds is None:

@@ -40,7 +40,7 @@ class LearningCurves:
     Args:
         grid: The settings.
         values: Feature → shape (n, s, E + 1), index 2 the epoch, NaN where it is missing.
-        final: Metric at the end, shape (n, s); inf where the run diverged, NaN where it has not ended.
+        final: Metric at the end, shape (n, s); inf where the run diverged, NaN where it has not finished.
         smaller: Whether smaller metrics are better; others are negated in `values` and `final`.
         logarithmic: Whether metrics are logarithms (they are where all are positive and smaller is better).
         seconds: Modelled seconds of a training epoch, shape (n,); NaN where the seconds of a step are not
@@ -95,7 +95,7 @@ class LearningCurves:
         return seed_mean(values if seeds is None else values[:, seeds])
 
     def final_means(self) -> FloatArray:
-        """Return the mean final metric, (n,); inf if a seed diverged, NaN if none has ended."""
+        """Return the mean final metric, (n,); inf if a seed diverged, NaN if none has finished."""
         diverged = np.isinf(self.final).any(axis=1)
         metric = self.as_metric(np.where(np.isinf(self.final), math.nan, self.final))
         return np.where(diverged, math.inf, self.from_metric(seed_mean(metric)))
@@ -103,7 +103,7 @@ class LearningCurves:
     def final_of_other_seeds(self, seed: int) -> FloatArray:
         """Return the mean final metric of the other seeds, shape (n,), smaller is better.
 
-        A run that diverged counts as the worst one that ended.
+        A run that diverged counts as the worst one that finished.
         """
         others = [k for k in range(len(self.grid.seeds)) if k != seed] or [seed]
         final = self.final[:, others]
@@ -132,7 +132,7 @@ class EarlyLook:
         epoch: The epoch.
         features: Predictor → its features, shape (n, d).
         early: `metric` and `train_loss` at the epoch, shape (n,) each.
-        final: Mean final metric, shape (n,); inf if a seed diverged, NaN if none has ended.
+        final: Mean final metric, shape (n,); inf if a seed diverged, NaN if none has finished.
         seed_finals: Final metric of each seed, shape (n, s).
     """
 

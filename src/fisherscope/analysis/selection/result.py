@@ -29,7 +29,7 @@ class Selection:
             nothing can be said yet.
         fastest: Fastest setting that is statistically tied with it, if another batch size is faster; without
             known seconds, the one of fewest steps.
-        next_setting: Setting whose end is worth most; None if all have ended.
+        next_setting: Setting whose end is worth most; None if all have finished.
         next_run: A run of it that can be finished.
         distinguishable: Whether any setting is distinguishable from the recommended one.
         predictor: Features of the prediction.
@@ -136,7 +136,7 @@ class Selection:
         elif len(self.candidates) == 1:
             text = "It is the only setting."
         elif (unknown := (self.candidates["state"] == "unknown").sum()) == len(self.candidates) - 1:
-            text = "No other setting has ended, so there is nothing to compare it with."
+            text = "No other setting has finished, so there is nothing to compare it with."
         elif unknown:
             text = (
                 f"Every setting it can be compared with is worse; nothing is known yet of {unknown} others."

@@ -42,10 +42,10 @@ class Expectation:
 
     Args:
         predictor: Features that the surrogate was fitted to.
-        mean: Shape (n,), in the scale of the learning curves; NaN if nothing can be said.
+        mean: Shape (n,), in the scale of the learning curves; NaN if unknown.
         std: Shape (n,): of measured means by the spread of seeds, of predicted ones by the surrogate.
         state: `finished`, `predicted`, `diverged` or `unknown`, length n.
-        next_setting: Index of the setting whose end is worth most; None if all have ended.
+        next_setting: Index of the setting whose end is worth most; None if all have finished.
         notes: How the predictor was chosen, and why settings were not predicted.
     """
 
@@ -143,7 +143,7 @@ def next_setting(
         early: An early feature that orders settings, smaller is better; None if a predictor has none.
 
     Returns:
-        Index of the setting; None if all have ended.
+        Index of the setting; None if all have finished.
     """
     open_ = candidates & np.isnan(final) & np.isfinite(features).all(axis=1)
     if not open_.any():

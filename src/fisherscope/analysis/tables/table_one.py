@@ -64,7 +64,7 @@ def table(
                 config = {"task": "mine", "policy": policy, "lr": 0.1, "epochs": 1, "seed": seed}
                 with fs.open_run(f"runs/table/{policy}-seed{seed}", config) as run:
                     run.log_epoch(val_error=error + 0.001 * seed, test_error=error)
-        print(analysis.table("runs/table"))
+        print(analysis.table("runs/table").render("markdown"))
         ```
     """
     _check_test(test)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fisherscope.gram.accumulation.parameter_uses import ParameterUse, disjoint_uses, is_whole, on_leaf
+from fisherscope.gram.accumulation.parameter_uses import ParameterUse, covers_leaf, disjoint_uses, on_leaf
 from fisherscope.gram.accumulation.residual import rounding_scale, sum_error
 from fisherscope.gram.accumulation.small_parameters import SMALL, SmallParameterBatch
 from fisherscope.gram.columns import Columns, Dense, ProductOptions, join_columns
@@ -34,13 +34,13 @@ class ParameterStats:
     rounding_scale: Tensor  # what the rounding of the sums is relative to
     gram: Tensor | None = None
     sizes: Tensor | None = (
-        None  # of several passes' gradients, added up: what their misses are measured against
+        None  # of several passes' gradients, added up: what their sum errors are relative to
     )
 
     def combine(self, more: ParameterStats) -> ParameterStats:
         """Add two backward passes' errors and scales, whatever cancels between them."""
-        assert self.sizes is not None, "kept where there are several passes"
-        assert more.sizes is not None, "kept where there are several passes"
+        assert self.sizes is not None, "sizes exist where there are several passes"
+        assert more.sizes is not None, "sizes exist where there are several passes"
         return ParameterStats(
             self.trace,
             self.mean_square,
@@ -56,18 +56,18 @@ class Passes:
 
     of_entry: dict[int, int] = field(default_factory=dict)
     current: int | None = None
-    settled: set[str] = field(default_factory=set)  # in the current backward pass
+    finished: set[str] = field(default_factory=set)  # in the current backward pass
 
     def begin(self) -> None:
         """Start a backward pass."""
         self.current = None
-        self.settled.clear()
+        self.finished.clear()
 
     def number(self, name: str, entries: set[int]) -> int:
         """Return the group of samples that the gradient of `name` belongs to."""
-        if name in self.settled:
+        if name in self.finished:
             self.begin()
-        self.settled.add(name)
+        self.finished.add(name)
         if self.current is None:
             count = [self.of_entry[entry] for entry in entries if entry in self.of_entry]
             self.current = count[0] if count else len(set(self.of_entry.values()))
@@ -78,18 +78,18 @@ class Passes:
 
 @dataclass
 class GramAccumulator:
-    """Collect columns during a backward pass; settle a parameter when its gradient arrives."""
+    """Collect columns during a backward pass; multiply a parameter's when its gradient arrives."""
 
     parameters: Mapping[str, Tensor]
-    arithmetic: ProductOptions
+    product_options: ProductOptions
     keep_layers: bool = False
     accumulate: bool = False
     jointly: bool = False  # columns are kept for products with other ranks' samples
     gram: Tensor | None = None
-    spread: Tensor | None = None  # Σ_p error_p · diag(F̃_p): the entry errors, absolute
-    tallies: dict[str, ParameterStats] = field(default_factory=dict)
-    shares: dict[str, list[ParameterUse]] = field(default_factory=lambda: defaultdict(list))
-    stored: dict[str, dict[int, Columns]] = field(default_factory=lambda: defaultdict(dict))
+    entry_error: Tensor | None = None  # Σ_p error_p · diag(F̃_p): the entry errors, absolute
+    statistics: dict[str, ParameterStats] = field(default_factory=dict)
+    uses: dict[str, list[ParameterUse]] = field(default_factory=lambda: defaultdict(list))
+    stored_columns: dict[str, dict[int, Columns]] = field(default_factory=lambda: defaultdict(dict))
     stored_bytes: int = 0
     seconds: float = 0.0
     passes: Passes = field(default_factory=lambda: Passes())
@@ -97,72 +97,74 @@ class GramAccumulator:
         default_factory=lambda: defaultdict(SmallParameterBatch)
     )
 
-    def add(self, name: str, share: ParameterUse) -> None:
-        """Add one use's columns for the parameter `name`, to be settled with the others."""
-        self.shares[name].append(share)
+    def add(self, name: str, use: ParameterUse) -> None:
+        """Add one use's columns for the parameter `name`, to be completed with the others."""
+        self.uses[name].append(use)
 
     def drop(self) -> None:
         """Forget the passes so far: their gradients were thrown away, no step is made by them."""
-        self.gram, self.spread, self.stored_bytes = None, None, 0
-        for store in (self.tallies, self.shares, self.stored, self.pools):
+        self.gram, self.entry_error, self.stored_bytes = None, None, 0
+        for store in (self.statistics, self.uses, self.stored_columns, self.pools):
             store.clear()
         self.passes = Passes()
 
-    def settle(self, name: str, gradient: Tensor) -> None:
+    def complete(self, name: str, gradient: Tensor) -> None:
         """Join a parameter's uses, multiply them and compare their sum with `gradient`.
 
         Args:
-            name: the parameter.
-            gradient: what arrives at the leaf in this pass.
+            name: The parameter.
+            gradient: The gradient that arrives at the parameter in this pass.
 
         Raises:
             GramError: no recorded call explains the gradient, or a second pass comes unannounced.
         """
-        shares = self.shares.pop(name, [])
-        if not shares:
+        uses = self.uses.pop(name, [])
+        if not uses:
             raise GramError("its gradient came from a call that the recorder did not see")
         leaf = self.parameters[name].detach()
         if leaf.is_complex():
             leaf, gradient = torch.view_as_real(leaf), torch.view_as_real(gradient.resolve_conj())
         if self.accumulate or self.jointly:
-            number = self.passes.number(name, {share.entry for share in shares}) if self.accumulate else 0
+            number = self.passes.number(name, {use.entry for use in uses}) if self.accumulate else 0
             if self._second_pass(name):
                 raise GramError(SECOND_PASS)
-            self._store(name, shares, gradient, leaf, number)
+            self._store(name, uses, gradient, leaf, number)
             return
         if self._second_pass(name):
             raise GramError(SECOND_PASS)
-        if self._add_to_pool(name, shares, gradient, leaf):
+        if self._add_to_pool(name, uses, gradient, leaf):
             return
-        parts = disjoint_uses(shares, leaf, self.arithmetic)
-        products = [part.multiply(self.arithmetic) for part in parts]
+        disjoint = disjoint_uses(uses, leaf, self.product_options)
+        products = [use.multiply(self.product_options) for use in disjoint]
         gram, error = products[0].gram, products[0].error
         for more in products[1:]:
-            spread = gram.diagonal() * error + more.gram.diagonal() * more.error
+            entry_error = gram.diagonal() * error + more.gram.diagonal() * more.error
             gram = gram + more.gram
-            error = spread / gram.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
-        self._count(name, gram, error, parts, sum_error(parts, gradient, leaf, self.arithmetic))
+            error = entry_error / gram.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
+        self._add_parameter(
+            name, gram, error, disjoint, sum_error(disjoint, gradient, leaf, self.product_options)
+        )
 
     def _second_pass(self, name: str) -> bool:
         """Tell whether a gradient has arrived at a parameter before, in a step that was to have one pass."""
         return not self.accumulate and (
-            name in self.tallies or any(name in pool.names for pool in self.pools.values())
+            name in self.statistics or any(name in pool.names for pool in self.pools.values())
         )
 
-    def _add_to_pool(self, name: str, shares: list[ParameterUse], gradient: Tensor, leaf: Tensor) -> bool:
+    def _add_to_pool(self, name: str, uses: list[ParameterUse], gradient: Tensor, leaf: Tensor) -> bool:
         """Add a small parameter to its pool, or return False if it is to be multiplied alone."""
-        columns = shares[0].columns
+        columns = uses[0].columns
         if (
-            len(shares) > 1
+            len(uses) > 1
             or not isinstance(columns, Dense)
             or self.keep_layers
             or leaf.numel() > SMALL
             or gradient.is_sparse
             or not leaf.is_contiguous()
-            or not is_whole(shares[0].geometry, leaf)
+            or not covers_leaf(uses[0].geometry, leaf)
         ):
             return False
-        dtype = self.arithmetic.of(columns.gradients)
+        dtype = self.product_options.of(columns.gradients)
         pool = self.pools[dtype, columns.device]
         self._check_samples(columns.samples, pool.samples)
         pool.add(name, columns, gradient, dtype)
@@ -171,17 +173,22 @@ class GramAccumulator:
         return True
 
     def multiply_pools(self) -> None:
-        """Settle the small parameters that still wait."""
+        """Multiply the small parameters that are still in pools."""
         for dtype, device in list(self.pools):
             self.multiply_pool(dtype, device)
 
     def multiply_pool(self, dtype: torch.dtype, device: torch.device) -> None:
-        """Settle the small parameters of one kind."""
+        """Multiply the small parameters of one dtype and device."""
         products = self.pools.pop((dtype, device)).products()
         self._add(products.gram, products.gram.diagonal(), products.error)
-        columns = (products.traces, products.mean_squares, products.misses, torch.zeros_like(products.misses))
+        columns = (
+            products.traces,
+            products.mean_squares,
+            products.differences,
+            torch.zeros_like(products.differences),
+        )
         for name, *row in zip(products.names, *(column.unbind() for column in columns), strict=True):
-            self.tallies[name] = ParameterStats(*row)
+            self.statistics[name] = ParameterStats(*row)
 
     def _check_samples(self, samples: int, *others: int | None) -> None:
         count = next((n for n in (*others, None if self.gram is None else len(self.gram)) if n), samples)
@@ -192,61 +199,64 @@ class GramAccumulator:
             )
 
     def _add(self, gram: Tensor, diagonal: Tensor, error: float | Tensor) -> None:
-        if self.gram is None or self.spread is None:
-            self.gram, self.spread = gram.clone(), diagonal * error
+        if self.gram is None or self.entry_error is None:
+            self.gram, self.entry_error = gram.clone(), diagonal * error
             return
         if gram.shape != self.gram.shape:
             self._check_samples(len(gram))
         device = self.gram.device
         self.gram += gram.to(device)
         if isinstance(error, float):
-            self.spread.add_(diagonal.to(device), alpha=error)
+            self.entry_error.add_(diagonal.to(device), alpha=error)
         else:
-            self.spread += (diagonal * error).to(device)
+            self.entry_error += (diagonal * error).to(device)
 
-    def _count(
-        self, name: str, gram: Tensor, error: float | Tensor, parts: list[ParameterUse], missed: Tensor
+    def _add_parameter(
+        self, name: str, gram: Tensor, error: float | Tensor, uses: list[ParameterUse], difference: Tensor
     ) -> None:
         diagonal = gram.diagonal()
         self._add(gram, diagonal, error)
         trace, mean_square = diagonal.sum(), gram.sum()
-        scale = rounding_scale(parts, missed, (mean_square, trace), self.parameters[name])
-        self.tallies[name] = ParameterStats(
-            trace, mean_square, missed, scale, gram if self.keep_layers else None
+        scale = rounding_scale(uses, difference, (mean_square, trace), self.parameters[name])
+        self.statistics[name] = ParameterStats(
+            trace, mean_square, difference, scale, gram if self.keep_layers else None
         )
 
     # Several backward passes in one step -------------------------------------------------------
 
     def _store(
-        self, name: str, shares: list[ParameterUse], gradient: Tensor, leaf: Tensor, pass_number: int
+        self, name: str, uses: list[ParameterUse], gradient: Tensor, leaf: Tensor, pass_number: int
     ) -> None:
-        parts = disjoint_uses(shares, leaf, self.arithmetic)
-        if len(parts) > 1 or not is_whole(parts[0].geometry, leaf):
-            parts = [on_leaf(shares, leaf, self.arithmetic)]
-        missed, columns = sum_error(parts, gradient, leaf, self.arithmetic), parts[0].columns
-        before = self.stored[name].get(pass_number) if name in self.stored else None
+        disjoint = disjoint_uses(uses, leaf, self.product_options)
+        if len(disjoint) > 1 or not covers_leaf(disjoint[0].geometry, leaf):
+            disjoint = [on_leaf(uses, leaf, self.product_options)]
+        difference, columns = sum_error(disjoint, gradient, leaf, self.product_options), disjoint[0].columns
+        before = self.stored_columns[name].get(pass_number) if name in self.stored_columns else None
         self.stored_bytes += columns.nbytes()
-        if self.stored_bytes > self.arithmetic.memory_budget and self.accumulate:
+        if self.stored_bytes > self.product_options.memory_budget and self.accumulate:
             raise GramError(
                 f"the columns kept between backward passes take {self.stored_bytes:,} bytes, over "
-                f"memory_budget={self.arithmetic.memory_budget:,}; allow more, or measure fewer parameters"
+                f"memory_budget={self.product_options.memory_budget:,}; allow more, or "
+                "measure fewer parameters"
             )
-        self.stored[name][pass_number] = columns if before is None else join_columns([before, columns])
+        self.stored_columns[name][pass_number] = (
+            columns if before is None else join_columns([before, columns])
+        )
         size, zero = gradient.double().norm(), torch.zeros((), dtype=torch.float64)
         new = ParameterStats(
-            zero, zero, missed, rounding_scale(parts, missed, (size.square(),), leaf), sizes=size
+            zero, zero, difference, rounding_scale(disjoint, difference, (size.square(),), leaf), sizes=size
         )
-        old = self.tallies.get(name)
-        self.tallies[name] = new if old is None else old.combine(new)
-        if not self.accumulate and self.stored_bytes > JOINT_BUDGETS * self.arithmetic.memory_budget:
+        old = self.statistics.get(name)
+        self.statistics[name] = new if old is None else old.combine(new)
+        if not self.accumulate and self.stored_bytes > JOINT_BUDGETS * self.product_options.memory_budget:
             self.multiply_stored()
 
     def multiply_stored(self) -> None:
         """Multiply the columns kept for other ranks by themselves: they, or the next ones, don't fit."""
         self.jointly = False
-        for name in list(self.stored):
-            columns, stats = self.stored.pop(name)[0], self.tallies[name]
-            products = columns.products(self.arithmetic)
+        for name in list(self.stored_columns):
+            columns, stats = self.stored_columns.pop(name)[0], self.statistics[name]
+            products = columns.products(self.product_options)
             diagonal = products.gram.diagonal()
             self._add(products.gram, diagonal, products.error)
             stats.trace, stats.mean_square = diagonal.sum(), products.gram.sum()
@@ -255,32 +265,32 @@ class GramAccumulator:
 
     def assemble(self) -> None:
         """Assemble the Gram of the step from the stored columns, samples in pass order."""
-        passes = sorted({number for columns in self.stored.values() for number in columns})
-        sizes = {n: next(c[n].samples for c in self.stored.values() if n in c) for n in passes}
+        passes = sorted({number for columns in self.stored_columns.values() for number in columns})
+        sizes = {n: next(c[n].samples for c in self.stored_columns.values() if n in c) for n in passes}
         start, total = {}, 0
         for number in passes:
             start[number], total = total, total + sizes[number]
-        self.gram, self.spread = (
+        self.gram, self.entry_error = (
             torch.zeros(total, total, dtype=torch.float64),
             torch.zeros(total, dtype=torch.float64),
         )
-        for name, columns in self.stored.items():
-            gram, spread = torch.zeros_like(self.gram), torch.zeros_like(self.spread)
+        for name, columns in self.stored_columns.items():
+            gram, entry_error = torch.zeros_like(self.gram), torch.zeros_like(self.entry_error)
             for a, left in columns.items():
                 rows = slice(start[a], start[a] + sizes[a])
-                products = left.products(self.arithmetic)
+                products = left.products(self.product_options)
                 gram[rows, rows] = products.gram.cpu()
-                spread[rows] = (products.error * products.gram.diagonal()).cpu()
+                entry_error[rows] = (products.error * products.gram.diagonal()).cpu()
                 for b, right in columns.items():
                     if b > a:
                         cols = slice(start[b], start[b] + sizes[b])
-                        gram[rows, cols] = left.cross(right, self.arithmetic).cpu()
+                        gram[rows, cols] = left.cross(right, self.product_options).cpu()
                         gram[cols, rows] = gram[rows, cols].T
             self.gram += gram
-            self.spread += spread
-            old = self.tallies[name]
-            assert old.sizes is not None, "kept where there are several passes"
-            self.tallies[name] = ParameterStats(
+            self.entry_error += entry_error
+            old = self.statistics[name]
+            assert old.sizes is not None, "sizes exist where there are several passes"
+            self.statistics[name] = ParameterStats(
                 gram.diagonal().sum(), gram.sum(), old.sum_error.cpu(), old.rounding_scale.cpu(),
                 gram if self.keep_layers else None, old.sizes.cpu(),
             )  # fmt: skip

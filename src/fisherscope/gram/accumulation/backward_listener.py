@@ -10,7 +10,7 @@ from torch import Tensor
 from fisherscope.gram.accumulation.accumulator import GramAccumulator
 from fisherscope.gram.accumulation.call_columns import columns_of_call, pull_back
 from fisherscope.gram.accumulation.coverage import SkippedParameters, Usage
-from fisherscope.gram.accumulation.parameter_uses import ParameterUse, share_of
+from fisherscope.gram.accumulation.parameter_uses import ParameterUse, build_use
 from fisherscope.gram.accumulation.step_frame import StepFrame
 from fisherscope.gram.columns import Columns
 from fisherscope.gram.errors import GramError, IncompleteError, NotSplittableError
@@ -38,7 +38,7 @@ class BackwardListener:
         sources: What is known to be made of them.
         usage: What was seen of their calls.
         problems: Where to say what can't be measured: nothing that goes wrong here stops the step.
-        semantics: As `record_gram` was asked for.
+        semantics: As in `record_gram`.
         frame: What is compared at the block's end.
     """
 
@@ -155,13 +155,18 @@ class BackwardListener:
     def _contribute(self, source: ParameterSource, columns: Columns, entry: int) -> None:
         if source.geometry is not None:
             self._accumulator.add(
-                source.leaves[0], share_of(columns, source.geometry, entry, self._accumulator.arithmetic)
+                source.leaves[0],
+                build_use(columns, source.geometry, entry, self._accumulator.product_options),
             )
             return
         leaves = {name: self._accumulator.parameters[name] for name in source.leaves}
-        for leaf, leaf_columns in pull_back(source, leaves, columns, self._accumulator.arithmetic).items():
+        for leaf, leaf_columns in pull_back(
+            source, leaves, columns, self._accumulator.product_options
+        ).items():
             place = leaf_geometry(self._accumulator.parameters[leaf])
-            self._accumulator.add(leaf, share_of(leaf_columns, place, entry, self._accumulator.arithmetic))
+            self._accumulator.add(
+                leaf, build_use(leaf_columns, place, entry, self._accumulator.product_options)
+            )
 
     def fused_totals(
         self, rule: Rule, call: Call, sources: dict[str, ParameterSource], gradient: Tensor
@@ -187,7 +192,7 @@ class BackwardListener:
         start = time.perf_counter()
         with NoDispatch(gradient):
             try:
-                totals = self._fused_shares(rule, call, sources, gradient)
+                totals = self._fused_uses(rule, call, sources, gradient)
             except Exception as error:  # noqa: BLE001  (as in `handle`; the gradient has to come all the same)
                 self._problems.refuse(call.name, sources.values(), f"{type(error).__name__}: {error}")
                 totals = gradients_of(call, gradient)
@@ -196,7 +201,7 @@ class BackwardListener:
         self.seconds += time.perf_counter() - start
         return totals
 
-    def _fused_shares(
+    def _fused_uses(
         self, rule: Rule, call: Call, sources: dict[str, ParameterSource], gradient: Tensor
     ) -> list[Tensor | None]:
         totals: list[Tensor | None] = []
@@ -205,15 +210,15 @@ class BackwardListener:
         for name, source in sources.items():
             leaf = source.leaves[0]
             assert source.geometry is not None, "only plain leaves are attached"
-            share = ParameterUse(columns[name], source.geometry)
-            share.form_total(
-                self._accumulator.arithmetic, multiply=self._usage[leaf].calls == 1 and not self._closed
+            use = ParameterUse(columns[name], source.geometry)
+            use.form_total(
+                self._accumulator.product_options, multiply=self._usage[leaf].calls == 1 and not self._closed
             )
-            assert share.total is not None, "formed in the line before"
-            share.total = share.total.reshape(source.tensor.shape).to(source.tensor.dtype)
-            totals.append(share.total)
+            assert use.total is not None, "formed in the line before"
+            use.total = use.total.reshape(source.tensor.shape).to(source.tensor.dtype)
+            totals.append(use.total)
             if not self._closed:
-                self._accumulator.add(leaf, share)
+                self._accumulator.add(leaf, use)
         return totals
 
     def on_gradient(self, name: str, gradient: Tensor) -> None:
@@ -224,7 +229,7 @@ class BackwardListener:
         try:
             with NoDispatch(gradient):
                 self._frame.on_gradient(name, gradient)
-                self._accumulator.settle(name, gradient)
+                self._accumulator.complete(name, gradient)
         except GramError as error:
             text = str(error)
             if "did not see" in text:

@@ -59,7 +59,7 @@ def columns_of_call(rule: Rule, call: Call, gradient: Any) -> dict[str, Columns]
 
 
 def equal_shares(call: Call, gradient: Tensor) -> dict[str, Columns]:
-    """Give each sample an equal share of a term that knows no samples."""
+    """Give each sample an equal share of a term that does not depend on samples."""
     if call.name not in ("add", "sub"):
         totals = zip(call.parameters.items(), gradients_of(call, gradient), strict=True)
         return {
@@ -90,7 +90,7 @@ def weighted_terms(call: Call, gradient: Tensor) -> dict[str, Columns]:
 
 
 def pull_back(
-    source: ParameterSource, leaves: dict[str, Tensor], columns: Columns, arithmetic: ProductOptions
+    source: ParameterSource, leaves: dict[str, Tensor], columns: Columns, options: ProductOptions
 ) -> dict[str, Columns]:
     """Differentiate columns of a computed value back to the parameters behind it."""
     if isinstance(columns, Equal):
@@ -104,7 +104,7 @@ def pull_back(
             for (name, leaf), gradient in zip(leaves.items(), rows, strict=True)
             if gradient is not None
         }
-    jacobian = columns.whole(arithmetic)
+    jacobian = columns.matrix(options)
     jacobian = jacobian.reshape(columns.samples, *source.tensor.shape).to(source.tensor.dtype)
     grads: tuple[Tensor | None, ...]
     with without_hooks(leaves.values()):

@@ -57,8 +57,8 @@ def new_call(
         call.outputs = [output.detach().clone() for output in outputs]  # it may be written into later
         nodes = [output.grad_fn for output in outputs]
         call.chained_outputs = len({id(node) for node in nodes}) == len(nodes)
-    if rule.notice is not None:
-        rule.notice(call, out)
+    if rule.after_call is not None:
+        rule.after_call(call, out)
     return call
 
 

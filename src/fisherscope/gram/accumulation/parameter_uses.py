@@ -1,4 +1,4 @@
-"""A parameter's uses brought together: those on the same elements joined, views of it put in their places."""
+"""The uses of one parameter: those of the same elements are joined, views are mapped to the parameter."""
 
 from __future__ import annotations
 
@@ -21,74 +21,74 @@ class ParameterUse:
     total: Tensor | None = None  # the columns' sum, where it is known already
     products: Products | None = None
 
-    def multiply(self, arithmetic: ProductOptions) -> Products:
+    def multiply(self, options: ProductOptions) -> Products:
         """Form the products of the columns once, and their sum if it comes with them."""
         if self.products is None:
-            self.products = self.columns.products(arithmetic)
+            self.products = self.columns.products(options)
             self.total = self.products.total if self.total is None else self.total
         return self.products
 
-    def form_total(self, arithmetic: ProductOptions, multiply: bool) -> None:
+    def form_total(self, options: ProductOptions, multiply: bool) -> None:
         """Form the columns' sum, with the products if only this use needs them."""
         if multiply:
-            self.multiply(arithmetic)
+            self.multiply(options)
         if self.total is None:
-            self.total = self.columns.total(arithmetic)
+            self.total = self.columns.total(options)
 
 
-def share_of(columns: Columns, geometry: Tensor, entry: int, arithmetic: ProductOptions) -> ParameterUse:
+def build_use(columns: Columns, geometry: Tensor, entry: int, options: ProductOptions) -> ParameterUse:
     """Build a use from its columns; complex ones become pairs of real numbers."""
     if not columns.dtype.is_complex:
         return ParameterUse(columns, geometry, entry)
-    gradients = columns.gradients if isinstance(columns, Dense) else columns.whole(arithmetic)
+    gradients = columns.gradients if isinstance(columns, Dense) else columns.matrix(options)
     shape, strides = tuple(geometry.shape), geometry.stride()
     pairs = torch.view_as_real(gradients.resolve_conj()).flatten(1)
-    place = geometry.new_empty(0).as_strided(
+    real_geometry = geometry.new_empty(0).as_strided(
         (*shape, 2), (*(2 * s for s in strides), 1), 2 * int(geometry.storage_offset())
     )
-    return ParameterUse(Dense(pairs, (*shape, 2)), place, entry)
+    return ParameterUse(Dense(pairs, (*shape, 2)), real_geometry, entry)
 
 
-def _place(geometry: Tensor) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+def _layout_key(geometry: Tensor) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     return tuple(geometry.shape), tuple(geometry.stride()), int(geometry.storage_offset())
 
 
-def is_whole(geometry: Tensor, leaf: Tensor) -> bool:
+def covers_leaf(geometry: Tensor, leaf: Tensor) -> bool:
     """Whether a view holds the leaf's elements in the leaf's own order."""
-    return _place(geometry) == (tuple(leaf.shape), tuple(leaf.stride()), 0)
+    return _layout_key(geometry) == (tuple(leaf.shape), tuple(leaf.stride()), 0)
 
 
-def disjoint_uses(shares: list[ParameterUse], leaf: Tensor, arithmetic: ProductOptions) -> list[ParameterUse]:
+def disjoint_uses(uses: list[ParameterUse], leaf: Tensor, options: ProductOptions) -> list[ParameterUse]:
     """Join the uses of the same elements, so that products of the rest may be added."""
-    whole = [_upright(share, leaf) for share in shares]
-    if len(whole) == 1:
-        return whole
-    by_place: dict[object, list[ParameterUse]] = defaultdict(list)
-    for share in whole:
-        by_place[_place(share.geometry)].append(share)
-    groups = list(by_place.values())
+    uses = [_untranspose(use, leaf) for use in uses]
+    if len(uses) == 1:
+        return uses
+    by_layout: dict[object, list[ParameterUse]] = defaultdict(list)
+    for use in uses:
+        by_layout[_layout_key(use.geometry)].append(use)
+    groups = list(by_layout.values())
     if len(groups) > 1 and not _disjoint([group[0].geometry for group in groups], leaf):
-        return [on_leaf(shares, leaf, arithmetic)]
+        return [on_leaf(uses, leaf, options)]
     out = []
     for group in groups:
         if len(group) == 1:
             out.append(group[0])
         else:
-            out.append(ParameterUse(join_columns([share.columns for share in group]), group[0].geometry))
+            out.append(ParameterUse(join_columns([use.columns for use in group]), group[0].geometry))
     return out
 
 
-def _upright(share: ParameterUse, leaf: Tensor) -> ParameterUse:
+def _untranspose(use: ParameterUse, leaf: Tensor) -> ParameterUse:
     """Turn an outer product on the transposed leaf into one on the leaf."""
-    columns, geometry = share.columns, share.geometry
-    if isinstance(columns, Outer) and leaf.dim() == 2 and is_whole(geometry.mT, leaf):
+    columns, geometry = use.columns, use.geometry
+    if isinstance(columns, Outer) and leaf.dim() == 2 and covers_leaf(geometry.mT, leaf):
         if geometry.shape == leaf.shape and geometry.stride() == leaf.stride():
-            return share
-        turned = ParameterUse(columns.transposed(), geometry.mT)
-        if share.total is not None:
-            turned.total = share.total.reshape(geometry.shape).mT.flatten()
-        return turned
-    return share
+            return use
+        transposed = ParameterUse(columns.transpose(), geometry.mT)
+        if use.total is not None:
+            transposed.total = use.total.reshape(geometry.shape).mT.flatten()
+        return transposed
+    return use
 
 
 def _extent(leaf: Tensor) -> int:
@@ -105,13 +105,13 @@ def _disjoint(geometries: list[Tensor], leaf: Tensor) -> bool:
     return int(count.max()) <= 1
 
 
-def on_leaf(shares: list[ParameterUse], leaf: Tensor, arithmetic: ProductOptions) -> ParameterUse:
+def on_leaf(uses: list[ParameterUse], leaf: Tensor, options: ProductOptions) -> ParameterUse:
     """Add all uses in the leaf's own storage order, as n·p numbers."""
     total: Tensor | None = None
-    for share in shares:
-        dense = share.columns.whole(arithmetic)
+    for use in uses:
+        dense = use.columns.matrix(options)
         wide = dense.new_zeros(dense.shape[0], _extent(leaf))
-        g = share.geometry
+        g = use.geometry
         view = wide.as_strided((len(wide), *g.shape), (_extent(leaf), *g.stride()), g.storage_offset())
         view += dense.reshape(len(dense), *g.shape)
         total = wide if total is None else total + wide

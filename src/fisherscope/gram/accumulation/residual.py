@@ -7,18 +7,16 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from fisherscope.gram.accumulation.parameter_uses import ParameterUse, is_whole
+from fisherscope.gram.accumulation.parameter_uses import ParameterUse, covers_leaf
 from fisherscope.gram.columns import Outer, ProductOptions, TiedColumns
 
 TOLERATED_ROUNDINGS = 256
-"""How far the columns' sum may lie from the gradient, in roundings of the backward pass, unexplained."""
+"""Accepted distance of the columns' sum from the gradient, in rounding errors of the backward pass."""
 _DIRECTIONS = 4
 """Random directions along which a sum that was never formed is compared (Freivalds 1977)."""
 
 
-def sum_error(
-    shares: list[ParameterUse], gradient: Tensor, leaf: Tensor, arithmetic: ProductOptions
-) -> Tensor:
+def sum_error(uses: list[ParameterUse], gradient: Tensor, leaf: Tensor, options: ProductOptions) -> Tensor:
     """Measure |Σ columns − gradient| over the leaf's elements.
 
     Where the only columns are outer products whose sum was not needed, an unbiased estimate of its square
@@ -29,22 +27,22 @@ def sum_error(
         A scalar on the device.
     """
     gradient = gradient.to_dense() if gradient.is_sparse else gradient
-    only = shares[0]
+    only = uses[0]
     if (
-        len(shares) == 1
+        len(uses) == 1
         and only.total is None
         and isinstance(only.columns, Outer | TiedColumns)
-        and is_whole(only.geometry, leaf)
+        and covers_leaf(only.geometry, leaf)
     ):
-        return _estimate_error(only.columns, gradient, arithmetic)
-    for share in shares:
-        share.form_total(arithmetic, multiply=False)
+        return _estimate_error(only.columns, gradient, options)
+    for use in uses:
+        use.form_total(options, multiply=False)
     assert only.total is not None, "formed in the line before"
     if (
         only.total.data_ptr() == gradient.data_ptr() and only.total.shape == gradient.shape
     ):  # fused: one and the same
         return torch.zeros((), dtype=torch.float64, device=gradient.device)
-    if len(shares) == 1 and is_whole(only.geometry, leaf):
+    if len(uses) == 1 and covers_leaf(only.geometry, leaf):
         return _length(gradient - only.total.reshape(leaf.shape))
     rest = torch.empty_strided(
         leaf.shape,
@@ -53,11 +51,11 @@ def sum_error(
         device=gradient.device,
     )
     rest.copy_(gradient)
-    for share in shares:
-        assert share.total is not None, "formed above"
-        g = share.geometry
+    for use in uses:
+        assert use.total is not None, "formed above"
+        g = use.geometry
         view = rest.as_strided(g.shape, g.stride(), g.storage_offset())
-        view -= share.total.reshape(g.shape)
+        view -= use.total.reshape(g.shape)
     return _length(rest)
 
 
@@ -67,14 +65,14 @@ def _length(difference: Tensor) -> Tensor:
 
 
 def rounding_scale(
-    shares: list[ParameterUse], missed: Tensor, squares: tuple[Tensor, ...], leaf: Tensor
+    uses: list[ParameterUse], difference: Tensor, squares: tuple[Tensor, ...], leaf: Tensor
 ) -> Tensor:
-    """Estimate what the rounding of the sums themselves is relative to.
+    """Estimate the size that the rounding errors of the sums are relative to.
 
     Args:
-        shares: The columns.
-        missed: By how much their sum misses the gradient.
-        squares: What may stand for the gradient's squared length: any of them that explains the miss will do.
+        uses: The parameter's uses, with their columns.
+        difference: |Σ columns − gradient|, from `sum_error`.
+        squares: Estimates of the gradient's squared length; the scale is 0 if one explains the difference.
         leaf: The parameter.
 
     A kernel that adds n·t products one after another is off by up to about eps·sqrt(n·t)·Σ|terms|: gradients
@@ -84,20 +82,20 @@ def rounding_scale(
         A scalar on the device.
     """
     eps = torch.finfo(leaf.dtype).eps
-    if not missed.is_cuda:
-        wrong = float(missed) / (TOLERATED_ROUNDINGS * eps)
-        if wrong == 0 or any(wrong**2 <= float(square) for square in squares):
-            return torch.zeros_like(missed)
-    found = [size for share in shares if (size := share.columns.rounding_scale()) is not None]
-    return torch.stack(found).sum() if found else torch.zeros_like(missed)
+    if not difference.is_cuda:
+        explaining = float(difference) / (TOLERATED_ROUNDINGS * eps)  # a gradient as long as this explains it
+        if explaining == 0 or any(explaining**2 <= float(square) for square in squares):
+            return torch.zeros_like(difference)
+    scales = [scale for use in uses if (scale := use.columns.rounding_scale()) is not None]
+    return torch.stack(scales).sum() if scales else torch.zeros_like(difference)
 
 
-def _estimate_error(columns: Outer | TiedColumns, gradient: Tensor, arithmetic: ProductOptions) -> Tensor:
+def _estimate_error(columns: Outer | TiedColumns, gradient: Tensor, options: ProductOptions) -> Tensor:
     signs = _signs(columns.size[1], gradient.device)
-    dtype = arithmetic.of(torch.empty(0, dtype=columns.dtype))
+    dtype = options.of(torch.empty(0, dtype=columns.dtype))
     matrix = gradient.reshape(columns.size).to(dtype)
-    missed = signs.to(dtype) @ matrix.T - columns.sketch(signs, arithmetic)
-    return _length(missed).div(_DIRECTIONS**0.5)
+    difference = signs.to(dtype) @ matrix.T - columns.project_total(signs, options)
+    return _length(difference).div(_DIRECTIONS**0.5)
 
 
 @cache

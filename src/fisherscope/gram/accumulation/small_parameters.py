@@ -24,7 +24,7 @@ class PoolProducts:
     error: float  # bound of the relative error of its diagonal
     traces: Tensor  # (k,) float64, as the others
     mean_squares: Tensor
-    misses: Tensor
+    differences: Tensor
 
 
 @dataclass

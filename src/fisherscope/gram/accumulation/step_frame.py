@@ -57,7 +57,7 @@ class StepFrame:
         """Check, when a backward pass begins, whether earlier gradients were discarded.
 
         Returns:
-            Whether the gradients of the passes before it were thrown away since: their columns are nobody's.
+            Whether gradients of the earlier passes were discarded, so that their columns are of no step.
         """
         is_discarded = (
             bool(self._arrived)
@@ -94,7 +94,7 @@ class StepFrame:
     def problem(self) -> str | None:
         """Say why the measurement is not of what the optimizer will step by.
 
-        None where it is, or can't be told.
+        None where it is, or can't be determined.
 
         Returns:
             The reason, or None where there is none or it can't be determined.

@@ -1,4 +1,4 @@
-"""How a call treats the samples: which dimensions carry them, in which order, or why that can't be told."""
+"""How a call treats the samples: which dimensions carry them, in which order, or why it is unknown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ORDERS = ((1, 2, 0), (1, 0, 2))
 Together they generate all orders, so that nothing but the identity commutes with both.
 """
 _MATCH = 0.05  # of the spread between samples: by how much a run in that order may miss
-_CONSTANT = 1e-6  # of the norm: samples that differ by less can't be told apart
+_CONSTANT = 1e-6  # of the norm: samples that differ by less can't be determined apart
 
 LOOPED = (
     "the model calls it once for each sample, in a loop over the batch; call it once, on all samples together"

@@ -61,8 +61,8 @@ class KnownPlan:
         readings: How often rows were read.
         hard: Calls that a reading did not explain: their rows mix samples, or no cotangent reached them.
         permuted: The calls that were checked by the whole batch in another order, and whether they
-            passed; None where that could not be told.
-        keep: Remembers a plan with problems, once the rows of all its calls could be read all the same.
+            passed; None where that could not be determined.
+        keep: Remembers a plan with problems, once the rows of all its calls could be read nevertheless.
     """
 
     dim: Batch
@@ -95,7 +95,7 @@ def find_plan(
         The call, and what is known of its plan.
 
     Raises:
-        AmbiguousBatchError: The batch dimension can't be told.
+        AmbiguousBatchError: The batch dimension can't be determined.
     """
     kind = _kind(module, args, kwargs, batch, tuple(parameters))
     plans = _plans.setdefault(module, {})

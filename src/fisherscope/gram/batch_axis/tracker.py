@@ -98,7 +98,7 @@ class ForwardTracker:
             The forward that begins.
 
         Raises:
-            AmbiguousBatchError: The batch dimension can't be told.
+            AmbiguousBatchError: The batch dimension can't be determined.
         """
         given = given_rows(self.sample_of, args, kwargs)
         if given is not None:

@@ -12,7 +12,28 @@ from fisherscope.gram.columns.matmul import rounding_scale
 
 
 class LazyColumns(Columns):
-    """Gradients formed on demand by `form(start, stop, dtype)` → (n, stop - start, q)."""
+    """Form gradients on demand, block by block, by a rule's own kernel.
+
+    Args:
+        form: Called with (start, stop, dtype), returns parameter rows start…stop, (n, stop - start, q).
+        samples: n.
+        shape: The parameter's shape.
+        like: A tensor of the columns' dtype and device.
+        factors: The two tensors that `form` holds, for `nbytes` and `rounding_scale`.
+        terms: Number of products that each entry of the columns' sum adds up.
+
+    Example:
+        ```python
+        import torch
+
+        from fisherscope.gram.columns import LazyColumns, ProductOptions
+
+        left, right = torch.randn(4, 3), torch.randn(4, 5)
+        form = lambda start, stop, dtype: torch.einsum("nr,nq->nrq", left[:, start:stop], right).to(dtype)
+        columns = LazyColumns(form, 4, (3, 5), left, (left, right), terms=4)
+        torch.testing.assert_close(columns.total(ProductOptions()), (left.T @ right).flatten())
+        ```
+    """
 
     def __init__(
         self,

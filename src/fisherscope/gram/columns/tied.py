@@ -12,64 +12,91 @@ from fisherscope.gram.columns.outer import Outer
 from fisherscope.gram.columns.sparse_rows import SparseRows
 
 
-def join_columns(parts: Sequence[Columns]) -> Columns:
-    """All uses of one parameter as one set of columns, in the cheapest exact form."""
-    if len(parts) == 1:
-        return parts[0]
-    outers = [part for part in parts if isinstance(part, Outer)]
-    tables = [part for part in parts if isinstance(part, SparseRows)]
-    merged: list[Columns] = [p for p in parts if not isinstance(p, Outer | SparseRows)]
-    outer = _along_positions(outers)
-    table = _rows_along_positions(tables)
+def join_columns(uses: Sequence[Columns]) -> Columns:
+    """Add up all uses of one parameter, sample by sample, in the cheapest exact form.
+
+    Args:
+        uses: Columns of the same parameter shape (r, q) and the same n samples, at least one.
+
+    Returns:
+        Columns of the sum: one `Outer`, one `SparseRows`, `TiedColumns`, or a `Sum`. Factors are
+        concatenated along positions; no gradient is formed.
+
+    Example:
+        ```python
+        import torch
+
+        from fisherscope.gram.columns import Dense, ProductOptions, Sum, join_columns
+
+        one, two = Dense(torch.ones(2, 3), (3,)), Dense(torch.full((2, 3), 4.0), (3,))
+        both = join_columns([one, two])
+        assert isinstance(both, Sum)
+        assert both.total(ProductOptions()).tolist() == [10.0, 10.0, 10.0]
+        ```
+    """
+    if len(uses) == 1:
+        return uses[0]
+    sums: list[Columns] = [use for use in uses if not isinstance(use, Outer | SparseRows)]
+    outer = _concatenate_outers([use for use in uses if isinstance(use, Outer)])
+    table = _concatenate_rows([use for use in uses if isinstance(use, SparseRows)])
     if outer is not None and table is not None and len(outer.shape) == 2:
-        merged.append(TiedColumns(outer, table))
+        sums.append(TiedColumns(outer, table))
     else:
-        merged += [part for part in (outer, table) if part is not None]
-    return merged[0] if len(merged) == 1 else Sum(merged)
+        sums += [columns for columns in (outer, table) if columns is not None]
+    return sums[0] if len(sums) == 1 else Sum(sums)
 
 
-def _along_positions(parts: Sequence[Outer]) -> Outer | None:
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    dtype = torch.promote_types(parts[0].dtype, parts[-1].dtype)
-    left = torch.cat([part.left.to(dtype) for part in parts], dim=1)
-    return Outer(left, torch.cat([part.right.to(dtype) for part in parts], dim=1), parts[0].shape)
+def _concatenate_outers(uses: Sequence[Outer]) -> Outer | None:
+    if len(uses) < 2:
+        return uses[0] if uses else None
+    dtype = torch.promote_types(uses[0].dtype, uses[-1].dtype)
+    left = torch.cat([use.left.to(dtype) for use in uses], dim=1)
+    return Outer(left, torch.cat([use.right.to(dtype) for use in uses], dim=1), uses[0].shape)
 
 
-def _rows_along_positions(parts: Sequence[SparseRows]) -> SparseRows | None:
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    index = torch.cat([part.index for part in parts], dim=1)
-    return SparseRows(index, torch.cat([part.values for part in parts], dim=1), parts[0].shape)
+def _concatenate_rows(uses: Sequence[SparseRows]) -> SparseRows | None:
+    if len(uses) < 2:
+        return uses[0] if uses else None
+    index = torch.cat([use.index for use in uses], dim=1)
+    return SparseRows(index, torch.cat([use.values for use in uses], dim=1), uses[0].shape)
 
 
 class Sum(Columns):
-    """Gradients that add up, sample by sample: a parameter used more than once."""
+    """Gradients that add up, sample by sample: a parameter used more than once.
 
-    def __init__(self, parts: Sequence[Columns]) -> None:
-        self.parts = parts
-        self.samples, self.shape = parts[0].samples, parts[0].shape
-        self.dtype, self.device = parts[0].dtype, parts[0].device
+    Args:
+        terms: Columns of the same samples and parameter shape, at least one; see `join_columns`.
+    """
+
+    def __init__(self, terms: Sequence[Columns]) -> None:
+        self.terms = terms
+        self.samples, self.shape = terms[0].samples, terms[0].shape
+        self.dtype, self.device = terms[0].dtype, terms[0].device
 
     def row_bytes(self) -> int:
         return 2 * super().row_bytes()
 
     def block(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
-        total = self.parts[0].block(start, stop, dtype)
-        for part in self.parts[1:]:
-            total = total + part.block(start, stop, dtype)
+        total = self.terms[0].block(start, stop, dtype)
+        for term in self.terms[1:]:
+            total = total + term.block(start, stop, dtype)
         return total
 
     def nbytes(self) -> int:
-        return sum(part.nbytes() for part in self.parts)
+        return sum(term.nbytes() for term in self.terms)
 
     def rounding_scale(self) -> Tensor | None:
-        found = [reach for part in self.parts if (reach := part.rounding_scale()) is not None]
-        return torch.stack(found).sum() if found else None
+        scales = [scale for term in self.terms if (scale := term.rounding_scale()) is not None]
+        return torch.stack(scales).sum() if scales else None
 
 
 class TiedColumns(Columns):
-    """A table used both as linear weight and as embedding: Outer + Rows."""
+    """A table used both as linear weight and as embedding (weight tying): Outer + SparseRows.
+
+    Args:
+        outer: Of the linear use, parameter shape (r, q).
+        rows: Of the embedding use, same parameter shape and samples; see `join_columns`.
+    """
 
     def __init__(self, outer: Outer, rows: SparseRows) -> None:
         self.outer, self.rows = outer, rows
@@ -85,25 +112,33 @@ class TiedColumns(Columns):
     def rounding_scale(self) -> Tensor:
         return self.outer.rounding_scale()
 
-    def products(self, arithmetic: ProductOptions) -> Products:
+    def products(self, options: ProductOptions) -> Products:
         """G = outer + rows + cross + crossᵀ, the cross term over the rows present alone."""
         present, compact = self.rows.compact()
-        rows = compact.multiply(arithmetic, summed=False)  # sums are as large as the table, and not needed
-        if self.outer.pairwise_is_cheaper(arithmetic):
-            outer = self.outer.products(arithmetic)
+        rows = compact.multiply(options, summed=False)  # sums are as large as the table, and not needed
+        if self.outer.pairwise_is_cheaper(options):
+            outer = self.outer.products(options)
         else:
-            outer = self.outer.multiply(arithmetic, summed=False)
-        gathered = Outer(self.outer.left[:, :, present], self.outer.right, compact.shape)
-        cross = Columns.cross(gathered, compact, arithmetic)
+            outer = self.outer.multiply(options, summed=False)
+        outer_rows = Outer(self.outer.left[:, :, present], self.outer.right, compact.shape)
+        cross = Columns.cross(outer_rows, compact, options)
         gram = outer.gram + rows.gram + cross + cross.T
-        spread = (outer.gram.diagonal() * outer.error + rows.gram.diagonal() * rows.error) * 2
-        error = spread / gram.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
+        error_sum = (outer.gram.diagonal() * outer.error + rows.gram.diagonal() * rows.error) * 2
+        error = error_sum / gram.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
         return Products(gram, None, error)
 
-    def total(self, arithmetic: ProductOptions) -> Tensor:
-        return self.outer.total(arithmetic).add_(self.rows.total(arithmetic))
+    def total(self, options: ProductOptions) -> Tensor:
+        return self.outer.total(options).add_(self.rows.total(options))
 
-    def sketch(self, directions: Tensor, arithmetic: ProductOptions) -> Tensor:
-        """Multiply directions by the sum, which is as large as the table and is not formed."""
-        sketched = self.outer.sketch(directions, arithmetic)
-        return sketched.add_(self.rows.sketch(directions, arithmetic))
+    def project_total(self, directions: Tensor, options: ProductOptions) -> Tensor:
+        """Multiply directions by the transposed sum without forming it.
+
+        Args:
+            directions: (k, q), any floating dtype; see `Outer.project_total`.
+            options: The dtype of the product.
+
+        Returns:
+            (k, r).
+        """
+        projection = self.outer.project_total(directions, options)
+        return projection.add_(self.rows.project_total(directions, options))

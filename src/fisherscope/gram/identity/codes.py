@@ -15,10 +15,10 @@ Numbers = np.ndarray[Any, Any]
 _JITTER = 0.25
 """Largest shift of a code from its place in an even grid, in grid steps.
 
-Rows that mix two samples evenly then have a ratio that is nobody's code, but for a coincidence."""
+Rows that mix two samples evenly then have a ratio that is no sample's code, but for a coincidence."""
 TOLERANCE = 3e-4
 """How far a measured ratio may lie from a code (seen: 1e-15 in float64, 2e-5 in float32 in
-ResNet-20 at batch size 128). One for both: networks in float64 compute parts in float32 all the same."""
+ResNet-20 at batch size 128). One for both: networks in float64 compute parts in float32 nevertheless."""
 _LOOSE = 0.2
 """How far the ratio of a negligible row may lie from a code, in grid steps."""
 _COARSE = 0.3

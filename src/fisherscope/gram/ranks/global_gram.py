@@ -24,21 +24,21 @@ class RankColumns:
     Args:
         columns: By parameter, one part for each of the rank's backward passes.
         samples: Samples of each pass.
-        arithmetic: How products are formed.
+        product_options: How products are formed.
     """
 
     columns: Mapping[str, Mapping[int, Columns]]
     samples: Mapping[int, int]
-    arithmetic: ProductOptions
+    product_options: ProductOptions
 
     @classmethod
     def of(cls, accumulator: GramAccumulator) -> RankColumns:
         """Take the columns that an accumulator stored."""
         samples: dict[int, int] = {}
-        for passes in accumulator.stored.values():
+        for passes in accumulator.stored_columns.values():
             for number, columns in passes.items():
                 samples.setdefault(number, columns.samples)
-        return cls(accumulator.stored, dict(sorted(samples.items())), accumulator.arithmetic)
+        return cls(accumulator.stored_columns, dict(sorted(samples.items())), accumulator.product_options)
 
     @property
     def total(self) -> int:
@@ -48,7 +48,7 @@ class RankColumns:
     def layouts(self) -> dict[str, Layout]:
         """Describe each parameter's columns to the other ranks."""
         return {
-            name: Layout.of([passes.get(number) for number in self.samples], self.arithmetic)
+            name: Layout.of([passes.get(number) for number in self.samples], self.product_options)
             for name, passes in self.columns.items()
         }
 
@@ -87,7 +87,7 @@ class Partial:
     """This rank's share of the global products, filled as exchanges go on."""
 
     gram: Tensor
-    spread: Tensor
+    entry_error: Tensor
     traces: dict[str, Tensor]
     mean_squares: dict[str, Tensor]
     failure: str | None = None
@@ -108,7 +108,7 @@ class Partial:
         gram = products.gram.cpu()
         error = products.error.cpu() if isinstance(products.error, Tensor) else products.error
         self.gram += gram
-        self.spread += gram.diagonal() * error
+        self.entry_error += gram.diagonal() * error
         if len(names) == 1:
             self.traces[names[0]] = self.traces[names[0]] + gram.diagonal().sum()
             self.mean_squares[names[0]] = self.mean_squares[names[0]] + gram.sum()
@@ -165,7 +165,7 @@ def exchange_columns(
     bucket = _Bucket(ranks, counts, partial)
     for name, exchange in exchanges.items():
         if exchange.form == "slices":
-            for start, stop in _steps(exchange, counts, mine.arithmetic):
+            for start, stop in _steps(exchange, counts, mine.product_options):
                 block = _guarded(partial, mine, name, exchange, start, stop)
                 bucket.add(name, block)
             continue
@@ -173,7 +173,7 @@ def exchange_columns(
             parts = mine.parts(name)
             columns = joint_columns(ranks, exchange, parts, counts)
             if columns is not None:
-                partial.add([name], columns.products(mine.arithmetic))
+                partial.add([name], columns.products(mine.product_options))
         except RanksError:
             raise
         except Exception as error:  # noqa: BLE001  (the other ranks must not wait for this one)
@@ -182,12 +182,10 @@ def exchange_columns(
     return partial
 
 
-def _steps(
-    exchange: Exchange, counts: Sequence[int], arithmetic: ProductOptions
-) -> Iterator[tuple[int, int]]:
+def _steps(exchange: Exchange, counts: Sequence[int], options: ProductOptions) -> Iterator[tuple[int, int]]:
     """Split a parameter's rows so that a block of all ranks' samples fits the budget: alike on each rank."""
     rows, width = _matrix(exchange.shape)
-    step = max(1, arithmetic.memory_budget // max(max(counts) * width * exchange.dtype.itemsize, 1))
+    step = max(1, options.memory_budget // max(max(counts) * width * exchange.dtype.itemsize, 1))
     for start in range(0, rows, step):
         yield start, min(start + step, rows)
 
@@ -249,14 +247,14 @@ class _Bucket:
 
 
 def add_up(
-    ranks: Ranks, partial: Partial, tallies: Mapping[str, ParameterStats]
+    ranks: Ranks, partial: Partial, statistics: Mapping[str, ParameterStats]
 ) -> dict[str, ParameterStats]:
     """Sum the ranks' shares; afterwards `partial` holds the global Gram.
 
     Args:
         ranks: The channel.
         partial: This rank's share.
-        tallies: What each parameter's columns missed on this rank.
+        statistics: What each parameter's columns missed on this rank.
 
     Returns:
         Each parameter's scalars over all ranks.
@@ -268,7 +266,7 @@ def add_up(
     zero = torch.zeros((), dtype=torch.float64)
     table = torch.zeros(len(names), 5, dtype=torch.float64)
     for row, name in enumerate(names):
-        tally = tallies.get(name)
+        tally = statistics.get(name)
         local = (
             (zero, zero, zero)
             if tally is None
@@ -278,7 +276,7 @@ def add_up(
             [value.double().cpu() for value in (partial.traces[name], partial.mean_squares[name], *local)]
         )
     failed = torch.tensor([float(partial.failure is not None)], dtype=torch.float64)
-    flat = torch.cat([partial.gram.flatten(), partial.spread, table.flatten(), failed])
+    flat = torch.cat([partial.gram.flatten(), partial.entry_error, table.flatten(), failed])
     flat = ranks.add_up(flat).cpu()
     samples = len(partial.gram)
     if flat[-1] > 0:
@@ -287,7 +285,7 @@ def add_up(
             + (f", here: {partial.failure}" if partial.failure else "")
         )
     partial.gram = flat[: samples * samples].view(samples, samples)
-    partial.spread = flat[samples * samples : samples * samples + samples]
+    partial.entry_error = flat[samples * samples : samples * samples + samples]
     table = flat[samples * samples + samples : -1].view(len(names), 5)
     return {
         name: ParameterStats(row[0], row[1], row[2], row[3], sizes=row[4])

@@ -61,7 +61,7 @@ class JointMeasurement:
         mode: "global", "rank" (each has its own part's Gram) or "off".
         gram: F̃ of all samples (N, N), not scaled; of this rank's alone where `mode` is "rank".
         spread: Absolute errors of its diagonal.
-        tallies: Each parameter's scalars over all ranks.
+        statistics: Each parameter's scalars over all ranks.
         problems: Why parameters are left out, on any rank.
         loss: Mean of the ranks' losses.
         bytes_sent: By this rank.
@@ -73,8 +73,8 @@ class JointMeasurement:
     counts: list[int]
     mode: str
     gram: Tensor | None = None
-    spread: Tensor | None = None
-    tallies: dict[str, ParameterStats] = field(default_factory=dict)
+    entry_error: Tensor | None = None
+    statistics: dict[str, ParameterStats] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     loss: float | None = None
     bytes_sent: int = 0
@@ -93,7 +93,7 @@ def measure_jointly(
     report: RankReport,
     columns: RankColumns | None,
     local: Callable[[], tuple[Tensor | None, Tensor | None]],
-    tallies: Mapping[str, ParameterStats],
+    statistics: Mapping[str, ParameterStats],
     squares: Callable[[list[str], str], dict[str, Tensor]],
     spectrum: str,
     max_bytes: int,
@@ -105,7 +105,7 @@ def measure_jointly(
         report: How this rank stands.
         columns: What this rank stored; None where it multiplied its columns already.
         local: Gives this rank's own Gram and absolute errors of its diagonal; called where they are needed.
-        tallies: This rank's scalars by parameter.
+        statistics: This rank's scalars by parameter.
         squares: Gives |Σ columns|² of parameters over all ranks, from the gradients at the block's end; a
             collective, called with names and what `gradient_reduction` found.
         spectrum: "global", "rank" or "off".
@@ -142,8 +142,8 @@ def measure_jointly(
         cost = bytes_to_send(exchanges, joint.counts)
         if cost <= max_bytes:
             partial = exchange_columns(ranks, columns, exchanges, joint.counts)
-            joint.tallies = add_up(ranks, partial, tallies)
-            joint.gram, joint.spread = partial.gram, partial.spread
+            joint.statistics = add_up(ranks, partial, statistics)
+            joint.gram, joint.entry_error = partial.gram, partial.entry_error
             joint.bytes_sent = ranks.bytes_sent - sent
             return joint
         joint.notes.append(
@@ -157,9 +157,9 @@ def measure_jointly(
             "(trace, energy and noise scale are of all samples)"
         )
     joint.mode = "off" if spectrum == "off" else "rank"
-    joint.gram, joint.spread = local()
+    joint.gram, joint.entry_error = local()
     names = sorted({name for r in reports for name in r.names if name not in joint.problems})
-    joint.tallies = _scalars(ranks, names, tallies, squares(names, reduction))
+    joint.statistics = _scalars(ranks, names, statistics, squares(names, reduction))
     joint.bytes_sent = ranks.bytes_sent - sent
     return joint
 

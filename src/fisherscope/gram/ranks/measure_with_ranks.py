@@ -37,7 +37,7 @@ def measure_with_ranks(
         RanksError: Another rank took no part.
     """
     accumulator, settings = recorder.accumulator, recorder.settings
-    columns = RankColumns.of(accumulator) if accumulator.stored else None
+    columns = RankColumns.of(accumulator) if accumulator.stored_columns else None
     if settings.spectrum != "global" and columns is not None:
         accumulator.assemble()
         columns = None
@@ -56,7 +56,7 @@ def measure_with_ranks(
         empty=empty,
         problems=dict(recorder.problems.by_parameter),
         layouts=None if columns is None else columns.layouts(),
-        names=sorted(accumulator.tallies),
+        names=sorted(accumulator.statistics),
         loss=record.loss,
         entries=recorder.frame.entries() if settings.semantics == "path" else {},
         grouping=record.grouping,
@@ -65,7 +65,7 @@ def measure_with_ranks(
     def local() -> tuple[Tensor | None, Tensor | None]:
         if columns is not None and accumulator.gram is None:
             accumulator.assemble()
-        return accumulator.gram, accumulator.spread
+        return accumulator.gram, accumulator.entry_error
 
     def squares(names: list[str], reduction: str) -> dict[str, Tensor]:
         if recorder.sharded is not None:
@@ -78,16 +78,16 @@ def measure_with_ranks(
         return square_sums(ranks, gradients, reduction)
 
     joint = measure_jointly(
-        ranks, report, columns, local, accumulator.tallies, squares, settings.spectrum, settings.max_bytes
+        ranks, report, columns, local, accumulator.statistics, squares, settings.spectrum, settings.max_bytes
     )
-    if recorder.sharded is not None and joint.mode == "global" and joint.status is None and joint.tallies:
-        joint.status = _closure(joint, squares(sorted(joint.tallies), "averaged"))
+    if recorder.sharded is not None and joint.mode == "global" and joint.status is None and joint.statistics:
+        joint.status = _closure(joint, squares(sorted(joint.statistics), "averaged"))
     return joint
 
 
 def _closure(joint: JointMeasurement, there: dict[str, Tensor]) -> str | None:
     """Compare the columns' sum with the gradient that the ranks reduced: 1ᵀF̃1 = N²|ĝ|²."""
-    mine = torch.stack([joint.tallies[name].mean_square for name in there])
+    mine = torch.stack([joint.statistics[name].mean_square for name in there])
     reduced = torch.stack(list(there.values()))
     if bool(((mine.sqrt() - reduced.sqrt()).abs() <= _CLOSURE * reduced.sqrt().max()).all()):
         return None

@@ -40,11 +40,11 @@ class Layout:
     positions: tuple[int, ...]
 
     @classmethod
-    def of(cls, parts: Sequence[Columns | None], arithmetic: ProductOptions) -> Layout:
+    def of(cls, parts: Sequence[Columns | None], options: ProductOptions) -> Layout:
         """Describe the columns of one parameter, one part a backward pass; None where a pass lacks them."""
         present = [part for part in parts if part is not None]
         first = present[0]
-        dtype = arithmetic.of(torch.empty(0, dtype=first.dtype))
+        dtype = options.of(torch.empty(0, dtype=first.dtype))
         shape = tuple(first.shape)
         kinds = {type(part) for part in parts}
         if kinds == {Outer} and len(shape) == 2:

@@ -71,7 +71,7 @@ def _centred_dots(d: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     return dots * scale
 
 
-def note_statistics(call: Call, out: Tensor) -> None:
+def save_statistics(call: Call, out: Tensor) -> None:
     """Save the batch's mean and 1/deviation from the call's own graph node.
 
     Not where saved tensors are packed by hooks (checkpointing): to look at them would unpack them.
@@ -82,14 +82,14 @@ def note_statistics(call: Call, out: Tensor) -> None:
         and not has_saved_tensor_hooks()
         and type(node).__name__ in _KEEP_STATISTICS
     ):
-        call.noticed = saved_batch_statistics(node)
+        call.saved_by_rule = saved_batch_statistics(node)
 
 
 def batch_norm(call: Call, gradient: Tensor) -> dict[str, Columns]:
     """x̂ from the batch's own statistics where the call used them, else from the running ones."""
     x = call.input("input", gradient)
-    if call.noticed:
-        mean, scale = call.noticed
+    if call.saved_by_rule:
+        mean, scale = call.saved_by_rule
     elif call.get("training", False):
         variance, mean = torch.var_mean(x, [axis for axis in range(x.dim()) if axis != 1], correction=0)
         scale = torch.rsqrt(variance + call.get("eps", 1e-5))
@@ -167,7 +167,7 @@ def _trailing(call: Call, gradient: Tensor, normalise) -> dict[str, Columns]:  #
 
 _BATCH_NORM = "input weight bias running_mean running_var training momentum eps cudnn_enabled"
 _INSTANCE_NORM = "input weight bias running_mean running_var use_input_stats momentum eps cudnn"
-register("batch_norm", Rule("batch norm", batch_norm, tuple(_BATCH_NORM.split()), notice=note_statistics))
+register("batch_norm", Rule("batch norm", batch_norm, tuple(_BATCH_NORM.split()), after_call=save_statistics))
 register("instance_norm", Rule("instance norm", instance_norm, tuple(_INSTANCE_NORM.split())))
 register("group_norm", Rule("group norm", group_norm, ("input", "num_groups", "weight", "bias", "eps")))
 register("layer_norm", Rule("layer norm", layer_norm, ("input", "normalized_shape", "weight", "bias", "eps")))

@@ -24,41 +24,75 @@ from fisherscope.gram.grouping import Grouping, Layout
 
 @dataclass
 class Call:
-    """One recorded call: its arguments by name (tensors detached), and where its samples lie."""
+    """One recorded call: its arguments by name (tensors detached), and where its samples lie.
+
+    Attributes:
+        name: Name of the function, as rules are registered under.
+        function: The function.
+        values: Arguments by name; tensors detached, as the call received them.
+        positional: How many of `values` were given by position.
+        parameters: By argument name: the tensor made of parameters, detached, of any shape and dtype.
+        grouping: Where the samples lie in the output.
+        layouts: Where they lie in the arguments, by name.
+        out_shape: Shape of the (first) output.
+        out_dtype: Its dtype.
+        random_state: State of the generator before the call, uint8 (bytes,), if its rule runs it again.
+        sorted_samples: Of a packed input: the sample of each place in the batch, (n,) int64.
+        entry: Which forward of the model it belongs to.
+        chained_outputs: Whether one output is computed from another, each by a node of its own.
+        outputs: The outputs, if the rule compares with them.
+        saved_by_rule: Tensors that the rule's `after_call` saved.
+        shared: Whether it is a term of parameters alone, added to the loss.
+        weighted: Whether it is a learned weight of numbers of all samples together.
+        terms: Each sample's part of those numbers, by argument, (n, …); None before they are split.
+        released: Whether `release` was called.
+        evidence: How it is known whose its rows are: "verified", "derived" or "unverified".
+        refusal: Why that can't be known; its parameters are then left out.
+        late: Determines whose its rows are when the output's gradient, its argument, arrives.
+
+    Example: a rule receives the call; see docs/how-to/rule.md.
+    """
 
     name: str
     function: Callable[..., Any]
     values: dict[str, Any]
-    positional: int  # how many of `values` were given by position
-    parameters: dict[str, Tensor]  # argument name → the parameter-made tensor given there
-    grouping: Grouping  # of the output
-    layouts: Mapping[str, Layout]  # of the arguments
+    positional: int
+    parameters: dict[str, Tensor]
+    grouping: Grouping
+    layouts: Mapping[str, Layout]
     out_shape: torch.Size
     out_dtype: torch.dtype
     random_state: Tensor | None = None
-    sorted_samples: Tensor | None = None  # packed input: the sample of each place in the batch
-    entry: int = 0  # which forward of the model it belongs to
-    chained_outputs: bool = False  # one output is computed from another, each by a node of its own
-    outputs: list[Tensor] | None = None  # what the call gave, where its rule compares with it
-    noticed: tuple[Tensor, ...] = ()  # what the rule took from the call right after it
-    shared: bool = False  # a term of parameters alone added to the loss
-    weighted: bool = False  # a learned weight of numbers of all samples together
-    terms: Mapping[str, Tensor] | None = None  # each sample's part of those numbers, by argument
+    sorted_samples: Tensor | None = None
+    entry: int = 0
+    chained_outputs: bool = False
+    outputs: list[Tensor] | None = None
+    saved_by_rule: tuple[Tensor, ...] = ()
+    shared: bool = False
+    weighted: bool = False
+    terms: Mapping[str, Tensor] | None = None
     released: bool = False
-    evidence: str = "unverified"  # how it is known whose its rows are
-    refusal: str = ""  # why that can't be known: its parameters are left out if a gradient comes
-    late: Callable[[Any], None] | None = None  # settles whose its rows are when the gradient arrives
+    evidence: str = "unverified"
+    refusal: str = ""
+    late: Callable[[Any], None] | None = None
 
     def release(self) -> None:
-        """Let go of what is not needed once the columns are formed."""
-        self.values, self.outputs, self.noticed, self.released, self.late = {}, None, (), True, None
+        """Free the arguments once the columns are formed; the recorder calls it, see `Call`."""
+        self.values, self.outputs, self.saved_by_rule, self.released, self.late = {}, None, (), True, None
 
     @property
     def samples(self) -> int:
+        """Number of samples n."""
         return self.grouping.samples
 
     def grouping_of(self, output: int) -> Grouping:
-        """Return the grouping of one of several outputs.
+        """Return the grouping of one of several outputs; see `Call`.
+
+        Args:
+            output: Number of the output, from 0.
+
+        Returns:
+            Where the samples lie in it.
 
         Raises:
             NotSplittableError: That output does not carry the samples.
@@ -71,19 +105,39 @@ class Call:
         return Grouping(self.samples, layout)
 
     def split(self, tensor: Tensor) -> Tensor:
-        """Return a tensor of the output's layout as (n, k, *its other dimensions).
+        """Bring a tensor of the output's layout to samples first; see docs/how-to/rule.md.
+
+        Args:
+            tensor: Of the output's shape, such as its gradient.
 
         Returns:
-            The tensor, samples first.
+            (n, k, *other dimensions), the same dtype; a view where the layout allows it.
         """
         return self.grouping.samples_first(tensor)
 
     def get(self, name: str, default: Any = None) -> Any:
+        """Return an argument that may be absent or None; see `Call`.
+
+        Args:
+            name: Name of the argument.
+            default: Returned for an argument that is absent or None.
+
+        Returns:
+            The argument, or the default.
+        """
         value = self.values.get(name)
         return default if value is None else value
 
     def input(self, name: str, like: Tensor) -> Tensor:
-        """Return the tensor argument `name` in the dtype that the call computed in."""
+        """Return a tensor argument in the dtype that the call computed in; see `Call`.
+
+        Args:
+            name: Name of the argument.
+            like: A tensor of that dtype, such as the output's gradient.
+
+        Returns:
+            The argument, its shape unchanged; integers keep their dtype.
+        """
         value: Tensor = self.values[name]
         return value.to(like.dtype) if value.is_floating_point() else value
 
@@ -93,15 +147,25 @@ Formula = Callable[[Call, Tensor], dict[str, Columns]]
 
 @dataclass(frozen=True)
 class Rule:
-    """A family's formula, its argument names, and what it needs of the call."""
+    """A family's formula and what it needs of the call; see docs/how-to/rule.md.
+
+    Attributes:
+        name: Shown in `GramRecord.by_rule`.
+        formula: (call, gradient of its output, of the output's shape and dtype) → columns by argument name.
+        signature: Names of the function's arguments in order; None for those of torch.
+        keeps: Whether the formula needs the call's inputs.
+        draws: Whether the call may draw random numbers that a replay must repeat.
+        keeps_outputs: Whether the formula compares with the call's outputs.
+        after_call: Called with the call and its output right after it.
+    """
 
     name: str
     formula: Formula
     signature: tuple[str, ...] | None = None
-    keeps: bool = True  # whether the formula needs the call's inputs
-    draws: bool = False  # whether the call may draw random numbers that a replay must repeat
-    keeps_outputs: bool = False  # whether the formula compares with the call's outputs
-    notice: Callable[[Call, Tensor], None] | None = None  # called with the call's output right after it
+    keeps: bool = True
+    draws: bool = False
+    keeps_outputs: bool = False
+    after_call: Callable[[Call, Tensor], None] | None = None
 
 
 class UnsuitedError(Exception):
@@ -112,16 +176,44 @@ _RULES: dict[str, Rule] = {}
 
 
 def register(functions: str, rule: Rule) -> None:
-    """Use `rule` for these function names (space-separated)."""
+    """Use a rule for these functions from now on; see docs/how-to/rule.md.
+
+    Args:
+        functions: Names of torch functions or methods, separated by spaces.
+        rule: The rule; it replaces an earlier one of the same name.
+    """
     for function in functions.split():
         _RULES[function] = rule
 
 
 def rule_of(function: str) -> Rule:
-    """Return the rule of a function; the replay where it has none of its own."""
+    """Return the rule of a function.
+
+    Args:
+        function: Its name.
+
+    Returns:
+        Its rule; the replay where it has none of its own.
+
+    Example:
+        ```python
+        from fisherscope.gram.rules import rule_of, signature_of
+
+        assert rule_of("linear").name == "affine"
+        assert rule_of("cdist").name == "replay"
+        assert signature_of("linear") == ("input", "weight", "bias")
+        ```
+    """
     return _RULES.get(function, _RULES["*"])
 
 
 def signature_of(function: str) -> tuple[str, ...] | None:
-    """Argument names of a function that has a rule."""
+    """Return the argument names of a function that has a rule; see `rule_of`.
+
+    Args:
+        function: Its name.
+
+    Returns:
+        Names in order; None where the rule does not name them.
+    """
     return rule_of(function).signature

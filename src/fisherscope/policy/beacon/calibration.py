@@ -41,7 +41,7 @@ class Beacon:
 
 @dataclass(frozen=True)
 class Place:
-    """Hold where a fixed setting ended in the plane, and whether in the optimum region.
+    """Hold the final position of a fixed setting, and whether it is in the optimum region.
 
     Args:
         setting: Name of the setting, such as `s32-lr0.1`.
@@ -93,7 +93,7 @@ class Beacons:
         axis: `cond_geomean`, or another mean of a key of the monitor's rows: `COLUMN_geomean`, `COLUMN_mean`.
         sizes: Batch sizes that may be used, increasing.
         seconds: Seconds per step at each of these sizes.
-        region: Where fixed settings ended.
+        region: Final positions of fixed settings.
         beacons: Their growth; empty if a run measures it in its own first epochs.
         cond_spread: Spread of the logarithm of the axis's measure.
         energy_spread: Spread of the logarithm of the density.

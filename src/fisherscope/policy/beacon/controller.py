@@ -21,7 +21,7 @@ LIKELY = 0.5
 
 @dataclass(frozen=True)
 class BeaconPolicy:
-    """Steer (C̄_K, L_K) into the region where fixed settings ended well, `beacon:FILE.json`.
+    """Steer (C̄_K, L_K) into the region of the best fixed settings, `beacon:FILE.json`.
 
     At the start of each twentieth of the run it forecasts where a small family of remaining schedules would
     end, from the growth of the beacons at each size, corrected by this run's own measurements. Among the

@@ -52,10 +52,10 @@ def growth_at(beacons: Beacons, lr: float) -> BeaconGrowth:
     """Interpolate the growth at a learning rate, between the logarithms of its neighbours.
 
     Returns:
-        The growth at those sizes that have beacons on both sides of the rate.
+        The growth at those sizes that have beacons on both sides of the learning rate.
 
     Raises:
-        ValueError: Fewer than two sizes have beacons on both sides of the rate.
+        ValueError: Fewer than two sizes have beacons on both sides of the learning rate.
     """
     curves = {size: pair for size in beacons.sizes if (pair := _curves(beacons, size, lr)) is not None}
     if len(curves) < 2:
@@ -71,7 +71,7 @@ def growth_at(beacons: Beacons, lr: float) -> BeaconGrowth:
 
 
 def _curves(beacons: Beacons, size: int, lr: float) -> tuple[Curve, Curve] | None:
-    """Return the logarithms of both by part; None without a beacon on each side of the rate."""
+    """Return the logarithms of both by part; None without a beacon on each side of the learning rate."""
     by_rate = sorted((b for b in beacons.beacons if b.batch_size == size), key=lambda b: b.lr)
     below = [b for b in by_rate if b.lr <= lr * 1.0001]
     above = [b for b in by_rate if b.lr >= lr * 0.9999]

@@ -56,7 +56,7 @@ def _nearest(point: tuple[float, float], others: Sequence[tuple[float, float]]) 
 
 
 def region_of(places: Sequence[Place]) -> Region:
-    """Return the region of the places where fixed settings ended."""
+    """Return the region of the final positions of fixed settings."""
     logs = [(math.log(p.cond), math.log(p.energy)) for p in places]
     low = min(x for x, _ in logs), min(y for _, y in logs)
     high = max(x for x, _ in logs), max(y for _, y in logs)
