@@ -21,6 +21,26 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def bytes_text(count: float) -> str:
+    """Format bytes in the decimal unit that reads best: `310 MB`, `1.2 GB`.
+
+    Args:
+        count: Not negative.
+
+    Returns:
+        Two significant digits below 10 of a unit, whole numbers above.
+
+    Example:
+        >>> bytes_text(950), bytes_text(1_240_000_000), bytes_text(61_000_000)
+        ('950 B', '1.2 GB', '61 MB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.1f} {unit}" if count < 10 and unit != "B" else f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
 def aligned_table(
     head: Sequence[str], rows: Sequence[Sequence[str]], *, align: str = "l", rule: bool = False
 ) -> list[str]:

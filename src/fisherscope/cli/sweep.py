@@ -1,6 +1,7 @@
 """Run `fisherscope sweep TASK`: train a grid of runs in separate processes."""
 
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from fisherscope.training import Configuration
 
 FAILED_STATUSES = ("failed", "refused")
+CHECK_SECONDS = 2.0
+"""Time for the steps that a sweep's cost is estimated from, before it starts."""
 
 
 def sweep(
@@ -49,7 +52,12 @@ def sweep(
             help="Grid, seeds, training and measuring of Liao et al. 2020; other flags win, and are named."
         ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option(help="Print what would run, and train nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option(help="Print what would run, with hours, disk and memory, and train nothing.")
+    ] = False,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Start without checking that disk and memory suffice.")
+    ] = False,
 ) -> None:
     """Train a grid of runs in separate processes; rerun the command to resume."""
     from fisherscope.cli.train import fill_paper_settings, parse_pairs, read_settings
@@ -76,6 +84,8 @@ def sweep(
     if dry_run:
         _print_plan(todo, out, jobs, until, data_dir)
         return
+    if todo and not no_check:
+        check_fits(todo, out, jobs, until, data_dir)
     with sweep_display(todo, until) as event:
         result = run_sweep(grid, out, jobs=jobs, until=until, data_dir=data_dir, event=event)
     failures = [
@@ -94,17 +104,40 @@ def sweep(
         raise SystemExit(FAILED)
 
 
+def check_fits(
+    todo: "Sequence[Configuration]", out: Path, jobs: int | None, until: int | None, data_dir: Path | None
+) -> None:
+    """Print what the sweep will take.
+
+    Raises:
+        ValueError: Disk or memory do not suffice.
+        DataError: The data are not there.
+    """
+    from fisherscope.sweep import plan_sweep
+
+    plan = plan_sweep(todo, out, jobs=jobs, until=until, data_dir=data_dir, seconds=CHECK_SECONDS)
+    if obstacle := plan.obstacle():
+        raise ValueError(f"{obstacle}. Or start it all the same: --no-check")
+    print(str(plan).replace("\n", "; "), flush=True)
+
+
 def _print_plan(
     todo: "Sequence[Configuration]", out: Path, jobs: int | None, until: int | None, data_dir: Path | None
 ) -> None:
-    """Print what would run, and how long it would take."""
-    from fisherscope.sweep import duration, seconds_left, sweep_seconds
+    """Print what would run, how long it would take, and whether disk and memory are there."""
+    from fisherscope.sweep import duration, plan_sweep
 
-    times, basis = seconds_left(todo, out, until=until, data_dir=data_dir)
-    for run_id, run_seconds in times.items():
+    plan = plan_sweep(todo, out, jobs=jobs, until=until, data_dir=data_dir, listener=print_progress)
+    for run_id, run_seconds in plan.seconds.items():
         print(f"  {run_id}  {duration(run_seconds)}")
-    seconds, at_a_time = sweep_seconds(times, jobs)
-    print(f"{len(todo)} runs, about {duration(seconds)} with {at_a_time} at a time ({basis})")
+    print(plan)
+    if obstacle := plan.obstacle():
+        print(f"This does not fit. {obstacle}")
+
+
+def print_progress(text: str) -> None:
+    """Print on stderr what is being done now."""
+    print(f"{text} …", file=sys.stderr, flush=True)
 
 
 def _parse_policies(text: str | None) -> list[str] | None:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import statistics
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import fisherscope as fs
-from fisherscope.step_cost import time_call
 from fisherscope.sweep.grid import cost
-from fisherscope.training import Configuration, TrainState, make_state
+from fisherscope.training import Configuration
 
 ALIKE = ("task", "limit_train", "precision", "device", "optimizer", "measure")
 """Keys that two configurations must share for one to predict the other's time."""
-PROBE_SECONDS = 1.5
-PROBE_STEPS, FEWEST_STEPS = 40, 3
+PROBE_SECONDS = 3.0
 
 
 def seconds_left(
@@ -55,16 +52,29 @@ def seconds_left(
     """
     if not configurations:
         return {}, "nothing is left"
-    records = _recorded_runs(configurations[0], root)
-    if records:
-        pace, basis = _pace(records), f"from {len(records)} recorded runs"
-    else:
-        pace, basis = _pace(_probe_runs(configurations, data_dir)), "from some steps measured now"
-    seconds = {}
-    for config in configurations:
-        epochs = min(until or config.epochs, config.epochs) - len(fs.runs.epoch_rows(root / config.id))
-        seconds[config.id] = max(epochs, 0) * _epoch_seconds(config.batch_size, pace)
-    return seconds, basis
+    from fisherscope.sweep.sweep_plan import plan_sweep
+
+    plan = plan_sweep(configurations, root, until=until, data_dir=data_dir, seconds=PROBE_SECONDS)
+    return plan.seconds, plan.basis
+
+
+def recorded_pace(like: Configuration, root: Path) -> tuple[dict[int, float], str]:
+    """Return the median seconds per epoch, by batch size, of recorded runs that are like this one.
+
+    Args:
+        like: A run of the sweep.
+        root: Directory of the runs.
+
+    Returns:
+        Seconds by batch size, and what they are based on, in words; both empty if no run is recorded.
+    """
+    records = _recorded_runs(like, root)
+    return _pace(records), f"from {len(records)} recorded runs" if records else ""
+
+
+def run_seconds(config: Configuration, pace: Mapping[int, float]) -> float:
+    """Return the seconds of an epoch of a run, from those of recorded batch sizes."""
+    return _epoch_seconds(config.batch_size, pace)
 
 
 def sweep_seconds(run_seconds: Mapping[str, float], jobs: int | None = None) -> tuple[float, int]:
@@ -97,7 +107,7 @@ def _pace(samples: list[tuple[Configuration, float]]) -> dict[int, float]:
     return {size: statistics.median(values) for size, values in by_size.items()}
 
 
-def _epoch_seconds(size: int, pace: dict[int, float]) -> float:
+def _epoch_seconds(size: int, pace: Mapping[int, float]) -> float:
     """Interpolate the seconds of an epoch linearly in 1/|B| between the two nearest sizes."""
     if size in pace:
         return pace[size]
@@ -125,38 +135,3 @@ def _recorded_runs(like: Configuration, root: Path) -> list[tuple[Configuration,
         if times and all(getattr(config, key) == getattr(like, key) for key in ALIKE):
             runs.append((config, statistics.median(times)))
     return runs
-
-
-def _probe_runs(
-    configurations: Sequence[Configuration], data_dir: str | os.PathLike[str] | None
-) -> list[tuple[Configuration, float]]:
-    """Measure the seconds per epoch of the runs with the smallest and the largest batch."""
-    import torch
-
-    ordered = sorted(configurations, key=lambda config: config.batch_size)
-    ends = {config.batch_size: config for config in (ordered[0], ordered[-1])}
-    threads = torch.get_num_threads()
-    try:
-        return [(config, _probe(make_state(config, data_dir))) for config in ends.values()]
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _probe(state: TrainState) -> float:
-    """Measure the seconds of an epoch, from some of its steps and its evaluation."""
-    batches, times = _endless(state.sampler), list[float]()
-    began = time.perf_counter()
-    while len(times) < FEWEST_STEPS or (
-        len(times) < PROBE_STEPS and time.perf_counter() - began <= PROBE_SECONDS
-    ):
-        indices = next(batches)
-        times.append(time_call(lambda: state.step(indices))[1].wall)  # noqa: B023  (called at once)
-    evaluation = time_call(state.epoch_row)[1].wall
-    warm = times[1:] or times
-    steps = -(-len(state.task.train) // state.config.batch_size)
-    return steps * sum(warm) / len(warm) + evaluation
-
-
-def _endless(sampler: Iterable[list[int]]) -> Iterator[list[int]]:
-    while True:
-        yield from sampler
