@@ -23,6 +23,7 @@ GROUPS = {
         "table": "Print Table 1 for any runs.",
         "export": "Write runs to one small file that every analysis reads.",
         "times": "Measure seconds a step at the batch sizes of recorded runs.",
+        "reproduce": "Run an experiment of the paper, from its data to its page.",
         "bench": "Time a measured step against a plain one and other tools.",
         "demo": "Train a small grid on the embedded digits and report on it.",
     },
@@ -58,7 +59,7 @@ def overview() -> str:
     lines = ["fisherscope: what batch size and learning rate do to a training run, while it runs.", ""]
     names = verbs()
     for title, group in GROUPS.items():
-        summaries = [f"  {verb:<8} {text}" for verb, text in group.items() if verb in names]
+        summaries = [f"  {verb:<9} {text}" for verb, text in group.items() if verb in names]
         lines += [f"{title}:", *summaries, ""] if summaries else []
     return "\n".join([*lines, "fisherscope VERB --help explains each."])
 

@@ -31,7 +31,13 @@ def asset(name: str) -> str:
 
 
 def document(
-    template: str, title: str, scripts: Sequence[str], *, fetches: bool = False, **values: object
+    template: str,
+    title: str,
+    scripts: Sequence[str],
+    *,
+    fetches: bool = False,
+    images: bool = False,
+    **values: object,
 ) -> str:
     """Render a page that a browser shows without any other file.
 
@@ -42,6 +48,7 @@ def document(
         title: Title of the page, plain text.
         scripts: Names of assets (`draw.js`) and texts of scripts, in the order in which they run.
         fetches: Whether the page may send requests to the server that it came from.
+        images: Whether the page holds images, as data: addresses.
         values: Names that the template uses.
 
     Returns:
@@ -52,6 +59,7 @@ def document(
     allowed = " ".join(f"'{_hash(text)}'" for text in texts) or "'none'"
     policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src {allowed}"
     policy += "; connect-src 'self'" if fetches else ""
+    policy += "; img-src data:" if images else ""
     page = _templates().get_template(template)
     return page.render(title=title, policy=policy, style=style, scripts=texts, **values)
 

@@ -140,11 +140,15 @@ def _probe(
     row = measured.monitor.measurement or {}
     return StepProbe(
         plain_seconds, measured_seconds, evaluated, len(task.train),
-        len(measured.scored.train) + len(task.validation) + len(task.test),
+        len(measured.scored.train) + _evaluated_samples(task),
         sum(_tensor_bytes(state[name]) for name in ("model", "optimizer")),
         len(json.dumps(row)), len(row),
         memory if config.device == "cpu" else None, step_memory,
     )  # fmt: skip
+
+
+def _evaluated_samples(task: Any) -> int:
+    return len(task.validation) + (0 if task.test is task.validation else len(task.test))
 
 
 def _state(config: Configuration, size: int, task: Any, measured: bool) -> TrainState:

@@ -158,8 +158,10 @@ def plan_sweep(
 
 def _alike(configurations: Sequence[Configuration]) -> list[list[Configuration]]:
     """Group the runs that one probe serves: the same task, data and device."""
-    keys = ("task", "limit_train", "validation", "augment", "extra", "optimizer", "precision", "device",
-            "threads", "micro_batch", "compile", "measure_precision", "rule")  # fmt: skip
+    keys = (
+        "task", "limit_train", "limit_test", "validation", "augment", "extra", "optimizer", "precision",
+        "device", "threads", "micro_batch", "compile", "measure_precision", "rule",
+    )  # fmt: skip
     groups: dict[tuple[object, ...], list[Configuration]] = {}
     for config in configurations:
         groups.setdefault(tuple(getattr(config, key) for key in keys), []).append(config)

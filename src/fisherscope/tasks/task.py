@@ -230,6 +230,29 @@ class Task:
             )
         return replace(self, train=Subset(self.train, seeded_order(len(self.train))[:samples]))
 
+    def evaluated_on(self, samples: int) -> Task:
+        """Limit the validation and the test split to some samples, the first of a seeded permutation.
+
+        Args:
+            samples: Most samples of each; a smaller split is left whole.
+
+        Returns:
+            The same task with the smaller splits.
+
+        Example:
+            ```python
+            assert len(fs.tasks.get("digits/mlp").evaluated_on(64).test) == 64
+            ```
+        """
+
+        def limit(split: Split) -> Split:
+            whole = len(split) <= samples
+            return split if whole else Subset(split, seeded_order(len(split), seed=2)[:samples].sort().values)
+
+        validation = limit(self.validation)
+        test = validation if self.test is self.validation else limit(self.test)
+        return replace(self, validation=validation, test=test)
+
 
 @dataclass(frozen=True)
 class Subset:

@@ -44,6 +44,7 @@ class Configuration(BaseModel):
         measure_precision: "float64" forms the Gram's products in float64; by default that of the gradients.
         fused: Whether measured steps take gradients as sums of the per-sample ones; by default they do not.
         limit_train: Train on this number of samples.
+        limit_test: Evaluate on at most this number of validation and of test samples.
         micro_batch: Samples in memory at once; a larger batch is accumulated.
         validation: Whether to hold out validation data; if not, the test split stands in for them.
         augment: Whether to augment training images; by default as the task does.
@@ -88,6 +89,7 @@ class Configuration(BaseModel):
     measure_precision: Literal["default", "float64"] | None = None
     fused: bool | None = None
     limit_train: int | None = Field(None, gt=0)
+    limit_test: int | None = Field(None, gt=0)
     micro_batch: int | None = Field(None, gt=0)  # samples in memory at once; a larger batch is accumulated
     validation: bool = True
     augment: bool | None = None  # by default as the task has it

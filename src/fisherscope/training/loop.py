@@ -177,6 +177,8 @@ def task_of(config: Configuration, data_dir: str | os.PathLike[str] | None = Non
     task = fs.tasks.get(
         config.task, data_dir, validation=config.validation, augment=config.augment, extra=config.extra
     )
+    if config.limit_test is not None:
+        task = task.evaluated_on(config.limit_test)
     return task if config.limit_train is None else task.limited(config.limit_train)
 
 

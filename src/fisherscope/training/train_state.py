@@ -214,10 +214,12 @@ class TrainState:
             **self.running.means(self.samples),
         }
         self.decisions = []
+        result = None
         for prefix, task, split in (
             ("train", self.scored, "train"), ("val", self.task, "validation"), ("test", self.task, "test"),
         ):  # fmt: skip
-            result = task.evaluate(self.model, split, device=self.device)
+            if result is None or split != "test" or self.task.test is not self.task.validation:
+                result = task.evaluate(self.model, split, device=self.device)
             row |= {f"{prefix}/loss": result.loss, **{f"{prefix}/{k}": v for k, v in result.metrics.items()}}
         row |= {f"time/{name}_s": seconds for name, seconds in self.seconds.items()}
         row["time/eval_s"] = time.perf_counter() - began
