@@ -30,6 +30,7 @@ CAPTIONS = {
     "bench": "times the engine",
     "integrations": "Lightning, HF,\ntrackers",
     "report": "HTML page, live page",
+    "reproduce": "the paper, one\ncommand each",
     "advice": "which batch size,\nin a minute",
     "figures": "the paper's figures",
     "search": "successive halving",
@@ -53,7 +54,7 @@ CAPTIONS = {
 GROUPS = {
     "#dbe7fb": ("gram", "eigenvalues", "measures", "model_state", "step_cost", "html_repr", "plain_text"),
     "#dff3e3": ("monitor", "runs", "policy", "sampler"),
-    "#fdebd3": ("tasks", "training", "sweep", "search", "verification", "advice", "bench"),
+    "#fdebd3": ("tasks", "training", "sweep", "search", "verification", "advice", "bench", "reproduce"),
     "#f3e1f3": ("analysis", "figures", "report"),
     "#e7e9ee": ("cli", "integrations"),
 }
