@@ -11,8 +11,8 @@ from typing import Any
 from fisherscope.plain_text import duration
 from fisherscope.sweep.grid import Grid, cost, pending
 from fisherscope.sweep.pool import Event, WorkerPool
-from fisherscope.sweep.step_time import StepTimes, record_step_times, seconds_a_step
 from fisherscope.sweep.step_probe import StepProbe, probe_steps
+from fisherscope.sweep.step_time import StepTimes, record_step_times, seconds_a_step
 from fisherscope.sweep.sweep_plan import SweepPlan, plan_sweep
 from fisherscope.sweep.time_estimate import seconds_left, sweep_seconds
 from fisherscope.training import Configuration, ConfigurationError
@@ -26,9 +26,9 @@ __all__ = [
     "cost",
     "duration",
     "pending",
-    "record_step_times",
     "plan_sweep",
     "probe_steps",
+    "record_step_times",
     "run_sweep",
     "seconds_a_step",
     "seconds_left",
