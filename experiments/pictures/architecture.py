@@ -47,12 +47,22 @@ CAPTIONS = {
     "measures": "formulas on\nspectrum and Gram",
     "gram": "the Gram matrix,\nexactly",
     "model_state": "save and restore\nstate",
+    "guard": "errors of ours\nend here",
     "step_cost": "seconds and\nmemory of steps",
     "html_repr": "tables for\nnotebooks",
     "plain_text": "tables for\nterminals",
 }
 GROUPS = {
-    "#dbe7fb": ("gram", "eigenvalues", "measures", "model_state", "step_cost", "html_repr", "plain_text"),
+    "#dbe7fb": (
+        "gram",
+        "eigenvalues",
+        "measures",
+        "model_state",
+        "guard",
+        "step_cost",
+        "html_repr",
+        "plain_text",
+    ),
     "#dff3e3": ("monitor", "runs", "policy", "sampler"),
     "#fdebd3": ("tasks", "training", "sweep", "search", "verification", "advice", "bench", "reproduce"),
     "#f3e1f3": ("analysis", "figures", "report"),

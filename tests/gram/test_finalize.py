@@ -25,7 +25,7 @@ def test_a_loss_that_is_no_number() -> None:
     model = mlp()
     before = state_of(model)[: len(list(model.parameters()))]
     with (
-        pytest.raises(GramError, match=r"shape \(5,\); expected one number.*reduction='sum'"),
+        pytest.raises(RuntimeError, match="only for scalar outputs"),  # torch's own
         fs.record_gram(model),
     ):
         F.cross_entropy(model(x), y, reduction="none").backward()

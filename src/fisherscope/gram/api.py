@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from types import TracebackType
 from typing import Literal
 
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 from fisherscope.gram.errors import GramError
 from fisherscope.gram.finalize import finish
 from fisherscope.gram.interception.parameter_selection import Chosen, model_notes, unwrap
-from fisherscope.gram.interception.torch_function import custom_functions_seen
 from fisherscope.gram.options import GramOptions, check_choice, check_model, check_numbers, check_samples
 from fisherscope.gram.per_loss import per_loss_backward
 from fisherscope.gram.ranks.joint_measurement import Standing
@@ -23,6 +21,9 @@ from fisherscope.gram.ranks.measure_with_ranks import others_never_wait
 from fisherscope.gram.ranks.process_group import Group
 from fisherscope.gram.record import GramRecord
 from fisherscope.gram.recorder import Recorder
+from fisherscope.guard import Refusal, contained, describe
+from fisherscope.guard.custom_functions import custom_functions_seen
+from fisherscope.guard.step_guard import Guard
 
 _open = threading.local()
 
@@ -124,50 +125,114 @@ def record_gram(
         spectrum,
         max_bytes,
     )
-    recorder = Recorder(inner, settings)
-    record = GramRecord(semantics, notes=model_notes(model, inner, recorder.modules, recorder.ranks is None))
-    return GramRecording(recorder, record)
+    guard = Guard()
+    try:
+        recorder = Recorder(inner, settings, guard)
+        notes = model_notes(model, inner, recorder.modules, recorder.ranks is None)
+    except Refusal:
+        raise
+    except Exception as error:
+        if strict:
+            raise
+        guard.fail(error)
+        return GramRecording(None, GramRecord(semantics, reduction=reduction), guard, strict)
+    return GramRecording(recorder, GramRecord(semantics, notes=notes, reduction=reduction), guard, strict)
 
 
 class GramRecording:
-    """The `with` block of one `record_gram`; good for one use."""
+    """The `with` block of one `record_gram`; good for one use.
 
-    def __init__(self, recorder: Recorder, record: GramRecord) -> None:
-        self._recorder, self._record = recorder, record
-        self._stack = ExitStack()
+    Args:
+        recorder: Of the step; None where it could not be made.
+        record: What is filled at the block's end.
+        guard: Of the step.
+        strict: Raise, when the block ends, what the measurement ended with.
+    """
+
+    def __init__(self, recorder: Recorder | None, record: GramRecord, guard: Guard, strict: bool) -> None:
+        self._recorder, self._record, self._guard, self._strict = recorder, record, guard, strict
         self._used = False
 
+    def _recover_enter(self, error: Exception) -> GramRecord:
+        """Leave the block unmeasured."""
+        self._guard.close()
+        self._guard.fail(error)
+        return self._record
+
+    @contained(_recover_enter)
     def __enter__(self) -> GramRecord:
         if self._used:
             raise GramError(
                 "record_gram(…): this context was used before; call record_gram(model) for each step."
             )
         self._used = True
-        _check_alone(self._recorder)
-        with ExitStack() as stack:
-            stack.callback(self._recorder.detach)
-            self._recorder.attach()
-            _open_recorders().append(self._recorder)
-            stack.callback(_open_recorders().remove, self._recorder)
-            if "torch._dynamo" in sys.modules:
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
-            if self._record.semantics == "path":
-                stack.enter_context(custom_functions_seen())
-                stack.enter_context(self._recorder.mode)
-            else:
-                self._record.take_losses(per_loss_backward(self._recorder))
-            self._stack = stack.pop_all()
+        if self._recorder is None:
+            return self._record
+        try:
+            self._open(self._recorder)
+        except Refusal as refusal:
+            self._guard.close()
+            if self._strict:
+                raise
+            return self._recover_enter(refusal)
         return self._record
 
+    def _open(self, recorder: Recorder) -> None:
+        """Attach the recorder to the model; the guard undoes it.
+
+        Raises:
+            GramError: Another recorder is open on the same parameters.
+        """
+        _check_alone(recorder)
+        guard = self._guard
+        guard.add_undo(recorder.detach)
+        recorders = _open_recorders()
+        recorders.append(recorder)
+        guard.add_undo(recorders.remove, recorder)
+        recorder.attach()
+        if "torch._dynamo" in sys.modules:
+            guard.add_context(torch.compiler.set_stance("force_eager"))
+        if self._record.semantics == "path":
+            guard.add_context(custom_functions_seen())
+            guard.add_mode(recorder.mode)
+        else:
+            form_columns = per_loss_backward(recorder)
+            self._record.take_losses(lambda losses: guard.run(form_columns, losses))
+
+    def _recover_exit(
+        self,
+        failure: Exception,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Say in the record what went wrong, and with `strict` raise it, unless the step itself failed."""
+        self._guard.close()
+        self._recorder = None
+        if not isinstance(failure, Refusal) or self._record.status == "open":
+            self._record.discard(describe(failure))
+        if kind is None and self._strict:
+            if isinstance(failure, Refusal):
+                raise failure
+            raise GramError(
+                f"Measuring the Gram matrix: {describe(failure)}; the step itself is complete. Please report "
+                "this fault."
+            ) from failure
+
+    @contained(_recover_exit)
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with others_never_wait(self._recorder.ranks, Standing.FAILED if kind is None else Standing.LEFT):
-            self._stack.__exit__(kind, error, trace)
-            if kind is None:
-                finish(self._recorder, self._record)
-            else:
+        self._guard.close()
+        recorder, self._recorder = self._recorder, None
+        standing = Standing.FAILED if kind is None else Standing.LEFT
+        with others_never_wait(None if recorder is None else recorder.ranks, standing):
+            if kind is not None:
                 self._record.status = f"nothing measured: the block ended with {kind.__name__}"
+            elif self._guard.error is not None:
+                self._recover_exit(self._guard.error, kind, error, trace)
+            elif recorder is not None:
+                finish(recorder, self._record)
 
 
 def _open_recorders() -> list[Recorder]:

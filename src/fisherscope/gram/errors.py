@@ -1,7 +1,9 @@
 """The errors of measuring a Gram matrix."""
 
+from fisherscope.guard import Refusal
 
-class GramError(RuntimeError):
+
+class GramError(Refusal, RuntimeError):
     """A Gram matrix could not be measured; the text says what to do."""
 
 

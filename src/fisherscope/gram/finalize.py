@@ -168,7 +168,7 @@ def _diagnose(recorder: Recorder, record: GramRecord) -> None:
             )
     if problems and record.status == "ok":
         record.status = f"partial: {len(problems)} parameters left out"
-    record.notes += [f"{name}: {text}" for name, text in problems.items()]
+    record.notes[:0] = [f"{name}: {text}" for name, text in problems.items()]  # the first says why
 
 
 def _is_finite(record: GramRecord) -> bool:

@@ -10,29 +10,22 @@ from torch import Tensor
 
 from fisherscope.gram.accumulation.parameter_uses import ParameterUse
 from fisherscope.gram.columns import Dense
-from fisherscope.gram.errors import GramError
 from fisherscope.gram.interception.provenance import leaf_geometry, without_hooks
 from fisherscope.gram.recorder import Recorder
 
 
 def per_loss_backward(recorder: Recorder) -> Callable[[Tensor], None]:
-    """`record.backward(losses)`: columns from n backward passes, then the step's own gradient.
+    """Return what forms the columns of `record.backward(losses)`, by n backward passes.
 
-    Takes n·P numbers of memory and n + 1 backward passes; exact for any model, through BatchNorm's
-    coupling too, also where nothing can be split by sample.
+    Takes n·P numbers of memory; exact for any model, through BatchNorm's coupling too, also where nothing can
+    be split by sample.
 
     Returns:
-        What `GramRecord.backward` runs.
+        What `GramRecord.backward` calls before the step's own pass.
     """
     accumulator, reduction = recorder.accumulator, recorder.settings.reduction
 
-    def backward(losses: Tensor) -> None:
-        if losses.dim() != 1:
-            raise GramError(
-                "record.backward(losses) with semantics='per_loss': received a tensor of shape "
-                f"{tuple(losses.shape)}; "
-                "expected one loss a sample, shape (n,), for example F.cross_entropy(..., reduction='none')."
-            )
+    def form_columns(losses: Tensor) -> None:
         leaves = list(accumulator.parameters.values())
         start = time.perf_counter()
         rows: list[list[Tensor]] = [[] for _ in leaves]
@@ -50,6 +43,5 @@ def per_loss_backward(recorder: Recorder) -> Callable[[Tensor], None]:
         accumulator.seconds += time.perf_counter() - start
         recorder.gradients.loss = (losses.mean() if reduction == "mean" else losses.sum()).detach()
         recorder.gradients.backwards += 1
-        (losses.mean() if reduction == "mean" else losses.sum()).backward()
 
-    return backward
+    return form_columns

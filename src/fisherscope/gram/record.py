@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from fisherscope.gram.errors import GramError
+from fisherscope.guard import contained
+from fisherscope.guard.function_mode import UserCall
 from fisherscope.html_repr import columns
 
 
@@ -92,8 +94,19 @@ class GramRecord:
     wall_seconds: float = 0.0
     probe_seconds: float = 0.0
     _gram: Tensor | None = None
-    _backward: Callable[[Tensor], None] | None = None
+    reduction: str = "mean"
+    _form_columns: Callable[[Tensor], None] | None = None
+    _call: UserCall | None = None
 
+    def _recover_backward(self, error: Exception, losses: Tensor) -> None:
+        """Let the step have its gradient; it is not measured."""
+        if self._call is not None:
+            self._call.outcome()
+        else:
+            self._pass_backward(losses)
+        self._form_columns = None
+
+    @contained(_recover_backward)
     def backward(self, losses: Tensor) -> None:
         """Run the backward passes of semantics='per_loss' on the samples' losses (n,).
 
@@ -119,21 +132,35 @@ class GramRecord:
             assert record.gram.shape == (8, 8)
             ```
         """
-        if self._backward is None:
+        if self.semantics != "per_loss":
             raise GramError(
                 "record.backward(losses) belongs to record_gram(model, semantics='per_loss'); with "
                 "semantics='path' "
                 "call loss.backward() on the batch's loss."
             )
-        self._backward(losses)
+        if losses.dim() != 1:
+            raise GramError(
+                "record.backward(losses) with semantics='per_loss': received a tensor of shape "
+                f"{tuple(losses.shape)}; "
+                "expected one loss a sample, shape (n,), for example F.cross_entropy(..., reduction='none')."
+            )
+        if self._form_columns is not None:
+            self._form_columns(losses)
+        self._pass_backward(losses)
 
-    def take_losses(self, backward: Callable[[Tensor], None]) -> None:
-        """Set what `backward` runs; `record_gram` calls it, see `backward`.
+    def _pass_backward(self, losses: Tensor) -> None:
+        """Run the step's own backward pass, once."""
+        loss = losses.mean() if self.reduction == "mean" else losses.sum()
+        self._call = UserCall(loss.backward, (), {})
+        self._call()
+
+    def take_losses(self, form_columns: Callable[[Tensor], None]) -> None:
+        """Set what `backward` does before the step's own pass; `record_gram` calls it.
 
         Args:
-            backward: Called with the losses, shape (n,), of the model's dtype.
+            form_columns: Called with the losses, shape (n,), of the model's dtype; raises nothing.
         """
-        self._backward = backward
+        self._form_columns = form_columns
 
     def fill(self, gram: Tensor) -> None:
         """Store the matrix; `record_gram` calls it at the end of its block.
@@ -179,6 +206,23 @@ class GramRecord:
     def mean_square(self) -> float:
         """|ĝ|², the squared length of the batch gradient, of all ranks."""
         return math.fsum(self.mean_squares.values()) / self.batch_size**2 if self.batch_size else math.nan
+
+    def discard(self, status: str) -> None:
+        """Drop what was measured, because it can't be trusted; `record_gram` calls it.
+
+        Args:
+            status: What went wrong.
+
+        Example:
+            ```python
+            from fisherscope.gram import GramRecord
+
+            record = GramRecord()
+            record.discard("error: KeyError: 'weight'")
+            assert not record.measured
+            ```
+        """
+        self._gram, self._form_columns, self.status = None, None, status
 
     @property
     def gram(self) -> Tensor:

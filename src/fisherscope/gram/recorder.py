@@ -45,6 +45,9 @@ from fisherscope.gram.options import GramOptions
 from fisherscope.gram.ranks.process_group import find_ranks
 from fisherscope.gram.ranks.sharded_model import ShardedModel
 from fisherscope.gram.rules import Call, rule_of
+from fisherscope.gram.rules.replay import gradients_of
+from fisherscope.guard.function_mode import UserCall
+from fisherscope.guard.step_guard import Guard
 
 
 class Recorder:
@@ -53,12 +56,14 @@ class Recorder:
     Args:
         model: Whose parameters are measured; never a wrapper of `torch.compile`.
         settings: As asked for.
+        guard: Of the step: every hook goes through it.
 
     Raises:
         GramError: Nothing to measure, or a module whose calls can't be seen.
     """
 
-    def __init__(self, model: nn.Module, settings: GramOptions) -> None:
+    def __init__(self, model: nn.Module, settings: GramOptions, guard: Guard) -> None:
+        self.guard = guard
         self.model, self.settings, self.modules = model, settings, list(model.modules())
         self.ranks = find_ranks(settings.group)
         self.sharded = ShardedModel.of(model, self.ranks)
@@ -77,12 +82,11 @@ class Recorder:
         self.sources = ParameterSources(self.parameters)
         self.frame = StepFrame(self.parameters)
         self.gradients = BackwardListener(
-            self.accumulator, self.sources, self.usage, self.problems, settings.semantics, self.frame
+            self.accumulator, self.sources, self.usage, self.problems, settings.semantics, self.frame, guard
         )
         self.settlement = Settlement(self.tracker, self.pause_recording, settings.memory_budget)
-        self.mode = Interceptor(self.concerns, self.handle, self)
+        self.mode = Interceptor(self.concerns, self.handle, self, guard)
         self.probe_seconds = 0.0
-        self._handles: list[Any] = []
         self._measured = {id(p) for p in self.parameters.values()}
         self._retained_tensors: list[Tensor] = []
         self._idle = False  # no call is looked at: while probing, and after an entry that failed
@@ -98,15 +102,12 @@ class Recorder:
         self.problems.add_scripted(scripted_parameters(self.model, self.modules))
         for module in self.modules:
             if not is_wrapper(module) and not isinstance(module, torch.jit.ScriptModule):
-                self._handles.append(module.register_forward_pre_hook(self.on_forward_pre, with_kwargs=True))
+                self.guard.before_forward(module, self.on_forward_pre)
 
     def detach(self) -> None:
-        """Remove every hook; nothing stays behind."""
+        """Record nothing any more."""
         self._idle = True
         self.gradients.detach()
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
 
     # Entries -------------------------------------------------------------------------------------
 
@@ -129,13 +130,11 @@ class Recorder:
                 self.settlement.link(self.tracker.begin(module, args, kwargs))
             self._idle = False
         except GramError as error:
-            if self.settings.strict:
-                raise
-            self.problems.add_all(str(error))
+            self.problems.add_all(error)
             return
         finally:
             self.probe_seconds += time.perf_counter() - start
-        self._handles.append(module.register_forward_hook(self.on_forward, always_call=True))
+        self.guard.after_forward(module, self.on_forward)
 
     def _whole_parameters(self) -> AbstractContextManager[None]:
         """Hold a sharded model's parameters whole for a block."""
@@ -160,7 +159,7 @@ class Recorder:
             calls_seen: Leave function calls to be seen by a mode of the block's own.
         """
         was_idle, self._idle = self._idle, True
-        before, self.gradients.paused = self.gradients.paused, True
+        before, self.guard.paused = self.guard.paused, True
         tensors = self._retained_tensors
         gradients = [tensor.grad for tensor in tensors]
         try:
@@ -170,7 +169,7 @@ class Recorder:
                     stack.enter_context(torch.autocast("cpu", enabled=False))
                 yield
         finally:
-            self._idle, self.gradients.paused = was_idle, before
+            self._idle, self.guard.paused = was_idle, before
             for tensor, gradient in zip(tensors, gradients, strict=True):
                 tensor.grad = gradient
 
@@ -178,11 +177,13 @@ class Recorder:
 
     def before_backward(self, loss: Tensor, gradient: Tensor | None, keeps_graph: bool) -> None:
         """Settle whose rows the calls hold, before `loss.backward()` runs."""
+        if loss.numel() != 1 and gradient is None:
+            return  # torch refuses it
         start = time.perf_counter()
         if self.frame.begin_pass():
             self.accumulator.drop()
             self.gradients.loss = None
-        self.gradients.before_backward(loss, gradient, keeps_graph)
+        self.gradients.before_backward(loss, keeps_graph)
         if self.settings.semantics == "path" and (not self._idle or self.sharded is not None):
             with self._whole_parameters():
                 if not self._idle:
@@ -209,7 +210,7 @@ class Recorder:
     def wrap_hook(self, hook: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
         """Wrap a user's hook on a tensor so that it is silent in the recorder's own passes."""
         self.settlement.reader.hooked = True
-        return lambda gradient: None if self.gradients.paused else hook(gradient)
+        return self.guard.silent_hook(hook)
 
     def note_retained(self, tensor: Tensor) -> None:
         """Note a tensor that retains its gradient: the recorder's passes must not add to it."""
@@ -233,8 +234,9 @@ class Recorder:
         """Tell whether a call is to be recorded."""
         return not self._idle and self.sources.inside(args, kwargs)
 
-    def handle(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def handle(self, user_call: UserCall) -> Any:
         """Run and record one call that receives something made of parameters."""
+        func, args, kwargs = user_call.func, user_call.args, user_call.kwargs
         name, inplace = call_name(func)
         rule = rule_of(name)
         values = bind_arguments(rule.signature, args, kwargs)
@@ -242,7 +244,7 @@ class Recorder:
         if not torch.is_grad_enabled():
             for leaf in leaves_of(sources.values()):
                 self.usage[leaf].hidden = True
-            return func(*args, **kwargs)
+            return user_call()
         fused = (
             self.settings.fused
             and not self.settings.accumulate
@@ -250,10 +252,10 @@ class Recorder:
             and attachable(name, sources, self.parameters)
         )
         if is_in_backward():  # a checkpoint runs its part again: gradients come to the calls seen before
-            return func(*args, **kwargs)
+            return user_call()
         state = torch.get_rng_state() if rule.draws else None
         inputs = save_arguments(rule, values, inplace)
-        out = detached_call(func, args, kwargs, sources) if fused else func(*args, **kwargs)
+        out = detached_call(func, args, kwargs, sources) if fused else user_call()
         outputs = results(name, out, args)
         if not outputs or not (fused or any(output.requires_grad for output in outputs)):
             return out
@@ -277,11 +279,15 @@ class Recorder:
             self.problems.refuse(name, sources.values(), f"{type(error).__name__}: {error}")
             call = None
         if call is None:  # left out
-            return func(*args, **kwargs) if fused else out
+            return user_call() if fused else out
         note_use(self.usage, rule, sources.values(), outputs[0])
         if fused:
             out = attach_parameters(
-                out, lambda gradient: self.gradients.fused_totals(rule, call, sources, gradient), sources
+                out,
+                self.guard,
+                lambda gradient: self.gradients.fused_totals(rule, call, sources, gradient),
+                lambda gradient: gradients_of(call, gradient),
+                sources,
             )
             outputs = [out]
         else:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fisherscope.guard.step_guard import Guard
+
 InputDim = tuple[int, int]
 """Number of one of the model's input tensors, in their order, and one of its dimensions."""
 
@@ -43,34 +45,32 @@ class BatchSizeReader:
         self.passes = 1
         self.last = 0
         self._shapes: list[list[torch.Size]] = []
-        self._handles: list[Any] = []
         self._depth = 0
+        self._probed = False
 
-    def watch(self, model: nn.Module, probed: bool) -> None:
-        """Begin a step: note the input shapes of each forward pass until `leave`.
+    def watch(self, model: nn.Module, probed: bool, guard: Guard) -> None:
+        """Begin a step: note the input shapes of each forward pass until the guard is closed.
 
         Args:
             model: What the loop calls.
             probed: Whether a recorder opened after this may call the model from within its own call; such
                 calls are not counted, at the cost of a second hook.
+            guard: Of the step.
         """
         self._shapes.clear()
-        self._depth = 0
-        self._handles.append(model.register_forward_pre_hook(self._before_forward, with_kwargs=True))
+        self._depth, self._probed = 0, probed
+        guard.before_forward(model, self._before_forward)
         if probed:
-            self._handles.append(model.register_forward_hook(self._after_forward, always_call=True))
+            guard.after_forward(model, self._after_forward)
 
     def leave(self) -> None:
-        """End the step and remove every hook from the model."""
+        """End the step: count its forward passes."""
         self.passes = len(self._shapes) or self.passes
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
 
     def _before_forward(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         if not self._depth and torch.is_grad_enabled():
             self._shapes.append([tensor.shape for tensor in tensors((*args, *kwargs.values()))])
-        self._depth += len(self._handles) > 1
+        self._depth += self._probed
 
     def _after_forward(self, module: nn.Module, args: Any, output: Any) -> None:
         self._depth -= 1

@@ -27,12 +27,14 @@ class Layers:
             mean_squares: |Σ g_i|² of each parameter.
             batch_size: Samples of the step, n.
         """
+        sums: dict[str, list[float]] = {}
         for name, trace in traces.items():
             mean_square = mean_squares.get(name, math.nan) / batch_size**2
             variance = (trace - batch_size * mean_square) / (batch_size - 1) if batch_size > 1 else math.nan
             row = (1.0, trace / batch_size, variance, mean_square - variance / batch_size)
             if all(map(math.isfinite, row)):
-                self.sums[name] = [a + b for a, b in zip(self.sums.get(name, [0.0] * 4), row, strict=True)]
+                sums[name] = [a + b for a, b in zip(self.sums.get(name, [0.0] * 4), row, strict=True)]
+        self.sums.update(sums)
 
     def rows(self) -> list[dict[str, Any]]:
         """List each parameter's share of the trace, mean |g_i|² and noise scale.
@@ -78,14 +80,14 @@ class Samples:
         length = math.sqrt(max(gradients.mean_square, 0.0))
         if not mean > 0:
             return
+        added: dict[SampleId, list[float]] = {}
         for sample, square, along in zip(
             ids, gradients.square_norms.tolist(), gradients.projections.tolist(), strict=True
         ):
             cosine = along / (math.sqrt(square) * length) if square > 0 and length > 0 else 0.0
-            sums = self.sums.setdefault(sample, [0, 0.0, 0.0])
-            sums[0] += 1
-            sums[1] += square / mean
-            sums[2] += cosine
+            count, squares, cosines = added.get(sample) or self.sums.get(sample) or (0, 0.0, 0.0)
+            added[sample] = [count + 1, squares + square / mean, cosines + cosine]
+        self.sums.update(added)
 
     def rows(self) -> list[dict[str, Any]]:
         """List how often each sample was measured, its relative |g_i|² and its cosine with ĝ.

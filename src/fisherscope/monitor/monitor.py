@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fisherscope import measures
+from fisherscope.guard import contained
 from fisherscope.monitor.breakdown import SampleId
 from fisherscope.monitor.history import History
 from fisherscope.monitor.measurement import Row
@@ -139,6 +140,18 @@ class Monitor:
 
     # In the loop
 
+    def _recover_observe(
+        self,
+        error: Exception,
+        ids: "Sequence[SampleId] | torch.Tensor | None" = None,
+        batch_size: int | None = None,
+    ) -> Step:
+        """Return a step that is not measured."""
+        self._latest = Step(self.state, ids, batch_size)
+        self._latest.fail(error)
+        return self._latest
+
+    @contained(_recover_observe)
     def observe(
         self, ids: "Sequence[SampleId] | torch.Tensor | None" = None, batch_size: int | None = None
     ) -> Step:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fisherscope import measures
+from fisherscope.guard import unchanged_on_error
 from fisherscope.monitor.breakdown import Layers, SampleId, Samples
 from fisherscope.monitor.measurement import Measurement
 from fisherscope.runs.config_values import json_value
@@ -107,14 +108,15 @@ class RunningTotals:
             ids: Ids of its samples in batch order, or None.
         """
         count, spectrum = self.counters, measurement.spectrum
-        self.cond.add(measurement.values["fisher/cond"], count.since, spectrum.censored)
-        self.energy.add(
-            measurement.group_traces, measurement.batch_size, count.scale_sums, measurement.energy
-        )
-        self.noise.add(measurement.gradients.variance, measurement.gradients.signal, count.since)
-        self.layers.add(measurement.traces, measurement.mean_squares, measurement.batch_size)
-        if ids is not None and isinstance(measurement.gradients, measures.Gradients):
-            self.samples.add(ids, measurement.gradients)
+        with unchanged_on_error(self.cond, self.energy, self.noise, self.layers):
+            self.cond.add(measurement.values["fisher/cond"], count.since, spectrum.censored)
+            self.energy.add(
+                measurement.group_traces, measurement.batch_size, count.scale_sums, measurement.energy
+            )
+            self.noise.add(measurement.gradients.variance, measurement.gradients.signal, count.since)
+            self.layers.add(measurement.traces, measurement.mean_squares, measurement.batch_size)
+            if ids is not None and isinstance(measurement.gradients, measures.Gradients):
+                self.samples.add(ids, measurement.gradients)
         count.since = 0
         count.measured += 1
         count.epoch_measured += 1

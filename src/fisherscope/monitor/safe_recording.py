@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from fisherscope.gram import GramRecord, record_gram
+from fisherscope.guard import describe
 
 
 class Recording:
@@ -48,11 +49,10 @@ class Recording:
             return
         try:
             self._context.__exit__(kind, error, traceback)
-        except Exception as failure:
-            if error is not None:
-                raise
+        except Exception as failure:  # noqa: BLE001  (as above)
             self.record = None
-            self.fail(failure)
+            if error is None:  # that of the loop is the one that counts
+                self.fail(failure)
 
     def fail(self, error: Exception) -> None:
         """Keep an error as `failure`, or raise it.
@@ -62,7 +62,7 @@ class Recording:
         """
         if self.strict:
             raise error
-        self.failure = f"{type(error).__name__}: {error}"
+        self.failure = describe(error)
 
 
 def check_options(options: dict[str, Any]) -> None:

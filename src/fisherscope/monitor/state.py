@@ -9,9 +9,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fisherscope.gram.ranks.process_group import RanksError
+from fisherscope.guard import describe
 from fisherscope.monitor.batch_size import BatchSizeReader
 from fisherscope.monitor.history import History
-from fisherscope.monitor.measurement import Row
+from fisherscope.monitor.measurement import MEASURES, Row
 from fisherscope.monitor.rank_agreement import RankAgreement
 from fisherscope.monitor.schedule import SCHEDULE_SETTINGS, Schedule, schedule
 from fisherscope.monitor.timer import StepTimer
@@ -95,29 +96,67 @@ class MonitorState:
     def publish(self, row: Row, eigenvalues: "np.ndarray[Any, Any] | None") -> None:
         """Hand a complete row to the history, the run and the callbacks.
 
+        What the run or a callback raises is warned of once, and is the status of the row in the history.
+
         Args:
             row: The row of a measured step.
             eigenvalues: Of the Gram, shape (n,), descending; None where the measurement failed.
 
         Raises:
-            Exception: What a callback or the run raises; of a callback only if `strict`.
+            Exception: What a callback or the run raises, if `strict`.
         """
         self.measurement = row
         self.history.rows.append(row)
         if row["status"] != "ok":
             self.warn_once(f"step {row['step']} was measured with status: {row['status']}", row["status"])
         if self.run is not None and (self.agreement is None or self.agreement.writes):
-            self.run.log_step(row, eigenvalues)
+            lost = f"the row of step {row['step']} is not in the run: log_step"
+            self._deliver(lost, self.run.log_step, row, eigenvalues)
         for callback in self.on_measure:
-            self._call(callback, row)
+            self._deliver(f"the on_measure callback {callback!r}", callback, dict(row))
 
-    def _call(self, callback: Callable[[Row], Any], row: Row) -> None:
+    def _deliver(self, receiver: str, receive: Callable[..., Any], row: Row, *more: Any) -> None:
         try:
-            callback(dict(row))
+            receive(row, *more)
         except Exception as error:
             if self.strict:
                 raise
-            self.warn_once(f"the on_measure callback {callback!r} raised {type(error).__name__}: {error}")
+            failure = f"{type(error).__name__}: {error}"
+            self.warn_once(f"{receiver} raised {failure}", f"{receiver.partition(' of step')[0]} {failure}")
+            if self.measurement is not None and self.measurement["status"] == "ok":
+                self.measurement["status"] = f"error: {receiver} raised {failure}"
+
+    def report(self, error: BaseException, steps_before: int | None = None, size: int | None = None) -> None:
+        """Make an error of ours the status of the latest step's row; training goes on.
+
+        Args:
+            error: What was raised.
+            steps_before: Steps counted when the step began, if it has still to be counted where it was not.
+            size: Its samples, where they are known.
+        """
+        count, status = self.history.running.counters, describe(error)
+        if count.steps == steps_before:
+            count.add(size or count.batch_size or 1, self.learning_rates)
+        last = self.history.rows[-1] if self.history.rows else None
+        if last is not None and last["step"] == count.steps - 1:
+            last["status"] = status
+            self.warn_once(f"step {last['step']}: {status}", status)
+            return
+        count.failed += 1
+        self.publish(self._status_row(status), None)
+
+    def _status_row(self, status: str) -> Row:
+        """Build the row of a step of which nothing is known but how it failed."""
+        count = self.history.running.counters
+        row: Row = dict.fromkeys((*self.history.rows[-1],) if self.history.rows else MEASURES)
+        row |= {
+            "step": count.steps - 1,
+            "epoch": count.epoch,
+            "samples": count.samples,
+            "lr_sum": count.lr_sum,
+        }
+        row |= {"batch_size": count.batch_size, "steps_since": count.since, "fisher/grouping": "unverified"}
+        return row | {"lr": self.learning_rates[0], "status": status}
 
     def warn_once(self, text: str, key: str | None = None) -> None:
         """Issue a `RuntimeWarning`, unless one with this key was issued before.

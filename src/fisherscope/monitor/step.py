@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from fisherscope.gram import GramRecord
+from fisherscope.guard import Refusal, RefusedState, RefusedValue, contained, describe
+from fisherscope.guard.step_guard import Guard
 from fisherscope.monitor.breakdown import SampleId
 from fisherscope.monitor.measurement import (
     MEASURES,
@@ -55,7 +57,7 @@ class Step:
         batch_size: Samples of the step, or None to read it off the model's inputs.
     """
 
-    __slots__ = ("_recording", "batch_size", "entered", "ids", "loss", "state")
+    __slots__ = ("_guard", "_recording", "_steps_before", "batch_size", "entered", "ids", "loss", "state")
 
     def __init__(
         self, state: MonitorState, ids: "Sequence[SampleId] | torch.Tensor | None", batch_size: int | None
@@ -63,13 +65,32 @@ class Step:
         self.state, self.ids, self.batch_size = state, ids, batch_size
         self.loss: Any = None
         self.entered = False
+        self._guard = Guard()
         self._recording: Recording | None = None
+        self._steps_before: int | None = None
 
     @property
     def measured(self) -> bool:
         """Whether this step is measured; known once it is entered."""
         return self._recording is not None
 
+    def fail(self, error: Exception) -> None:
+        """Measure the step no further: its row will say why.
+
+        Args:
+            error: What was raised.
+        """
+        self._guard.close()
+        self._guard.fail(error)
+
+    def _recover_enter(self, error: Exception) -> "Step":
+        """Let the block run unmeasured."""
+        self.entered = self.state.block_open = True
+        self._steps_before = self.state.history.running.counters.steps
+        self.fail(error)
+        return self
+
+    @contained(_recover_enter)
     def __enter__(self) -> "Step":
         """Begin the step.
 
@@ -79,10 +100,11 @@ class Step:
         self.entered = True
         state = self.state
         if state.block_open:
-            raise RuntimeError(
+            raise RefusedState(
                 "observing a step: another observe() block of this monitor is still open; expected one block "
                 "per optimizer step, with all its micro-batches inside"
             )
+        self._steps_before = state.history.running.counters.steps
         state.measurement = None
         state.join_ranks()
         state.timer.tick(state.schedule)
@@ -91,11 +113,15 @@ class Step:
             state.agreement.share_interval(state.schedule, state.history.running.counters.steps)
         due, accumulate = state.schedule.due(self._position()), state.batch_size.passes > 1
         if due or self.batch_size is None:
-            state.batch_size.watch(state.model, probed=due)
+            state.batch_size.watch(state.model, due, self._guard)
         if due:
             state.timer.mark_measured()
             options = {"accumulate": accumulate, **state.options, "loss_scale": state.loss_scale}
-            self._recording = Recording(state.model, state.strict, options)
+            try:
+                self._recording = Recording(state.model, state.strict, options)
+            except Refusal:
+                self._guard.close()
+                raise
         state.block_open = True
         return self
 
@@ -103,6 +129,28 @@ class Step:
         count = self.state.history.running.counters
         return Position(count.steps, count.epoch_steps, count.epoch, count.epoch_samples, count.batch_size)
 
+    def _recover_exit(
+        self,
+        failure: Exception,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Write a row that says what failed, unless the loop's own error ended the step.
+
+        Raises:
+            Exception: `failure`, if `strict`.
+        """
+        self.state.block_open = False
+        self.fail(failure)
+        if self._recording is not None:
+            self._recording.close(RuntimeError, RuntimeError("the step was not measured"), None)
+        if error is None:
+            self.state.report(failure, self._steps_before, self.batch_size)
+            if self.state.strict:
+                raise failure
+
+    @contained(_recover_exit)
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -115,10 +163,14 @@ class Step:
         """
         state, recording = self.state, self._recording
         state.block_open = False
+        self._guard.close()
         state.batch_size.leave()
         if recording is not None:
             recording.close(kind, error, traceback)
         if error is not None:
+            return
+        if self._guard.error is not None:
+            self._recover_exit(self._guard.error, kind, error, traceback)
             return
         size = self._size(None if recording is None else recording.record)
         counters = state.history.running.counters
@@ -163,17 +215,17 @@ class Step:
                     values = self._measurement(record, ids)
             except Exception as error:  # noqa: BLE001  (a measurement never kills training)
                 failure = error
-        count.failed += values is None
         own_seconds = time.perf_counter() - start + (record.wall_seconds if record is not None else 0.0)
         seconds = max(own_seconds, self.state.timer.extra_seconds(size))
         count.fisher_seconds += seconds
         row = self._row(recording, values, steps_since, seconds)
         if failure is not None:
-            row["status"] = f"{type(failure).__name__}: {failure}"
+            row["status"] = describe(failure)
         if agreement is not None and joint:
             row = agreement.share_row(row, self.state.schedule)
         if failure is not None:
             recording.fail(failure)
+        count.failed += values is None
         has_spectrum = values is not None and len(values.spectrum.eigenvalues) > 0
         self.state.publish(row, values.spectrum.eigenvalues if has_spectrum and values is not None else None)
 
@@ -187,12 +239,12 @@ class Step:
         if not record.measured:
             return
         if self.ids is not None and len(self.ids) != size:
-            raise ValueError(
+            raise RefusedValue(
                 f"observing a step: received {len(self.ids)} ids for a batch of {size} samples; "
                 "expected one id per sample"
             )
         if self.batch_size not in (None, size):
-            raise ValueError(
+            raise RefusedValue(
                 f"observing a step: received batch_size={self.batch_size} for a batch of "
                 f"{size} samples; expected its size, or no batch_size"
             )

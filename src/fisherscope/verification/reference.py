@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fisherscope.gram.interception.torch_function import Interceptor, call_name
+from fisherscope.gram.interception.torch_function import Interceptor, call_name, takes_arguments
 from fisherscope.gram.interception.torch_private import tree_leaves, tree_map
 from fisherscope.model_state.reproducible import same_buffers, same_draws
 
@@ -182,7 +182,7 @@ class _Calls:
         self.sources = {id(leaf): leaf for leaf in leaves}
         self.grown, self.count = grown, 0
         self.outputs: list[list[Tensor]] = []
-        self.mode = Interceptor(self.concerns, self.handle)
+        self.mode = Interceptor(self.concerns, takes_arguments(self.handle))
 
     def concerns(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Tell whether one of the arguments is made of parameters."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -28,6 +29,7 @@ from fisherscope.gram.interception.provenance import (
 from fisherscope.gram.interception.torch_private import backward_hooks_of, version_of
 from fisherscope.gram.rules import Call, Rule
 from fisherscope.gram.rules.replay import gradients_of
+from fisherscope.guard.step_guard import Guard
 
 
 class BackwardListener:
@@ -40,6 +42,7 @@ class BackwardListener:
         problems: Where to say what can't be measured: nothing that goes wrong here stops the step.
         semantics: As in `record_gram`.
         frame: What is compared at the block's end.
+        guard: Of the step: every hook goes through it.
     """
 
     def __init__(
@@ -50,48 +53,34 @@ class BackwardListener:
         problems: SkippedParameters,
         semantics: str,
         frame: StepFrame,
+        guard: Guard,
     ) -> None:
-        self._frame = frame
+        self._frame, self._guard = frame, guard
         self._accumulator, self._sources, self._usage = accumulator, sources, usage
         self._problems, self._semantics = problems, semantics
         self.backwards = 0
         self.loss: Tensor | None = None
         self.seconds = 0.0
-        self._handles: list[Any] = []
         self._closed = False
         self._releases = False  # whether the running backward frees its graph
         self.evidence: set[str] = set()  # of whose rows the columns are
-        self.paused = False  # a pass of our own runs
         self.ignoring = False  # a pass of the user's runs that asks for no parameter's gradient
 
     def attach(self) -> None:
         """Register a hook on each parameter."""
         for name, parameter in self._accumulator.parameters.items():
-            handle = parameter.register_hook(lambda gradient, name=name: self.on_gradient(name, gradient))
+            handle = parameter.register_hook(self._guard.hook(partial(self.on_gradient, name)))
+            self._guard.add_handle(handle)
             backward_hooks_of(parameter).move_to_end(
                 handle.id, last=False
             )  # before hooks that rescale the gradient
-            self._handles.append(handle)
 
     def detach(self) -> None:
-        """Remove every hook."""
+        """Form no columns any more."""
         self._closed = True
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
 
-    def before_backward(self, loss: Tensor, gradient: Tensor | None, keeps_graph: bool) -> None:
-        """Count a backward pass that is about to run.
-
-        Raises:
-            GramError: It is no scalar, and no gradient was given.
-        """
-        if loss.numel() != 1 and gradient is None:
-            raise GramError(
-                f"Measuring the Gram matrix: backward() of a tensor of shape {tuple(loss.shape)}; "
-                "expected one number, the "
-                "batch's loss. Take its mean, or its sum with record_gram(model, reduction='sum')."
-            )
+    def before_backward(self, loss: Tensor, keeps_graph: bool) -> None:
+        """Count a backward pass that is about to run."""
         if loss.numel() == 1:  # the losses of a step's backward passes add up, as their gradients do
             self.loss = loss.detach() if self.loss is None else self.loss + loss.detach()
         self.backwards += 1
@@ -108,11 +97,12 @@ class BackwardListener:
             self.form_columns(rule, call, sources, gradient, versions)
 
         if rule.name == "recurrent" or (rule.name == "replay" and len(outputs) > 1):
-            self._handles.append(register_outputs_hook(outputs, report))
+            handle = register_outputs_hook(outputs, report, self._guard.hook)
         else:
-            self._handles.append(
-                register_output_hook(outputs, report, lambda tensor: self._sources.get(tensor) is not None)
+            handle = register_output_hook(
+                outputs, report, lambda tensor: self._sources.get(tensor) is not None, self._guard.hook
             )
+        self._guard.add_handle(handle)
 
     def form_columns(
         self,
@@ -123,7 +113,7 @@ class BackwardListener:
         versions: list[tuple[Tensor, int]],
     ) -> None:
         """Form the columns of a call's parameters from the gradient of its output."""
-        if self._closed or self.paused or self.ignoring:
+        if self._closed or self._guard.paused or self.ignoring:
             return
         start = time.perf_counter()
         with NoDispatch(gradient):
@@ -181,7 +171,7 @@ class BackwardListener:
         Raises:
             GramError: A second backward pass came over a call whose inputs are released.
         """
-        if self.paused or self.ignoring:
+        if self._guard.paused or self.ignoring:
             return [None] * len(sources)
         if call.released:
             raise GramError(
@@ -223,7 +213,7 @@ class BackwardListener:
 
     def on_gradient(self, name: str, gradient: Tensor) -> None:
         """Settle a parameter when its whole gradient of a backward pass arrives."""
-        if self._closed or self.paused or self.ignoring or name in self._problems.by_parameter:
+        if self._closed or self._guard.paused or self.ignoring or name in self._problems.by_parameter:
             return
         start = time.perf_counter()
         try:
@@ -235,8 +225,6 @@ class BackwardListener:
             if "did not see" in text:
                 text += _why_unseen(self._usage[name].hidden, self._semantics)
             self._problems.add(name, text, IncompleteError)
-        except Exception as error:  # noqa: BLE001  (as in `handle`)
-            self._problems.add(name, f"{type(error).__name__}: {error}", GramError)
         self.seconds += time.perf_counter() - start
 
 

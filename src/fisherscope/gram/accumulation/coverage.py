@@ -78,9 +78,11 @@ class SkippedParameters:
                     NotSplittableError,
                 )
 
-    def add_all(self, text: str) -> None:
-        """Skip every parameter."""
-        self.by_parameter.update((name, text) for name in self._parameters)
+    def add_all(self, error: GramError) -> None:
+        """Skip every parameter: nothing of a forward can be split."""
+        if self._strict and self.failure is None:
+            self.failure = error
+        self.by_parameter.update((name, str(error)) for name in self._parameters)
 
 
 def leaves_of(sources: Iterable[ParameterSource]) -> list[str]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fisherscope.gram.batch_axis.forward_call import ForwardCall, entry_of
 from fisherscope.gram.batch_axis.probe import Plan, ProbeResult, probe
+from fisherscope.gram.batch_axis.probe_run import ModelError
 from fisherscope.gram.errors import AmbiguousBatchError
 from fisherscope.gram.grouping import Layout
 from fisherscope.gram.interception.call_ids import Key
@@ -97,6 +98,7 @@ def find_plan(
     Raises:
         AmbiguousBatchError: The batch dimension can't be determined.
     """
+    _refuse_nested(module, args, kwargs)
     kind = _kind(module, args, kwargs, batch, tuple(parameters))
     plans = _plans.setdefault(module, {})
     if kind in plans:
@@ -117,6 +119,16 @@ def given_plan(module: nn.Module, args: Any, kwargs: Any, parameters: Mapping[st
     """Return what is known of a module's call whose rows' samples were given: readings, no probe."""
     kind = _kind(module, args, kwargs, None, ("given", *parameters))
     return _plans.setdefault(module, {}).setdefault(kind, KnownPlan(0, {}, []))
+
+
+def _refuse_nested(module: nn.Module, args: Any, kwargs: Any) -> None:
+    for leaf in (*args, *kwargs.values()):
+        if isinstance(leaf, Tensor) and leaf.is_nested:
+            raise AmbiguousBatchError(
+                f"Finding the batch dimension of {type(module).__name__}: received a nested tensor, whose "
+                "samples differ in shape; expected dense tensors. Call the model with padded inputs and a "
+                "mask in the steps that are measured."
+            )
 
 
 def _kind(module: nn.Module, args: Any, kwargs: Any, batch: Batch | None, measured: tuple[str, ...]) -> Any:
@@ -176,12 +188,12 @@ def _search_plan(
     failures: list[str] = []
     for dim in (batch,) if batch is not None else (0, 1):
         entry = entry_of(module, args, kwargs, dim)
-        if entry is None or (entry.samples < 2 and dim == 1 and batch is None):
+        if entry is None or not entry.samples or (entry.samples < 2 and dim == 1 and batch is None):
             continue
         try:
             attempts.append(_Attempt(dim, entry, probe(entry, parameters, signature_of)))
-        except Exception as error:  # noqa: BLE001  (whatever the user's model raises on part of a batch)
-            failures.append(f"dimension {dim}: the model raised {type(error).__name__}: {str(error)[:200]}")
+        except ModelError as error:
+            failures.append(f"dimension {dim}: {error}")
             continue
         failures += [f"dimension {dim}: in {text}" for text in attempts[-1].problems[:1]]
     attempts.sort(key=lambda attempt: attempt.unlikely)

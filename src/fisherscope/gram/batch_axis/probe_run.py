@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fisherscope.gram.batch_axis.determinism import DRAWS, DROPOUT, constant_sample, without_dropout
 from fisherscope.gram.batch_axis.forward_call import ForwardCall, flat
@@ -16,10 +16,12 @@ from fisherscope.gram.interception.torch_function import (
     Interceptor,
     bind_arguments,
     call_name,
-    custom_functions_seen,
     results,
+    takes_arguments,
 )
 from fisherscope.gram.interception.torch_private import tree_leaves
+from fisherscope.guard.custom_functions import custom_functions_seen
+from fisherscope.guard.step_guard import Guard
 from fisherscope.model_state import host_random_state, preserve_module_state
 
 PICKS = frozenset(["getitem", "index_select", "select"])
@@ -62,6 +64,9 @@ def run_probe(
 
     Returns:
         The traces and outputs.
+
+    Raises:
+        ModelError: The model raised on these samples.
     """
     args, kwargs = entry.subset(chosen)
     inputs = [
@@ -71,27 +76,48 @@ def run_probe(
         for leaf in tree_leaves(given)
         if isinstance(leaf, Tensor)
     ]
-    watcher = _Watcher(ParameterSources(parameters), inputs, signatures, entering, keep)
+    guard = Guard()
+    watcher = _Watcher(ParameterSources(parameters), inputs, signatures, entering, keep, guard)
     with preserve_module_state(entry.module), torch.enable_grad(), custom_functions_seen(), watcher.mode:
         before = host_random_state()
-        out = entry.module(*args, **kwargs)
+        out = _call_model(entry.module, args, kwargs)
         drew = host_random_state() != before
+    if guard.error is not None:
+        raise guard.error
     outputs = [leaf.detach() for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
     del watcher.mode  # it and the watcher hold each other, and all tensors of the forward
     return ProbeRun(watcher.sights, outputs, drew)
+
+
+def _call_model(model: nn.Module, args: Any, kwargs: Any) -> Any:
+    """Call the user's model; what it raises becomes a `ModelError`."""
+    try:
+        return model(*args, **kwargs)
+    except Exception as error:
+        raise ModelError(f"the model raised {type(error).__name__}: {str(error)[:200]}") from error
+
+
+class ModelError(Exception):
+    """The user's model raised on part of its batch."""
 
 
 class _Watcher:
     """Follow one forward: what depends on the batch, and what on parameters alone."""
 
     def __init__(
-        self, sources: ParameterSources, inputs: list[Tensor], signatures: Any, entering: set[Key], keep: bool
+        self,
+        sources: ParameterSources,
+        inputs: list[Tensor],
+        signatures: Any,
+        entering: set[Key],
+        keep: bool,
+        guard: Guard,
     ) -> None:
         self._sources, self._signatures, self._entering, self._keep = sources, signatures, entering, keep
         self._alive: dict[int, Tensor] = {id(tensor): tensor for tensor in inputs}
         self._keys = CallIds()
         self.sights: dict[Key, CallTrace] = {}
-        self.mode = Interceptor(lambda args, kwargs: True, self.handle)
+        self.mode = Interceptor(lambda args, kwargs: True, takes_arguments(self.handle), guard=guard)
 
     def handle(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """One call of the forward, whatever it receives."""

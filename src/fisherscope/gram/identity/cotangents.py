@@ -59,7 +59,7 @@ def nodes_above(roots: Sequence[Any]) -> Iterator[Any]:
 def has_own_backward(node: Any) -> bool:
     """Whether a node's backward is Python code: run twice, it may do something twice."""
     custom = isinstance(node, torch.autograd.function.BackwardCFunction)
-    return custom and type(node).__name__ != "_AttachedBackward"  # fused mode's own
+    return custom and type(node).__name__ != "SuppliedGradientsBackward"  # fused mode's own
 
 
 @contextmanager

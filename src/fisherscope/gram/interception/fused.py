@@ -10,9 +10,8 @@ from torch import Tensor
 
 from fisherscope.gram.interception.provenance import ParameterSource
 from fisherscope.gram.interception.torch_private import has_saved_tensor_hooks, is_view
-
-Totals = Callable[[Tensor], list[Tensor | None]]
-"""Gradient of the call's output → gradients of its parameters, in their order."""
+from fisherscope.guard.step_guard import Guard
+from fisherscope.guard.supplied_gradients import SuppliedGradients, Totals
 
 
 def attachable(name: str, sources: Mapping[str, ParameterSource], parameters: Mapping[str, Tensor]) -> bool:
@@ -46,21 +45,18 @@ def detached_call(
     return torch.ops.aten._unsafe_view(out, out.shape) if is_view(out) else out
 
 
-def attach_parameters(out: Tensor, totals: Totals, sources: Mapping[str, ParameterSource]) -> Tensor:
-    """Return `out` with gradients for the parameters that `detached_call` cut off."""
-    result: Tensor = _Attached.apply(out, totals, *(s.tensor for s in sources.values()))  # type: ignore[no-untyped-call]
+def attach_parameters(
+    out: Tensor, guard: Guard, totals: Totals, plain: Totals, sources: Mapping[str, ParameterSource]
+) -> Tensor:
+    """Return `out` with gradients for the parameters that `detached_call` cut off.
+
+    Args:
+        out: Output of the call.
+        guard: Of the step.
+        totals: Forms the gradients as sums over the samples.
+        plain: Forms them without samples, where `totals` fails.
+        sources: The parameters.
+    """
+    parameters = (source.tensor for source in sources.values())
+    result: Tensor = SuppliedGradients.apply(out, guard, totals, plain, *parameters)  # type: ignore[no-untyped-call]
     return result
-
-
-class _Attached(torch.autograd.Function):
-    """Pass the gradient on, and the per-sample sums to the parameters."""
-
-    @staticmethod
-    def forward(ctx: Any, out: Tensor, totals: Totals, *_: Tensor) -> Tensor:
-        ctx.mark_dirty(out)  # the same memory: no copy, no view
-        ctx.totals = totals
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        return gradient, None, *ctx.totals(gradient)

@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fisherscope.gram.interception.output_edge import output_edge
+from fisherscope.gram.interception.output_edge import OutputEdge, output_edge
 from fisherscope.gram.interception.torch_private import disable_torch_function, set_grad_enabled
 
 
 def register_output_hook(
-    results: list[Tensor], report: Callable[[Tensor], None], is_source: Callable[[Tensor], bool]
+    results: list[Tensor],
+    report: Callable[[Tensor], None],
+    is_source: Callable[[Tensor], bool],
+    hook: Callable[[Callable[..., object]], Callable[..., None]],
 ) -> Any:
     """Call `report(gradient)` when the gradient of a call's first output is complete.
 
@@ -21,19 +24,27 @@ def register_output_hook(
     (an in-place activation) would never fire. Where the call made a view of a fresh tensor (a linear
     layer on three dimensions), the node of that tensor is the call's.
 
+    Args:
+        results: Outputs of the call.
+        report: Receives the gradient.
+        is_source: Tells whether a tensor is made of parameters alone.
+        hook: Makes a function one that torch may call: `Guard.hook`.
+
     Returns:
         A handle that removes the hook.
     """
     place = output_edge(results[0], is_source)
-    return place.node.register_prehook(
-        lambda gradients: _report_gradient(gradients[place.number], lambda g: report(place.of_output(g)))
-    )
+    return place.node.register_prehook(hook(lambda gradients: _report_gradient(gradients, place, report)))
 
 
-def register_outputs_hook(results: list[Tensor], report: Callable[[Any], None]) -> Any:
+def register_outputs_hook(
+    results: list[Tensor],
+    report: Callable[[Any], None],
+    hook: Callable[[Callable[..., object]], Callable[..., None]],
+) -> Any:
     """Call `report(gradients)` once the gradients of all outputs that are used arrive."""
     return torch.autograd.graph.register_multi_grad_hook(
-        [result for result in results if result.requires_grad], report, mode="all"
+        [result for result in results if result.requires_grad], hook(report), mode="all"
     )
 
 
@@ -61,6 +72,9 @@ class NoDispatch:
         self._guard.__exit__(None, None, None)
 
 
-def _report_gradient(gradient: Tensor | None, report: Callable[[Tensor], None]) -> None:
+def _report_gradient(
+    gradients: tuple[Tensor | None, ...], place: OutputEdge, report: Callable[[Tensor], None]
+) -> None:
+    gradient = gradients[place.number]
     if gradient is not None:
-        report(gradient)
+        report(place.of_output(gradient))

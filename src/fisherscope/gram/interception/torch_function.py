@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-from fisherscope.gram.interception.torch_private import (
-    current_function_mode,
-    is_torch_function_off,
-    pop_function_mode,
-)
+from fisherscope.guard.function_mode import FunctionMode, UserCall
+from fisherscope.guard.step_guard import Guard
 
 _ALIASES = {
     "radd": "add",
@@ -154,66 +149,83 @@ class StepObserver(Protocol):
         """Note a tensor that retains its gradient."""
 
 
-class Interceptor(TorchFunctionMode):
-    """Pass each call with a parameter-made argument to `handler`; run others unchanged."""
+def takes_arguments(handle: Callable[..., Any]) -> Callable[[UserCall], Any]:
+    """Return a handler of calls from one of (func, args, kwargs)."""
+    return lambda call: handle(call.func, call.args, call.kwargs)
+
+
+class Interceptor(FunctionMode):
+    """Pass each call with a parameter-made argument to `handler`; run others unchanged.
+
+    Args:
+        concerns: Tells whether a call with these arguments goes to the handler.
+        handler: Makes a call, and records it.
+        step: What else of a step is reported; None in forwards of our own.
+        guard: Of the step; None where errors are to reach the caller.
+    """
 
     def __init__(
         self,
         concerns: Callable[[tuple[Any, ...], Mapping[str, Any]], bool],
-        handler: Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any],
+        handler: Callable[[UserCall], Any],
         step: StepObserver | None = None,
+        guard: Guard | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(guard)
         self._concerns, self._handler, self._step = concerns, handler, step
         self._inside: list[Any] = []  # the composites whose bodies run
 
-    def has_parameter(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    def concerns(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Tell whether a call with these arguments goes to the handler."""
         return self._concerns(args, kwargs)
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
+    def intercept(self, call: UserCall) -> Any:
+        """Make one call of the step.
+
+        Returns:
+            What the user receives.
+        """
+        func, args, kwargs = call.func, call.args, call.kwargs
         if self._step is not None and func in _OF_THE_STEP:
-            return self._of_the_step(self._step, func, args, kwargs)
+            return self._of_the_step(self._step, call)
         if not self._concerns(args, kwargs):
             if self._step is None:
-                return func(*args, **kwargs)
+                return call()
             self._step.observe(func, args, kwargs)
-            out = func(*args, **kwargs)
+            out = call()
             self._step.note_result(func, args, kwargs, out)
             return out
         if getattr(func, "__name__", "") == "broadcast_tensors":
             with self:
-                return _broadcast(args[0] if len(args) == 1 and not isinstance(args[0], Tensor) else args)
+                return call.made_by(
+                    _broadcast, (args[0] if len(args) == 1 and not isinstance(args[0], Tensor) else args,), {}
+                )
         body = open_composite(func)
         if (
             body is None or func in self._inside
         ):  # `meshgrid` hands itself over from inside a function it calls
-            return self._handler(func, args, kwargs)
+            return self._handler(call)
         self._inside.append(func)
         try:
             with self:
-                return body(*args, **kwargs)
+                return call.made_by(body, args, kwargs)
         finally:
             self._inside.pop()
 
-    def _of_the_step(
-        self, step: StepObserver, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """Handle a backward pass, a derivative or a hook of the user's own."""
+    def _of_the_step(self, step: StepObserver, call: UserCall) -> Any:
+        """Make a backward pass, a derivative or a hook of the user's own."""
+        func, args, kwargs = call.func, call.args, call.kwargs
         if func is torch.autograd.grad:
             inputs = kwargs.get("inputs", args[1] if len(args) > 1 else ())
             with step.derivative(inputs if isinstance(inputs, list | tuple) else [inputs]):
-                return func(*args, **kwargs)
+                return call()
         if func is _REGISTER_HOOK:
             tensor, hook = (*args, kwargs["hook"])[:2] if "hook" in kwargs else args[:2]
             own: Any = hook if tensor.is_leaf else step.wrap_hook(hook)
-            return func(tensor, own)
+            return call.made_by(func, (tensor, own), {})
         if func is Tensor.retain_grad:
             step.note_retained(args[0])
-            return func(*args, **kwargs)
+            return call()
         arguments = bind_arguments(_BACKWARD if func is Tensor.backward else _AUTOGRAD_BACKWARD, args, kwargs)
         loss = arguments["self"]
         losses = [loss] if isinstance(loss, Tensor) else list(loss)
@@ -222,50 +234,10 @@ class Interceptor(TorchFunctionMode):
         keeps, creates = arguments.get("retain_graph"), bool(arguments.get("create_graph"))
         if len(losses) == 1:
             step.before_backward(losses[0], gradients[0], creates if keeps is None else keeps)
-        return func(*args, **kwargs)
+        return call()
 
 
 _REGISTER_HOOK: Any = Tensor.register_hook
 _OF_THE_STEP = frozenset([
     Tensor.backward, torch.autograd.backward, torch.autograd.grad, _REGISTER_HOOK, Tensor.retain_grad,
 ])  # fmt: skip
-
-
-_lock = threading.Lock()
-_watchers = 0
-_apply: Any = torch.autograd.Function.__dict__["apply"]
-_ATTACHED = "fisherscope.gram.interception.fused"
-
-
-@contextmanager
-def custom_functions_seen() -> Iterator[None]:
-    """Make a user's `autograd.Function` visible to an active interceptor for a block."""
-    global _watchers
-    with _lock:
-        _watchers += 1
-        setattr(torch.autograd.Function, "apply", classmethod(_handed_over))  # noqa: B010  (mypy)
-    try:
-        yield
-    finally:
-        with _lock:
-            _watchers -= 1
-            if not _watchers:
-                setattr(torch.autograd.Function, "apply", _apply)  # noqa: B010  (mypy)
-
-
-def _handed_over(cls: Any, *args: Any, **kwargs: Any) -> Any:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return _apply.__func__(cls, *args, **kwargs)
-
-    if cls.__module__ == _ATTACHED:  # the recorder's own
-        return _apply.__func__(cls, *args, **kwargs)
-    active = current_function_mode()
-    if (
-        is_torch_function_off()
-        or not isinstance(active, Interceptor)
-        or not active.has_parameter(args, kwargs)
-    ):
-        return call(*args, **kwargs)  # its inner calls are seen (reentrant checkpointing)
-    call.__name__ = f"Function {cls.__name__}"
-    with pop_function_mode() as mode:
-        return mode.__torch_function__(call, (), args, kwargs)

@@ -1,5 +1,6 @@
-"""Every private name of torch that the package uses, each behind one function that says why.
+"""Every private name of torch that the engine uses, each behind one function that says why.
 
+Those of the guard are in `guard/thread_state.py`.
 A new release of torch may change any of them: this is the file to look at then.
 """
 
@@ -11,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import _get_current_function_mode, _pop_mode_temporarily
 from torch.utils import _pytree as pytree
 
 # Modes and dispatch
@@ -21,22 +21,6 @@ def disable_torch_function() -> AbstractContextManager[None]:
     """Switch off all of `__torch_function__`; torch's public guard leaves modes on."""
     guard: AbstractContextManager[None] = torch._C.DisableTorchFunction()
     return guard
-
-
-def is_torch_function_off() -> bool:
-    """Tell whether calls bypass `__torch_function__`: then nothing may be intercepted."""
-    return bool(torch._C._is_torch_function_all_disabled() or not torch._C._is_torch_function_enabled())
-
-
-def current_function_mode() -> Any:
-    """Return the innermost `TorchFunctionMode`, or None: no public name returns it."""
-    return _get_current_function_mode()
-
-
-def pop_function_mode() -> AbstractContextManager[Any]:
-    """Take the innermost mode off the stack for a block, as while its handler runs."""
-    mode: AbstractContextManager[Any] = _pop_mode_temporarily()
-    return mode
 
 
 set_grad_enabled: Callable[[bool], None] = torch._C._set_grad_enabled

@@ -1,0 +1,107 @@
+"""The border of a method: what fails inside is handed to a recovery, in the state of the thread as it was."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import copy
+from functools import wraps
+from traceback import clear_frames
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from fisherscope.guard.refusal import Refusal
+
+Owner = TypeVar("Owner")
+Arguments = ParamSpec("Arguments")
+Value = TypeVar("Value")
+
+
+def contained(
+    recover: Callable[..., Value],
+) -> Callable[
+    [Callable[Concatenate[Owner, Arguments], Value]], Callable[Concatenate[Owner, Arguments], Value]
+]:
+    """Decorate a method that a training loop calls, so that no error of ours leaves it.
+
+    A `Refusal` passes, as it is meant for the user; so does what is no `Exception` (Ctrl-C).
+
+    Args:
+        recover: Called with the object, the error and the method's arguments, once the thread's state (grad
+            mode, autocast, interception) is restored; gives what the method returns.
+
+    Returns:
+        The decorator.
+
+    Example:
+        ```python
+        from fisherscope.guard import contained
+
+        class Counter:
+            lost = 0
+
+            def _lose(self, error, by):
+                self.lost += 1
+
+            @contained(_lose)
+            def add(self, by):
+                raise KeyError(by)
+
+        counter = Counter()
+        counter.add(2)
+        assert counter.lost == 1
+        ```
+    """
+
+    def decorate(
+        method: Callable[Concatenate[Owner, Arguments], Value],
+    ) -> Callable[Concatenate[Owner, Arguments], Value]:
+        @wraps(method)
+        def border(self: Owner, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
+            state = capture_thread()
+            try:
+                return method(self, *args, **kwargs)
+            except Refusal:
+                restore_thread(state)
+                raise
+            except Exception as error:  # noqa: BLE001  (whatever it is: the step goes on)
+                restore_thread(state)
+                value = recover(self, error, *args, **kwargs)
+                clear_frames(error.__traceback__)
+                return value
+
+        return border
+
+    return decorate
+
+
+def capture_thread() -> Any:
+    """Capture what a measurement switches in this thread; None where torch is not loaded."""
+    if "torch" not in sys.modules:
+        return None
+    from fisherscope.guard.thread_state import ThreadState
+
+    return ThreadState()
+
+
+def restore_thread(state: Any) -> None:
+    """Put back what `capture_thread` captured."""
+    if state is not None:
+        state.restore()
+
+
+@contextmanager
+def unchanged_on_error(*parts: object) -> Iterator[None]:
+    """Put back the attributes of some objects if the block raises: it adds all or nothing.
+
+    Args:
+        parts: Objects with attributes; lists and dicts among these are restored too, not what is in them.
+    """
+    before = [
+        {name: copy(value) if isinstance(value, list | dict) else value for name, value in vars(part).items()}
+        for part in parts
+    ]
+    try:
+        yield
+    except BaseException:
+        for part, attributes in zip(parts, before, strict=True):
+            vars(part).update(attributes)
+        raise
