@@ -15,7 +15,7 @@ SMALL = {"task": "digits/mlp", "epochs": 4, "per_epoch": 2, "limit_train": 96}
 def test_the_demo_trains_steers_and_writes_its_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "TASK_ALONE", SMALL)
+    monkeypatch.setattr(demo, "TASK_WITHOUT_SEEDS", SMALL)
     grid = {**SMALL, "seeds": [0, 1], "batch_sizes": [8, 32], "lrs": [0.02, 0.1]}
     monkeypatch.setattr(demo, "GRID", grid)
     monkeypatch.setattr(demo, "SCHEDULES", {**SMALL, "seeds": [0], "policies": ["s8-to-32"], "lrs": [0.05]})

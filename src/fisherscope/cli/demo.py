@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 
 TASK = {"task": "digits/resnet8", "epochs": 16, "per_epoch": 3, "seeds": [0, 1]}
-TASK_ALONE = {key: value for key, value in TASK.items() if key != "seeds"}
+TASK_WITHOUT_SEEDS = {key: value for key, value in TASK.items() if key != "seeds"}
 GRID: dict[str, Any] = {**TASK, "batch_sizes": [4, 8, 16, 32, 64], "lrs": [0.01, 0.05, 0.2, 0.8]}
 """Settings from too small to too large steps; the grid takes about two minutes on two cores."""
 SCHEDULES: dict[str, Any] = {**TASK, "policies": ["s4-to-64", "s64-to-4", "s4-to-64-MS"], "lrs": [0.05]}
-"""Dynamic runs through the middle of the grid."""
+"""Schedules of the batch size, at a learning rate from the middle of the grid."""
 ROUNDS = 15
 """Steps that are timed at each batch size, to predict the time of a schedule."""
 
@@ -47,7 +47,9 @@ def _write_beacons(runs: Path, path: Path) -> Path:
     from fisherscope.sweep import seconds_a_step
 
     sizes = GRID["batch_sizes"]
-    cost = seconds_a_step(TASK_ALONE | {"batch_size": sizes[0], "lr": 0.05}, sizes, rounds=ROUNDS).plain
+    cost = seconds_a_step(
+        TASK_WITHOUT_SEEDS | {"batch_size": sizes[0], "lr": 0.05}, sizes, rounds=ROUNDS
+    ).plain
     fresh = path.with_name(f".{path.name}")
     fresh.write_text(beacons_of(load_runs(runs), cost).to_json(), encoding="utf-8")
     fresh.replace(path)
@@ -55,7 +57,7 @@ def _write_beacons(runs: Path, path: Path) -> Path:
 
 
 def _train_missing(what: str, values: dict[str, Any], runs: Path, jobs: int | None) -> None:
-    """Train the runs of a grid that have not ended.
+    """Train the runs of a grid that have not finished.
 
     Raises:
         SystemExit: The sweep was interrupted.

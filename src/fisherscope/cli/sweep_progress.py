@@ -22,18 +22,20 @@ Event = Callable[[str, str, Any], None]
 
 @contextmanager
 def sweep_display(
-    todo: "Sequence[Configuration]", until: int | None, to: TextIO | None = None
+    todo: "Sequence[Configuration]", until: int | None, stream: TextIO | None = None
 ) -> Iterator[Event]:
-    """Display the events of `run_sweep` on stdout or `to`, until the block ends."""
-    display, to = SweepDisplay(todo, until), to or sys.stdout
-    if not to.isatty():
-        display.write = lambda text: print(text, file=to, flush=True)
+    """Display the events of `run_sweep` on stdout or `stream`, until the block ends."""
+    display, stream = SweepDisplay(todo, until), stream or sys.stdout
+    if not stream.isatty():
+        display.write = lambda text: print(text, file=stream, flush=True)
         yield display.event
         return
     from rich.console import Console
     from rich.live import Live
 
-    with Live(get_renderable=lambda: display.table(), console=Console(file=to), refresh_per_second=2) as live:
+    with Live(
+        get_renderable=lambda: display.table(), console=Console(file=stream), refresh_per_second=2
+    ) as live:
         display.write = lambda text: live.console.print(text, highlight=False, markup=False)
         display.plain = False
         yield display.event
@@ -50,7 +52,7 @@ class SweepDisplay:
         self.rows: dict[str, dict[str, Any]] = {}
         self.ends: dict[str, str] = {}
         self.running: list[str] = []
-        self.began = self.last = time.monotonic()
+        self.began = self.last_line = time.monotonic()
         self.plain = True
         self.write: Callable[[str], None] = lambda text: print(text, flush=True)
 
@@ -67,14 +69,14 @@ class SweepDisplay:
                 return
             self.fractions[run_id], self.ends[run_id] = 1.0, value[0]
         now = time.monotonic()
-        if self.plain and (now - self.last > PLAIN_SECONDS or len(self.ends) == len(self.costs)):
-            self.last = now
+        if self.plain and (now - self.last_line > PLAIN_SECONDS or len(self.ends) == len(self.costs)):
+            self.last_line = now
             self.write(self.line(now - self.began))
 
     def line(self, seconds: float) -> str:
         """Format the progress of the sweep in one line."""
-        whole = sum(self.costs.values()) or 1.0
-        share = sum(self.costs[run_id] * fraction for run_id, fraction in self.fractions.items()) / whole
+        total_cost = sum(self.costs.values()) or 1.0
+        share = sum(self.costs[run_id] * fraction for run_id, fraction in self.fractions.items()) / total_cost
         remaining = f", about {duration(seconds * (1 - share) / share)} left" if 0 < share < 1 else ""
         count = f"{len(self.ends)} of {len(self.costs)} runs"
         return f"{count} · {100 * share:.0f} % of the work · {duration(seconds)}{remaining}"

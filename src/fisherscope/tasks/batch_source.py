@@ -22,11 +22,11 @@ class BatchSource:
     Args:
         samples: Number of samples.
         take: Makes a batch of the samples with these numbers, (n,) int64.
-        whole: Makes the batch of all samples.
+        all_samples: Makes the batch of all samples.
     """
 
-    def __init__(self, samples: int, take: Callable[[Tensor], Any], whole: Callable[[], Any]) -> None:
-        self.samples, self.take, self.whole = samples, take, whole
+    def __init__(self, samples: int, take: Callable[[Tensor], Any], all_samples: Callable[[], Any]) -> None:
+        self.samples, self.take, self.all_samples = samples, take, all_samples
 
     def batches(self, size: int, seed: int) -> Iterator[Any]:
         """Draw batches, as `Workload.batches`."""
@@ -80,17 +80,17 @@ def single_batch_source(model: nn.Module, batch: Any, dim: int) -> BatchSource:
     Raises:
         TaskError: The batch holds no tensor with this dimension.
     """
-    entry = entry_of(model, (batch,), {}, dim)
-    if entry is None:
+    forward_call = entry_of(model, (batch,), {}, dim)
+    if forward_call is None:
         raise TaskError(
             "the batch holds no tensor with samples; expected tensors, in tuples, lists or dicts, with the "
             f"samples along dimension {dim} (name another with 'record': {{'batch': 1}})"
         )
-    return BatchSource(entry.samples, lambda indices: _subset(entry, indices), lambda: batch)
+    return BatchSource(forward_call.samples, lambda indices: _subset(forward_call, indices), lambda: batch)
 
 
-def _subset(entry: ForwardCall, indices: Tensor) -> Any:
-    return entry.subset(indices.tolist())[0][0]
+def _subset(forward_call: ForwardCall, indices: Tensor) -> Any:
+    return forward_call.subset(indices.tolist())[0][0]
 
 
 def data_source(data: Any) -> BatchSource:

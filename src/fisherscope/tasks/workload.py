@@ -110,7 +110,7 @@ class Workload:
             TaskError: `size` is below 1, or a stream holds fewer samples.
         """
         if size is None and self.given_size is not None:
-            return self.source.whole()
+            return self.source.all_samples()
         return next(self.batches(min(32, self.dataset_size or 32) if size is None else size, seed))
 
     def batches(self, size: int, seed: int = 0) -> Iterator[Any]:

@@ -53,5 +53,5 @@ def select(
         ```
     """
     sweep = load_sweep(runs, metric, task, at_epoch)
-    expectation = fit_surrogate(sweep.look, predictor)
+    expectation = fit_surrogate(sweep.early, predictor)
     return recommend(sweep, expectation)

@@ -125,7 +125,7 @@ class LearningCurves:
 
 
 @dataclass(frozen=True)
-class EarlyLook:
+class EarlyCurves:
     """A sweep at an early epoch and the final metrics so far: input of the surrogate.
 
     Args:
@@ -156,13 +156,13 @@ class RecordedSweep:
         source: All runs of the task.
         metric: Column of the epochs that settings are compared by.
         curves: Curves of the settings with a constant batch size.
-        look: The curves at the early epoch.
+        early: The curves at the early epoch.
     """
 
     source: Settings
     metric: str
     curves: LearningCurves
-    look: EarlyLook
+    early: EarlyCurves
 
 
 def load_sweep(runs: RunsLike, metric: str | None, task: str | None, at_epoch: int | None) -> RecordedSweep:
@@ -193,7 +193,7 @@ def load_sweep(runs: RunsLike, metric: str | None, task: str | None, at_epoch: i
     epoch = _early_epoch(curves, ~np.isinf(final), at_epoch, source)
     features = {predictor: curves.features(predictor, epoch) for predictor in PREDICTORS}
     early = {feature: curves.feature(feature, epoch) for feature in ("metric", "train_loss")}
-    return RecordedSweep(source, name, curves, EarlyLook(epoch, features, early, final, curves.final))
+    return RecordedSweep(source, name, curves, EarlyCurves(epoch, features, early, final, curves.final))
 
 
 def _early_epoch(

@@ -36,15 +36,15 @@ def recommend(sweep: RecordedSweep, expectation: Expectation) -> Selection:
     if sweep.metric.startswith("test/"):
         notes.append("Chosen on the test set: log a validation metric, or the test error shown is too good.")
     notes += expectation.notes
-    following = None if expectation.next_setting is None else grid.names[expectation.next_setting]
-    fastest, next_run = _fastest(table, recommended), _open_run(source, following)
+    next_setting = None if expectation.next_setting is None else grid.names[expectation.next_setting]
+    fastest, next_run = _fastest(table, recommended), _open_run(source, next_setting)
     speed_up = _speed_up(sweep.curves, table, recommended, fastest)
     if recommended is not None:
-        place = grid.names.index(recommended)
-        notes += [edge_note(*edge) for edge in edges(grid.batch_sizes, grid.lrs, place)]
+        position = grid.names.index(recommended)
+        notes += [edge_note(*edge) for edge in edges(grid.batch_sizes, grid.lrs, position)]
     return Selection(
-        table, recommended, fastest, following, next_run, distinguishable,
-        expectation.predictor, sweep.look.epoch, sweep.metric,
+        table, recommended, fastest, next_setting, next_run, distinguishable,
+        expectation.predictor, sweep.early.epoch, sweep.metric,
         int(source.frame["reached"].sum()), int(source.frame["planned"].fill_null(source.planned).sum()),
         source.task, tuple(notes), speed_up, _time_note(sweep.curves, fastest),
     )  # fmt: skip
@@ -63,9 +63,9 @@ def _table(sweep: RecordedSweep, expectation: Expectation) -> tuple[pl.DataFrame
     curves, source, mean, std = sweep.curves, sweep.source, expectation.mean, expectation.std
     grid, state = curves.grid, expectation.state
     usable = np.isfinite(mean)
-    inside, gain = _comparison(expectation, usable)
-    ends = [mean, mean - Z80 * std, mean + Z80 * std]
-    expected, low, high = (curves.as_metric(values) for values in ends)
+    tied, gain = _comparison(expectation, usable)
+    bounds = [mean, mean - Z80 * std, mean + Z80 * std]
+    expected, low, high = (curves.as_metric(values) for values in bounds)
     if not curves.smaller:
         low, high = high, low
     reached = dict(source.frame.group_by("setting").agg(pl.col("reached").max()).iter_rows())
@@ -76,7 +76,7 @@ def _table(sweep: RecordedSweep, expectation: Expectation) -> tuple[pl.DataFrame
         rows.append({
             "setting": name, "batch_size": int(grid.batch_sizes[k]), "lr": float(grid.lrs[k]),
             "state": state[k], "expected": _finite(expected[k]), "low": _finite(low[k]),
-            "high": _finite(high[k]), "in_set": bool(inside[k]), "gain": _finite(gain[k]),
+            "high": _finite(high[k]), "in_set": bool(tied[k]), "gain": _finite(gain[k]),
             "steps": None if curves.steps is None else _finite(curves.steps[k] * source.planned),
             "seconds": _finite(curves.seconds[k] * source.planned), "left_epochs": remaining,
             "left_seconds": _finite(curves.seconds[k] * remaining), "seeds": int(counts[name]),
@@ -86,7 +86,7 @@ def _table(sweep: RecordedSweep, expectation: Expectation) -> tuple[pl.DataFrame
         ("expected", "low", "high", "gain", "steps", "seconds", "left_seconds"), pl.Float64
     )
     table = pl.DataFrame(rows, schema_overrides=floats).sort("order", maintain_order=True).drop("order")
-    return table, bool((usable & ~inside).any()) or int(usable.sum()) == 1
+    return table, bool((usable & ~tied).any()) or int(usable.sum()) == 1
 
 
 def _comparison(expectation: Expectation, usable: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], FloatArray]:
@@ -108,15 +108,15 @@ def _fastest(table: pl.DataFrame, recommended: str | None) -> str | None:
 
     None if it is the recommended one, or has its batch size: then both take the same steps.
     """
-    inside = table.filter(pl.col("in_set"))
-    if recommended is None or not len(inside):
+    tied = table.filter(pl.col("in_set"))
+    if recommended is None or not len(tied):
         return None
     row = table.filter(pl.col("setting") == recommended).row(0, named=True)
     by = "steps" if row["seconds"] is None else "seconds"
-    inside = inside.filter(pl.col(by).is_not_null()).sort(by, maintain_order=True)
-    if not len(inside) or inside["batch_size"][0] == row["batch_size"]:
+    tied = tied.filter(pl.col(by).is_not_null()).sort(by, maintain_order=True)
+    if not len(tied) or tied["batch_size"][0] == row["batch_size"]:
         return None
-    return str(inside["setting"][0])
+    return str(tied["setting"][0])
 
 
 def _speed_up(

@@ -13,7 +13,7 @@ from scipy import stats
 from fisherscope.analysis.data.setting_grid import seed_mean
 from fisherscope.analysis.data.settings import FloatArray
 from fisherscope.analysis.errors import AnalysisError
-from fisherscope.analysis.selection.learning_curves import PREDICTORS, EarlyLook
+from fisherscope.analysis.selection.learning_curves import PREDICTORS, EarlyCurves
 from fisherscope.analysis.stats.gaussian_process import GaussianProcess
 
 WITHOUT_MEASURES, WITH_MEASURES = "metric+grid", "metric+grid+measures"
@@ -57,11 +57,11 @@ class Expectation:
     notes: tuple[str, ...]
 
 
-def fit_surrogate(look: EarlyLook, predictor: str) -> Expectation:
+def fit_surrogate(early: EarlyCurves, predictor: str) -> Expectation:
     """Predict the final metrics that are missing, and choose which setting to finish next.
 
     Args:
-        look: Early features and known final metrics.
+        early: Early features and known final metrics.
         predictor: One of `PREDICTORS`, or `auto`.
 
     Returns:
@@ -74,22 +74,22 @@ def fit_surrogate(look: EarlyLook, predictor: str) -> Expectation:
         raise AnalysisError(
             f"selecting by predictor={predictor!r}: expected one of auto, {', '.join(PREDICTORS)}"
         )
-    predictor, note = _choose_predictor(look) if predictor == "auto" else (predictor, "")
+    predictor, note = _choose_predictor(early) if predictor == "auto" else (predictor, "")
     notes = [note] if note else []
-    features, final = look.features[predictor], look.final
+    features, final = early.features[predictor], early.final
     mean, std = final.copy(), np.where(np.isnan(final), math.nan, 0.0)
     finished = int(np.isfinite(final).sum())
     if np.isnan(final).any():
         if finished >= FEWEST:
-            prediction = forecast(features, final, look.candidates)
+            prediction = forecast(features, final, early.candidates)
             mean, std = prediction.mean, prediction.std
         else:
             notes.append(f"Finished settings: {finished}; at least {FEWEST} are needed to predict others.")
-    seeds = np.maximum(np.isfinite(look.seed_finals).sum(axis=1), 1)
-    std = np.where(np.isfinite(final), _seed_deviation(look, features) / np.sqrt(seeds), std)
+    seeds = np.maximum(np.isfinite(early.seed_finals).sum(axis=1), 1)
+    std = np.where(np.isfinite(final), _seed_deviation(early, features) / np.sqrt(seeds), std)
     state = tuple(_state(f, m) for f, m in zip(final.tolist(), mean.tolist(), strict=True))
-    early = look.early[ordering(predictor) or "metric"]
-    following = next_setting(features, final, look.candidates, early if np.isfinite(early).any() else None)
+    values = early.early[ordering(predictor) or "metric"]
+    following = next_setting(features, final, early.candidates, values if np.isfinite(values).any() else None)
     return Expectation(predictor, mean, std, state, following, tuple(notes))
 
 
@@ -184,32 +184,34 @@ def leave_one_out_error(features: FloatArray, final: FloatArray) -> float:
     return float(np.sqrt(np.mean(np.square(errors))))
 
 
-def _choose_predictor(look: EarlyLook) -> tuple[str, str]:
+def _choose_predictor(early: EarlyCurves) -> tuple[str, str]:
     """Return the predictor that `auto` takes, and a note that says why."""
-    if not np.isnan(look.final).any():
+    if not np.isnan(early.final).any():
         return WITHOUT_MEASURES, ""
-    if not np.isfinite(look.features["measures"][look.candidates]).all():
+    if not np.isfinite(early.features["measures"][early.candidates]).all():
         return WITHOUT_MEASURES, ""
-    final = np.where(np.isinf(look.final), math.nan, look.final)
-    without, with_ = (leave_one_out_error(look.features[p], final) for p in (WITHOUT_MEASURES, WITH_MEASURES))
+    final = np.where(np.isinf(early.final), math.nan, early.final)
+    without, with_ = (
+        leave_one_out_error(early.features[p], final) for p in (WITHOUT_MEASURES, WITH_MEASURES)
+    )
     errors = f"leave-one-out error {with_:.3g} with them, {without:.3g} without"
     if with_ < without:
         return WITH_MEASURES, f"(C̄, L) are used: {errors}."
     return WITHOUT_MEASURES, "" if math.isnan(without) else f"(C̄, L) do not help here: {errors}."
 
 
-def _seed_deviation(look: EarlyLook, features: FloatArray) -> float:
+def _seed_deviation(early: EarlyCurves, features: FloatArray) -> float:
     """Return the deviation between seeds, pooled; with one seed each, the surrogate's noise."""
-    values = np.where(np.isfinite(look.seed_finals), look.seed_finals, math.nan)
+    values = np.where(np.isfinite(early.seed_finals), early.seed_finals, math.nan)
     count = np.isfinite(values).sum(axis=1)
     freedom = int(np.maximum(count - 1, 0).sum())
     if freedom:
         square = np.nansum((values - seed_mean(values)[:, None]) ** 2)
         return math.sqrt(float(square) / freedom)
-    training = np.isfinite(look.final) & np.isfinite(features).all(axis=1)
+    training = np.isfinite(early.final) & np.isfinite(features).all(axis=1)
     if training.sum() < FEWEST:
         return math.nan
-    return GaussianProcess.fit(features[training], look.final[training]).noise
+    return GaussianProcess.fit(features[training], early.final[training]).noise
 
 
 def _state(final: float, mean: float) -> str:

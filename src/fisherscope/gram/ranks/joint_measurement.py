@@ -60,14 +60,14 @@ class JointMeasurement:
         counts: Samples of each rank.
         mode: "global", "rank" (each has its own part's Gram) or "off".
         gram: F̃ of all samples (N, N), not scaled; of this rank's alone where `mode` is "rank".
-        spread: Absolute errors of its diagonal.
+        entry_error: Absolute errors of its diagonal.
         statistics: Each parameter's scalars over all ranks.
         problems: Why parameters are left out, on any rank.
         loss: Mean of the ranks' losses.
         bytes_sent: By this rank.
         status: What is wrong, or None.
         notes: One sentence each.
-        grouping: The weakest of the ranks' evidence of whose their rows are.
+        groupings: How sure each rank is of whose its rows are.
     """
 
     counts: list[int]

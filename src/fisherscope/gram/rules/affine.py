@@ -1,4 +1,7 @@
-"""linear, addmm, matmul: y = x Wᵀ + b, any number of positions a sample."""
+"""linear, addmm, matmul: y = x Wᵀ + b, any number of positions a sample.
+
+a is the input by sample and position, (n, t, i); d is the gradient of the output, (n, t, o).
+"""
 
 from __future__ import annotations
 
@@ -64,10 +67,10 @@ def _left_factor(call: Call, gradient: Tensor, weight: Tensor) -> Columns:
     """W @ x = (xᵀ Wᵀ)ᵀ: the last two dimensions change places."""
     other = call.input("other", gradient)
     last = gradient.dim() - 1
-    swapped = {last: last - 1, last - 1: last}.get(call.grouping.dim, call.grouping.dim)
-    if swapped == last or call.grouping.lead > 1:
+    transposed_dim = {last: last - 1, last - 1: last}.get(call.grouping.dim, call.grouping.dim)
+    if transposed_dim == last or call.grouping.lead > 1:
         raise UnsuitedError("the samples lie along the features")
-    grouping = call.grouping.along(swapped)
+    grouping = call.grouping.along(transposed_dim)
     d, a = grouping.samples_first(gradient.mT), grouping.samples_first(other.mT)
     n = d.shape[0]
     return Outer(d.reshape(n, -1, weight.shape[0]), a.reshape(n, -1, weight.shape[1]), weight.shape)
