@@ -9,11 +9,13 @@ import torch.distributed as dist
 from tests.cases.rank_jobs import run_on_ranks
 from tests.oracles import gram as oracle
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 import fisherscope as fs
 from fisherscope.gram import GramError
+from fisherscope.gram.batch_axis import plan
 from fisherscope.tasks import models
 
 CLASSES = 10
@@ -29,6 +31,20 @@ class TiedTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.layer(self.table(x))).mean(1)
+
+
+class SynchronisedNorm(nn.Module):
+    """Batch norm over the batches of all ranks: `torch.nn.SyncBatchNorm` has no kernel for the CPU."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.rand(width) + 0.5), nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        count = all_reduce(torch.tensor(float(len(x)), dtype=x.dtype))
+        mean = all_reduce(x.sum(0)) / count
+        variance = all_reduce((x - mean).square().sum(0)) / count
+        return (x - mean) / (variance + 1e-5).sqrt() * self.weight + self.bias
 
 
 def build(kind: str) -> nn.Module:
@@ -126,6 +142,38 @@ def test_gram_of_all_ranks_is_that_of_one_process(ranks: int, tmp_path: Path) ->
             if spectrum == "global":
                 assert float((answer["gram"] - gram).norm() / gram.norm()) < 1e-12, (kind, counts)
                 assert torch.equal(answer["gram"], answers[0][number]["gram"])
+
+
+def synchronise(rank: int, ranks: int) -> dict[str, Any]:
+    """Two measurements under synchronised batch norm; before the second, one rank alone forgets its plan."""
+    torch.manual_seed(5)
+    model = nn.Sequential(nn.Linear(20, 16), SynchronisedNorm(16), nn.Tanh(), nn.Linear(16, CLASSES)).double()
+    wrapped, (x, y), counts = DistributedDataParallel(model), batch("mlp", 11), [5, 6]
+    rows = parts(counts)[rank]
+    records = []
+    for step in range(2):
+        if step and rank:
+            plan._plans.clear()
+        with fs.record_gram(wrapped) as record:
+            F.cross_entropy(wrapped(x[rows]), y[rows]).backward()
+        records.append(record)
+    copies = [p.detach().expand(11, *p.shape).clone().requires_grad_() for p in model.parameters()]
+    hidden = torch.einsum("bi,boi->bo", x, copies[0]) + copies[1]
+    mean, variance = hidden.mean(0), hidden.var(0, unbiased=False)
+    hidden = ((hidden - mean) / (variance + 1e-5).sqrt() * copies[2] + copies[3]).tanh()
+    out = torch.einsum("bi,boi->bo", hidden, copies[4]) + copies[5]
+    loss = torch.stack([F.cross_entropy(out[part], y[part]) for part in parts(counts)]).mean()
+    columns = torch.cat([g.reshape(11, -1) for g in torch.autograd.grad(loss, copies)], 1) * 11
+    return {"status": [r.status for r in records], "grams": [r.gram for r in records], "columns": columns}
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_synchronised_batch_norm_is_measured_through_all_ranks(tmp_path: Path) -> None:
+    for answer in run_on_ranks(synchronise, 2, tmp_path):
+        gram = oracle.gram_of(answer["columns"])
+        assert answer["status"] == ["ok", "ok"]
+        for ours in answer["grams"]:
+            assert float((ours - gram).norm() / gram.norm()) < 1e-12
 
 
 def fall_back(rank: int, ranks: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -43,6 +43,7 @@ from fisherscope.gram.interception.torch_private import (
 )
 from fisherscope.gram.options import GramOptions
 from fisherscope.gram.ranks.process_group import find_ranks
+from fisherscope.gram.ranks.quiet_collectives import quiet_collectives
 from fisherscope.gram.ranks.sharded_model import ShardedModel
 from fisherscope.gram.rules import Call, rule_of
 from fisherscope.gram.rules.replay import gradients_of
@@ -126,7 +127,8 @@ class Recorder:
         self.frame.begin_forward()
         self._idle = True
         try:
-            with self._whole_parameters():
+            with self._apart_from_ranks():
+                self.tracker.may_probe_again = self.sharded is None  # in mid-forward they are in pieces
                 self.settlement.link(self.tracker.begin(module, args, kwargs))
             self._idle = False
         except GramError as error:
@@ -136,9 +138,15 @@ class Recorder:
             self.probe_seconds += time.perf_counter() - start
         self.guard.after_forward(module, self.on_forward)
 
-    def _whole_parameters(self) -> AbstractContextManager[None]:
-        """Hold a sharded model's parameters whole for a block."""
-        return nullcontext() if self.sharded is None else self.sharded.gathered()
+    @contextmanager
+    def _apart_from_ranks(self) -> Iterator[None]:
+        """Run forwards of our own: whole parameters of a sharded model, and nothing sent to other ranks."""
+        with ExitStack() as stack:
+            if self.sharded is not None:
+                stack.enter_context(self.sharded.gathered())
+            if self.ranks is not None:
+                stack.enter_context(quiet_collectives())
+            yield
 
     def _holds(self, module: nn.Module) -> bool:
         """Tell whether a module has a parameter that is measured."""
@@ -185,7 +193,7 @@ class Recorder:
             self.gradients.loss = None
         self.gradients.before_backward(loss, keeps_graph)
         if self.settings.semantics == "path" and (not self._idle or self.sharded is not None):
-            with self._whole_parameters():
+            with self._apart_from_ranks():
                 if not self._idle:
                     self.settlement.begin(Pass(loss, gradient))
             self.gradients.seconds += time.perf_counter() - start
@@ -316,7 +324,8 @@ class Recorder:
     ) -> tuple[Key, CallLayout]:
         self._idle = True  # a call that the plan lacks is looked for by another probe
         try:
-            return self.tracker.layout_of(name, sources, values, out, self.sources)
+            with nullcontext() if self.ranks is None else quiet_collectives():
+                return self.tracker.layout_of(name, sources, values, out, self.sources)
         finally:
             self._idle = False
 

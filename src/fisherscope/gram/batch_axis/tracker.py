@@ -89,6 +89,7 @@ class ForwardTracker:
         self._rows_given: Tensor | None = None
         self._keys = CallIds()
         self._renewed = False
+        self.may_probe_again = True
         self._packings: dict[int, Tensor] = {}
 
     def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Forward:
@@ -158,7 +159,7 @@ class ForwardTracker:
             assert self._rows_given is not None, "said for the forward that runs"
             return key, by_rows(self._rows_given, self.current.rows, values, out, sources)
         plan = self.current.known.plan
-        if key not in plan and not self._renewed and not self._packings:
+        if key not in plan and self.may_probe_again and not self._renewed and not self._packings:
             self._renewed = True  # the model took another path than when it was probed: look once more
             plan.update(probe(self.current.call, self.parameters, signature_of).plan)
         return key, plan.get(key) or CallLayout(
