@@ -1,0 +1,1 @@
+"""Several real processes: failures of one of them, and the bytes that an exchange sends."""
