@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from experiments.ranks.failing_rank import STEPS
+from experiments.ranks.failing_rank import EVERY, STEPS
 
 KINDS = (
     "killed in forward", "raises in forward", "killed in exchange", "out of memory", "error on entering",
@@ -23,8 +23,19 @@ KINDS = (
 )  # fmt: skip
 ENDS = ("killed in forward", "raises in forward", "killed in exchange")
 """Failures of the training itself: both ranks must end, with an error."""
+AT_MEASURED = ("killed in exchange", "out of memory", "error on entering", "not a number")
+"""Failures that only a measured step meets."""
 LIMIT = 60.0
 RESULTS = Path(__file__).parents[1] / "results" / "rank-failures.json"
+
+
+def _end(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """Wait for a process; kill it, and return None, when the time is over."""
+    try:
+        return process.wait(max(seconds, 0.1))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return None
 
 
 def run(plan: dict[str, Any]) -> tuple[list[Any], list[int | None], float]:
@@ -43,13 +54,7 @@ def run(plan: dict[str, Any]) -> tuple[list[Any], list[int | None], float]:
             )
             for rank in range(2)
         ]
-        codes: list[int | None] = []
-        for rank in ranks:
-            try:
-                codes.append(rank.wait(max(LIMIT - (time.perf_counter() - start), 0.1)))
-            except subprocess.TimeoutExpired:
-                codes.append(None)
-                rank.kill()
+        codes = [_end(rank, LIMIT - (time.perf_counter() - start)) for rank in ranks]
         files = [Path(folder) / f"{rank}.json" for rank in range(2)]
         reports = [json.loads(file.read_text()) if file.exists() else None for file in files]
         return reports, codes, time.perf_counter() - start
@@ -85,13 +90,9 @@ def main() -> None:
     counts: Counter[tuple[str, str]] = Counter()
     for trial in range(arguments.trials):
         kind = KINDS[trial % len(KINDS)]
-        step = (
-            3 * draw.randrange(STEPS // 3)
-            if "exchange" in kind or "memory" in kind
-            else draw.randrange(STEPS)
-        )
-        if kind == "error on entering":
-            step = 3 * draw.randrange(1, STEPS // 3)
+        step = draw.randrange(STEPS)
+        if kind in AT_MEASURED:
+            step -= step % EVERY
         plan = {"kind": kind, "rank": draw.randrange(2), "step": step, "seed": draw.randrange(3)}
         if plan["seed"] not in plain:
             reports, _, _ = run({**plan, "kind": "unmonitored"})
