@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from tests.cases.rank_jobs import run_on_ranks
 from tests.gram.test_global_gram import batch, build, expected, parts
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
@@ -15,7 +15,8 @@ from torch.nn import functional as F
 import fisherscope as fs
 from fisherscope.gram import GramError
 
-CASES = [("mlp", [6, 6]), ("mlp", [5, 8]), ("tied", [4, 6])]
+CASES = [("mlp", [6, 6], 1), ("mlp", [5, 8], 1), ("tied", [4, 6], 1), ("mlp", [6, 9], 3)]
+"""Models, samples of each rank, and backward passes a step."""
 
 
 def shard(kind: str, ranks: int) -> nn.Module:
@@ -28,10 +29,15 @@ def shard(kind: str, ranks: int) -> nn.Module:
     return fully_shard(model, mesh=mesh)
 
 
+def backward(model: nn.Module, x: Tensor, y: Tensor, passes: int) -> None:
+    for some in torch.arange(len(x)).chunk(passes):
+        (F.cross_entropy(model(x[some]), y[some], reduction="sum") / len(x)).backward()
+
+
 def train(rank: int, ranks: int) -> list[dict[str, Any]]:
     """Three steps of each case, the first two measured, beside a model that is not."""
     out = []
-    for kind, counts in CASES:
+    for kind, counts, passes in CASES:
         rows = parts(counts)[rank]
         x, y = (value[rows] for value in batch(kind, sum(counts)))
         watched, plain = shard(kind, ranks), shard(kind, ranks)
@@ -41,11 +47,12 @@ def train(rank: int, ranks: int) -> list[dict[str, Any]]:
             for step in range(3):
                 optimizer.zero_grad()
                 if model is watched and step < 2:
-                    with fs.record_gram(model, spectrum="global" if step == 0 else "off") as record:
-                        F.cross_entropy(model(x), y).backward()
+                    spectrum = "global" if step == 0 else "off"
+                    with fs.record_gram(model, spectrum=spectrum, accumulate=passes > 1) as record:
+                        backward(model, x, y, passes)
                     steps.append(record)
                 else:
-                    F.cross_entropy(model(x), y).backward()
+                    backward(model, x, y, passes)
                 optimizer.step()
         same = [
             bool(torch.equal(one.to_local(), other.to_local()))
@@ -61,7 +68,7 @@ def train(rank: int, ranks: int) -> list[dict[str, Any]]:
 
 def test_sharded_models_are_measured_whole(tmp_path: Path) -> None:
     for answer in run_on_ranks(train, 2, tmp_path):
-        for (kind, counts), case in zip(CASES, answer, strict=True):
+        for (kind, counts, _), case in zip(CASES, answer, strict=True):
             gram, _ = expected(kind, counts)
             assert case["status"] == ["ok", "ok"], case
             assert case["same"], f"{kind}: parameters differ from an unmeasured run's"

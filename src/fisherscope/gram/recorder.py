@@ -81,7 +81,7 @@ class Recorder:
         self.usage = usage_of(self.parameters)
         self.tracker = ForwardTracker(self.parameters, settings.batch, settings.sample_of)
         self.sources = ParameterSources(self.parameters)
-        self.frame = StepFrame(self.parameters)
+        self.frame = StepFrame(self.parameters, None if self.sharded is None else self.sharded.gradient)
         self.gradients = BackwardListener(
             self.accumulator, self.sources, self.usage, self.problems, settings.semantics, self.frame, guard
         )

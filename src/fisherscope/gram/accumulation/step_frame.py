@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -24,10 +24,13 @@ class StepFrame:
 
     Args:
         parameters: Those measured, by name.
+        shard_of: Gives a parameter's gradient by name, where a shard holds it and not the parameter.
     """
 
-    def __init__(self, parameters: Mapping[str, Tensor]) -> None:
-        self._parameters = dict(parameters)
+    def __init__(
+        self, parameters: Mapping[str, Tensor], shard_of: Callable[[str], Tensor | None] | None = None
+    ) -> None:
+        self._parameters, self._shard_of = dict(parameters), shard_of
         self._watched: dict[str, Tensor] = {}
         self._before: dict[str, Tensor] = {}
         self._arrived: dict[str, Tensor] = {}
@@ -61,10 +64,7 @@ class StepFrame:
         """
         is_discarded = (
             bool(self._arrived)
-            and all(
-                self._watched[name].grad is None or not bool(self._watched[name].grad.any())  # type: ignore[union-attr]
-                for name in self._arrived
-            )
+            and self._are_cleared()
             and any(bool(values.any()) for values in self._arrived.values())
         )
         if is_discarded:
@@ -74,6 +74,13 @@ class StepFrame:
         elif self._versions is not None:
             self._moved = self._moved or self._versions != self._current()
         return is_discarded
+
+    def _are_cleared(self) -> bool:
+        """Tell whether the parameters hold no gradient any more."""
+        if self._shard_of is not None:  # a shard may be empty, or zero: only None is alike on all ranks
+            return all(self._shard_of(name) is None for name in self._arrived)
+        gradients = [self._watched[name].grad for name in self._arrived]
+        return all(gradient is None or not bool(gradient.any()) for gradient in gradients)
 
     def on_gradient(self, name: str, gradient: Tensor) -> None:
         """Add a gradient that a backward pass brought to a parameter."""

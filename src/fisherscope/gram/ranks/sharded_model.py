@@ -15,7 +15,8 @@ from fisherscope.gram.errors import GramError
 from fisherscope.gram.interception.torch_private import quiet_fsdp_hooks
 from fisherscope.gram.ranks.process_group import Ranks, RanksError
 
-_whole_parameters: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[nn.Module, tuple[dict[str, Tensor], dict[str, Tensor]]] = WeakKeyDictionary()
+"""Whole and sharded parameters of each model, by name: both last as long as it does."""
 
 
 def refuse_unknown_shards(model: nn.Module) -> None:
@@ -71,9 +72,11 @@ class ShardedModel:
         standings = ranks.agree(0)
         if any(standings):
             raise RanksError(f"measuring over {ranks.size} ranks: not all of them are ready for this step")
-        if model not in _whole_parameters:
-            _whole_parameters[model] = self._collect()
-        self.parameters = {name: p for name, p in _whole_parameters[model].items() if p.requires_grad}
+        if model not in _known:
+            sharded: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if _is_spread(p)}
+            _known[model] = (self._collect(), sharded)
+        whole, self._sharded = _known[model]
+        self.parameters = {name: p for name, p in whole.items() if p.requires_grad}
 
     @classmethod
     def of(cls, model: nn.Module, ranks: Ranks | None) -> ShardedModel | None:
@@ -114,16 +117,20 @@ class ShardedModel:
         with _gathered(self.modules), quiet_fsdp_hooks(self.modules):
             yield
 
+    def gradient(self, name: str) -> Tensor | None:
+        """Return what the step has reduced for a parameter so far: a shard, or None."""
+        holder = self._sharded.get(name, self.parameters[name])
+        return holder.grad
+
     def square_sums(self, names: list[str]) -> dict[str, Tensor]:
         """Square the length of each parameter's sum of all ranks' columns, from the reduced gradients.
 
         Returns:
             |Σ columns|² by name. A collective of one number a parameter.
         """
-        sharded = dict(self.model.named_parameters())
         out = {}
         for name in names:
-            gradient = sharded[name].grad
+            gradient = self.gradient(name)
             if gradient is None:
                 out[name] = torch.zeros((), dtype=torch.float64)
                 continue
