@@ -52,7 +52,7 @@ def measure(rank: int, ranks: int, counts: list[int]) -> list[dict[str, Any]]:
 
                 process_group.Ranks.gather = gather  # type: ignore[method-assign]
                 with fs.record_gram(wrapped, accumulate=passes > 1) as record:
-                    for some in torch.arange(len(x)).chunk(passes):
+                    for some in torch.arange(len(x)).tensor_split(passes):
                         (F.cross_entropy(wrapped(x[some]), y[some], reduction="sum") / len(x)).backward()
                 process_group.Ranks.gather = words  # type: ignore[method-assign]
                 out.append({

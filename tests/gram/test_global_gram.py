@@ -101,7 +101,7 @@ def measure(rank: int, ranks: int, cases: list[tuple[str, list[int], int, str]])
         x, y = x[rows], y[rows]
         wrapped = DistributedDataParallel(model)
         with fs.record_gram(wrapped, spectrum=spectrum, accumulate=passes > 1) as record:
-            for number, some in enumerate(torch.arange(len(x)).chunk(passes)):
+            for number, some in enumerate(torch.arange(len(x)).tensor_split(passes)):
                 wrapped.require_backward_grad_sync = number == passes - 1
                 (F.cross_entropy(wrapped(x[some]), y[some], reduction="sum") / len(x)).backward()
         out.append({
