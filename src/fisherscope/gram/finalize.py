@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fisherscope.gram.accumulation.accumulator import ParameterStats
+from fisherscope.gram.accumulation.remedies import PER_LOSS, SECOND_ORDER, StepKinds
 from fisherscope.gram.accumulation.residual import TOLERATED_ROUNDINGS
 from fisherscope.gram.errors import GramError, IncompleteError
 from fisherscope.gram.identity.evidence import weakest
@@ -162,9 +163,8 @@ def _diagnose(recorder: Recorder, record: GramRecord) -> None:
         record.status = f"incomplete: the columns of {worst!r} miss its gradient by {wrong[worst]:.1e}"
         if recorder.settings.strict:
             raise IncompleteError(
-                f"Measuring the Gram matrix: {record.status} (tolerance {record.tolerances[worst]:.0e}); "
-                "some use of it was not seen (by a derivative of a derivative, as of a gradient penalty?). "
-                "Leave it out with parameters=…, or take semantics='per_loss'."
+                f"Measuring the Gram matrix: {record.status} (tolerance {record.tolerances[worst]:.0e}). "
+                + _unseen_use(recorder.problems.step)
             )
     if problems and record.status == "ok":
         record.status = f"partial: {len(problems)} parameters left out"
@@ -187,6 +187,12 @@ def _empty_result(recorder: Recorder) -> str:
     reasons = "; ".join(f"{name}: {text}" for name, text in list(recorder.problems.by_parameter.items())[:3])
     why = reasons or "none received one"
     return f"nothing measured: no parameter's gradient could be split by sample ({why})"
+
+
+def _unseen_use(step: StepKinds) -> str:
+    if step.second_order:
+        return SECOND_ORDER
+    return f"Some use of it was not seen. Leave it out with parameters=…, or {PER_LOSS}."
 
 
 def _changes(recorder: Recorder) -> list[str]:

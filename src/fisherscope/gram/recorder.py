@@ -40,6 +40,7 @@ from fisherscope.gram.interception.torch_private import (
     disable_torch_function,
     has_saved_tensor_hooks,
     is_in_backward,
+    is_in_functional_transform,
 )
 from fisherscope.gram.options import GramOptions
 from fisherscope.gram.ranks.process_group import find_ranks
@@ -225,8 +226,9 @@ class Recorder:
         self._retained_tensors.append(tensor)
 
     @contextmanager
-    def derivative(self, inputs: Sequence[Any]) -> Iterator[None]:
+    def derivative(self, inputs: Sequence[Any], creates_graph: bool) -> Iterator[None]:
         """Run a user's `torch.autograd.grad`; one that asks for no parameter forms no columns."""
+        self.problems.step.second_order = self.problems.step.second_order or creates_graph
         if any(self.sources.get(value) is not None for value in inputs):
             yield
             return
@@ -266,6 +268,7 @@ class Recorder:
         out = detached_call(func, args, kwargs, sources) if fused else user_call()
         outputs = results(name, out, args)
         if not outputs or not (fused or any(output.requires_grad for output in outputs)):
+            self.problems.step.functional = self.problems.step.functional or is_in_functional_transform()
             return out
         if self._is_derived(name, inplace, outputs, values, sources, args, kwargs, func):
             return out

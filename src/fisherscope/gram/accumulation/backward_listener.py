@@ -138,9 +138,13 @@ class BackwardListener:
         """Read whose the call's rows are where that waits for its gradient; note how it is known."""
         if call.late is not None:
             call.late(gradient)
-        self.evidence.add(call.evidence)
         if call.refusal:
-            raise NotSplittableError(call.refusal)
+            parts = [gradient] if isinstance(gradient, Tensor) else gradient
+            if any(part is not None and bool(part.any()) for part in parts) or not call.samples:
+                self.evidence.add(call.evidence)
+                raise NotSplittableError(call.refusal)
+            return
+        self.evidence.add(call.evidence)
 
     def _contribute(self, source: ParameterSource, columns: Columns, entry: int) -> None:
         if source.geometry is not None:

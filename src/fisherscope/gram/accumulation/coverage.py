@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from fisherscope.gram.accumulation.remedies import StepKinds, remedies
 from fisherscope.gram.errors import GramError, NotSplittableError
 from fisherscope.gram.interception.provenance import ParameterSource, rounding_of
 from fisherscope.gram.rules import Rule
@@ -50,6 +51,7 @@ class SkippedParameters:
         self._parameters, self._strict = parameters, strict
         self.by_parameter: dict[str, str] = {}
         self.failure: GramError | None = None
+        self.step = StepKinds()
 
     def refuse(self, name: str, sources: Iterable[ParameterSource], why: str) -> None:
         """Skip the parameters of these sources: the call of `name` can't be split."""
@@ -61,9 +63,7 @@ class SkippedParameters:
         if self._strict and self.failure is None:
             self.failure = kind(
                 f"Measuring the Gram matrix: parameter {leaf!r} {tuple(self._parameters[leaf].shape)}: "
-                f"{text}. Remedies: say where the samples lie (batch=…, or sample_of=… for flattened rows); "
-                f"leave the parameter out (parameters=lambda name, p: name != {leaf!r}, or strict=False); or "
-                "take semantics='per_loss'."
+                f"{text}. {remedies(text, leaf, self.step)}"
             )
         self.by_parameter.setdefault(leaf, text)
 

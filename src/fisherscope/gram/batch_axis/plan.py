@@ -225,6 +225,14 @@ def _text(module: nn.Module, args: Any, kwargs: Any, attempts: list[Any], failur
             head + "no tensor among its inputs. Say which sample each row belongs to: record_gram(model, "
             "sample_of=…)."
         )
+    if any("offsets" in failure for failure in failures):
+        return (
+            head
+            + "; ".join(failures)
+            + ". Offsets into a flat tensor of indices hide where a sample ends. Say the sample of each: "
+            "sample_of=lambda ids, offsets: torch.repeat_interleave(torch.arange(len(offsets)), "
+            "torch.diff(offsets, append=torch.tensor([len(ids)])))."
+        )
     failures = failures or ["no input has the dimension that was given"]
     return (
         head

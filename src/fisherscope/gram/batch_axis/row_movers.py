@@ -99,3 +99,9 @@ def place_text(index: Any) -> str:
     """Write down the numbers of an index; what its tensors hold is left out."""
     parts = index if isinstance(index, tuple) else (index,)
     return str([None if isinstance(part, Tensor) else part for part in parts])
+
+
+def picks_entries(_: Any, *index: Any) -> bool:
+    """Tell whether an index takes one entry, or a range, of each dimension: no rows by a list of numbers."""
+    parts = [part for place in index for part in (place if isinstance(place, tuple) else (place,))]
+    return all(part.dim() == 0 if isinstance(part, Tensor) else not isinstance(part, list) for part in parts)

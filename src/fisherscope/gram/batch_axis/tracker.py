@@ -10,20 +10,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from fisherscope.gram.accumulation.remedies import FUNCTIONAL
 from fisherscope.gram.batch_axis.determinism import DROPOUT
-from fisherscope.gram.batch_axis.forward_call import ForwardCall, flat
+from fisherscope.gram.batch_axis.forward_call import ForwardCall, flat, inputs_of
 from fisherscope.gram.batch_axis.inference import CallLayout
 from fisherscope.gram.batch_axis.loss_terms import LossTerms
 from fisherscope.gram.batch_axis.outside import outside_call
 from fisherscope.gram.batch_axis.plan import KnownPlan, find_plan, given_plan
 from fisherscope.gram.batch_axis.probe import probe
-from fisherscope.gram.errors import GramError, NotSplittableError
+from fisherscope.gram.batch_axis.probe_run import PICKS
+from fisherscope.gram.batch_axis.row_movers import picks_entries
+from fisherscope.gram.errors import AmbiguousBatchError, GramError, NotSplittableError
 from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_grouping
 from fisherscope.gram.identity.pending import PendingCall
 from fisherscope.gram.identity.storage import StorageRows
 from fisherscope.gram.interception.call_ids import CallIds, Key
 from fisherscope.gram.interception.provenance import ParameterSource, ParameterSources, tensors_in
-from fisherscope.gram.interception.torch_private import tree_leaves
+from fisherscope.gram.interception.torch_private import is_in_functional_transform, tree_leaves
 from fisherscope.gram.options import check_samples
 from fisherscope.gram.rules import signature_of
 
@@ -101,6 +104,7 @@ class ForwardTracker:
         Raises:
             AmbiguousBatchError: The batch dimension can't be determined.
         """
+        _check_inputs(module, args, kwargs)
         given = given_rows(self.sample_of, args, kwargs)
         if given is not None:
             samples = int(given.max()) + 1
@@ -155,6 +159,8 @@ class ForwardTracker:
             return key, CallLayout(derived=True)  # of a weight; the probe leaves dropout out
         if self.current is None:
             return key, outside_call(name, self.samples, values, out, sources, self._inputs(), self.terms)
+        if name in PICKS and picks_entries(*values.values()) and sources.get(next(iter(values.values()))):
+            return key, CallLayout(derived=True)  # of parameters, whichever entries the data chose
         if self.current.given:
             assert self._rows_given is not None, "said for the forward that runs"
             return key, by_rows(self._rows_given, self.current.rows, values, out, sources)
@@ -237,6 +243,19 @@ class ForwardTracker:
             tensors += [leaf for leaf in leaves if isinstance(leaf, Tensor)]
             tensors += forward.outputs
         return tensors
+
+
+def _check_inputs(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Refuse inputs of which no part can be taken for a sample."""
+    name = type(module).__name__
+    if is_in_functional_transform():
+        raise AmbiguousBatchError(f"{name} was called inside torch.func. {FUNCTIONAL}")
+    if any(isinstance(leaf, Tensor) and leaf.is_nested for leaf in inputs_of(args, kwargs)):
+        raise AmbiguousBatchError(
+            f"{name} was called with a nested tensor, whose rows can't be taken apart by sample. Give it the "
+            "rows of all samples as one tensor (nested.values()), and the sample of each row: "
+            "record_gram(model, sample_of=torch.repeat_interleave(torch.arange(n), lengths))."
+        )
 
 
 def given_rows(sample_of: SampleOf, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:

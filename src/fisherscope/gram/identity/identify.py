@@ -203,6 +203,8 @@ def settle(pending: PendingCall, reading: RowReading | None, ids: Tensor, sample
     if expected is None:
         why = "its rows serve several samples each" if reading is not None else "no row of it could be read"
         pending.call.refusal = f"{pending.problem}; {why}"
+        if pending.call.out_shape:  # for a gradient that is zero, which no sample has a part of
+            pending.call.grouping = rows_grouping(torch.full(pending.call.out_shape[:1], -1), 0, samples)
         return "refused"
     size = pending.call.out_shape[expected.dim] if len(pending.call.out_shape) else 0
     pending.call.grouping = _in_step(expected, size, 1, ids, samples, several)

@@ -9,8 +9,12 @@ import torch
 from fisherscope.gram.errors import GramError
 from fisherscope.gram.interception.torch_private import forward_class_of, operator_name
 
-_known: dict[str, bool] = {}
-"""Whether a function may move rows, by the name of its node in the graph."""
+_known: dict[str, bool] = {
+    "transformers.models.phimoe.modeling_phimoe.PhimoeMultiplier": False,
+    "flash_attn.bert_padding.IndexFirstAxis": True,
+    "flash_attn.bert_padding.IndexPutFirstAxis": True,
+}
+"""Whether a function may move rows, by the name of its node in the graph; those here have no side effects."""
 _STAYING = frozenset(["CheckpointFunction", "BackwardHookFunction"])
 """Functions of torch whose backward must not run twice, and which move no rows."""
 _GENERATED = "GeneratedBackwardFor_"

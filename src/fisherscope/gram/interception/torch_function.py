@@ -139,7 +139,7 @@ class StepObserver(Protocol):
     ) -> None:
         """Note what such a call returned."""
 
-    def derivative(self, inputs: Sequence[Any]) -> AbstractContextManager[None]:
+    def derivative(self, inputs: Sequence[Any], creates_graph: bool) -> AbstractContextManager[None]:
         """Run a derivative by these inputs that is no backward pass."""
 
     def wrap_hook(self, hook: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
@@ -217,7 +217,8 @@ class Interceptor(FunctionMode):
         func, args, kwargs = call.func, call.args, call.kwargs
         if func is torch.autograd.grad:
             inputs = kwargs.get("inputs", args[1] if len(args) > 1 else ())
-            with step.derivative(inputs if isinstance(inputs, list | tuple) else [inputs]):
+            creates = bool(kwargs.get("create_graph", args[4] if len(args) > 4 else False))
+            with step.derivative(inputs if isinstance(inputs, list | tuple) else [inputs], creates):
                 return call()
         if func is _REGISTER_HOOK:
             tensor, hook = (*args, kwargs["hook"])[:2] if "hook" in kwargs else args[:2]

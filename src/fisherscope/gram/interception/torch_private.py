@@ -35,6 +35,11 @@ def is_in_backward() -> bool:
     return bool(torch._C._current_graph_task_id() != -1)
 
 
+def is_in_functional_transform() -> bool:
+    """Tell whether a transform of `torch.func` runs: tensors in it hide their graph."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
 def has_saved_tensor_hooks() -> bool:
     """Tell whether hooks pack saved tensors: to read such tensors would unpack them."""
     return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
