@@ -216,7 +216,8 @@ def _agrees(reading: RowReading, expected: Grouping) -> bool:
     if (reading.dim, reading.lead) != (expected.dim, expected.lead):
         return False
     planned = expected.sample_of(len(reading.ids))
-    return bool(((reading.ids == planned) | (reading.ids == SILENT)).all())
+    agrees = (reading.ids == planned) | (reading.ids == SILENT)
+    return bool((agrees if reading.weak is None else agrees | reading.weak).all())
 
 
 def _in_step(expected: Grouping, size: int, lead: int, ids: Tensor, samples: int, several: bool) -> Grouping:

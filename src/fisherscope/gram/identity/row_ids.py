@@ -97,9 +97,11 @@ def merge_readings(before: dict[int, RowReading], now: dict[int, RowReading]) ->
             out[k] = RowReading(reading.dim, reading.lead, torch.full_like(reading.ids, MIXED))
         else:
             same = reading.ids == other.ids
-            for weak in (reading.weak, other.weak):  # rounding, which two draws may read differently
-                same = same if weak is None else same | weak
-            out[k] = RowReading(reading.dim, reading.lead, torch.where(same, reading.ids, MIXED))
+            weak = torch.zeros_like(same)
+            for one in (reading.weak, other.weak):  # rounding, which two draws may read differently
+                weak = weak if one is None else weak | one
+            ids = torch.where(same | weak, reading.ids, MIXED)
+            out[k] = RowReading(reading.dim, reading.lead, ids, weak if bool(weak.any()) else None)
     return out
 
 
