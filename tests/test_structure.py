@@ -37,8 +37,10 @@ WHOLE_ROOM = {
     "cli": {"main"},
     "figures": {"figures"},
     "gram": {"exact", "hugging_face", "memory", "row_identity"},
-    "integrations": {"trackers"},
+    "integrations": {"trackers", "lightning_samples", "transformers_samples"},
+    "monitor": {"step_samples"},
     "runs": {"recorded_runs"},
+    "samples": {"samples"},
     "sweep": {"page"},
 }
 """Suites of a whole room: laws and contracts that no single module answers for."""

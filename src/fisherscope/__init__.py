@@ -26,7 +26,7 @@ _HOMES = {
     "choose": "fisherscope.search",
     "export_runs": "fisherscope.analysis",
 }
-_ROOMS = ("policy", "gram", "measures", "runs", "tasks", "integrations")
+_ROOMS = ("policy", "gram", "measures", "runs", "tasks", "samples", "integrations")
 
 __all__ = [*_HOMES, *_ROOMS]
 

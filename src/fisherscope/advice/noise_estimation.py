@@ -181,7 +181,9 @@ def _from_batches(
     for count, batch in enumerate(_independent_batches(runner, size, seed)):
         if count >= batches or (count >= 2 * FEWEST and expired()):
             break
-        (gram, problem), step_seconds = runner.clock.time(partial(measured_step, runner, batch, problem))
+        (gram, problem), step_seconds = runner.clock.time(
+            partial(measured_step, runner, batch, problem, size)
+        )
         seconds.append(step_seconds)
         gradient = _mean_gradient(runner, size)
         if gram is not None:
@@ -203,7 +205,7 @@ def _from_one_batch(runner: StepRunner, level: float) -> Estimate:
             f'at least {FEWEST}, and about 64 to be useful. Pass more samples, or "data": my_dataset'
         )
     batch = runner.to_device(runner.subject.batch())
-    (gram, problem), seconds = runner.clock.time(lambda: measured_step(runner, batch))
+    (gram, problem), seconds = runner.clock.time(lambda: measured_step(runner, batch, size=size))
     if gram is None:
         raise AdviceError(
             f"advising on {runner.subject.name}: received one batch, and {problem}. Pass "
@@ -226,13 +228,16 @@ def _independent_batches(runner: StepRunner, size: int, seed: int) -> Iterator[A
         yield next(runner.batches(size, int(state)))
 
 
-def measured_step(runner: StepRunner, batch: Any, problem: str = "") -> tuple[Any, str]:
+def measured_step(
+    runner: StepRunner, batch: Any, problem: str = "", size: int | None = None
+) -> tuple[Any, str]:
     """Run forward and backward, and record the Gram if per-sample gradients can be computed.
 
     Args:
         runner: Model and loss; gradients are left in the model.
         batch: On the model's device.
         problem: Why an earlier batch had no Gram; then none is tried.
+        size: Samples of the batch; None where it is not known.
 
     Returns:
         The Gram, shape (n, n), and an empty text; or None and the reason.
@@ -244,6 +249,11 @@ def measured_step(runner: StepRunner, batch: Any, problem: str = "") -> tuple[An
     try:
         with record_gram(runner.model, **runner.subject.options) as record:
             runner.loss(batch).backward()
+        if size not in (None, record.batch_size):
+            return None, (
+                f"the Gram has {record.batch_size} samples and the batch {size}; where rows are not samples "
+                "say which each belongs to: record={'sample_of': …}, see fs.samples"
+            )
         if record.share_covered == 1:
             return record.gram.numpy(), ""
         problem = f"only {record.share_covered:.1%} of the parameters could be measured sample by sample"

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fisherscope.gram.errors import GramError
 from fisherscope.gram.finalize import finish
 from fisherscope.gram.interception.parameter_selection import Chosen, model_notes, unwrap
-from fisherscope.gram.options import GramOptions, check_choice, check_model, check_numbers, check_samples
+from fisherscope.gram.options import (
+    BatchOption,
+    GramOptions,
+    SampleOf,
+    check_batch_size,
+    check_choice,
+    check_model,
+    check_numbers,
+    check_samples,
+)
 from fisherscope.gram.per_loss import per_loss_backward
 from fisherscope.gram.ranks.joint_measurement import Standing
 from fisherscope.gram.ranks.measure_with_ranks import others_never_wait
@@ -32,8 +40,9 @@ def record_gram(
     model: nn.Module,
     *,
     reduction: Literal["mean", "sum"] = "mean",
-    batch: int | Mapping[str, int | None] | None = None,
-    sample_of: Tensor | Callable[..., Tensor] | None = None,
+    batch: BatchOption = None,
+    sample_of: SampleOf = None,
+    batch_size: int | None = None,
     parameters: Chosen = None,
     semantics: Literal["path", "per_loss"] = "path",
     fused: bool = False,
@@ -56,8 +65,15 @@ def record_gram(
         model: Any module. Its first call with a new kind of input is preceded by a probe of a few samples.
         reduction: Whether the loss is the batch's mean or its sum.
         batch: The dimension of the inputs that carries the samples, or one for each input by name or
-            position ({"x": 1, "mask": None}); found out where not given.
-        sample_of: (rows,) integers: the sample of each row, where the model's inputs are flattened rows.
+            position ({"x": 1, "mask": None}), or a function of the model's inputs that returns it; found out
+            where not given.
+        sample_of: The sample of each row, where rows of the model's inputs are not samples: (rows,) whole
+            numbers, or (b, t) for rows along two dimensions, -1 for a row of no sample; one such tensor for
+            each kind of row (nodes, edges); or a function of the model's inputs that returns it
+            (`fs.samples` has some). A tensor of more rows than a forward takes is that of all forwards of
+            the step in turn.
+        batch_size: Samples of the batch, where known: it tells several forwards of other samples from those
+            of the same samples. If the Gram has another number, `doubts` of the record say so.
         parameters: Which to measure: a name, patterns such as "head.*", or a predicate (name, tensor) → bool.
         semantics: "path": sample i's share of the batch's gradient; "per_loss": ∇ℓ_i, through BatchNorm's
             coupling too, by `record.backward(losses)` and B + 1 backward passes.
@@ -107,12 +123,14 @@ def record_gram(
     check_choice("spectrum", spectrum, ("global", "rank", "off"))
     check_numbers(memory_budget, loss_scale)
     check_samples(batch, sample_of)
+    check_batch_size(batch_size)
     inner = unwrap(model)
     settings = GramOptions(
         semantics,
         reduction,
         batch,
         sample_of,
+        batch_size,
         parameters,
         fused,
         precision,

@@ -48,6 +48,8 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
         if settings.strict:
             raise recorder.problems.failure or GramError(f"Measuring the Gram matrix: {record.status}")
         return
+    record.doubts = _doubts(recorder, record)
+    record.notes += record.doubts
     if recorder.frame.dropped:
         record.notes.append(
             f"{recorder.frame.dropped} backward passes before the last were thrown away (their gradients "
@@ -55,6 +57,17 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
         )
     if recorder.problems.failure is not None:
         raise recorder.problems.failure
+
+
+def _doubts(recorder: Recorder, record: GramRecord) -> list[str]:
+    """List why the samples that were counted may not be those that were meant."""
+    found, expected = list(recorder.tracker.doubts), recorder.settings.batch_size
+    if expected not in (None, record.local_batch_size) and not found:
+        found.append(
+            f"the batch has {expected} samples and {record.local_batch_size} were counted: where rows of the "
+            "model's inputs are not samples, say which each belongs to (sample_of=…, see fs.samples)"
+        )
+    return found
 
 
 def _measure_alone(recorder: Recorder, record: GramRecord) -> bool:
@@ -161,11 +174,21 @@ def _diagnose(recorder: Recorder, record: GramRecord) -> None:
     if wrong:
         worst = max(wrong, key=lambda name: wrong[name])
         record.status = f"incomplete: the columns of {worst!r} miss its gradient by {wrong[worst]:.1e}"
+        unnamed = recorder.tracker.sample_rows.unnamed
+        if unnamed:
+            record.status += (
+                f"; the loss depends on some of the {unnamed} rows to which sample_of gives no sample"
+            )
         if recorder.settings.strict:
             raise IncompleteError(
                 f"Measuring the Gram matrix: {record.status} (tolerance {record.tolerances[worst]:.0e}). "
                 + _unseen_use(recorder.problems.step)
             )
+    left = recorder.tracker.sample_rows.left()
+    if left:
+        record.status = f"incomplete: {left}"
+        if recorder.settings.strict:
+            raise IncompleteError(f"Measuring the Gram matrix: {left}.")
     if problems and record.status == "ok":
         record.status = f"partial: {len(problems)} parameters left out"
     record.notes[:0] = [f"{name}: {text}" for name, text in problems.items()]  # the first says why

@@ -85,6 +85,7 @@ class GramRecord:
     coverage: list[Coverage] = field(default_factory=list)
     entry_error: float = float("nan")
     notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)  # notes of samples that may be others than were meant
     grouping: str = "unverified"
     loss: float | None = None
     ranks: int = 1

@@ -80,7 +80,8 @@ class Recorder:
         )
         self.problems = SkippedParameters(self.parameters, settings.strict)
         self.usage = usage_of(self.parameters)
-        self.tracker = ForwardTracker(self.parameters, settings.batch, settings.sample_of)
+        expected = None if settings.accumulate else settings.batch_size  # of one backward pass
+        self.tracker = ForwardTracker(self.parameters, settings.batch, settings.sample_of, expected)
         self.sources = ParameterSources(self.parameters)
         self.frame = StepFrame(self.parameters, None if self.sharded is None else self.sharded.gradient)
         self.gradients = BackwardListener(

@@ -10,6 +10,7 @@ from fisherscope.integrations.scalars import numbers
 from fisherscope.integrations.step_hooks import Steps, dataset_size
 from fisherscope.monitor import Monitor
 from fisherscope.sampler import DynamicBatchSampler
+from fisherscope.samples import BatchSamples, copy_batch_functions
 
 lightning = import_framework("lightning.pytorch", "lightning")
 batch_sizes = import_framework("lightning.pytorch.utilities.data", "lightning")
@@ -58,7 +59,8 @@ class LightningCallback(Callback):
         every: Interval in steps; one step of each is measured.
         run: A `fisherscope.runs` run that records the rows, and each epoch with the logged metrics.
         log: Whether the trainer's loggers get the rows too.
-        monitor: The other arguments of `Monitor`.
+        monitor: The other arguments of `Monitor`. With `sample_of=fs.samples.of_batch(function)` the function
+            receives the loader's batch.
 
     Raises:
         ValueError: When training starts: several optimizers; a `DynamicBatchSampler` in a loader that
@@ -74,6 +76,7 @@ class LightningCallback(Callback):
         self._steps: Steps | None = None
         self._samples: int | None = 0  # of the open step; None once a batch does not say
         self._saved_state: dict[str, Any] = {}
+        self._of_batch: list[BatchSamples] = []
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Build the monitor, once model, optimizer and data are there.
@@ -88,7 +91,8 @@ class LightningCallback(Callback):
             "grad_scaler": getattr(trainer.precision_plugin, "scaler", None),
             "accumulate": _accumulates(trainer),
         }
-        self.monitor = Monitor(pl_module, _optimizer(trainer), **{**defaults, **self.options})
+        options, self._of_batch = copy_batch_functions({**defaults, **self.options})
+        self.monitor = Monitor(pl_module, _optimizer(trainer), **options)
         self._steps = Steps(self.monitor)
         if self._saved_state:
             self.monitor.load_state_dict(self._saved_state["monitor"])
@@ -106,8 +110,16 @@ class LightningCallback(Callback):
             return
         if not self._steps.open:
             self._samples = 0
-        self._samples = _count_samples(self._samples, batch)
-        self._steps.begin()
+        for function in self._of_batch:
+            function.bind(batch)
+        own = None if self.monitor is None else self.monitor.state.options.get("sample_of")
+        if isinstance(own, BatchSamples):
+            count = own.count()
+            self._samples = None if count is None or self._samples is None else self._samples + count
+        else:
+            self._samples = _count_samples(self._samples, batch)
+        alone = self.monitor is None or not self.monitor.state.options.get("accumulate")
+        self._steps.begin(self._samples if alone else None)
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Close the step: all its gradients are computed."""

@@ -22,24 +22,31 @@ class Steps:
         """Whether a step has begun and not ended, as between its micro-batches."""
         return self._step is not None
 
-    def begin(self) -> None:
-        """Open a step before its first forward, unless one is open."""
+    def begin(self, loader_count: int | None = None) -> None:
+        """Open a step before its first forward, unless one is open.
+
+        Args:
+            loader_count: Samples of the step, as the framework counts them; None where it is not known yet.
+        """
         if self._step is None:
             step = self.monitor.observe()
+            step.loader_count = loader_count
             step.__enter__()
             self._step = step
 
-    def end(self, batch_size: int | None = None) -> None:
+    def end(self, batch_size: int | None = None, loader_count: int | None = None) -> None:
         """Close the step after its last backward and before the optimizer, if one is open.
 
         Args:
             batch_size: Samples of the step as the framework counts them; a measured step counts them itself.
+            loader_count: The same where it is to be compared only.
         """
         step, self._step = self._step, None
         if step is None:
             return
         if not step.measured:
             step.batch_size = batch_size
+        step.loader_count = batch_size if loader_count is None else loader_count
         step.__exit__(None, None, None)
 
     def drop(self, error: BaseException | None = None) -> None:

@@ -45,7 +45,8 @@ class TransformersCallback(TrainerCallback):
     Args:
         every: Interval in steps; one step of each is measured.
         run: A `fisherscope.runs` run that records the rows, and each epoch with its evaluation.
-        monitor: The other arguments of `Monitor`.
+        monitor: The other arguments of `Monitor`. `sample_of` receives what the model does, by name:
+            `fs.samples.packing()` after a flattening collator, say.
 
     Raises:
         MissingFrameworkError: transformers is not installed.
@@ -55,6 +56,7 @@ class TransformersCallback(TrainerCallback):
         self.options = {"every": every, "run": run, **monitor}
         self.monitor: Monitor | None = None
         self._steps: Steps | None = None
+        self._steps_per_epoch = 0  # 0 where the loader has no length
         self._epoch: dict[str, Any] | None = None  # totals of an epoch whose row is not written
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
@@ -68,6 +70,7 @@ class TransformersCallback(TrainerCallback):
         }
         self.monitor = Monitor(objects["model"], optimizer, **{**defaults, **self.options})
         self._steps, self._epoch = Steps(self.monitor), None
+        self._steps_per_epoch = _steps_per_epoch(objects["train_dataloader"], args)
         if state.global_step > 0:
             self._restore(_checkpoint(args, state))
 
@@ -86,10 +89,16 @@ class TransformersCallback(TrainerCallback):
             self._steps.drop()  # a step that an error ended: Trainer does not notify callbacks of exceptions
             self._steps.begin()
 
+    def _loader_count(self, args: Any, state: Any) -> int | None:
+        """Return the samples of the step that ends; None for an epoch's last, which may have fewer."""
+        if not self._steps_per_epoch or (state.global_step + 1) % self._steps_per_epoch == 0:
+            return None
+        return int(args.train_batch_size * args.gradient_accumulation_steps)
+
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Close the step: all its gradients are computed."""
         if self._steps is not None:
-            self._steps.end()
+            self._steps.end(loader_count=self._loader_count(args, state))
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Take the epoch's totals; its row waits for an evaluation."""
@@ -128,6 +137,13 @@ class TransformersCallback(TrainerCallback):
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
         train = {"train_loss": losses[-1]} if losses else {}
         self.options["run"].log_epoch({**train, **(metrics or {}), **totals})
+
+
+def _steps_per_epoch(loader: Any, args: Any) -> int:
+    try:
+        return -(-len(loader) // int(args.gradient_accumulation_steps))
+    except TypeError:
+        return 0
 
 
 def _checkpoint(args: Any, state: Any) -> Path:

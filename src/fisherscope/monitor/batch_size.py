@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fisherscope.guard.step_guard import Guard
+from fisherscope.gram.options import SampleOf
 
 InputDim = tuple[int, int]
 """Number of one of the model's input tensors, in their order, and one of its dimensions."""
@@ -30,13 +31,23 @@ def tensors(values: Iterable[Any]) -> Iterator[Tensor]:
             yield from tensors(value.values())
 
 
+def _count(sample_of: SampleOf, args: Any, kwargs: Any) -> int | None:
+    """Count the samples that `sample_of` names; None where it does not say without waiting for a device."""
+    try:
+        rows = sample_of(*args, **kwargs) if callable(sample_of) else sample_of
+        first = next(tensors([rows]), None)
+        return int(first.max()) + 1 if first is not None and first.device.type == "cpu" else None
+    except Exception:  # noqa: BLE001  (the user's function; a measured step says what it raised)
+        return None
+
+
 class BatchSizeReader:
     """Read |B| of unmeasured steps off the shapes of the model's inputs.
 
     Measured steps teach it which dimension carries the batch; until one was measured it is the first
     dimension of the first tensor. Forward passes of one step add up (micro-batches; `passes` is their number
     in the latest step). Where no dimension carries it (the same samples passed twice, say), the ratio to the
-    first does.
+    first does. Where `sample_of` is given, what it names counts, if its rows lie on the CPU.
     """
 
     def __init__(self) -> None:
@@ -45,10 +56,13 @@ class BatchSizeReader:
         self.passes = 1
         self.last = 0
         self._shapes: list[list[torch.Size]] = []
+        self._sample_of: SampleOf = None
+        self._counts: list[int | None] = []
+        self.count_ratio = 1.0
         self._depth = 0
         self._probed = False
 
-    def watch(self, model: nn.Module, probed: bool, guard: Guard) -> None:
+    def watch(self, model: nn.Module, probed: bool, guard: Guard, sample_of: SampleOf = None) -> None:
         """Begin a step: note the input shapes of each forward pass until the guard is closed.
 
         Args:
@@ -56,8 +70,10 @@ class BatchSizeReader:
             probed: Whether a recorder opened after this may call the model from within its own call; such
                 calls are not counted, at the cost of a second hook.
             guard: Of the step.
+            sample_of: The sample of each row, where rows of the inputs are not samples.
         """
         self._shapes.clear()
+        self._sample_of, self._counts = sample_of, []
         self._depth, self._probed = 0, probed
         guard.before_forward(model, self._before_forward)
         if probed:
@@ -70,10 +86,20 @@ class BatchSizeReader:
     def _before_forward(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         if not self._depth and torch.is_grad_enabled():
             self._shapes.append([tensor.shape for tensor in tensors((*args, *kwargs.values()))])
+            if self._sample_of is not None:
+                self._counts.append(_count(self._sample_of, args, kwargs))
         self._depth += self._probed
 
     def _after_forward(self, module: nn.Module, args: Any, output: Any) -> None:
         self._depth -= 1
+
+    @property
+    def counted(self) -> int | None:
+        """Samples that `sample_of` names in this step; None where it was not given, or can't be read."""
+        counts = [count for count in self._counts if count is not None]
+        if not counts or len(counts) < len(self._counts):
+            return None
+        return max(1, round(sum(counts) * self.count_ratio))
 
     def read(self) -> int | None:
         """Read the batch size of the step.
@@ -81,6 +107,8 @@ class BatchSizeReader:
         Returns:
             Samples, at least 1; None where the model was not called with a tensor.
         """
+        if self.counted is not None:
+            return self.counted
         total = self._total(self.dims[0] if self.dims else (0, 0))
         if total is None:
             return None
@@ -96,6 +124,9 @@ class BatchSizeReader:
         self.last = batch_size
         if not self._shapes:
             return
+        counts = [count for count in self._counts if count is not None]
+        if counts:
+            self.count_ratio = batch_size / sum(counts)
         first = self._shapes[0]
         dims = [(k, dim) for dim in range(4) for k, shape in enumerate(first) if dim < len(shape)]
         matching = [dim for dim in dims if self._total(dim) == batch_size]
@@ -114,9 +145,11 @@ class BatchSizeReader:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was learnt, as JSON values."""
-        return {"places": [list(dim) for dim in self.dims], "ratio": self.ratio, "passes": self.passes}
+        return {"places": [list(dim) for dim in self.dims], "ratio": self.ratio, "passes": self.passes,
+                "count_ratio": self.count_ratio}  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from what `state_dict` returned."""
         self.dims = [(index, dim) for index, dim in state["places"]]
         self.ratio, self.passes = state["ratio"], state["passes"]
+        self.count_ratio = state.get("count_ratio", 1.0)

@@ -22,6 +22,8 @@ from fisherscope.monitor.timer import StepTimer
 if TYPE_CHECKING:
     import polars as pl
 
+    from fisherscope.gram.options import SampleOf
+
 
 class Monitor:
     """Measure a training loop while it runs.
@@ -70,9 +72,9 @@ class Monitor:
         grad_scaler: The `torch.amp.GradScaler` by which the gradients are scaled.
         rule: Non-zero rule (`measures.RULES`), or `paper`.
         on_measure: Callbacks; each is called with a copy of every row. Trackers are such callbacks.
-        recorder: Arguments of `record_gram`: reduction, batch, sample_of, parameters, memory_budget, group,
-            spectrum, max_bytes; and
-            accumulate, by default whether the step before had several forward passes.
+        recorder: Arguments of `record_gram`: reduction, batch, sample_of (of the model's inputs, see
+            `fs.samples`), parameters, memory_budget, group, spectrum, max_bytes; and accumulate, by default
+            whether the step before had several forward passes.
 
     Raises:
         ValueError: An argument is outside its range or contradicts another.
@@ -153,14 +155,20 @@ class Monitor:
 
     @contained(_recover_observe)
     def observe(
-        self, ids: "Sequence[SampleId] | torch.Tensor | None" = None, batch_size: int | None = None
+        self,
+        ids: "Sequence[SampleId] | torch.Tensor | None" = None,
+        batch_size: int | None = None,
+        *,
+        sample_of: "SampleOf" = None,
     ) -> Step:
         """Return a context manager for forward and backward of one optimizer step.
 
         Args:
             ids: Ids of the samples in batch order, for `samples` and `outliers`; a sequence or a tensor of
                 shape (n,).
-            batch_size: Samples of this step, where it can't be read off the model's inputs.
+            batch_size: Samples of this step, where it can't be read off the model's inputs. With several
+                forward passes it tells those of other samples from those of the same.
+            sample_of: The sample of each row in this step, as `record_gram` takes it.
 
         Returns:
             The step, to be used in a `with` statement.
@@ -178,7 +186,7 @@ class Monitor:
                 "observe() was called but its block was never entered, so nothing is counted or measured; "
                 "write `with monitor.observe():` around forward and backward"
             )
-        self._latest = Step(self.state, ids, batch_size)
+        self._latest = Step(self.state, ids, batch_size, sample_of)
         return self._latest
 
     def epoch_end(self) -> Row:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fisherscope.gram import GramRecord
+from fisherscope.gram.options import SampleOf
 from fisherscope.guard import Refusal, RefusedState, RefusedValue, contained, describe
 from fisherscope.guard.step_guard import Guard
 from fisherscope.monitor.breakdown import SampleId
@@ -55,14 +56,24 @@ class Step:
         state: What the monitor and its steps share.
         ids: Ids of the samples in batch order, (n,), texts or integers; or None.
         batch_size: Samples of the step, or None to read it off the model's inputs.
+        sample_of: The sample of each row in this step; None for what the monitor was given.
     """
 
-    __slots__ = ("_guard", "_recording", "_steps_before", "batch_size", "entered", "ids", "loss", "state")
+    __slots__ = (
+        "_guard", "_recording", "_steps_before", "batch_size", "entered", "ids", "loader_count", "loss",
+        "sample_of", "state",
+    )  # fmt: skip
 
     def __init__(
-        self, state: MonitorState, ids: "Sequence[SampleId] | torch.Tensor | None", batch_size: int | None
+        self,
+        state: MonitorState,
+        ids: "Sequence[SampleId] | torch.Tensor | None",
+        batch_size: int | None,
+        sample_of: "SampleOf" = None,
     ) -> None:
         self.state, self.ids, self.batch_size = state, ids, batch_size
+        self.sample_of = state.options.get("sample_of") if sample_of is None else sample_of
+        self.loader_count: int | None = None  # samples as a framework counts them
         self.loss: Any = None
         self.entered = False
         self._guard = Guard()
@@ -113,10 +124,11 @@ class Step:
             state.agreement.share_interval(state.schedule, state.history.running.counters.steps)
         due, accumulate = state.schedule.due(self._position()), state.batch_size.passes > 1
         if due or self.batch_size is None:
-            state.batch_size.watch(state.model, due, self._guard)
+            state.batch_size.watch(state.model, due, self._guard, self.sample_of)
         if due:
             state.timer.mark_measured()
             options = {"accumulate": accumulate, **state.options, "loss_scale": state.loss_scale}
+            options["sample_of"], options["batch_size"] = self.sample_of, self._expected()
             try:
                 self._recording = Recording(state.model, state.strict, options)
             except Refusal:
@@ -124,6 +136,10 @@ class Step:
                 raise
         state.block_open = True
         return self
+
+    def _expected(self) -> int | None:
+        """Samples of the step, as far as the loop says."""
+        return self.batch_size or (len(self.ids) if self.ids is not None else self.loader_count) or None
 
     def _position(self) -> Position:
         count = self.state.history.running.counters
@@ -188,7 +204,7 @@ class Step:
         if record is not None and record.measured:
             reader.learn(record.local_batch_size)
             return record.local_batch_size
-        size = self.batch_size or reader.read()  # of this rank
+        size = reader.counted or self.batch_size or reader.read()  # of this rank
         if size is None:
             self.state.warn_once(
                 "the batch size of a step could not be read, because the model was not called with a tensor "
@@ -241,12 +257,12 @@ class Step:
         if self.ids is not None and len(self.ids) != size:
             raise RefusedValue(
                 f"observing a step: received {len(self.ids)} ids for a batch of {size} samples; "
-                "expected one id per sample"
+                f"expected one id per sample{_why(record)}"
             )
         if self.batch_size not in (None, size):
             raise RefusedValue(
                 f"observing a step: received batch_size={self.batch_size} for a batch of "
-                f"{size} samples; expected its size, or no batch_size"
+                f"{size} samples; expected its size, or no batch_size{_why(record)}"
             )
 
     def _measurement(self, record: GramRecord, ids: Any) -> Measurement:
@@ -278,6 +294,7 @@ class Step:
         row |= state.history.running.totals()
         row["fisher/residual"] = math.nan if record is None else record.residual
         row["fisher/grouping"] = "unverified" if record is None else record.grouping
+        row["fisher/note"] = " ".join(self._doubts(record)) or None
         if self.state.agreement is not None and record is not None:
             row["ranks"], row["local_batch_size"] = record.ranks, record.local_batch_size
             row["ranks/spectrum"], row["ranks/bytes"] = record.spectrum, record.bytes_sent
@@ -289,9 +306,27 @@ class Step:
         row["status"] = recording.failure or status
         return {key: json_value(value) for key, value in row.items()}
 
+    def _doubts(self, record: GramRecord | None) -> list[str]:
+        """List why the samples that were counted may not be those that were meant."""
+        if record is None:
+            return []
+        doubts, count = list(record.doubts), self.loader_count
+        if record.measured and count not in (None, record.local_batch_size) and not doubts:
+            doubts.append(
+                f"the batch has {count} samples and {record.local_batch_size} were counted: where rows of "
+                "the model's inputs are not samples, say which each belongs to (sample_of=…, see fs.samples)"
+            )
+        for text in doubts:
+            self.state.warn_once(text)
+        return doubts
+
     def _notes(self, record: GramRecord) -> list[str]:
         has_batch_norm = record.semantics == "path" and any(
             isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
             for module in self.state.model.modules()
         )
         return [*record.notes, *([COUPLED] if has_batch_norm else [])]
+
+
+def _why(record: GramRecord) -> str:
+    return f". {record.doubts[0][0].upper()}{record.doubts[0][1:]}" if record.doubts else ""

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from fisherscope.gram.batch_axis.forward_call import ForwardCall, entry_of
 from fisherscope.tasks.errors import TaskError
 from fisherscope.tasks.task import Split, seeded_order
-from fisherscope.tasks.user_data import as_split
+from fisherscope.tasks.user_data import as_split, checked_collation
 
 
 class BatchSource:
@@ -48,6 +48,27 @@ class StreamSource(BatchSource):
 
     def __init__(self, data: IterableDataset[Any], collate: Callable[[list[Any]], Any]) -> None:
         self.data, self.collate = data, collate
+
+    def head(self, count: int) -> BatchSource:
+        """Return the stream's first samples, with numbers.
+
+        Args:
+            count: How many to take at most.
+
+        Returns:
+            A source of them.
+
+        Raises:
+            TaskError: The stream holds none.
+        """
+        first = list(islice(self.data, count))
+        if not first:
+            raise TaskError("drawing samples: the stream holds none; expected at least 1")
+
+        def take(indices: Tensor) -> Any:
+            return self.collate([first[int(k)] for k in indices])
+
+        return BatchSource(len(first), take, lambda: take(torch.arange(len(first))))
 
     def batches(self, size: int, seed: int) -> Iterator[Any]:
         """Draw consecutive samples; the stream starts over where it ends.
@@ -103,11 +124,16 @@ def data_source(data: Any) -> BatchSource:
         TaskError: The data are none of these.
     """
     if isinstance(data, DataLoader):
-        inner, collate = data.dataset, data.collate_fn or (lambda samples: samples[0])
+        if data.batch_size is None and data.batch_sampler is None:
+            raise TaskError(
+                "drawing batches of any size: received a DataLoader that yields what the data set makes "
+                "(batch_size=None); give one of its batches as 'batch', or a data set of samples"
+            )
+        inner, collate = data.dataset, checked_collation(data.collate_fn or default_collate)
     else:
         inner, collate = data, None
     if isinstance(inner, IterableDataset):
-        return StreamSource(inner, collate or torch.utils.data.default_collate)
+        return StreamSource(inner, collate or checked_collation(default_collate))
     if collate is None:
         return split_source(as_split(inner, "data"))
 

@@ -45,7 +45,7 @@ def as_split(data: Any, where: str) -> Split:
     if hasattr(data, "batch") and hasattr(data, "__len__"):
         split: Any = data
     elif isinstance(data, DataLoader):
-        split = DatasetSplit(data.dataset, data.collate_fn or default_collate)
+        split = DatasetSplit(data.dataset, checked_collation(data.collate_fn or default_collate))
     elif isinstance(data, Mapping | tuple | list) and _are_samples(data):
         split = TensorSplit(data)
     elif type(data) is TensorDataset:
@@ -125,11 +125,40 @@ class TensorSplit:
         return tuple(change(value) for value in self.data)
 
 
+def checked_collation(collate: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
+    """Return a collation that says what to write where torch's own refuses the samples.
+
+    Args:
+        collate: The collation; one of the user's own is returned as it is.
+
+    Returns:
+        The collation.
+
+    Raises:
+        TaskError: On a call: the default collation does not take these samples.
+    """
+    if collate is not default_collate:
+        return collate
+
+    def checked(samples: list[Any]) -> Any:
+        try:
+            return collate(samples)
+        except (TypeError, RuntimeError, ValueError, KeyError) as error:
+            kind = type(samples[0]).__name__ if samples else "nothing"
+            raise TaskError(
+                f"making a batch of {len(samples)} samples ({kind}): torch's default collation raised "
+                f"{type(error).__name__}: {str(error)[:200]}. Give a DataLoader with your collate_fn: "
+                "'data': DataLoader(dataset, collate_fn=…)"
+            ) from error
+
+    return checked
+
+
 class DatasetSplit:
     """Give samples of a map-style dataset, collated as a DataLoader does."""
 
-    def __init__(self, data: Any, collate: Callable[[list[Any]], Any] = default_collate) -> None:
-        self.data, self.collate = data, collate
+    def __init__(self, data: Any, collate: Callable[[list[Any]], Any] | None = None) -> None:
+        self.data, self.collate = data, collate or checked_collation(default_collate)
 
     def __len__(self) -> int:
         return len(self.data)

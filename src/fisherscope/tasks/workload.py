@@ -20,13 +20,14 @@ from __future__ import annotations
 import copy
 import difflib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from fisherscope.gram.interception.torch_private import tree_leaves
+from fisherscope.samples import BatchSamples, copy_batch_functions
 from fisherscope.tasks.batch_source import (
     BatchSource,
     StreamSource,
@@ -227,12 +228,13 @@ def subject_of(
             "one number per batch"
         )
     final: Literal["mean", "sum"] = "sum" if (reduction or own_reduction) == "sum" else "mean"
-    options = dict(record or {})
+    options, of_batch = copy_batch_functions(record or {})
     dim = options["batch"] if isinstance(options.get("batch"), int) else 0
     source = single_batch_source(first, batch, dim) if data is None else data_source(data)
     samples = None if isinstance(source, StreamSource) else source.samples
     dataset_size, given_size = (None, samples) if data is None else (samples, None)
-    return Workload(name, make, _loss(name, loss), source, dataset_size, given_size, final, options)
+    final_loss = _bound_loss(_loss(name, loss), of_batch)
+    return Workload(name, make, final_loss, source, dataset_size, given_size, final, options)
 
 
 def task_workload(task: Task) -> Workload:
@@ -261,6 +263,19 @@ def _loss(name: str, loss: Any) -> Loss:
             "lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])"
         )
     return batch_loss(loss)
+
+
+def _bound_loss(loss: Loss, of_batch: Sequence[BatchSamples]) -> Loss:
+    """Bind each batch to the functions of it before its loss is taken."""
+    if not of_batch:
+        return loss
+
+    def bound(model: nn.Module, batch: Any) -> Tensor:
+        for function in of_batch:
+            function.bind(batch)
+        return loss(model, batch)
+
+    return bound
 
 
 def _model_loss(model: nn.Module, batch: Any) -> Tensor:

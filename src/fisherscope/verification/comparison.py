@@ -47,6 +47,7 @@ class Comparison:
     allowed: float
     note: str = ""
     independent: bool = False
+    contradicts: bool = False  # the Gram has another number of samples
 
     @property
     def exact(self) -> bool:
@@ -65,6 +66,12 @@ class Comparison:
         }  # fmt: skip
 
 
+def miscounted(counted: int, drawn: int) -> Comparison:
+    """Return the comparison of a Gram that has another number of samples than the batch."""
+    note = f"could not be made: the Gram has {counted} samples and the batch {drawn}"
+    return Comparison("each sample alone, in eval mode", drawn, None, EXACT, note, contradicts=True)
+
+
 def compare_alone(subject: Subject, batch: Any, samples: list[Any]) -> Comparison:
     """Compare with each sample through the model alone, in eval mode, without the recorder.
 
@@ -78,6 +85,8 @@ def compare_alone(subject: Subject, batch: Any, samples: list[Any]) -> Compariso
         model, wide, allowed = _to_double(subject, batch, training=False)
         _check_draws_nothing(subject, model, _cast_like(samples[0], wide))
         gram = _gram_of(subject, model, wide)
+        if len(gram) != size:
+            return miscounted(len(gram), size)
         columns = torch.stack([_gradient(subject, model, _cast_like(part, wide)) for part in samples])
     except Exception as error:  # noqa: BLE001  (whatever the user's model raises)
         return _failed_comparison(way, size, error)
@@ -113,9 +122,9 @@ def compare_in_training(subject: Subject, batch: Any, larger: Any, first: Any, s
 def compare_by_outputs(subject: Subject, batch: Any, size: int) -> Comparison:
     """Compare with one backward pass a sample from its row of the model's output.
 
-    Samples are rows of the output, in the labels' order: nothing is assumed of rows inside the model. Not
-    through
-    BatchNorm in training mode, where a row of the output depends on every sample.
+    Samples are rows of the output, in the labels' order or as `sample_of` says: nothing is assumed of rows
+    inside the model. Not through BatchNorm in training mode, where a row of the output depends on every
+    sample.
 
     Returns:
         The comparison; its note says why where it could not be made.
@@ -126,7 +135,10 @@ def compare_by_outputs(subject: Subject, batch: Any, size: int) -> Comparison:
         twin = copy.deepcopy(model)
         with same_draws():
             gram = _gram_of(subject, model, wide)
-        columns = output_columns(twin, subject.loss, wide, size).double()
+        if len(gram) != size:
+            return miscounted(len(gram), size)
+        sample_of = subject.options.get("sample_of")
+        columns = output_columns(twin, subject.loss, wide, size, sample_of).double()
     except Exception as error:  # noqa: BLE001  (as above)
         return _failed_comparison(way, size, error)
     columns = columns * (size if subject.reduction == "mean" else 1)

@@ -51,6 +51,31 @@ def warnings_of(
     return texts + record.notes
 
 
+def count_warnings(subject: Subject, record: GramRecord, drawn: int) -> list[str]:
+    """Say that the Gram has another number of samples than the batch.
+
+    Args:
+        subject: The workload.
+        record: A record of one step.
+        drawn: Samples of the batch.
+
+    Returns:
+        One sentence, or none.
+    """
+    if not record.measured or record.batch_size == drawn:
+        return []
+    if subject.options.get("sample_of") is not None:
+        return [
+            f"sample_of names {record.batch_size} samples in a batch of {drawn}: samples can't be run one by "
+            "one; to compare that way too give a data set, or a DataLoader with your collate_fn"
+        ]
+    return [
+        f"the Gram has {record.batch_size} samples and the batch {drawn}: if rows of the model's inputs are "
+        "not samples (pairs, packed sequences, nodes of graphs, episodes), say which sample each belongs to: "
+        "sample_of=…, such as fs.samples.concatenation(2), packing() or graphs()"
+    ]
+
+
 def remarks_of(model: nn.Module) -> list[str]:
     """List what may look like a problem and is none.
 

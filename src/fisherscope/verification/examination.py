@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,9 +14,15 @@ from fisherscope.gram import GramRecord, record_gram
 from fisherscope.gram.interception.torch_private import tree_leaves
 from fisherscope.model_state import preserve_random_state, rng
 from fisherscope.tasks import Subject, subject_of
-from fisherscope.tasks.batch_source import single_batch_source
-from fisherscope.verification.comparison import compare_alone, compare_by_outputs, compare_in_training
-from fisherscope.verification.diagnostics import check_neutrality, remarks_of, warnings_of
+from fisherscope.tasks.batch_source import StreamSource, single_batch_source
+from fisherscope.verification.comparison import (
+    Comparison,
+    compare_alone,
+    compare_by_outputs,
+    compare_in_training,
+    miscounted,
+)
+from fisherscope.verification.diagnostics import check_neutrality, count_warnings, remarks_of, warnings_of
 from fisherscope.verification.overhead import measure_overhead
 from fisherscope.verification.result import Examination
 
@@ -71,14 +78,41 @@ def examine(
         subject = subject_of(subject, loss, batch=batch, record=record)
     with preserve_random_state():
         rng.seed_torch(0)
-        return _examine(subject, batch_size, seconds)
+        return _examine(_numbered(subject, batch_size or LOOPED), batch_size, seconds)
+
+
+def _numbered(subject: Subject, size: int) -> Subject:
+    """Return the workload with the first samples of a stream, by number."""
+    if not isinstance(subject.source, StreamSource):
+        return subject
+    source = subject.source.head(size + 1)
+    return replace(subject, source=source, dataset_size=source.samples)
 
 
 def _examine(subject: Subject, batch_size: int | None, seconds: float) -> Examination:
     whole = subject.batch(batch_size)
     model, record = _record_step(subject, whole)
     eigenvalues = spectrum(record.gram, record.entry_error) if record.measured else None
-    size = record.batch_size or subject.given_size or batch_size or LOOPED
+    drawn = batch_size or subject.given_size or min(LOOPED, subject.dataset_size or LOOPED)
+    size = record.batch_size or drawn
+    return Examination(
+        subject.name, size, sum(p.numel() for p in model.parameters() if p.requires_grad),
+        record.coverage, _proofs(subject, whole, record, drawn), check_neutrality(subject, whole),
+        [*count_warnings(subject, record, drawn), *warnings_of(subject, model, record, eigenvalues)],
+        remarks_of(model),
+        None if eigenvalues is None else eigenvalues.cond,
+        None if eigenvalues is None else eigenvalues.accuracy,
+        measure_overhead(subject, whole, size, seconds),
+    )  # fmt: skip
+
+
+def _proofs(subject: Subject, whole: Any, record: GramRecord, drawn: int) -> list[Comparison]:
+    """Compare in two ways, at the batch's size and at another dimension's; by rows as far as they allow."""
+    size, given = record.batch_size or drawn, subject.options.get("sample_of")
+    if size != drawn and given is None:
+        return [miscounted(size, drawn)]
+    if size != drawn or (given is not None and not callable(given)):  # rows can't be taken one by one
+        return [compare_by_outputs(subject, whole, size)]
     proofs = []
     for sample_count in _sizes(subject, whole, size):
         batch, larger, parts = _parts(subject, sample_count)
@@ -90,14 +124,7 @@ def _examine(subject: Subject, batch_size: int | None, seconds: float) -> Examin
             if outputs.error is not None or by_derivation
             else compare_in_training(subject, batch, larger, parts[0], sample_count)
         )
-    return Examination(
-        subject.name, size, sum(p.numel() for p in model.parameters() if p.requires_grad),
-        record.coverage, proofs, check_neutrality(subject, whole),
-        warnings_of(subject, model, record, eigenvalues), remarks_of(model),
-        None if eigenvalues is None else eigenvalues.cond,
-        None if eigenvalues is None else eigenvalues.accuracy,
-        measure_overhead(subject, whole, size, seconds),
-    )  # fmt: skip
+    return proofs
 
 
 def _record_step(subject: Subject, batch: Any) -> tuple[nn.Module, GramRecord]:

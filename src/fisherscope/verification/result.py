@@ -45,6 +45,8 @@ class Examination:
     def exact(self) -> bool:
         """Whether all comparisons agree, one of them independent, and every parameter is covered."""
         made = [proof for proof in self.proofs if proof.error is not None]
+        if any(proof.contradicts for proof in self.proofs):
+            return False
         complete = not any(row.rule == "left out" for row in self.coverage)
         independent = any(proof.independent for proof in made)
         return independent and complete and all(proof.exact for proof in made)

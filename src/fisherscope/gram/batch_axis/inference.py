@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fisherscope.gram.batch_axis.probe_run import CallTrace
-from fisherscope.gram.grouping import Layout
+from fisherscope.gram.grouping import Grouping, Layout
 
 ORDERS = ((1, 2, 0), (1, 0, 2))
 """How three samples change places.
@@ -29,7 +29,10 @@ Verdict = Literal["confirmed", "differs", "unknown"]
 
 @dataclass
 class CallLayout:
-    """How a call treats the samples: layouts by argument name, "out" for the output."""
+    """How a call treats the samples: layouts by argument name, "out" for the output.
+
+    `given` is the output's grouping where the user specifies the sample of each row.
+    """
 
     layouts: dict[str, Layout] = field(default_factory=dict)
     derived: bool = False
@@ -38,6 +41,7 @@ class CallLayout:
     weighted: bool = False  # a learned weight of numbers of all samples together
     has_loop: bool = False  # one of the calls of a loop over the samples
     problem: str | None = None
+    given: Grouping | None = None
 
 
 def is_penalty(name: str, out: torch.Size) -> bool:

@@ -63,6 +63,8 @@ class KnownPlan:
         hard: Calls that a reading did not explain: their rows mix samples, or no cotangent reached them.
         permuted: The calls that were checked by the whole batch in another order, and whether they
             passed; None where that could not be determined.
+        doubts: By numbers of forwards and samples and the form of the loss, what its terms said of the
+            samples that were counted.
         keep: Remembers a plan with problems, once the rows of all its calls could be read nevertheless.
     """
 
@@ -74,6 +76,7 @@ class KnownPlan:
     hard: set[Key] = field(default_factory=set)
     permuted: dict[Key, bool | None] = field(default_factory=dict)
     keep: Callable[[], None] | None = None
+    doubts: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
     def settled_for(self, rows: int, signature: int) -> dict[Key, SettledRows]:
         """Return what is known of the calls of a forward of so many rows with such a graph."""

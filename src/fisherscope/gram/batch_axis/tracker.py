@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,24 +12,24 @@ from torch.nn.utils.rnn import PackedSequence
 from fisherscope.gram.accumulation.remedies import FUNCTIONAL
 from fisherscope.gram.batch_axis.determinism import DROPOUT
 from fisherscope.gram.batch_axis.forward_call import ForwardCall, flat, inputs_of
+from fisherscope.gram.batch_axis.given_rows import GivenRows, SampleRows
 from fisherscope.gram.batch_axis.inference import CallLayout
 from fisherscope.gram.batch_axis.loss_terms import LossTerms
 from fisherscope.gram.batch_axis.outside import outside_call
+from fisherscope.gram.batch_axis.packed_inputs import packing_doubt
 from fisherscope.gram.batch_axis.plan import KnownPlan, find_plan, given_plan
 from fisherscope.gram.batch_axis.probe import probe
 from fisherscope.gram.batch_axis.probe_run import PICKS
 from fisherscope.gram.batch_axis.row_movers import picks_entries
-from fisherscope.gram.errors import AmbiguousBatchError, GramError, NotSplittableError
+from fisherscope.gram.errors import AmbiguousBatchError, NotSplittableError
 from fisherscope.gram.grouping import Grouping, Layout, packed_rows, rows_grouping
 from fisherscope.gram.identity.pending import PendingCall
 from fisherscope.gram.identity.storage import StorageRows
 from fisherscope.gram.interception.call_ids import CallIds, Key
 from fisherscope.gram.interception.provenance import ParameterSource, ParameterSources, tensors_in
 from fisherscope.gram.interception.torch_private import is_in_functional_transform, tree_leaves
-from fisherscope.gram.options import check_samples
+from fisherscope.gram.options import BatchOption, SampleOf, batch_of
 from fisherscope.gram.rules import signature_of
-
-SampleOf = Tensor | Callable[..., Tensor] | None
 
 
 @dataclass
@@ -42,7 +41,7 @@ class Forward:
         call: Module and inputs.
         known: What is known of this way of calling it.
         ids: The sample of each of its rows, (rows,) long, counted over the whole step.
-        given: Whether `sample_of` said so.
+        given: The samples of its rows, where `sample_of` specifies them.
         outputs: What it gave.
         pending: Its calls whose rows are to be read.
         moves: Whether a call was seen that may move rows by data or chance.
@@ -55,7 +54,7 @@ class Forward:
     call: ForwardCall
     known: KnownPlan
     ids: Tensor
-    given: bool = False
+    given: GivenRows | None = None
     outputs: list[Tensor] = field(default_factory=list)
     pending: list[PendingCall] = field(default_factory=list)
     moves: bool = False
@@ -73,23 +72,29 @@ class ForwardTracker:
     Args:
         parameters: Those measured, by name.
         batch: Dimension that carries the samples, or one for each input by name; None to find out.
-        sample_of: The sample of each row, where the rows of several samples are mixed: (rows,) integers, or a
-            callable of the model's inputs that gives them.
+        sample_of: The sample of each row, where the rows of several samples are mixed, or a callable of the
+            model's inputs that gives them.
+        expected: Samples of a backward pass, where known.
     """
 
     def __init__(
-        self, parameters: dict[str, Tensor], batch: int | Mapping[str, int | None] | None, sample_of: SampleOf
+        self,
+        parameters: dict[str, Tensor],
+        batch: BatchOption,
+        sample_of: SampleOf,
+        expected: int | None = None,
     ) -> None:
-        self.parameters, self.batch, self.sample_of = parameters, batch, sample_of
+        self.parameters, self.batch, self.sample_rows = parameters, batch, SampleRows(sample_of)
         self.current: Forward | None = None
         self.count = 0
         self.samples: int | None = None  # of all forwards since the last backward
         self.forwards: list[Forward] = []  # those whose backward has not begun
         self.notes: list[str] = []
+        self.doubts: list[str] = []  # samples that may be others than were meant
+        self.expected = expected
         self.packed_order: Tensor | None = None
         self.storage = StorageRows()
         self.terms = LossTerms()
-        self._rows_given: Tensor | None = None
         self._keys = CallIds()
         self._renewed = False
         self.may_probe_again = True
@@ -105,19 +110,19 @@ class ForwardTracker:
             AmbiguousBatchError: The batch dimension can't be determined.
         """
         _check_inputs(module, args, kwargs)
-        given = given_rows(self.sample_of, args, kwargs)
+        given = self.sample_rows.of_forward(args, kwargs)
         if given is not None:
-            samples = int(given.max()) + 1
-            call = ForwardCall(module, args, kwargs, (), samples)
-            known, ids = given_plan(module, args, kwargs, self.parameters), torch.arange(samples)
+            call = ForwardCall(module, args, kwargs, (), len(given.samples))
+            known, ids = given_plan(module, args, kwargs, self.parameters), given.samples
         else:
-            call, known = find_plan(module, args, kwargs, self.parameters, self.batch)
+            batch = batch_of(self.batch, args, kwargs)
+            call, known = find_plan(module, args, kwargs, self.parameters, batch)
             ids = torch.arange(call.samples)
-        self._rows_given = given
+            self.doubt(packing_doubt(args, kwargs, call.samples))
         self.count += 1
-        self.current = Forward(self.count, call, known, ids, given is not None)
+        self.current = Forward(self.count, call, known, ids, given)
         self.forwards.append(self.current)
-        self.samples = max(self.samples or 0, len(ids))
+        self.samples = max(self.samples or 0, int(ids.max()) + 1 if len(ids) else 0)
         self._keys, self._renewed = CallIds(), False
         return self.current
 
@@ -126,6 +131,11 @@ class ForwardTracker:
         assert self.current is not None, "a forward has begun"
         self.current.ids, self.current.linked = ids, how
         self.samples = max(self.samples or 0, int(ids.max()) + 1 if len(ids) else 0)
+
+    def doubt(self, text: str) -> None:
+        """Note that samples may be others than were meant, once."""
+        if text and text not in self.doubts:
+            self.doubts.append(text)
 
     def end(self, module: nn.Module, output: Any) -> None:
         """End the forward of `module`, which returned `output`."""
@@ -136,6 +146,7 @@ class ForwardTracker:
     def take_forwards(self) -> list[Forward]:
         """Take the forwards that the backward pass that begins now is about."""
         forwards, self.forwards = self.forwards, []
+        self.sample_rows.begin_pass()
         return forwards
 
     def note_packing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -161,9 +172,8 @@ class ForwardTracker:
             return key, outside_call(name, self.samples, values, out, sources, self._inputs(), self.terms)
         if name in PICKS and picks_entries(*values.values()) and sources.get(next(iter(values.values()))):
             return key, CallLayout(derived=True)  # of parameters, whichever entries the data chose
-        if self.current.given:
-            assert self._rows_given is not None, "said for the forward that runs"
-            return key, by_rows(self._rows_given, self.current.rows, values, out, sources)
+        if self.current.given is not None:
+            return key, self.current.given.layout_of(name, values, out, sources)
         plan = self.current.known.plan
         if key not in plan and self.may_probe_again and not self._renewed and not self._packings:
             self._renewed = True  # the model took another path than when it was probed: look once more
@@ -188,11 +198,9 @@ class ForwardTracker:
         if layout.problem is not None:
             raise NotSplittableError(layout.problem)
         assert samples is not None, "a call is planned after a forward has begun"
+        if layout.given is not None:
+            return layout.given
         place = layout.layouts.get("out")
-        if self.current is not None and self.current.given and place is not None:
-            assert self._rows_given is not None, "said for the forward that runs"
-            rows = self._rows_given if out[place.dim] == len(self._rows_given) else torch.arange(samples)
-            return rows_grouping(rows, place.dim, samples)
         if self._packings and (layout.packed or (place is not None and place.outer is None)):
             dim = next((d for d, size in enumerate(out) if size in self._packings), None)
             if dim is not None:
@@ -217,8 +225,8 @@ class ForwardTracker:
         for place, tensor in enumerate(forward.outputs):
             if not (tensor.requires_grad and tensor.grad_fn is not None and tensor.dim()):
                 continue
-            if forward.given:
-                grouping = self._given_output(forward, tensor)
+            if forward.given is not None:
+                grouping = forward.given.find(tensor.shape)
             else:
                 layouts = forward.known.outputs
                 layout = layouts[place] if len(layouts) == len(forward.outputs) else None
@@ -226,14 +234,6 @@ class ForwardTracker:
             if grouping is not None and grouping.fits(tensor.shape):
                 found.append((tensor, grouping))
         return found
-
-    def _given_output(self, forward: Forward, tensor: Tensor) -> Grouping | None:
-        """With `sample_of`: an output has one row a row of the inputs, or one a sample."""
-        rows = given_rows(self.sample_of, forward.call.args, forward.call.kwargs)
-        assert rows is not None, "the forward's rows were given"
-        if tensor.shape[0] == len(rows):
-            return rows_grouping(rows, 0, forward.rows)
-        return Grouping(forward.rows, Layout(0)) if tensor.shape[0] == forward.rows else None
 
     def _inputs(self) -> list[Tensor]:
         """Tensors that the forwards of this pass were given or gave: what depends on the batch."""
@@ -256,66 +256,3 @@ def _check_inputs(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
             "rows of all samples as one tensor (nested.values()), and the sample of each row: "
             "record_gram(model, sample_of=torch.repeat_interleave(torch.arange(n), lengths))."
         )
-
-
-def given_rows(sample_of: SampleOf, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-    """Return the rows' samples as the user specified them for these inputs.
-
-    Returns:
-        The sample of each row.
-
-    Raises:
-        GramError: A callable raised, or gave what can't be the samples of these inputs' rows.
-    """
-    if sample_of is None:
-        return None
-    if not isinstance(sample_of, Tensor):
-        try:
-            sample_of = sample_of(*args, **kwargs)
-        except Exception as error:
-            raise GramError(
-                f"record_gram(model, sample_of=…): called with the model's inputs it raised "
-                f"{type(error).__name__}: {error}; expected the sample of each row, a tensor (rows,)."
-            ) from error
-        check_samples(None, sample_of)
-    lengths = [leaf.shape[0] for leaf in flat((args, kwargs))[0] if isinstance(leaf, Tensor) and leaf.dim()]
-    if lengths and len(sample_of) not in lengths:
-        raise GramError(
-            f"record_gram(model, sample_of=…): received the samples of {len(sample_of)} rows for inputs of "
-            f"{' and '.join(map(str, dict.fromkeys(lengths)))}; expected one number a row of an input."
-        )
-    missing = (torch.bincount(sample_of.detach().cpu()) == 0).nonzero().flatten()
-    if len(missing):
-        raise GramError(
-            f"record_gram(model, sample_of=…): sample {int(missing[0])} has no row; expected whole "
-            "numbers from 0 to the last sample's, each at least once."
-        )
-    return sample_of
-
-
-def by_rows(
-    sample_of: Tensor, samples: int, values: dict[str, Any], out: Tensor, sources: ParameterSources
-) -> CallLayout:
-    """Return the layout of a call where the user specified each row's sample.
-
-    A dimension as long as the rows, or the samples.
-
-    Returns:
-        The layout.
-    """
-    inputs = [tensor for _, tensor in tensors_in(values) if sources.get(tensor) is None]
-    if not inputs:
-        return CallLayout(derived=True)
-    for length in (len(sample_of), samples):
-        dims = [dim for dim, size in enumerate(out.shape) if size == length]
-        if len(dims) > 1:  # a width is as long: the dimension that every input has it in
-            same = [d for d in dims if all(t.dim() > d and t.shape[d] == length for t in inputs)]
-            dims = same if len(same) == 1 else dims
-        if len(dims) == 1:
-            return CallLayout({"out": Layout(dims[0])})
-        if dims:
-            break
-    return CallLayout(
-        problem=f"its output {tuple(out.shape)} does not show which dimension holds the {len(sample_of)} "
-        f"rows of sample_of or their {samples} samples"
-    )

@@ -74,7 +74,8 @@ def _read_part(
     if not edges:
         return {}
     tensors = [tensor for tensor, _ in outputs]
-    unit = [random_like(tensor, generator) for tensor in tensors]
+    ones = torch.ones(samples)
+    unit = [scale_by_codes(random_like(tensor, generator), of, ones) for tensor, of in outputs]
     places = [edge.edge for _, _, edge in edges]
     plain = gradients_at(tensors, places, unit)
     coarse = any(g is not None and g.dtype in (torch.bfloat16, torch.float16) for g in plain)
@@ -206,8 +207,9 @@ def settle(pending: PendingCall, reading: RowReading | None, ids: Tensor, sample
         if pending.call.out_shape:  # for a gradient that is zero, which no sample has a part of
             pending.call.grouping = rows_grouping(torch.full(pending.call.out_shape[:1], -1), 0, samples)
         return "refused"
-    size = pending.call.out_shape[expected.dim] if len(pending.call.out_shape) else 0
-    pending.call.grouping = _in_step(expected, size, 1, ids, samples, several)
+    shape = pending.call.out_shape
+    size = expected.size if expected.rows is not None else shape[expected.dim] if len(shape) else 0
+    pending.call.grouping = _in_step(expected, size, expected.lead, ids, samples, several)
     return "unread" if reading is None else "mixed"
 
 
@@ -265,5 +267,6 @@ def _settle_recurrent(pending: PendingCall, reading: RowReading, ids: Tensor, sa
 
 
 def scale_by_codes(cotangent: Tensor, grouping: Grouping, scales: Tensor) -> Tensor:
-    """Multiply each sample's part of a cotangent by its code."""
-    return cotangent * scales[element_samples(cotangent, grouping)].to(cotangent)
+    """Multiply each sample's part of a cotangent by its code, and that of no sample by 0."""
+    ids = element_samples(cotangent, grouping)
+    return cotangent * torch.where(ids >= 0, scales[ids.clamp_min(0)], 0.0).to(cotangent)

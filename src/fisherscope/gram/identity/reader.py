@@ -84,7 +84,8 @@ class RowReader:
         roots = [tensor.grad_fn for tensor, _ in outputs]
         survey = survey_graph(roots, nodes, forward.rows, stop, look=not forward.packs, writes=forward.writes)
         self._note_unknown(survey)
-        memory = known.settled_for(0 if forward.given else forward.rows, survey.signature)
+        rows = forward.rows if forward.given is None else forward.given.signature
+        memory = known.settled_for(rows, survey.signature)
         todo = []
         for call in pending:
             before = memory.get(call.key)
@@ -138,7 +139,7 @@ class RowReader:
             return
         before = memory.get(call.key)
         found = remembered(call, reading, verdict, survey)
-        if found is not None and not (forward.given and verdict == "moved"):
+        if found is not None and not (forward.given is not None and verdict == "moved"):
             found.tries = 1 if before is None else before.tries + 1
             memory[call.key] = found
             self._watch_holes(forward, call, found)
@@ -248,6 +249,7 @@ class RowReader:
         size = sum(call.call.out_shape.numel() * call.call.out_dtype.itemsize for call in calls)
         if (
             survey.batch_norms or survey.own or self.hooked or forward.packs
+            or (forward.given is not None and forward.given.has_unnamed)
             or size > self.budget
             or any(call.call.out_dtype not in _EXACT or call.key in known.hard for call in calls)
         ):  # fmt: skip
@@ -290,7 +292,7 @@ class RowReader:
                 )
             self._judge(forward, call, verdict, survey)
             found = remembered(call, reading, verdict, survey)
-            if found is not None and not (forward.given and verdict == "moved"):
+            if found is not None and not (forward.given is not None and verdict == "moved"):
                 memory[call.key] = found
 
         return settle_late
@@ -298,7 +300,7 @@ class RowReader:
     # Evidence ----------------------------------------------------------------------------------------
 
     def _judge(self, forward: Forward, call: PendingCall, verdict: str, survey: Survey) -> None:
-        if forward.given:
+        if forward.given is not None:
             call.call.evidence = GIVEN
         elif verdict == "as planned":
             call.call.evidence = VERIFIED

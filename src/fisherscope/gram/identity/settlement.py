@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,21 +10,31 @@ import torch
 from torch import Tensor
 
 from fisherscope.gram.batch_axis.forward_call import inputs_of
+from fisherscope.gram.batch_axis.given_rows import GivenRows
 from fisherscope.gram.batch_axis.tracker import Forward, ForwardTracker
 from fisherscope.gram.grouping import Grouping, Layout
 from fisherscope.gram.identity.cotangents import nodes_above
+from fisherscope.gram.identity.counting import counting_doubt
 from fisherscope.gram.identity.evidence import DERIVED, UNVERIFIED
 from fisherscope.gram.identity.identify import settle
 from fisherscope.gram.identity.pending import PendingCall
 from fisherscope.gram.identity.reader import Pass, RowReader, StepSamples
 from fisherscope.gram.identity.row_ids import SILENT
 from fisherscope.gram.identity.tangents import element_samples, forward_rows
+from fisherscope.gram.identity.term_readings import form_of, reductions_of, shared_terms
 
-SAME_OR_OTHERS = (
-    "{count} forwards of the model took separate tensors of {rows} rows in one backward pass; they are taken "
-    "for the same samples (as of a siamese network). If they are other samples, the batch has {more}: give "
-    "the parts as slices of one tensor, or one backward pass each (accumulate=True)"
-)
+
+def _in_turn(forwards: list[Forward], rows: int) -> Tensor:
+    """Return the samples of the forward that a further one over the same samples repeats."""
+    again = sum(forward.linked == "again" for forward in forwards)
+    first = [forward for forward in forwards if forward.linked != "again"]
+    chosen = first[again % len(first)]
+    return chosen.ids.clone() if chosen.rows == rows else torch.arange(rows)
+
+
+def _numbers_of(numbers: Tensor, places: Tensor) -> Tensor:
+    """Return numbers[places]; -1 stays -1."""
+    return torch.where(places >= 0, numbers[places.clamp_min(0)], -1)
 
 
 @dataclass
@@ -61,14 +71,16 @@ class Settlement:
         """Find which samples a forward's rows are, where others ran before it in this pass."""
         earlier = [other for other in self.tracker.forwards if other is not forward]
         leaves = inputs_of(forward.call.args, forward.call.kwargs)
-        dims = forward.call.dims or ((0,) * len(leaves) if forward.given else ())
+        dims = forward.call.dims or ((0,) * len(leaves) if forward.given is not None else ())
         rows = [
             (leaf, dim)
             for leaf, dim in zip(leaves, dims, strict=False)
             if isinstance(leaf, Tensor) and dim is not None and leaf.dim() > dim
         ]
-        if earlier and not forward.given:
+        if earlier and forward.given is None:
             self._link_to(forward, earlier, rows)
+        elif earlier and forward.given is not None:
+            self._check_given(forward, forward.given, earlier, leaves)
         for leaf, dim in rows:
             if leaf.grad_fn is None and leaf.shape[dim] == forward.rows:
                 self.tracker.storage.remember(leaf, dim, forward.ids)
@@ -89,13 +101,29 @@ class Settlement:
                     known[fresh] = total + torch.arange(int(fresh.sum()))
                     self.tracker.place(known, "storage")
                     return
-        if forward.rows != earlier[-1].rows:
+        expected = self.tracker.expected
+        if forward.rows != earlier[-1].rows or (expected is not None and total + forward.rows <= expected):
             self.tracker.place(total + torch.arange(forward.rows), "others")
-            return
-        text = SAME_OR_OTHERS.format(count=len(earlier) + 1, rows=forward.rows, more=total + forward.rows)
-        self.tracker.notes = [note for note in self.tracker.notes if not note[:1].isdigit()]
-        self.tracker.notes.append(text)
-        self.tracker.place(earlier[-1].ids.clone(), "same")
+        elif expected is not None and total == expected:
+            self.tracker.place(_in_turn(earlier, forward.rows), "again")
+        else:
+            self.tracker.place(earlier[-1].ids.clone(), "same")
+
+    def _check_given(
+        self, forward: Forward, given: GivenRows, earlier: list[Forward], leaves: Sequence[Any]
+    ) -> None:
+        """Read the rows of what earlier forwards returned, in place of what `sample_of` says of them."""
+        dim = given.dims[0]
+        for leaf in leaves:
+            if isinstance(leaf, Tensor) and leaf.grad_fn is not None and leaf.dim() > dim:
+                ids = self._read_forward(leaf, dim, earlier)
+                if ids is not None and bool((ids >= 0).any()):
+                    samples = ids[ids >= 0].unique()
+                    local = torch.where(ids >= 0, torch.searchsorted(samples, ids), -1)
+                    forward.given = GivenRows(samples, (local,), (dim,), pooled=False)
+                    forward.rows = len(samples)
+                    self.tracker.place(samples, "forward")
+                    return
 
     def _read_forward(self, leaf: Tensor, dim: int, earlier: list[Forward]) -> Tensor | None:
         """Read the samples of a tensor's rows through what earlier forwards returned."""
@@ -118,7 +146,7 @@ class Settlement:
     def _sources(self, forwards: list[Forward]) -> list[tuple[Tensor, Tensor]]:
         """List the outputs of forwards, with the step's sample of each row."""
         return [
-            (tensor, forward.ids[element_samples(tensor, grouping)])
+            (tensor, _numbers_of(forward.ids, element_samples(tensor, grouping)))
             for forward in forwards
             for tensor, grouping in self.tracker.output_rows(forward)
         ]
@@ -128,10 +156,12 @@ class Settlement:
         forwards = self._upstream(step.loss)
         if not forwards:
             return
-        if len(forwards) == 1 and not forwards[0].linked and not self.outside:
+        one = forwards[0] if len(forwards) == 1 and not self.outside else None
+        if one is not None and not one.linked and (one.given is None or one.given.whole):
             self.tracker.terms.clear()
             rows = forwards[0].rows  # numbered 0, 1, 2, … already
             self.reader.settle(forwards[0], StepSamples(forwards[0].ids, rows, False), step, ())
+            self._note_doubt(step.loss, forwards, rows)
             return
         used = torch.cat([forward.ids for forward in forwards])
         present = used[used >= 0].unique()
@@ -144,6 +174,32 @@ class Settlement:
             others = {t.grad_fn for other in forwards if other.number < forward.number for t in other.outputs}
             self.reader.settle(forward, StepSamples(ids, samples, several), step, others)
         self._settle_outside(forwards, number, samples)
+        self._note_doubt(step.loss, forwards, samples)
+
+    def _note_doubt(self, loss: Tensor, forwards: list[Forward], samples: int) -> None:
+        """Note what the loss's terms show of the samples that were counted; read once a form of loss."""
+        if any(forward.given is not None for forward in forwards):
+            return
+        try:
+            reductions = reductions_of(loss)
+        except Exception:  # noqa: BLE001  (a graph of another kind: the step goes on)
+            return
+        guessed = sum(forward.linked == "same" for forward in forwards)
+        known, key = forwards[-1].known, (len(forwards), guessed, samples, *form_of(reductions))
+        if key not in known.doubts:
+            apart, outputs, start = [], [], 0
+            for forward in forwards:
+                numbers = start + torch.arange(forward.rows)
+                outputs += [(t, of, numbers) for t, of in self.tracker.output_rows(forward)]
+                apart += forward.ids.tolist()
+                start += forward.rows
+            try:
+                with self.quiet():
+                    groups = shared_terms(reductions, outputs, self.generator)
+            except Exception:  # noqa: BLE001  (a graph that can't be passed twice: the step goes on)
+                groups = []
+            known.doubts[key] = counting_doubt(groups, apart, guessed + 1 if guessed else 0)
+        self.tracker.doubt(known.doubts[key])
 
     def _upstream(self, loss: Tensor) -> list[Forward]:
         forwards = self.tracker.take_forwards()
@@ -160,7 +216,7 @@ class Settlement:
         if not outside:
             self.tracker.terms.clear()
             return
-        sources = [(tensor, number[ids.clamp_min(0)]) for tensor, ids in self._sources(forwards)]
+        sources = [(tensor, _numbers_of(number, ids)) for tensor, ids in self._sources(forwards)]
         for one in outside:
             call, expected = one.pending.call, one.pending.expected
             if call.weighted:

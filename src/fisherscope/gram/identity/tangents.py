@@ -54,7 +54,10 @@ def forward_rows(
     units = [random_like(grad, generator) for grad, _ in used]
 
     def tangent(scale: Callable[[Tensor], Any]) -> Tensor | None:
-        weights = [unit * scale(ids).to(unit) for unit, (_, ids) in zip(units, used, strict=True)]
+        weights = [
+            unit * torch.where(ids >= 0, scale(ids.clamp_min(0)), 0.0).to(unit)
+            for unit, (_, ids) in zip(units, used, strict=True)
+        ]
         (out,) = torch.autograd.grad(
             [grad for grad, _ in used], [probe], weights, retain_graph=True, allow_unused=True
         )
