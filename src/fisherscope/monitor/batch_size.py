@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fisherscope.guard.step_guard import Guard
 from fisherscope.gram.options import SampleOf
+from fisherscope.guard.step_guard import Guard
 
 InputDim = tuple[int, int]
 """Number of one of the model's input tensors, in their order, and one of its dimensions."""
