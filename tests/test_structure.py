@@ -44,6 +44,11 @@ WHOLE_ROOM = {
     "sweep": {"page"},
 }
 """Suites of a whole room: laws and contracts that no single module answers for."""
+PARTICIPLE = re.compile(
+    "[a-z]+ed|made|kept|told|known|given|seen|taken|done|drawn|held|said|shown|found|chosen"
+)
+PUBLIC_PARTICIPLES = {"censored", "fixed", "kept", "limited", "measured", "planned", "recommended", "scaled"}
+"""Attributes and methods of results, named so since they are public."""
 VAGUE = {"utils", "util", "helpers", "misc", "common", "core", "base"}
 
 
@@ -112,6 +117,34 @@ def test_every_public_name_has_a_home() -> None:
     built = {name for name, home in homes.items() if hasattr(importlib.import_module(home), "__all__")}
     assert "record_gram" in built
     assert all(getattr(fisherscope, name) is not None for name in built)
+
+
+def definitions(kind: type[ast.AST]) -> list[tuple[str, str]]:
+    """Return name and module of every class or function of the package, methods and inner ones too."""
+    return [
+        (node.name, str(path.relative_to(PACKAGE)))
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, kind) and isinstance(node, ast.ClassDef | ast.FunctionDef)
+    ]
+
+
+def test_no_class_name_means_two_things() -> None:
+    homes: dict[str, list[str]] = {}
+    for name, module in definitions(ast.ClassDef):
+        homes.setdefault(name, []).append(module)
+    assert not {name: modules for name, modules in homes.items() if len(modules) > 1}
+
+
+def test_functions_are_named_by_more_than_a_participle() -> None:
+    """`told` or `_checked` says neither what is done nor what is returned; eight public attributes stay."""
+    found = {
+        (name, module)
+        for name, module in definitions(ast.FunctionDef)
+        if PARTICIPLE.fullmatch(name.strip("_"))
+        and name not in {*PUBLIC_PARTICIPLES, "seed", "_need"}  # verbs
+    }
+    assert not found
 
 
 def test_no_vague_module_names() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fisherscope.reproduce import describe_scale, published, recipe, recipe_names
+from fisherscope.reproduce import describe_scale, paper_results, recipe, recipe_names
 from fisherscope.training import ConfigurationError
 
 PAPER = (Path(__file__).parents[2] / "docs" / "paper.md").read_text(encoding="utf-8")
@@ -40,7 +40,7 @@ def test_published_results_are_those_of_the_facts() -> None:
         network, kind = head.split()
         for data, cell in zip(COLUMNS.values(), cells, strict=True):
             depth = "8" if data == "mnist" else "110"
-            one = next(p for p in published(f"{data}/{network.lower()}{depth}") if p.what == kind)
+            one = next(p for p in paper_results(f"{data}/{network.lower()}{depth}") if p.what == kind)
             name = one.setting.removesuffix("-lr0.1").removesuffix("-MS")
             assert cell == f"{name} {one.error:.2f} ± {one.std:.2f}, {_hours(one.hours)} h"
             assert ("-MS" in one.setting) == (kind == "-MS")
@@ -50,11 +50,11 @@ def test_published_results_are_those_of_the_facts() -> None:
     for data, task in COLUMNS.items():
         for network in ("ResNet", "DenseNet"):
             depth = "8" if task == "mnist" else "110"
-            best = published(f"{task}/{network.lower()}{depth}")[0]
+            best = paper_results(f"{task}/{network.lower()}{depth}")[0]
             part = text[text.index(data) :]
             label = f"{network}-8" if task == "mnist" else network
             assert f"{label} {best.setting} {best.error:.2f} ± {best.std:.2f}" in part[:120], (data, network)
-    assert published("mnist/mlp") == []
+    assert paper_results("mnist/mlp") == []
 
 
 def _hours(hours: float | None) -> str:

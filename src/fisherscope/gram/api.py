@@ -29,7 +29,7 @@ from fisherscope.gram.ranks.measure_with_ranks import others_never_wait
 from fisherscope.gram.ranks.process_group import Group
 from fisherscope.gram.record import GramRecord
 from fisherscope.gram.recorder import Recorder
-from fisherscope.guard import Refusal, contained, describe
+from fisherscope.guard import Refusal, contain_errors, describe
 from fisherscope.guard.custom_functions import custom_functions_seen
 from fisherscope.guard.step_guard import Guard
 
@@ -177,7 +177,7 @@ class GramRecording:
         self._guard.fail(error)
         return self._record
 
-    @contained(_recover_enter)
+    @contain_errors(_recover_enter)
     def __enter__(self) -> GramRecord:
         if self._used:
             raise GramError(
@@ -237,7 +237,7 @@ class GramRecording:
                 "this fault."
             ) from failure
 
-    @contained(_recover_exit)
+    @contain_errors(_recover_exit)
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from fisherscope.gram.errors import GramError
-from fisherscope.guard import contained
+from fisherscope.guard import contain_errors
 from fisherscope.guard.function_mode import UserCall
 from fisherscope.html_repr import columns
 
@@ -107,7 +107,7 @@ class GramRecord:
             self._pass_backward(losses)
         self._form_columns = None
 
-    @contained(_recover_backward)
+    @contain_errors(_recover_backward)
     def backward(self, losses: Tensor) -> None:
         """Run the backward passes of semantics='per_loss' on the samples' losses (n,).
 

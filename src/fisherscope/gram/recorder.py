@@ -145,7 +145,7 @@ class Recorder:
         """Run forwards of our own: whole parameters of a sharded model, and nothing sent to other ranks."""
         with ExitStack() as stack:
             if self.sharded is not None:
-                stack.enter_context(self.sharded.gathered())
+                stack.enter_context(self.sharded.gather_parameters())
             if self.ranks is not None:
                 stack.enter_context(quiet_collectives())
             yield

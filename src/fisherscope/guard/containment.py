@@ -15,7 +15,7 @@ Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
 
 
-def contained(
+def contain_errors(
     recover: Callable[..., Value],
 ) -> Callable[
     [Callable[Concatenate[Owner, Arguments], Value]], Callable[Concatenate[Owner, Arguments], Value]
@@ -33,7 +33,7 @@ def contained(
 
     Example:
         ```python
-        from fisherscope.guard import contained
+        from fisherscope.guard import contain_errors
 
         class Counter:
             lost = 0
@@ -41,7 +41,7 @@ def contained(
             def _lose(self, error, by):
                 self.lost += 1
 
-            @contained(_lose)
+            @contain_errors(_lose)
             def add(self, by):
                 raise KeyError(by)
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fisherscope import measures
-from fisherscope.guard import contained
+from fisherscope.guard import contain_errors
 from fisherscope.monitor.breakdown import SampleId
 from fisherscope.monitor.history import History
 from fisherscope.monitor.measurement import Row
@@ -153,7 +153,7 @@ class Monitor:
         self._latest.fail(error)
         return self._latest
 
-    @contained(_recover_observe)
+    @contain_errors(_recover_observe)
     def observe(
         self,
         ids: "Sequence[SampleId] | torch.Tensor | None" = None,

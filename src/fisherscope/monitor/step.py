@@ -11,7 +11,7 @@ from torch import nn
 
 from fisherscope.gram import GramRecord
 from fisherscope.gram.options import SampleOf
-from fisherscope.guard import Refusal, RefusedState, RefusedValue, contained, describe
+from fisherscope.guard import Refusal, RefusedState, RefusedValue, contain_errors, describe
 from fisherscope.guard.step_guard import Guard
 from fisherscope.monitor.breakdown import SampleId
 from fisherscope.monitor.measurement import (
@@ -101,7 +101,7 @@ class Step:
         self.fail(error)
         return self
 
-    @contained(_recover_enter)
+    @contain_errors(_recover_enter)
     def __enter__(self) -> "Step":
         """Begin the step.
 
@@ -166,7 +166,7 @@ class Step:
             if self.state.strict:
                 raise failure
 
-    @contained(_recover_exit)
+    @contain_errors(_recover_exit)
     def __exit__(
         self,
         kind: type[BaseException] | None,

@@ -34,7 +34,7 @@ def alerts(rows: Sequence[Row], running: RunningTotals) -> list[str]:
     recent = [row for row in rows[-RECENT_ROWS:] if row["fisher/trace"] is not None]
     texts = [_failures(rows[-RECENT_ROWS:])]
     if recent:
-        texts += [_batch(recent), _rank(recent), _sample(recent), _zeros(recent), _censored(running)]
+        texts += [_batch(recent), _rank(recent), _sample(recent), _zeros(recent), _censored_text(running)]
     return [text for text in texts if text]
 
 
@@ -91,7 +91,7 @@ def _zeros(recent: Sequence[Row]) -> str:
     return f"{share:.0%} of the samples have no gradient at all: they do not contribute to the update."
 
 
-def _censored(running: RunningTotals) -> str:
+def _censored_text(running: RunningTotals) -> str:
     share = running.cond.censored_share
     if not share > CENSORED:
         return ""

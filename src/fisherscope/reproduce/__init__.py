@@ -2,17 +2,17 @@
 
 from fisherscope.reproduce.comparison import Compared, compare, comparison_rows
 from fisherscope.reproduce.page import write_page
-from fisherscope.reproduce.published_results import Published, published
+from fisherscope.reproduce.published_results import PublishedResult, paper_results
 from fisherscope.reproduce.recipes import Recipe, describe_scale, recipe, recipe_names
 
 __all__ = [
     "Compared",
-    "Published",
+    "PublishedResult",
     "Recipe",
     "compare",
     "comparison_rows",
     "describe_scale",
-    "published",
+    "paper_results",
     "recipe",
     "recipe_names",
     "write_page",

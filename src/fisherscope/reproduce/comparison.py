@@ -11,7 +11,7 @@ from fisherscope.analysis import AnalysisError, settings_of
 from fisherscope.analysis.data.run_measures import at_epoch
 from fisherscope.analysis.data.settings import RunsLike
 from fisherscope.analysis.tables.policy_kinds import kind_of
-from fisherscope.reproduce.published_results import KINDS, Published, published
+from fisherscope.reproduce.published_results import KINDS, PublishedResult, paper_results
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Compared:
     """
 
     what: str
-    published: Published | None
+    published: PublishedResult | None
     same: str
     best: str
 
@@ -65,11 +65,11 @@ def compare(runs: RunsLike, task: str) -> list[Compared]:
     means = frame.group_by("setting", "fixed", "lr", maintain_order=True).agg(
         pl.col("value").mean(), pl.col("value").std().alias("std"), pl.len().alias("seeds")
     )
-    by_what = {one.what: one for one in published(task)}
+    by_what = {one.what: one for one in paper_results(task)}
     return [_row(what, by_what.get(what), means) for what in ("best of the grid", *KINDS)]
 
 
-def _row(what: str, one: Published | None, means: pl.DataFrame) -> Compared:
+def _row(what: str, one: PublishedResult | None, means: pl.DataFrame) -> Compared:
     rows = [
         row
         for row in means.sort("value", maintain_order=True).iter_rows(named=True)

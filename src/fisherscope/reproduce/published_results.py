@@ -8,7 +8,7 @@ KINDS = ("s#", "-∅", "-MS")
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedResult:
     """Hold one published result.
 
     Args:
@@ -62,7 +62,7 @@ _TABLE = {
 }  # fmt: skip
 
 
-def published(task: str) -> list[Published]:
+def paper_results(task: str) -> list[PublishedResult]:
     """List what the paper published of a task.
 
     Source: Liao et al. 2020, figure 3 and Table 1.
@@ -76,11 +76,11 @@ def published(task: str) -> list[Published]:
 
     Example:
         ```python
-        from fisherscope.reproduce import published
+        from fisherscope.reproduce import paper_results
 
-        assert published("mnist/resnet8")[0].error == 0.36
+        assert paper_results("mnist/resnet8")[0].error == 0.36
         ```
     """
-    best = [Published(task, "best of the grid", *_BEST[task])] if task in _BEST else []
+    best = [PublishedResult(task, "best of the grid", *_BEST[task])] if task in _BEST else []
     rows = zip(KINDS, _TABLE.get(task, []), strict=False)
-    return best + [Published(task, kind, f"{name}-lr0.1", *numbers) for kind, (name, *numbers) in rows]
+    return best + [PublishedResult(task, kind, f"{name}-lr0.1", *numbers) for kind, (name, *numbers) in rows]

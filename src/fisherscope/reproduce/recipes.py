@@ -196,12 +196,13 @@ def describe_scale(made: Recipe) -> str:
     """
     if made.scale == 1 and not made.changes:
         return "The paper's experiment at full length."
-    return f"A smaller version, {_percent(made.scale)} of the paper's sample passes: {_joined(made.changes)}."
+    changes = _join_texts(made.changes)
+    return f"A smaller version, {_percent(made.scale)} of the paper's sample passes: {changes}."
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2g} %"
 
 
-def _joined(texts: Sequence[str]) -> str:
+def _join_texts(texts: Sequence[str]) -> str:
     return ", ".join(texts)

@@ -105,7 +105,9 @@ class LossTerms:
         share = 1 / samples if name in _JOINED else 1.0
         numbers = share if name in ("add", "sub") else 1.0
         with torch.no_grad():
-            found = [func(*_replaced(args, parts, k, share, numbers), **kwargs) for k in range(samples)]
+            found = [
+                func(*_arguments_of_sample(args, parts, k, share, numbers), **kwargs) for k in range(samples)
+            ]
         return torch.stack(found)
 
 
@@ -134,7 +136,9 @@ def _tensors(args: Any) -> list[Tensor]:
     return found
 
 
-def _replaced(args: Any, parts: Mapping[int, Tensor], sample: int, share: float, numbers: float) -> list[Any]:
+def _arguments_of_sample(
+    args: Any, parts: Mapping[int, Tensor], sample: int, share: float, numbers: float
+) -> list[Any]:
     """Return the arguments with a sample's part in place of each tensor, constants shared out."""
 
     def one(value: Any) -> Any:

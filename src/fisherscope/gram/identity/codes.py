@@ -59,7 +59,7 @@ class Codes:
         return np.where(fits, self.order.numpy()[number.clip(max=len(self.order) - 1)], -1)
 
     @cached_property
-    def _ordered(self) -> tuple[Numbers, Numbers]:
+    def _sorted_codes(self) -> tuple[Numbers, Numbers]:
         """The codes from the least to the largest, and their samples."""
         scales = self.scales[0].numpy()
         sample_of = np.argsort(scales)
@@ -70,7 +70,7 @@ class Codes:
         return self.decode(ratios) if self.base else self._nearest(ratios[0], _LOOSE / len(self.order))
 
     def _nearest(self, ratios: Numbers, tolerance: float) -> Numbers:
-        ordered, sample_of = self._ordered
+        ordered, sample_of = self._sorted_codes
         right = np.searchsorted(ordered, ratios).clip(max=len(ordered) - 1)
         left = (right - 1).clip(min=0)
         to_left, to_right = np.abs(ratios - ordered[left]), np.abs(ratios - ordered[right])

@@ -27,7 +27,7 @@ def serves(before: SettledRows, call: PendingCall) -> bool:
     return before.ids is None or before.shape == call.call.out_shape
 
 
-def remembered(
+def recall_reading(
     call: PendingCall, reading: RowReading | None, verdict: str, survey: Survey
 ) -> SettledRows | None:
     """Return what holds for the next graph of the same signature; None if nothing does."""

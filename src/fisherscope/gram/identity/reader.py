@@ -17,7 +17,7 @@ from fisherscope.gram.grouping import Grouping
 from fisherscope.gram.identity.evidence import DERIVED, GIVEN, UNKNOWN, UNVERIFIED, VERIFIED, way_out
 from fisherscope.gram.identity.identify import read_calls, settle
 from fisherscope.gram.identity.late import LateRows, empty_rows, loss_cotangents, scaled_gradients
-from fisherscope.gram.identity.memory import is_moved, is_reached, remembered, serves
+from fisherscope.gram.identity.memory import is_moved, is_reached, recall_reading, serves
 from fisherscope.gram.identity.pending import PendingCall
 from fisherscope.gram.identity.row_ids import RowReading
 from fisherscope.gram.identity.survey import Survey, survey_graph
@@ -138,7 +138,7 @@ class RowReader:
         if call.call.refusal:
             return
         before = memory.get(call.key)
-        found = remembered(call, reading, verdict, survey)
+        found = recall_reading(call, reading, verdict, survey)
         if found is not None and not (forward.given is not None and verdict == "moved"):
             found.tries = 1 if before is None else before.tries + 1
             memory[call.key] = found
@@ -291,7 +291,7 @@ class RowReader:
                     "measurement reads them in passes of their own"
                 )
             self._judge(forward, call, verdict, survey)
-            found = remembered(call, reading, verdict, survey)
+            found = recall_reading(call, reading, verdict, survey)
             if found is not None and not (forward.given is not None and verdict == "moved"):
                 memory[call.key] = found
 

@@ -114,11 +114,11 @@ def _directions(width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 def _sketch(rows: Tensor) -> Numbers:
     """Project rows on a few directions: proportional rows stay so, others do not become so."""
-    found: Numbers = _projected(rows).detach().cpu().double().numpy()
+    found: Numbers = _project(rows).detach().cpu().double().numpy()
     return found
 
 
-def _projected(rows: Tensor) -> Tensor:
+def _project(rows: Tensor) -> Tensor:
     width = rows.shape[1]
     if width <= 2 * _SKETCH:
         return rows
@@ -127,7 +127,7 @@ def _projected(rows: Tensor) -> Tensor:
     parts = rows.split(_WIDEST, 1)
     scales = _directions(len(parts), rows.dtype, rows.device)
     return sum(
-        (_projected(part) * scale for part, scale in zip(parts, scales, strict=True)), rows.new_zeros(())
+        (_project(part) * scale for part, scale in zip(parts, scales, strict=True)), rows.new_zeros(())
     )
 
 

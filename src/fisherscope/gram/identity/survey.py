@@ -173,7 +173,7 @@ def _numbers_of(kind: str, node: Any, samples: int) -> Any:
     """Return the numbers by which a node moves rows; None where it moves none."""
     values = [getattr(node, name) for name in _NUMBERS[kind]]
     if kind in _SIZED:
-        size = node._saved_self_sym_sizes[_signed(values[0])]
+        size = node._saved_self_sym_sizes[_as_signed(values[0])]
         if size % samples:
             return None
         if kind == "SliceBackward0":
@@ -203,10 +203,10 @@ def _moves_along(node: Any, samples: int, look: bool) -> bool:
     sizes = getattr(node, "_saved_self_sym_sizes", None)
     if sizes is None and look and isinstance(like := getattr(node, "_saved_self", None), Tensor):
         sizes = like.shape
-    return not sizes or sizes[_signed(node._saved_dim)] % samples == 0
+    return not sizes or sizes[_as_signed(node._saved_dim)] % samples == 0
 
 
-def _signed(number: int) -> int:
+def _as_signed(number: int) -> int:
     """Return a dimension as it was given: nodes keep -1 as 2⁶⁴ - 1."""
     return number - (1 << 64) if number >> 63 else number
 

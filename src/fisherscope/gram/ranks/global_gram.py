@@ -11,7 +11,7 @@ from torch import Tensor
 from fisherscope.gram.accumulation.accumulator import GramAccumulator, ParameterStats
 from fisherscope.gram.columns import Columns, ProductOptions, Products, rounding, symmetric_product
 from fisherscope.gram.ranks.process_group import Ranks, RanksError
-from fisherscope.gram.ranks.slices import Exchange, Layout, joint_columns, mismatch, plan
+from fisherscope.gram.ranks.slices import ColumnsLayout, Exchange, joint_columns, mismatch, plan
 
 _BUCKET = 1 << 22
 """Numbers of one sample's gradients that are exchanged at once, over the ranks' samples."""
@@ -45,10 +45,10 @@ class RankColumns:
         """Samples of this rank."""
         return sum(self.samples.values())
 
-    def layouts(self) -> dict[str, Layout]:
+    def layouts(self) -> dict[str, ColumnsLayout]:
         """Describe each parameter's columns to the other ranks."""
         return {
-            name: Layout.of([passes.get(number) for number in self.samples], self.product_options)
+            name: ColumnsLayout.of([passes.get(number) for number in self.samples], self.product_options)
             for name, passes in self.columns.items()
         }
 
@@ -115,7 +115,7 @@ class Partial:
 
 
 def plans(
-    layouts: Sequence[Mapping[str, Layout]], counts: Sequence[int]
+    layouts: Sequence[Mapping[str, ColumnsLayout]], counts: Sequence[int]
 ) -> tuple[dict[str, Exchange], dict[str, str]]:
     """Choose each parameter's exchange from what all ranks said: the same on each.
 
@@ -166,7 +166,7 @@ def exchange_columns(
     for name, exchange in exchanges.items():
         if exchange.form == "slices":
             for start, stop in _steps(exchange, counts, mine.product_options):
-                block = _guarded(partial, mine, name, exchange, start, stop)
+                block = _block_or_error(partial, mine, name, exchange, start, stop)
                 bucket.add(name, block)
             continue
         try:
@@ -190,7 +190,7 @@ def _steps(exchange: Exchange, counts: Sequence[int], options: ProductOptions) -
         yield start, min(start + step, rows)
 
 
-def _guarded(
+def _block_or_error(
     partial: Partial, mine: RankColumns, name: str, exchange: Exchange, start: int, stop: int
 ) -> Tensor:
     """Form a block; zeros, and the failure noted, where that fails."""

@@ -48,16 +48,16 @@ class Ranks:
         self._pending: list[Any] = []
         self.rounds = 0
         options: dict[str, Any] = {"timeout": TIMEOUT, "use_local_synchronization": True}
-        self._objects = self._checked(lambda: dist.new_group(self.members, backend="gloo", **options))
+        self._objects = self._call_or_raise(lambda: dist.new_group(self.members, backend="gloo", **options))
         backend = dist.get_backend(parent)
         self._on_cpu = backend == "gloo"
         self._tensors = (
             self._objects
             if self._on_cpu
-            else self._checked(lambda: dist.new_group(self.members, backend=backend, **options))
+            else self._call_or_raise(lambda: dist.new_group(self.members, backend=backend, **options))
         )
 
-    def _checked(self, call: Callable[[], T]) -> T:
+    def _call_or_raise(self, call: Callable[[], T]) -> T:
         """Run a collective; a failure closes the channel."""
         if self.closed is not None:
             raise RanksError(f"measuring over {self.size} ranks: an earlier exchange failed ({self.closed})")
@@ -89,11 +89,11 @@ class Ranks:
         self.rounds += 1
         mine = torch.tensor([code, self.rounds])
         there = [torch.zeros_like(mine) for _ in range(self.size)]
-        work = self._checked(lambda: dist.all_gather(there, mine, group=self._objects, async_op=True))
+        work = self._call_or_raise(lambda: dist.all_gather(there, mine, group=self._objects, async_op=True))
         if not wait:
             self._pending.append((work, mine, there))  # kept until it has been sent
             return []
-        self._checked(work.wait)
+        self._call_or_raise(work.wait)
         self._pending.clear()
         rounds = [int(row[1]) for row in there]
         if len(set(rounds)) > 1:
@@ -104,7 +104,7 @@ class Ranks:
     def gather(self, value: Any) -> list[Any]:
         """Give every rank every rank's value (plain data, pickled), in rank order."""
         there: list[Any] = [None] * self.size
-        self._checked(lambda: dist.all_gather_object(there, value, group=self._objects))
+        self._call_or_raise(lambda: dist.all_gather_object(there, value, group=self._objects))
         self.bytes_sent += len(pickle.dumps(value)) * (self.size - 1)
         return there
 
@@ -124,7 +124,7 @@ class Ranks:
         pieces = rows.reshape(len(rows), self.size, width).transpose(0, 1).contiguous()
         pieces = self._place(pieces)
         received = pieces.new_empty(sum(counts) * width)
-        self._checked(
+        self._call_or_raise(
             lambda: dist.all_to_all_single(
                 received,
                 pieces.flatten(),
@@ -143,14 +143,14 @@ class Ranks:
         if len(rows) < largest:
             padded = torch.cat([padded, padded.new_zeros(largest - len(rows), *rows.shape[1:])])
         there = [torch.empty_like(padded) for _ in range(self.size)]
-        self._checked(lambda: dist.all_gather(there, padded, group=self._tensors))
+        self._call_or_raise(lambda: dist.all_gather(there, padded, group=self._tensors))
         self.bytes_sent += padded.nbytes * (self.size - 1)
         return torch.cat([part[:count] for part, count in zip(there, counts, strict=True)])
 
     def add_up(self, values: Tensor) -> Tensor:
         """Sum a tensor over the ranks; every rank receives the same bits."""
         values = self._place(values).contiguous()
-        self._checked(lambda: dist.all_reduce(values, group=self._tensors))
+        self._call_or_raise(lambda: dist.all_reduce(values, group=self._tensors))
         self.bytes_sent += 2 * values.nbytes * (self.size - 1) // self.size
         return values
 

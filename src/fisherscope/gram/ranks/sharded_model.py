@@ -102,19 +102,19 @@ class ShardedModel:
         """Gather the modules one after another; a whole parameter's identity lasts."""
         whole: dict[str, Tensor] = {}
         for module in self.modules:
-            with _gathered([module]):
+            with _gather_parameters([module]):
                 now = self.model.named_parameters()
                 whole.update((name, p) for name, p in now if not _is_spread(p) and name not in whole)
         names = [name for name, _ in self.model.named_parameters()]
         return {name: whole[name] for name in names if name in whole}
 
     @contextmanager
-    def gathered(self) -> Iterator[None]:
+    def gather_parameters(self) -> Iterator[None]:
         """Hold all parameters whole, and the model's own hooks quiet, for forwards of ours. A collective.
 
         Cost: one all-gather of the parameters that are sharded now, and their memory in the block.
         """
-        with _gathered(self.modules), quiet_fsdp_hooks(self.modules):
+        with _gather_parameters(self.modules), quiet_fsdp_hooks(self.modules):
             yield
 
     def gradient(self, name: str) -> Tensor | None:
@@ -141,7 +141,7 @@ class ShardedModel:
 
 
 @contextmanager
-def _gathered(modules: list[Any]) -> Iterator[None]:
+def _gather_parameters(modules: list[Any]) -> Iterator[None]:
     """Gather the parameters of FSDP modules that are sharded now, and shard them again afterwards."""
     with ExitStack() as stack:
         for module in modules:

@@ -31,7 +31,7 @@ class Exchange:
 
 
 @dataclass(frozen=True)
-class Layout:
+class ColumnsLayout:
     """What a rank says about a parameter's columns before they are exchanged."""
 
     shape: tuple[int, ...]
@@ -40,7 +40,7 @@ class Layout:
     positions: tuple[int, ...]
 
     @classmethod
-    def of(cls, parts: Sequence[Columns | None], options: ProductOptions) -> Layout:
+    def of(cls, parts: Sequence[Columns | None], options: ProductOptions) -> ColumnsLayout:
         """Describe the columns of one parameter, one part a backward pass; None where a pass lacks them."""
         present = [part for part in parts if part is not None]
         first = present[0]
@@ -53,8 +53,8 @@ class Layout:
             return cls(shape, dtype, "rows", (max(_rows(part).index.shape[1] for part in present),))
         if kinds == {TiedColumns}:
             positions = (
-                max(_tied(part).outer.positions for part in present),
-                max(_tied(part).rows.index.shape[1] for part in present),
+                max(_as_tied(part).outer.positions for part in present),
+                max(_as_tied(part).rows.index.shape[1] for part in present),
             )
             return cls(shape, dtype, "tied", positions)
         return cls(shape, dtype, "slices", ())
@@ -70,18 +70,18 @@ def _rows(part: Columns | None) -> SparseRows:
     return part
 
 
-def _tied(part: Columns | None) -> TiedColumns:
+def _as_tied(part: Columns | None) -> TiedColumns:
     assert isinstance(part, TiedColumns)
     return part
 
 
-def mismatch(layouts: Sequence[Layout | None]) -> str | None:
+def mismatch(layouts: Sequence[ColumnsLayout | None]) -> str | None:
     """Say why the ranks' columns of one parameter can't be exchanged; None where they can."""
     kinds = {f"{layout.shape} {layout.dtype}" for layout in layouts if layout is not None}
     return None if len(kinds) == 1 else f"the ranks hold it in other shapes or dtypes: {sorted(kinds)}"
 
 
-def plan(layouts: Sequence[Layout | None], counts: Sequence[int]) -> Exchange:
+def plan(layouts: Sequence[ColumnsLayout | None], counts: Sequence[int]) -> Exchange:
     """Choose the cheaper exchange of one parameter by the bytes that the ranks send.
 
     Slices cost each rank n·P numbers in all, whatever the number of ranks; factors T·(r + q) numbers a sample
@@ -133,16 +133,16 @@ def joint_columns(
     if exchange.form in ("outer", "tied"):
         sources = [part.outer if isinstance(part, TiedColumns) else part for part in parts]
         left = ranks.stack(
-            _stacked([_outer(p).left for p in sources], own, exchange.positions[0], rows, exchange), counts
+            _stack([_outer(p).left for p in sources], own, exchange.positions[0], rows, exchange), counts
         )
         right = ranks.stack(
-            _stacked([_outer(p).right for p in sources], own, exchange.positions[0], width, exchange), counts
+            _stack([_outer(p).right for p in sources], own, exchange.positions[0], width, exchange), counts
         )
         outer = Outer(left[:, :, start:stop], right, shape)
     if exchange.form in ("rows", "tied"):
         tables = [part.rows if isinstance(part, TiedColumns) else part for part in parts]
-        index = _stacked([_rows(p).index for p in tables], own, exchange.positions[-1], None, exchange)
-        values = _stacked([_rows(p).values for p in tables], own, exchange.positions[-1], width, exchange)
+        index = _stack([_rows(p).index for p in tables], own, exchange.positions[-1], None, exchange)
+        values = _stack([_rows(p).values for p in tables], own, exchange.positions[-1], width, exchange)
         index, values = ranks.stack(index, counts), ranks.stack(values, counts)
         inside = (index >= start) & (index < stop)
         table = SparseRows(torch.where(inside, index - start, -1), values, shape)
@@ -153,7 +153,7 @@ def joint_columns(
     return outer if outer is not None else table
 
 
-def _stacked(
+def _stack(
     parts: Sequence[Tensor], samples: int, positions: int, width: int | None, exchange: Exchange
 ) -> Tensor:
     """Put a factor's parts below each other, (samples, positions[, width]), padded with nothing."""
