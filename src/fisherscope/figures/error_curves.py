@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,7 +18,7 @@ from fisherscope.figures.log_axes import log_axis
 from fisherscope.figures.plane import finals
 from fisherscope.figures.style import CATEGORIES, DASHES, legend, note, panels, paper_style
 
-AT_MOST = 5
+AT_MOST, COLUMNS = 5, 4
 
 
 def figure_6(
@@ -28,6 +30,8 @@ def figure_6(
     Args:
         runs: From `load_runs`, or a directory.
         settings: Names such as `s32-lr0.1`; by default the best of each kind (fixed, -∅, -MS), then the next.
+            Two schedules or more have a column each, with the fixed settings named, by default those
+            of their first and last batch size.
         metric: Its last part is used (`error`); the validation metric's by default.
         task: Task, if the runs are of several.
         notes: Print notes below the panels.
@@ -57,15 +61,53 @@ def figure_6(
     source = settings_of(runs, task=task)
     name, smaller = source.metric(metric)
     chosen = _check_settings(source, settings) if settings else _best(source, name, smaller)
-    some = comparable(source.where(pl.col("setting").is_in(chosen)))
     columns = _columns(source, name)
+    groups = _with_beacons(source, chosen, named=settings is not None)
     with paper_style():
-        figure, axes = panels(1, len(columns), (5.0, 3.9))
-        for panel, column in zip(axes, columns, strict=True):
-            _draw(panel, over_seeds(some, column), column, chosen)
-        legend(figure, axes[-1])
-        note(figure, [_seeds_text(some), *source.notes] if notes else ())
+        if len(groups) == 1:
+            figure, axes = panels(1, len(columns), (5.0, 3.9))
+        else:
+            figure, axes = panels(len(columns), len(groups), (4.2, 3.3))
+        everyone = comparable(
+            source.where(pl.col("setting").is_in([name for group in groups for name in group]))
+        )
+        for place, panel in enumerate(axes):
+            row, which = divmod(place, len(groups))
+            column, group = columns[row], groups[which]
+            rows = over_seeds(everyone, column)
+            _draw(panel, rows.filter(pl.col("setting").is_in(group)), column, group, rows["value"].to_list())
+            if len(groups) > 1:
+                panel.set_title(setting_label(group[0]) if not row else "", fontsize=11)
+                if not row:
+                    panel.legend(fontsize=8, loc="upper right")
+                if which:
+                    panel.set_ylabel("")
+        if len(groups) == 1:
+            legend(figure, axes[-1])
+        note(figure, [_seeds_text(everyone), *source.notes] if notes else ())
     return figure
+
+
+def _with_beacons(source: Settings, chosen: list[str], *, named: bool) -> list[list[str]]:
+    """Group the settings by panel column: each schedule first, then its beacons.
+
+    Beacons are the fixed settings that were named; by default those of the schedule's learning rate with its
+    first and its last batch size. Without two schedules that have beacons, all settings share one column.
+
+    Returns:
+        Names of settings, a list a column.
+    """
+    fixed = source.fixed().where(~pl.col("setting").is_in(lost_settings(source)), pl.col("reached") > 0)
+    names = fixed.frame["setting"].unique(maintain_order=True).to_list()
+    schedules = [setting for setting in chosen if setting not in names]
+    groups = []
+    for schedule in schedules[:COLUMNS]:
+        own = [setting for setting in chosen if setting in names] if named else []
+        match = re.match(r"s(\d+)-to-(\d+).*(-lr[\d.e-]+)$", schedule)
+        if not own and match is not None:
+            own = [n for n in (f"s{match[1]}{match[3]}", f"s{match[2]}{match[3]}") if n in names]
+        groups.append([schedule, *own])
+    return groups if len(groups) > 1 and all(len(group) > 1 for group in groups) else [chosen]
 
 
 def _seeds_text(source: Settings) -> str:
@@ -76,7 +118,10 @@ def _seeds_text(source: Settings) -> str:
     return f"{many} seeds per setting; bands are one deviation."
 
 
-def _draw(axes: Axes, rows: pl.DataFrame, column: str, chosen: list[str]) -> None:
+def _draw(
+    axes: Axes, rows: pl.DataFrame, column: str, chosen: list[str], shown: list[float]
+) -> None:  # fmt: skip
+    """Draw the curves of some settings on an axis that shows all values of the figure."""
     scale = shown_scale(column)
     for place, setting in enumerate(chosen):
         line = rows.filter(pl.col("setting") == setting).with_columns(pl.col("value", "low", "high") * scale)
@@ -88,7 +133,7 @@ def _draw(axes: Axes, rows: pl.DataFrame, column: str, chosen: list[str]) -> Non
         if line["low"].is_not_null().any():
             low, high = line["low"].clip(lower_bound=0.0).to_numpy(), line["high"].to_numpy()
             axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-    log_axis(axes, "y", (rows["value"] * scale).to_list())
+    log_axis(axes, "y", [scale * value for value in shown])
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_ylabel(metric_label(column))

@@ -15,6 +15,8 @@ from fisherscope.figures.log_axes import log_axis
 from fisherscope.figures.style import DASHES, SOFT, colour_ramp, legend, note, panels, paper_style
 
 SINGLE, SINGLE_ENERGY = "fisher/cond", "fisher/energy"
+MOST_LINES = 4
+"""Batch sizes, and learning rates, that figure 4 shows by default."""
 
 
 def figure_2(
@@ -82,7 +84,7 @@ def figure_4(
 
     Args:
         runs: From `load_runs`, or a directory.
-        sizes: Batch sizes; all by default.
+        sizes: Batch sizes; by default at most four, without the smallest and the largest (as in the paper).
         task: Task, if the runs are of several.
         notes: Print notes below the panels.
 
@@ -109,19 +111,41 @@ def figure_4(
         ```
     """
     source = settings_of(runs, task=task).fixed()
-    if sizes is not None:
-        source = source.where(pl.col("batch_size").is_in(list(sizes)))
+    source, left_out = _inner_settings(source, sizes)
     source = _comparable_with_measures(source, (COND, ENERGY))
     with paper_style():
-        figure, axes = panels(2, 1, (8.2, 3.9))
+        figure, axes = panels(2, 1, (8.6, 4.2))
         for panel, name, keys in (
             (axes[0], COND, ("batch_size", "lr")),
             (axes[1], ENERGY, ("lr", "batch_size")),
         ):
-            _draw_iterations(figure, panel, over_seeds(source, name, geometric=True), name, keys)
+            _draw_iterations(panel, over_seeds(source, name, geometric=True), name, keys)
         ends = "Dotted verticals: where the training of each batch size ends."
-        note(figure, [ends, *source.notes] if notes else ())
+        note(figure, [ends, left_out, *source.notes] if notes else ())
     return figure
+
+
+def _inner_settings(source: Settings, sizes: tuple[int, ...] | None) -> tuple[Settings, str]:
+    """Keep the sizes that were named; by default leave out the ends, and rates, so that lines stay apart.
+
+    Returns:
+        The runs, and a note on what was left out.
+    """
+    texts = []
+    if sizes is not None:
+        source = source.where(pl.col("batch_size").is_in(list(sizes)))
+    for key, symbol in (("batch_size", "|B|"), ("lr", "α")):
+        values = sorted(set(source.frame[key].drop_nulls().to_list()))
+        inner = values[1:-1] if key == "batch_size" and len(values) > MOST_LINES else values
+        step = -(-len(inner) // MOST_LINES)
+        shown = (
+            values if key == "batch_size" and sizes is not None else inner[(len(inner) - 1) % step :: step]
+        )
+        if len(shown) < len(values):
+            omitted = ", ".join(f"{value:g}" for value in values if value not in shown)
+            texts.append(f"{symbol} {omitted}")
+            source = source.where(pl.col(key).is_in(shown))
+    return source, f"Left out, to be readable: {'; '.join(texts)}." if texts else ""
 
 
 def _draw_steps(axes: Axes, source: Settings, name: str, colours: dict[int, object]) -> None:
@@ -159,31 +183,41 @@ def _draw_means(axes: Axes, source: Settings, name: str, colours: dict[int, obje
     axes.set_ylabel(measure_label(name))
 
 
-def _draw_iterations(
-    figure: Figure, axes: Axes, rows: pl.DataFrame, name: str, keys: tuple[str, str]
-) -> None:
-    """Draw lines coloured by the first key and dashed by the second."""
+def _draw_iterations(axes: Axes, rows: pl.DataFrame, name: str, keys: tuple[str, str]) -> None:
+    """Draw lines coloured by the first key, whose value stands beside them, and dashed by the second."""
     symbols = {"batch_size": "$|B|$", "lr": r"$\alpha$"}
     colours, dashes = ({v: k for k, v in enumerate(sorted(set(rows[key].to_list())))} for key in keys)
     palette = colour_ramp(len(colours))
+    ends: dict[float, tuple[float, float]] = {}
     for (first, second), line in rows.group_by(*keys, maintain_order=True):
+        step, height = line["step"].to_numpy(), line["value"].to_numpy()
         axes.plot(
-            line["step"].to_numpy(), line["value"].to_numpy(), color=palette[colours[first]], linewidth=1.3,
+            step, height, color=palette[colours[first]], linewidth=1.4, alpha=0.9,
             linestyle=DASHES[dashes[second] % len(DASHES)], marker="o" if len(line) == 1 else None,
         )  # fmt: skip
-    log_axis(axes, "x", rows["step"].to_list())
+        ends[first] = max(ends.get(first, (0.0, 0.0)), (float(step[-1]), float(height[-1])))
+    steps = rows["step"].to_list()
+    log_axis(axes, "x", [*steps, 2.2 * max(steps)])  # room for the labels
     log_axis(axes, "y", rows["value"].to_list())
-    for (_,), line in rows.group_by("batch_size", maintain_order=True):
-        axes.axvline(line["step"].max(), color=SOFT, linestyle=":", linewidth=1.0, zorder=1)  # type: ignore[arg-type]
-    for value, place in colours.items():
-        axes.plot([], [], color=palette[place], linewidth=2.6, label=f"{symbols[keys[0]]} = {value:g}")
+    for (size,), line in rows.group_by("batch_size", maintain_order=True):
+        end = max(line["step"].to_list())
+        axes.axvline(end, color=SOFT, linestyle=":", linewidth=1.0, zorder=1)
+        axes.annotate(
+            f"s{size}", (end, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 3), ha="center",
+            textcoords="offset points", fontsize=8.5, color=SOFT,
+        )  # fmt: skip
+    for value, last in ends.items():
+        axes.annotate(
+            f"{symbols[keys[0]]} = {value:g}", last, xytext=(5, 0), textcoords="offset points", va="center",
+            fontsize=9, color=palette[colours[value]], fontweight="bold",
+        )  # fmt: skip
     for value, place in dashes.items():
         axes.plot(
             [], [], color=SOFT, linestyle=DASHES[place % len(DASHES)], label=f"{symbols[keys[1]]} = {value:g}"
         )
     axes.set_ylabel(measure_label(name))
     axes.set_xlabel("iteration")
-    legend(figure, axes, ncols=2)
+    axes.legend(loc="best", fontsize=8.5)
 
 
 def _share_epochs(all_axes: tuple[Axes, ...], last: int) -> None:

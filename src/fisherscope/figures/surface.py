@@ -24,7 +24,9 @@ REACH = 0.07
 """How far beyond the settings a surface is shown, in parts of the plane's side."""
 
 
-def draw_surface(figure: Figure, axes: Axes, landscape: Landscape, method: Method | None = None) -> list[str]:
+def draw_surface(
+    figure: Figure, axes: Axes, landscape: Landscape, method: Method | None = None, *, bar: bool = True
+) -> list[str]:
     """Draw contours of the metric with their bar, and the border of the region.
 
     Args:
@@ -32,6 +34,7 @@ def draw_surface(figure: Figure, axes: Axes, landscape: Landscape, method: Metho
         axes: The panel.
         landscape: The landscape.
         method: Surface; by default the better one.
+        bar: Whether to draw the bar that explains the colours.
 
     Returns:
         A note if there are no contours.
@@ -56,7 +59,8 @@ def draw_surface(figure: Figure, axes: Axes, landscape: Landscape, method: Metho
     axes.plot(
         [], [], color=REGION, linewidth=1.6, label=f"region, to {three_digits(scale * landscape.level)}"
     )
-    metric_bar(figure, axes, mesh, levels, landscape.metric)
+    if bar:
+        metric_bar(figure, axes, mesh, levels, landscape.metric)
     return []
 
 

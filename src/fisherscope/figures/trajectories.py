@@ -13,13 +13,12 @@ from fisherscope.analysis.data.run_measures import COND, ENERGY
 from fisherscope.analysis.data.seed_means import comparable, lost_settings, positions
 from fisherscope.analysis.data.settings import RunsLike, settings_of
 from fisherscope.analysis.landscapes.surface import Method
+from fisherscope.figures.label_placement import place_labels
 from fisherscope.figures.plane_drawing import frame_plane, require_positions
 from fisherscope.figures.style import (
     CATEGORIES,
     INK,
     MARKERS,
-    SOFT,
-    colour_ramp,
     legend,
     note,
     panels,
@@ -38,7 +37,7 @@ def figure_1d(
     method: Method | None = None, task: str | None = None, settings: tuple[str, ...] | None = None,
     notes: bool = True,
 ) -> Figure:  # fmt: skip
-    """Draw trajectories of schedules over the contours and ends of the fixed settings.
+    """Draw trajectories of schedules over the contours, among the fixed sizes of their rate.
 
     Args:
         runs: From `load_runs`, or a directory.
@@ -74,41 +73,47 @@ def figure_1d(
         ```
     """
     source = settings_of(runs, task=task)
-    moving, omitted = _select_settings("1d", _dynamic(source, x, y, lr), settings, len(MARKERS))
-    beacons = _beacons(source, x, y, None)
+    dynamic = _dynamic(source, x, y, lr)
+    moving, omitted = _select_settings("1d", dynamic, settings, len(MARKERS))
+    rates = moving["lr"].drop_nulls().mode().sort().to_list()
+    beacons = _from_first_mark(_beacons(source, x, y, rates[0] if rates else None))
     name = source.metric(metric)[0]
     remarks = []
     with paper_style():
-        figure, (axes,) = panels(1, 1, (7.8, 5.0))
-        if len(beacons):
+        figure, (axes,) = panels(1, 1, (8.6, 5.6))
+        if len(_beacons(source, x, y, None)):
             land = landscape(source.runs, x=x, y=y, metric=name, task=source.task or None)
             remarks = draw_surface(figure, axes, land, method)
-            ends = beacons.group_by("setting", maintain_order=True).last()
-            axes.plot(ends["x"].to_numpy(), ends["y"].to_numpy(), "o", color=SOFT, markersize=4,
-                      markeredgecolor="white", label="fixed size, end", linestyle="none")  # fmt: skip
+        both = pl.concat([_from_first_mark(moving).select("x", "y"), beacons.select("x", "y")])
+        frame_plane(axes, both["x"].to_list(), both["y"].to_list(), (x, y))
         for place, ((setting,), line) in enumerate(moving.group_by("setting", maintain_order=True)):
             look = CATEGORIES[place % len(CATEGORIES)], MARKERS[place % len(MARKERS)]
-            _draw_trajectory(axes, line, *look, setting_label(str(setting)))
-        both = pl.concat([moving.select("x", "y"), beacons.group_by("setting").last().select("x", "y")])
-        frame_plane(axes, both["x"].to_list(), both["y"].to_list(), (x, y))
+            _draw_trajectory(
+                axes, _from_first_mark(line), *look, setting_label(str(setting)), last=_last(line)
+            )
+        _draw_beacons(axes, beacons)
         legend(figure, axes)
-        note(figure, [*remarks, _shares_text(), omitted, *source.notes] if notes else ())
+        among = [f"Dotted: the fixed sizes at learning rate {rates[0]:g}."] if len(beacons) else []
+        note(figure, [*remarks, *among, _shares_text(), omitted, *source.notes] if notes else ())
     return figure
 
 
 def figure_5(
-    runs: RunsLike, *, x: str = COND, y: str = ENERGY, lr: float | None = None, task: str | None = None,
-    settings: tuple[str, ...] | None = None, notes: bool = True,
+    runs: RunsLike, *, x: str = COND, y: str = ENERGY, lr: float | None = None,
+    method: Method | None = None, task: str | None = None, settings: tuple[str, ...] | None = None,
+    notes: bool = True,
 ) -> Figure:  # fmt: skip
     """Draw the trajectory of each schedule in a panel of its own, among its beacons.
 
-    Beacons are the fixed batch sizes of the same learning rate, dotted.
+    Beacons are the fixed batch sizes of the same learning rate, dotted, over the contours of the validation
+    metric and the border of the region.
 
     Args:
         runs: From `load_runs`, or a directory.
         x: Measure across.
         y: Measure upwards.
         lr: Initial learning rate; by default the one with most schedules.
+        method: Surface; by default the one that predicts left-out settings better.
         task: Task, if the runs are of several.
         settings: Names of schedules; by default the first six.
         notes: Print notes below the panels.
@@ -145,25 +150,40 @@ def figure_5(
         moving = moving.filter(pl.col("lr") == lr) if lr is not None else moving
     moving, omitted = _select_settings("5", moving, settings, PANELS)
     names = list(settings or moving["setting"].unique(maintain_order=True))
-    beacons = _beacons(source, x, y, lr)
+    beacons = _from_first_mark(_beacons(source, x, y, lr))
+    metric = source.metric(None)[0]
+    remarks: list[str] = []
     with paper_style():
         columns = min(COLUMNS, len(names))
         count = -(-len(names) // columns)
-        figure, all_axes = panels(count, columns, (4.0, 3.4) if columns > 1 else (6.8, 4.6))
-        both = pl.concat([moving.select("x", "y"), beacons.select("x", "y")])
-        for axes, name in zip(all_axes, names, strict=False):
+        figure, all_axes = panels(count, columns, (4.6, 3.9) if columns > 1 else (6.8, 4.6))
+        both = pl.concat([_from_first_mark(moving).select("x", "y"), beacons.select("x", "y")])
+        land = (
+            landscape(source.runs, x=x, y=y, metric=metric, task=source.task or None)
+            if len(beacons)
+            else None
+        )
+        for place, (axes, name) in enumerate(zip(all_axes, names, strict=False)):
+            if land is not None:
+                bar = (place + 1) % columns == 0
+                remarks += [t for t in draw_surface(figure, axes, land, method, bar=bar) if t not in remarks]
             frame_plane(axes, both["x"].to_list(), both["y"].to_list(), (x, y))
-            _draw_beacons(axes, beacons)
             line = moving.filter(pl.col("setting") == name)
-            _draw_trajectory(axes, line, CATEGORIES[1], "o", "the schedule")
+            _draw_trajectory(
+                axes, _from_first_mark(line), CATEGORIES[3], "o", "the schedule", last=_last(line)
+            )
+            _draw_beacons(axes, beacons)
             axes.set_title(setting_label(name), fontsize=11)
+            if place % columns:
+                axes.set_ylabel("")
         for axes in all_axes[len(names) :]:
             axes.set_visible(False)
-        legend(figure, all_axes[columns - 1])
         alone = (
             [] if len(beacons) else [f"No fixed setting has learning rate {lr:g}, so no beacons are drawn."]
         )
-        note(figure, [*alone, _shares_text(), omitted, *source.notes] if notes else ())
+        among = ["Dotted: the fixed sizes of the same learning rate. Orange line: border of the region."]
+        texts = [*alone, *remarks, *(among if len(beacons) else []), _shares_text(), omitted, *source.notes]
+        note(figure, texts if notes else ())
     return figure
 
 
@@ -219,10 +239,26 @@ def _beacons(source: Settings, x: str, y: str, lr: float | None) -> pl.DataFrame
     return positions(fixed, x, y)
 
 
-def _draw_trajectory(axes: Axes, line: pl.DataFrame, colour: str, marker: str, name: str) -> None:
-    """Draw a trajectory, marked at shares of its epochs, larger at the end."""
+def _last(rows: pl.DataFrame) -> int:
+    """Return the last epoch of a trajectory."""
+    last: int = rows["epoch"].max()  # type: ignore[assignment]
+    return last
+
+
+def _from_first_mark(rows: pl.DataFrame) -> pl.DataFrame:
+    """Keep each setting's trajectory from its first mark, 5 % of its epochs."""
+    last = pl.col("epoch").max().over("setting")
+    first = (pl.col("epoch") - SHARES[0] * last).abs()
+    start = pl.col("epoch").sort_by(first, pl.col("epoch")).first().over("setting")
+    return rows.filter(pl.col("epoch") >= start)
+
+
+def _draw_trajectory(
+    axes: Axes, line: pl.DataFrame, colour: str, marker: str, name: str, *, last: int
+) -> None:
+    """Draw a trajectory, marked at shares of its `last` epoch, larger at the end."""
     x, y, epochs = (line[c].to_numpy() for c in ("x", "y", "epoch"))
-    at = sorted({int(np.abs(epochs - share * epochs[-1]).argmin()) for share in SHARES})
+    at = sorted({int(np.abs(epochs - share * last).argmin()) for share in SHARES})
     axes.plot(x, y, color="white", linewidth=3.6, zorder=3)
     axes.plot(x, y, color=colour, linewidth=1.8, zorder=4)
     axes.plot(
@@ -235,15 +271,16 @@ def _draw_trajectory(axes: Axes, line: pl.DataFrame, colour: str, marker: str, n
 
 
 def _draw_beacons(axes: Axes, rows: pl.DataFrame) -> None:
-    """Draw trajectories of the fixed sizes dotted, each named in the legend."""
+    """Draw trajectories of the fixed sizes dotted; the size of each stands at its first mark."""
     sizes = sorted(set(rows["batch_size"].drop_nulls().to_list()))
-    for size, colour in zip(sizes, colour_ramp(len(sizes)), strict=True):
-        line = rows.filter(pl.col("batch_size") == size)
-        axes.plot(
-            line["x"].to_numpy(), line["y"].to_numpy(), color=colour, linestyle=(0, (1, 1.4)), linewidth=1.6,
-            label=f"s{size}", zorder=2,
-        )  # fmt: skip
-        axes.plot(line["x"][-1:], line["y"][-1:], "o", color=colour, markersize=5, zorder=2)
+    lines = [rows.filter(pl.col("batch_size") == size).select("x", "y").to_numpy() for size in sizes]
+    for line in lines:
+        axes.plot(*line.T, color=INK, linestyle=(0, (1, 1.6)), linewidth=1.3, zorder=2.5)
+        axes.plot(*line[-1:].T, "o", color=INK, markersize=3.5, markeredgecolor="white", zorder=2.6)
+    place_labels(
+        axes, [tuple(line[0]) for line in lines], [f"s{size}" for size in sizes], lines=lines, reach=11.0,
+        towards=(np.pi, 2 * np.pi), size=8.5, color=INK, fontweight="bold", zorder=7,
+    )  # fmt: skip
 
 
 def _shares_text() -> str:
