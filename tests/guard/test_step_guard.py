@@ -11,8 +11,10 @@ import pytest
 from tests.cases.faults import Fault, Internal, calls_counted, internal_of, raising
 from tests.cases.guarded_loops import MODES, plain_loop
 
-RECOVERED = {"gram/rules/replay.py", "gram/rules/registry.py"}
+RECOVERED = {"gram/rules/replay.py", "gram/rules/registry.py", "gram/grouping.py"}
 """Where a RuntimeError, as torch raises it, is followed by another way to the same numbers."""
+READING = "gram/identity/"
+"""Where rows are read; if that fails, another witness decides, and the row's `fisher/grouping` says which."""
 
 
 def internals_called(mode: str) -> list[Internal]:
@@ -57,7 +59,8 @@ def test_each_internal_may_raise_once(mode: str) -> None:
             problems.append(f"{internal}: was not called")
         if not outcome.is_same_training(unmonitored):
             problems.append(f"{internal}: training differs")
-        if internal.file in RECOVERED and not failures and not outcome.warned:
+        recovers = internal.file in RECOVERED or internal.file.startswith(READING)
+        if recovers and not failures and not outcome.warned:
             continue
         if len(outcome.warned) != 1 or len(failures) != 1 or "Fault: in" not in failures[0]:
             problems.append(f"{internal}: {outcome.warned}, {failures}")

@@ -174,7 +174,7 @@ def _diagnose(recorder: Recorder, record: GramRecord) -> None:
     if wrong:
         worst = max(wrong, key=lambda name: wrong[name])
         record.status = f"incomplete: the columns of {worst!r} miss its gradient by {wrong[worst]:.1e}"
-        unnamed = recorder.tracker.sample_rows.unnamed
+        unnamed = recorder.tracker.sample_rows.unnamed_rows
         if unnamed:
             record.status += (
                 f"; the loss depends on some of the {unnamed} rows to which sample_of gives no sample"

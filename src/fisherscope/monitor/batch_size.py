@@ -94,7 +94,7 @@ class BatchSizeReader:
         self._depth -= 1
 
     @property
-    def counted(self) -> int | None:
+    def counted_samples(self) -> int | None:
         """Samples that `sample_of` names in this step; None where it was not given, or can't be read."""
         counts = [count for count in self._counts if count is not None]
         if not counts or len(counts) < len(self._counts):
@@ -107,8 +107,8 @@ class BatchSizeReader:
         Returns:
             Samples, at least 1; None where the model was not called with a tensor.
         """
-        if self.counted is not None:
-            return self.counted
+        if self.counted_samples is not None:
+            return self.counted_samples
         total = self._total(self.dims[0] if self.dims else (0, 0))
         if total is None:
             return None

@@ -128,7 +128,7 @@ class Step:
         if due:
             state.timer.mark_measured()
             options = {"accumulate": accumulate, **state.options, "loss_scale": state.loss_scale}
-            options["sample_of"], options["batch_size"] = self.sample_of, self._expected()
+            options["sample_of"], options["batch_size"] = self.sample_of, self._find_expected()
             try:
                 self._recording = Recording(state.model, state.strict, options)
             except Refusal:
@@ -137,7 +137,7 @@ class Step:
         state.block_open = True
         return self
 
-    def _expected(self) -> int | None:
+    def _find_expected(self) -> int | None:
         """Samples of the step, as far as the loop says."""
         return self.batch_size or (len(self.ids) if self.ids is not None else self.loader_count) or None
 
@@ -204,7 +204,7 @@ class Step:
         if record is not None and record.measured:
             reader.learn(record.local_batch_size)
             return record.local_batch_size
-        size = reader.counted or self.batch_size or reader.read()  # of this rank
+        size = reader.counted_samples or self.batch_size or reader.read()  # of this rank
         if size is None:
             self.state.warn_once(
                 "the batch size of a step could not be read, because the model was not called with a tensor "

@@ -140,7 +140,7 @@ def checked_collation(collate: Callable[[list[Any]], Any]) -> Callable[[list[Any
     if collate is not default_collate:
         return collate
 
-    def checked(samples: list[Any]) -> Any:
+    def collate_or_explain(samples: list[Any]) -> Any:
         try:
             return collate(samples)
         except (TypeError, RuntimeError, ValueError, KeyError) as error:
@@ -151,7 +151,7 @@ def checked_collation(collate: Callable[[list[Any]], Any]) -> Callable[[list[Any
                 "'data': DataLoader(dataset, collate_fn=…)"
             ) from error
 
-    return checked
+    return collate_or_explain
 
 
 class DatasetSplit:

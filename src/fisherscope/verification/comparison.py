@@ -66,7 +66,7 @@ class Comparison:
         }  # fmt: skip
 
 
-def miscounted(counted: int, drawn: int) -> Comparison:
+def count_mismatch(counted: int, drawn: int) -> Comparison:
     """Return the comparison of a Gram that has another number of samples than the batch."""
     note = f"could not be made: the Gram has {counted} samples and the batch {drawn}"
     return Comparison("each sample alone, in eval mode", drawn, None, EXACT, note, contradicts=True)
@@ -86,7 +86,7 @@ def compare_alone(subject: Subject, batch: Any, samples: list[Any]) -> Compariso
         _check_draws_nothing(subject, model, _cast_like(samples[0], wide))
         gram = _gram_of(subject, model, wide)
         if len(gram) != size:
-            return miscounted(len(gram), size)
+            return count_mismatch(len(gram), size)
         columns = torch.stack([_gradient(subject, model, _cast_like(part, wide)) for part in samples])
     except Exception as error:  # noqa: BLE001  (whatever the user's model raises)
         return _failed_comparison(way, size, error)
@@ -136,7 +136,7 @@ def compare_by_outputs(subject: Subject, batch: Any, size: int) -> Comparison:
         with same_draws():
             gram = _gram_of(subject, model, wide)
         if len(gram) != size:
-            return miscounted(len(gram), size)
+            return count_mismatch(len(gram), size)
         sample_of = subject.options.get("sample_of")
         columns = output_columns(twin, subject.loss, wide, size, sample_of).double()
     except Exception as error:  # noqa: BLE001  (as above)

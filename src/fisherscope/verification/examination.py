@@ -20,7 +20,7 @@ from fisherscope.verification.comparison import (
     compare_alone,
     compare_by_outputs,
     compare_in_training,
-    miscounted,
+    count_mismatch,
 )
 from fisherscope.verification.diagnostics import check_neutrality, count_warnings, remarks_of, warnings_of
 from fisherscope.verification.overhead import measure_overhead
@@ -78,10 +78,10 @@ def examine(
         subject = subject_of(subject, loss, batch=batch, record=record)
     with preserve_random_state():
         rng.seed_torch(0)
-        return _examine(_numbered(subject, batch_size or LOOPED), batch_size, seconds)
+        return _examine(_number_rows(subject, batch_size or LOOPED), batch_size, seconds)
 
 
-def _numbered(subject: Subject, size: int) -> Subject:
+def _number_rows(subject: Subject, size: int) -> Subject:
     """Return the workload with the first samples of a stream, by number."""
     if not isinstance(subject.source, StreamSource):
         return subject
@@ -110,7 +110,7 @@ def _proofs(subject: Subject, whole: Any, record: GramRecord, drawn: int) -> lis
     """Compare in two ways, at the batch's size and at another dimension's; by rows as far as they allow."""
     size, given = record.batch_size or drawn, subject.options.get("sample_of")
     if size != drawn and given is None:
-        return [miscounted(size, drawn)]
+        return [count_mismatch(size, drawn)]
     if size != drawn or (given is not None and not callable(given)):  # rows can't be taken one by one
         return [compare_by_outputs(subject, whole, size)]
     proofs = []

@@ -62,7 +62,7 @@ class GivenRows:
             Its grouping; None where none or several dimensions could be meant.
         """
         found = self._candidates(shape)
-        for chosen in (found, [c for c in found if c.lead > 1], *self._preferred(found, shared)):
+        for chosen in (found, [c for c in found if c.lead > 1], *self._prefer(found, shared)):
             if len(chosen) == 1:
                 return chosen[0]
         return None
@@ -80,7 +80,7 @@ class GivenRows:
                     found.append(one)
         return found
 
-    def _preferred(self, found: list[Grouping], shared: Sequence[int]) -> list[list[Grouping]]:
+    def _prefer(self, found: list[Grouping], shared: Sequence[int]) -> list[list[Grouping]]:
         by_call = [one for one in found if one.dim in shared]
         by_inputs = [one for one in found if one.dim in self.dims]
         return [by_call, by_inputs, [one for one in by_call if one.dim in self.dims]]
@@ -198,7 +198,7 @@ class SampleRows:
         self._known = []
 
     @property
-    def unnamed(self) -> int:
+    def unnamed_rows(self) -> int:
         """Rows of the latest forward that belong to no sample."""
         return sum(int((rows < 0).sum()) for rows in self._latest)
 

@@ -68,7 +68,7 @@ def _all_to_all_single(output: Tensor, input: Tensor, *args: Any, **kwargs: Any)
     return _Done() if kwargs.get("async_op") else None
 
 
-def _unchanged(*args: Any, **kwargs: Any) -> Any:
+def _leave_unchanged(*args: Any, **kwargs: Any) -> Any:
     return _Done() if kwargs.get("async_op") else None
 
 
@@ -79,8 +79,8 @@ _LOCAL: dict[str, Callable[..., Any]] = {
     "_all_gather_base": _all_gather_into_tensor,
     "reduce_scatter_tensor": _reduce_scatter_tensor,
     "all_to_all_single": _all_to_all_single,
-    "broadcast": _unchanged,
-    "barrier": _unchanged,
+    "broadcast": _leave_unchanged,
+    "barrier": _leave_unchanged,
 }
 
 
