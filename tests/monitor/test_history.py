@@ -60,12 +60,12 @@ def test_a_saved_state_has_the_keys_that_older_runs_have():
 
 
 def test_a_state_without_the_later_keys_is_resumed():
-    loop = Loop(per_epoch=2, dataset_size=96).run(3)
-    state = loop.monitor.state_dict()
+    monitor = Loop(per_epoch=2, dataset_size=96).run(3)
+    state = monitor.state_dict()
     del state["sizes"]["count_ratio"]
     again = Loop(per_epoch=2, dataset_size=96).monitor
     again.load_state_dict(state)
-    assert again.totals() == loop.monitor.totals()
+    assert again.totals() == monitor.totals()
 
 
 def test_a_state_of_another_way_of_measuring_is_refused():
