@@ -8,7 +8,8 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup format quick check docs test demo study study-digits study-mnist \
-	campaign campaign-rows campaign-crash campaign-times campaign-advice campaign-dynamic campaign-ranks campaign-benchmarks clean
+	campaign campaign-rows campaign-crash campaign-resume campaign-times campaign-advice campaign-dynamic campaign-ranks \
+	campaign-benchmarks clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1: /p' $(MAKEFILE_LIST) | awk -F ': ' '{printf "  %-20s %s\n", $$1, $$2}'
@@ -71,7 +72,7 @@ study-mnist: setup  ## train the sweeps of MNIST (hours)
 	set -e; for name in mnist-mlp mnist1000-mlp mnist-resnet8; do $(call EXPORT,$$name); done
 
 # Long runs whose results are committed. They want a quiet machine; experiments/README.md says what each writes.
-campaign: campaign-rows campaign-crash campaign-times campaign-advice campaign-dynamic campaign-ranks campaign-benchmarks  ## all long runs but the sweeps (a day)
+campaign: campaign-rows campaign-crash campaign-resume campaign-times campaign-advice campaign-dynamic campaign-ranks campaign-benchmarks  ## all long runs but the sweeps (a day)
 
 campaign-rows: setup  ## 2000 drawn models that move rows, against a loop over samples
 	$(BIN)/python -m experiments.row_identity --models 2000
@@ -81,6 +82,9 @@ campaign-crash: setup  ## kill real training processes 50 times, compare bit for
 
 campaign-times: setup  ## seconds a step at every size of the committed sweeps (a quiet machine; an hour)
 	set -e; for file in experiments/results/sweeps/*.zip; do $(BIN)/fisherscope times $$file --data-dir $(DATA); done
+
+campaign-resume: setup  ## resume trainings by Lightning and Trainer from every checkpoint, compare bit for bit
+	$(BIN)/python -W ignore -m experiments.resume --lightning 30 --transformers 10
 
 campaign-advice: setup  ## coverage of the noise scale's interval; the advised size against trials
 	$(BIN)/python -m experiments.advice.coverage --data-dir $(DATA)

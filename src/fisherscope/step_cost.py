@@ -24,6 +24,59 @@ class Seconds(NamedTuple):
     cpu: float
 
 
+OUT_OF_MEMORY = (
+    "out of memory",  # CUDA, HIP, XPU, MPS
+    "can't allocate memory",  # torch on the CPU, Linux and macOS
+    "not enough memory",  # torch on the CPU, Windows
+    "cannot allocate memory",  # the operating system
+    "unable to allocate",  # numpy
+    "bad_alloc",
+    "invalid buffer size",  # MPS, a single tensor
+    "unable to find an engine",  # cuDNN: no engine whose workspace fits
+    "cudnn_status_not_supported",  # cuDNN, where a workspace does not fit
+    "_alloc_failed",  # cuBLAS, cuDNN, cuSOLVER, cuFFT
+    "_status_allocation_failed",  # MIOpen, rocBLAS
+    "out_of_device_memory",  # Level Zero
+    "out_of_host_memory",
+    "out_of_resources",
+    "pt_devmem allocation failed",  # HPU
+    "resource_exhausted",  # XLA
+)
+"""What allocators and kernel libraries say when memory runs out, in lower case.
+
+Source: the lists of accelerate (`should_reduce_batch_size`) and Lightning (`is_oom_error`), and the error
+names of the libraries.
+"""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Recognise that memory ran out, on whatever device and in whatever words.
+
+    Args:
+        error: An exception of a step, or one raised from it.
+
+    Returns:
+        Whether it, or what it was raised from, is the error of an allocator.
+
+    Example:
+        ```python
+        from fisherscope.step_cost import is_out_of_memory
+
+        assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"))
+        assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+        ```
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        text = str(cause).lower()
+        if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(cause, RuntimeError | OSError) and any(words in text for words in OUT_OF_MEMORY):
+            return True
+        cause = cause.__cause__
+    return False
+
+
 def no_wait() -> None:
     """Wait for nothing: on the CPU a call has done its work when it returns."""
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
-from fisherscope.advice.training_step import AdviceError, StepRunner, is_out_of_memory
+from fisherscope.advice.training_step import AdviceError, StepRunner
 from fisherscope.analysis.batch_size.advice import StepTime
-from fisherscope.step_cost import process_memory
+from fisherscope.step_cost import is_out_of_memory, process_memory
+from fisherscope.tasks import error_text, reraise_with_location
 
 LARGEST = 4096
 """The largest batch size that is timed unless the caller chooses the sizes."""
@@ -130,7 +131,9 @@ def _step_times(
     for _ in range(ROUNDS):
         for size in least:
             if remaining() > 2 * least[size] * runner.clock.slowdown:
-                least[size] = min(least[size], _seconds(runner, batches[size]))
+                doing = f"advising on {runner.subject.name}: a batch of {size} samples"
+                with reraise_with_location(doing, "fix it, or give other batch sizes"):
+                    least[size] = min(least[size], _seconds(runner, batches[size]))
     return [
         StepTime(size, least.get(size), step.memory_bytes, step.why, step.fits)
         for size, step in steps.items()
@@ -167,8 +170,8 @@ def _first_step(runner: StepRunner, size: int, batches: dict[int, Any]) -> StepT
         return StepTime(size, seconds, None if before is None or peak is None else max(0, peak - before))
     except AdviceError:
         raise
-    except (RuntimeError, ValueError, MemoryError) as error:
-        why = "out of memory" if is_out_of_memory(error) else f"failed: {str(error).splitlines()[0]:.80}"
+    except Exception as error:  # noqa: BLE001  (a size that the user's code refuses does not end the others)
+        why = "out of memory" if is_out_of_memory(error) else f"failed: {error_text(error)}"
     batches.pop(size, None)
     runner.release_memory()
     return StepTime(size, why=why, fits=False)

@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 
 from fisherscope.advice.timing_quality import StepClock
 from fisherscope.gram.interception.torch_private import tree_map
-from fisherscope.tasks import Subject, TaskError
+from fisherscope.step_cost import is_out_of_memory
+from fisherscope.tasks import Subject, TaskError, reraise_with_location
 
 SMALLEST_HALVED = 8
 """Batch size below which it is not halved when memory runs out."""
@@ -227,20 +228,19 @@ def fit_batch_size(runner: StepRunner, size: int, call: Callable[[int], Result])
         What the call returned, and the batch size it was called with.
 
     Raises:
-        RuntimeError, MemoryError: What the call raised, if it is something else or the size is below 8.
+        AdviceError: The call raised something else, or memory runs out with fewer than 8 samples; names
+            the size, and the line of the user's file.
     """
     while True:
-        try:
-            return call(size), size
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or size < SMALLEST_HALVED:
-                raise
+        location = reraise_with_location(
+            f"advising on {runner.subject.name}: a batch of {size} samples",
+            "fix it, or give other batch sizes",
+        )
+        with location:
+            try:
+                return call(size), size
+            except Exception as error:
+                if not is_out_of_memory(error) or size < SMALLEST_HALVED:
+                    raise
         runner.release_memory()
         size //= 2
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Recognise the error of an allocator, on whatever device."""
-    text = str(error)
-    matches = "can't allocate memory" in text or "out of memory" in text.lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or matches

@@ -74,6 +74,8 @@ def choose(
         "epochs": epochs, "per-epoch": per_epoch, "limit-train": limit_train, "data-dir": data_dir, "out": out
     }  # fmt: skip
     print(choose_text.next_commands(result, task, budget, seed, common), file=to)
+    if result.recommended is None:
+        raise SystemExit(1)
 
 
 def _printer(task: str, budget: str, to: TextIO) -> "SearchListener":

@@ -184,7 +184,16 @@ def _draw_means(axes: Axes, source: Settings, name: str, colours: dict[int, obje
 
 
 def _draw_iterations(axes: Axes, rows: pl.DataFrame, name: str, keys: tuple[str, str]) -> None:
-    """Draw lines coloured by the first key, whose value stands beside them, and dashed by the second."""
+    """Draw lines coloured by the first key, whose value stands beside them, and dashed by the second.
+
+    Raises:
+        AnalysisError: The epochs do not say their steps.
+    """
+    if not rows["step"].is_not_null().any():
+        raise AnalysisError(
+            f"drawing {name} against iterations: no epoch says its step; log it by "
+            "run.log_epoch(monitor.epoch_end(), …), or run.log_epoch(step=…)"
+        )
     symbols = {"batch_size": "$|B|$", "lr": r"$\alpha$"}
     colours, dashes = ({v: k for k, v in enumerate(sorted(set(rows[key].to_list())))} for key in keys)
     palette = colour_ramp(len(colours))

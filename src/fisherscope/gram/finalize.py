@@ -13,6 +13,7 @@ from fisherscope.gram.accumulation.remedies import PER_LOSS, SECOND_ORDER, StepK
 from fisherscope.gram.accumulation.residual import TOLERATED_ROUNDINGS
 from fisherscope.gram.errors import GramError, IncompleteError
 from fisherscope.gram.identity.evidence import weakest
+from fisherscope.gram.nonfinite import nonfinite_samples, nonfinite_text
 from fisherscope.gram.ranks.measure_with_ranks import measure_with_ranks
 from fisherscope.gram.ranks.process_group import Ranks
 from fisherscope.gram.record import Coverage, GramRecord
@@ -166,7 +167,7 @@ def _diagnose(recorder: Recorder, record: GramRecord) -> None:
     problems = recorder.problems.by_parameter
     record.status = "ok"
     if not _is_finite(record):
-        record.status = "non-finite: the gradients hold NaN or infinity"
+        record.status = _nonfinite_status(record)
         return
     if not record.trace:
         record.status = "zero: every per-sample gradient is zero"
@@ -194,6 +195,12 @@ def _diagnose(recorder: Recorder, record: GramRecord) -> None:
     record.notes[:0] = [f"{name}: {text}" for name, text in problems.items()]  # the first says why
 
 
+def _nonfinite_status(record: GramRecord) -> str:
+    if record.ranks == 1 or record.spectrum == "global":
+        return nonfinite_text(nonfinite_samples(record.gram), len(record.gram))
+    return "non-finite: the gradients hold NaN or infinity"
+
+
 def _is_finite(record: GramRecord) -> bool:
     if record.ranks == 1 or record.spectrum == "global":
         return math.isfinite(float(record.gram.sum())) or bool(torch.isfinite(record.gram).all())
@@ -207,9 +214,17 @@ def _empty_result(recorder: Recorder) -> str:
         and not recorder.problems.by_parameter
     ):
         return "nothing measured: no backward pass ran inside the `with` block; call loss.backward() there"
-    reasons = "; ".join(f"{name}: {text}" for name, text in list(recorder.problems.by_parameter.items())[:3])
+    by_text: dict[str, list[str]] = {}
+    for name, text in recorder.problems.by_parameter.items():
+        by_text.setdefault(text, []).append(name)
+    shown = [f"{names[0]}{_others(len(names) - 1)}: {text}" for text, names in by_text.items()]
+    reasons = "; ".join(shown[:3])
     why = reasons or "none received one"
     return f"nothing measured: no parameter's gradient could be split by sample ({why})"
+
+
+def _others(count: int) -> str:
+    return f" and {count} more" if count else ""
 
 
 def _unseen_use(step: StepKinds) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 class CsvTracker:
     """Write each row to a CSV file; every line is on disk before the next step.
 
-    The keys of the first row are the columns. An existing file with the same columns is appended to.
+    The keys of the first row are the columns. An existing file with the same columns is appended to;
+    a resumed training drops the lines of steps that it takes again.
 
     Example:
         ```python
@@ -64,6 +65,26 @@ class CsvTracker:
         with self.path.open("w", newline="") as file:
             csv.DictWriter(file, keys).writeheader()
         return keys
+
+    def rewind(self, step: int) -> None:
+        """Drop the lines of steps from `step` on, which a resumed training writes again.
+
+        Args:
+            step: Optimizer steps completed.
+        """
+        if not self.path.exists():
+            return
+        with self.path.open(newline="") as file:
+            lines = list(csv.DictReader(file))
+        kept = [line for line in lines if int(line.get("step") or 0) < step]
+        if len(kept) == len(lines):
+            return
+        replacement = self.path.with_name(f".{self.path.name}.{os.getpid()}.rewinding")
+        with replacement.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(lines[0]))
+            writer.writeheader()
+            writer.writerows(kept)
+        replacement.replace(self.path)
 
     def close(self) -> None:
         """Do nothing: every line is written when it comes."""

@@ -1,29 +1,44 @@
 """Lightning: the monitor as a callback of its Trainer."""
 
-from collections.abc import Iterator
+import os
 from typing import Any
 
-from torch.utils.data import DataLoader
-
+from fisherscope.integrations.dynamic_loader import DynamicLoader
+from fisherscope.integrations.lightning_loaders import (
+    accumulates,
+    batch_size_of,
+    count_samples,
+    dynamic_loader,
+    loaders_of,
+    redraw,
+    refuse_overfitting,
+)
 from fisherscope.integrations.optional_import import import_framework
 from fisherscope.integrations.scalars import numbers
-from fisherscope.integrations.step_hooks import Steps, dataset_size
+from fisherscope.integrations.step_hooks import Steps, dataset_size, restore
+from fisherscope.integrations.training_description import (
+    compared_metric,
+    ending_of,
+    metrics_row,
+    whole_epochs,
+)
+from fisherscope.integrations.training_record import TrainingRecord
 from fisherscope.monitor import Monitor
 from fisherscope.sampler import DynamicBatchSampler
 from fisherscope.samples import BatchSamples, copy_batch_functions
 
+__all__ = ["DynamicLoader", "LightningCallback"]
+
 lightning = import_framework("lightning.pytorch", "lightning")
-batch_sizes = import_framework("lightning.pytorch.utilities.data", "lightning")
 Callback: Any = lightning.Callback
-exceptions = import_framework("lightning.fabric.utilities.exceptions", "lightning")
 
 
 class LightningCallback(Callback):
     """Measure a Lightning training while it runs.
 
     A step opens before the first of its batches and closes before the optimizer steps, so accumulated batches
-    are one step and the loss scale of mixed precision is taken out. Lightning's checkpoints contain the state
-    of the monitor and of a `DynamicBatchSampler`.
+    are one step, several optimizer steps on a batch are several, and the loss scale of mixed precision is
+    taken out. Lightning's checkpoints contain the state of the monitor and of a `DynamicBatchSampler`.
 
     Example:
         ```python
@@ -57,14 +72,18 @@ class LightningCallback(Callback):
 
     Args:
         every: Interval in steps; one step of each is measured.
-        run: A `fisherscope.runs` run that records the rows, and each epoch with the logged metrics.
+        run: A `fisherscope.runs` run that records the rows, each epoch with the logged metrics, what is
+            trained, and how the training ends: finished, interrupted (Ctrl-C, SIGTERM) or failed. It is
+            closed then, unless a `with` block holds it.
         log: Whether the trainer's loggers get the rows too.
         monitor: The other arguments of `Monitor`. With `sample_of=fs.samples.of_batch(function)` the function
             receives the loader's batch.
 
     Raises:
         ValueError: When training starts: several optimizers; a `DynamicBatchSampler` in a loader that
-            Lightning would rebuild or count, or together with accumulation.
+            Lightning would rebuild or count, or together with accumulation, a learning-rate scheduler or
+            `overfit_batches`.
+        RunError: When training starts: the run has rows of an earlier training that this one does not resume.
         MissingFrameworkError: Lightning is not installed.
     """
 
@@ -74,98 +93,189 @@ class LightningCallback(Callback):
         self.monitor: Monitor | None = None
         self.sampler: DynamicBatchSampler | None = None
         self._steps: Steps | None = None
+        self._record = TrainingRecord(run, notified=True)
+        self._saved_state: dict[str, Any] = {}  # of a checkpoint, until training starts
+        self._hook: Any = None  # after the optimizer's step
+        self._parts = 1  # loaders
+        self._manual = False  # whether the module steps the optimizer itself
         self._samples: int | None = 0  # of the open step; None once a batch does not say
-        self._saved_state: dict[str, Any] = {}
         self._of_batch: list[BatchSamples] = []
+        self._batch_samples: int | None = None
+        self._reopened = False  # whether the open step began after another one of its batch
+        self._advanced = False  # whether the sampler is past the current batch
+        self._decided: dict[str, Any] = {}  # batch size and learning rate of the latest batch of the sampler
+
+    # Training starts
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Refuse what Lightning would fail at with an error of its own."""
+        refuse_overfitting(trainer)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Build the monitor, once model, optimizer and data are there.
 
         Raises:
-            ValueError: As the class says.
+            RunError, ValueError: As the class says.
         """
-        loader = trainer.train_dataloader
-        self.sampler = _sampler(loader, trainer)
-        defaults = {
-            "dataset_size": dataset_size(loader),
-            "grad_scaler": getattr(trainer.precision_plugin, "scaler", None),
-            "accumulate": _accumulates(trainer),
-        }
-        options, self._of_batch = copy_batch_functions({**defaults, **self.options})
-        self.monitor = Monitor(pl_module, _optimizer(trainer), **options)
-        self._steps = Steps(self.monitor)
-        if self._saved_state:
-            self.monitor.load_state_dict(self._saved_state["monitor"])
-        if self.sampler is not None:
-            self._attach(self.sampler, trainer.optimizers[0])
+        optimizer, saved, self._saved_state = _optimizer(trainer), self._saved_state, {}
+        loader = dynamic_loader(trainer)
+        self._parts = len(list(loaders_of(trainer.train_dataloader)))
+        self._manual = not pl_module.automatic_optimization
+        monitor = self._build_monitor(trainer, pl_module, optimizer)
+        earlier = saved.get("monitor")
+        if earlier is None and self.monitor is not None and self.monitor.completed[0] == trainer.global_step:
+            earlier = self.monitor.state_dict()  # a fit that goes on with the one before
+        if trainer.global_step:
+            restore(monitor, earlier, trainer.global_step, trainer.current_epoch)
+        if loader is not None:
+            self._attach(loader, trainer, saved.get("sampler"))
+        self.sampler = None if loader is None else loader.sampler
+        self._decided = dict(saved.get("decided", {}))
+        description = _description(trainer, pl_module, self.sampler)
+        monitor.run = self._training_record().begin(monitor.completed[0], description)
+        self.monitor, self._steps = monitor, Steps(monitor)
+        self._hook = optimizer.register_step_post_hook(self._after_optimizer_step)
+        self._end_missed_epochs(trainer)
 
-    def _attach(self, sampler: DynamicBatchSampler, optimizer: Any) -> None:
-        if self._saved_state.get("sampler"):
-            sampler.load_state_dict(self._saved_state["sampler"])
-        sampler.attach(optimizer)
+    def _build_monitor(self, trainer: Any, pl_module: Any, optimizer: Any) -> Monitor:
+        defaults = {
+            "dataset_size": dataset_size(trainer.train_dataloader),
+            "grad_scaler": getattr(trainer.precision_plugin, "scaler", None),
+            "accumulate": accumulates(trainer),
+        }
+        options, self._of_batch = copy_batch_functions({**defaults, **self.options, "run": None})
+        return Monitor(pl_module, optimizer, **options)
+
+    def _attach(self, loader: DynamicLoader, trainer: Any, state: dict[str, Any] | None) -> None:
+        if state:
+            loader.load_state_dict(state)
+            redraw(trainer)
+        loader.sampler.attach(trainer.optimizers[0])
+
+    def _training_record(self) -> TrainingRecord:
+        if self.options["run"] is not self._record.given:
+            self._record = TrainingRecord(self.options["run"], notified=True)
+        return self._record
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """End an epoch that Lightning takes for complete without having called `on_train_epoch_end`."""
+        self._end_missed_epochs(trainer)
+
+    def _end_missed_epochs(self, trainer: Any) -> None:
+        """End the epoch of a checkpoint that was saved after its last batch and before its end."""
+        if self.monitor is not None and self.monitor.completed[1] < trainer.current_epoch:
+            self._end_epoch(trainer.current_epoch, {})
+
+    # Steps
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Open a step at its first batch."""
         if self._steps is None:
             return
-        if not self._steps.open:
-            self._samples = 0
         for function in self._of_batch:
             function.bind(batch)
-        own = None if self.monitor is None else self.monitor.state.options.get("sample_of")
-        if isinstance(own, BatchSamples):
-            count = own.count()
-            self._samples = None if count is None or self._samples is None else self._samples + count
-        else:
-            self._samples = _count_samples(self._samples, batch)
-        alone = self.monitor is None or not self.monitor.state.options.get("accumulate")
-        self._steps.begin(self._samples if alone else None)
+        own = self._steps.monitor.state.options.get("sample_of")
+        count = own.count() if isinstance(own, BatchSamples) else count_samples(batch, self._parts)
+        self._batch_samples, self._advanced = count, False
+        self._open_step(reopened=False)
+
+    def _open_step(self, *, reopened: bool) -> None:
+        if self._steps is None:
+            return
+        if not self._steps.open:
+            self._samples, self._reopened = 0, reopened
+        known = self._samples is not None and self._batch_samples is not None
+        self._samples = (self._samples or 0) + (self._batch_samples or 0) if known else None
+        options = self._steps.monitor.state.options
+        comparable = not options.get("accumulate") and not self._manual and self._parts == 1
+        self._steps.begin(self._samples if comparable else None)
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Close the step: all its gradients are computed."""
         if self._steps is None or not self._steps.open:
             return
-        self._steps.end(self._samples)
+        self._steps.end(self._samples, compared=not self._manual and self._parts == 1)
         row = self._steps.monitor.measurement
         if row is not None and self.log:
             for logger in trainer.loggers:
                 logger.log_metrics(numbers(row), step=row["step"])
 
+    def _after_optimizer_step(self, optimizer: Any, *_: Any) -> None:
+        """Move on: to the next batch, or to the next step that a manual optimization takes on this one."""
+        if self._steps is None:
+            return
+        if not self._manual:
+            self._advance()
+        elif not self._steps.open:
+            self._open_step(reopened=True)
+
+    def _advance(self) -> None:
+        if self.sampler is not None and self.monitor is not None and not self._advanced:
+            decision, self._advanced = self.sampler.current.decision, True
+            self._decided = {"batch_size": decision.batch_size, "lr": decision.lr}
+            self.sampler.step(self.monitor.measurement)
+
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Advance the sampler to the next batch and its learning rate."""
-        if self.sampler is not None and self.monitor is not None:
-            self.sampler.step(self.monitor.measurement)
+        """Advance the sampler to the next batch and its learning rate, if no optimizer step did."""
+        if self._steps is not None and self._reopened:
+            self._steps.drop()  # nothing followed the batch's last optimizer step
+        self._advance()
+
+    # Epochs
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Log the epoch's row, with the logged metrics."""
+        if self.monitor is not None:
+            self._end_epoch(trainer.current_epoch + 1, metrics_row(trainer.callback_metrics))
+
+    def _end_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         if self.monitor is None:
             return
-        totals, run = self.monitor.epoch_end(), self.options["run"]
-        if run is not None:
-            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            run.log_epoch({**metrics, **totals})
+        totals = self.monitor.epoch_end(epoch)
+        rate = float(self.monitor.optimizer.param_groups[0]["lr"])
+        self._record.log_epoch(epoch, {"lr": rate, **metrics, **totals, **self._decided})
+
+    # Training ends
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Drop batches that were accumulated for a step that never came."""
-        if self._steps is not None:
-            self._steps.drop()
+        """Drop batches that were accumulated for a step that never came, and finish the run."""
+        self._release()
+        status, reason = ending_of(pl_module)
+        limit = trainer.max_epochs
+        if trainer.should_stop and limit and 0 < trainer.current_epoch < limit:
+            reason = reason or f"stopped early, after epoch {trainer.current_epoch} of {limit}"
+        self._record.end(status, reason)
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """Finish the run of a training that was complete when it was resumed."""
+        self._training_record().conclude(trainer.global_step, *ending_of(pl_module))
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Remove every hook from the model."""
+        """Remove every hook from the model, and record how the run ended."""
+        self._release(exception)
+        self._training_record().end_by(exception)
+
+    def _release(self, error: BaseException | None = None) -> None:
         if self._steps is not None:
-            self._steps.drop(exception)
+            self._steps.drop(error)
+        if self._hook is not None:
+            self._hook.remove()
+        self._steps = self._hook = None
+
+    # Checkpoints
 
     def state_dict(self) -> dict[str, Any]:
         """Return what Lightning's checkpoint stores.
 
         Returns:
-            States of `monitor` and `sampler`; None for those that are not there.
+            States of `monitor` and `sampler`, None for those that are not there; what was decided last.
         """
         return {
             "monitor": self.monitor.state_dict() if self.monitor is not None else None,
             "sampler": self.sampler.state_dict() if self.sampler is not None else None,
+            "decided": self._decided,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -177,44 +287,6 @@ class LightningCallback(Callback):
         self._saved_state = state_dict if state_dict.get("monitor") else {}
 
 
-class DynamicLoader:
-    """Wrap a DataLoader with a `DynamicBatchSampler`, so that Lightning uses it unchanged.
-
-    Lightning counts a DataLoader's batches once, and rebuilds it with a sampler of its own in several
-    processes; neither is possible with a sampler whose epochs differ in length.
-
-    Example:
-        ```python
-        import torch
-        import fisherscope as fs
-
-        data = torch.utils.data.TensorDataset(torch.randn(32, 8))
-        sampler = fs.DynamicBatchSampler(data, fs.policy.parse("s4-to-16", lr=0.05, epochs=3), seed=0)
-        loader = torch.utils.data.DataLoader(data, batch_sampler=sampler)
-        train_loader = fs.integrations.DynamicLoader(loader)  # for trainer.fit(module, train_loader)
-        ```
-
-    Args:
-        loader: `DataLoader(data, batch_sampler=DynamicBatchSampler(…))`. Lightning draws one batch ahead: a
-            policy that reads measurements needs lag >= 1 + num_workers * prefetch_factor.
-
-    Raises:
-        TypeError: The loader has another batch sampler.
-    """
-
-    def __init__(self, loader: "DataLoader[Any]") -> None:
-        sampler = getattr(loader, "batch_sampler", None)
-        if not isinstance(sampler, DynamicBatchSampler):
-            raise TypeError(
-                f"building a DynamicLoader: received a {type(loader).__name__} with the batch sampler "
-                f"{type(sampler).__name__}; expected DataLoader(data, batch_sampler=DynamicBatchSampler(…))"
-            )
-        self.loader, self.dataset, self.sampler = loader, loader.dataset, sampler
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.loader)
-
-
 def _optimizer(trainer: Any) -> Any:
     if len(trainer.optimizers) != 1:
         raise ValueError(
@@ -224,37 +296,21 @@ def _optimizer(trainer: Any) -> Any:
     return trainer.optimizers[0]
 
 
-def _sampler(loader: Any, trainer: Any) -> DynamicBatchSampler | None:
-    """Return the sampler that the callback advances, None if the loader has none."""
-    if isinstance(getattr(loader, "batch_sampler", None), DynamicBatchSampler):
-        raise ValueError(
-            "measuring a Lightning training: Lightning counts a DataLoader's batches once, and a "
-            "DynamicBatchSampler changes their number; pass it fs.integrations.DynamicLoader(loader)"
-        )
-    if not isinstance(loader, DynamicLoader):
-        return None
-    if _accumulates(trainer):
-        raise ValueError(
-            "measuring a Lightning training: a DynamicBatchSampler chooses the batch of each step, and "
-            f"accumulate_grad_batches={trainer.accumulate_grad_batches} would join several of its batches; "
-            "leave that at 1"
-        )
-    return loader.sampler
-
-
-def _accumulates(trainer: Any) -> bool:
-    scheduled = any(
-        isinstance(callback, lightning.callbacks.GradientAccumulationScheduler)
-        for callback in trainer.callbacks
-    )
-    return scheduled or trainer.accumulate_grad_batches > 1
-
-
-def _count_samples(samples: int | None, batch: Any) -> int | None:
-    """Add the samples of a batch, as Lightning counts them; None once a batch does not say."""
-    if samples is None:
-        return None
-    try:
-        return samples + int(batch_sizes.extract_batch_size(batch))
-    except exceptions.MisconfigurationException:  # a batch without tensors
-        return None
+def _description(trainer: Any, pl_module: Any, sampler: DynamicBatchSampler | None) -> dict[str, Any]:
+    """Describe the training: model, optimizer, sizes, rates, epochs and the metric it is judged by."""
+    group, name = trainer.optimizers[0].param_groups[0], type(pl_module).__name__
+    seed = os.environ.get("PL_GLOBAL_SEED")
+    judges = [callback for callback in trainer.callbacks if getattr(callback, "monitor", None)]
+    judge = next((c for c in judges if isinstance(c.monitor, str) and hasattr(c, "mode")), None)
+    return {
+        "framework": f"lightning {lightning.__version__}",
+        "task": name,
+        "model": name,
+        "optimizer": type(trainer.optimizers[0]).__name__,
+        "policy": None if sampler is None else sampler.policy.name,
+        "batch_size": batch_size_of(trainer) if sampler is None else None,
+        "lr": float(group.get("initial_lr", group["lr"])) if sampler is None else sampler.policy.rate.lr,
+        "epochs": whole_epochs(trainer.max_epochs, trainer.max_steps, trainer.num_training_batches),
+        "seed": None if seed is None else int(seed),
+        **compared_metric(judge and judge.monitor, judge and judge.mode == "max"),
+    }

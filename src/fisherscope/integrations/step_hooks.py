@@ -16,6 +16,7 @@ class Steps:
     def __init__(self, monitor: Monitor) -> None:
         self.monitor = monitor
         self._step: Step | None = None
+        self._ratio = 1.0  # samples that were measured, over those that the framework counted
 
     @property
     def open(self) -> bool:
@@ -34,20 +35,28 @@ class Steps:
             step.__enter__()
             self._step = step
 
-    def end(self, batch_size: int | None = None, loader_count: int | None = None) -> None:
+    def end(
+        self, batch_size: int | None = None, loader_count: int | None = None, *, compared: bool = True
+    ) -> None:
         """Close the step after its last backward and before the optimizer, if one is open.
 
         Args:
-            batch_size: Samples of the step as the framework counts them; a measured step counts them itself.
+            batch_size: Samples of the step as the framework counts them. A measured step counts its samples
+                itself; what it finds corrects the count of the steps after it.
             loader_count: The same where it is to be compared only.
+            compared: Whether `batch_size` is to be what a measured step counts.
         """
         step, self._step = self._step, None
         if step is None:
             return
-        if not step.measured:
-            step.batch_size = batch_size
-        step.loader_count = batch_size if loader_count is None else loader_count
+        if not step.measured and batch_size is not None:
+            step.batch_size = round(batch_size * self._ratio)
+        own = batch_size if compared else None
+        step.loader_count = own if loader_count is None else loader_count
         step.__exit__(None, None, None)
+        row = self.monitor.measurement
+        if batch_size and row is not None and row.get("fisher/trace") is not None:
+            self._ratio = row["batch_size"] / batch_size
 
     def drop(self, error: BaseException | None = None) -> None:
         """Close an unfinished step without counting it, and remove every hook from the model.
@@ -75,3 +84,21 @@ def dataset_size(loader: Any) -> int | None:
         return len(data) if isinstance(data, Sized) else None
     except TypeError:
         return None
+
+
+def restore(monitor: Monitor, state: dict[str, Any] | None, step: int, epoch: int) -> None:
+    """Bring a new monitor to where its training stands.
+
+    Args:
+        monitor: The monitor.
+        state: The `state_dict` of the one before it; None if there is none.
+        step: Optimizer steps that the framework has completed.
+        epoch: Epochs that the framework has completed.
+
+    Raises:
+        ValueError: The state is that of a monitor that measures differently.
+    """
+    if state is not None:
+        monitor.load_state_dict(state)
+    elif step:
+        monitor.skip_to(step, epoch)

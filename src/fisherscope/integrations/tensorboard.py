@@ -26,6 +26,18 @@ class TensorBoardTracker:
             where = import_framework("torch.utils.tensorboard", "tensorboard").SummaryWriter(os.fspath(where))
         self.writer = where
 
+    def rewind(self, step: int) -> None:
+        """Hide the scalars of steps from `step` on, which a resumed training writes again.
+
+        Args:
+            step: Optimizer steps completed.
+        """
+        events = import_framework("tensorboard.compat.proto.event_pb2", "tensorboard")
+        file = getattr(self.writer, "file_writer", None) or self.writer._get_file_writer()
+        file.add_event(events.Event(step=step, file_version="brain.Event:2"))
+        start = events.SessionLog(status=events.SessionLog.START)  # as SummaryWriter(purge_step=…) does
+        file.add_event(events.Event(step=step, session_log=start))
+
     def __call__(self, row: Mapping[str, Any]) -> None:
         """Write the numbers of a row as scalars.
 

@@ -1,18 +1,30 @@
 """Hugging Face transformers: the monitor as a callback of its Trainer."""
 
 import json
+import math
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 from fisherscope.integrations.optional_import import import_framework
-from fisherscope.integrations.step_hooks import Steps, dataset_size
+from fisherscope.integrations.step_hooks import Steps, dataset_size, restore
+from fisherscope.integrations.training_description import (
+    compared_metric,
+    ending_of,
+    metrics_row,
+    whole_epochs,
+)
+from fisherscope.integrations.training_record import TrainingRecord
 from fisherscope.monitor import Monitor
 
-TrainerCallback: Any = import_framework("transformers", "transformers").TrainerCallback
+transformers = import_framework("transformers", "transformers")
+TrainerCallback: Any = transformers.TrainerCallback
 
 STATE = "fisherscope.json"
 """File in a checkpoint's folder with the monitor's state."""
+WHOLE = 1e-6
+"""Rounding of Trainer's epochs, which are fractions of steps."""
 
 
 class TransformersCallback(TrainerCallback):
@@ -44,11 +56,15 @@ class TransformersCallback(TrainerCallback):
 
     Args:
         every: Interval in steps; one step of each is measured.
-        run: A `fisherscope.runs` run that records the rows, and each epoch with its evaluation.
+        run: A `fisherscope.runs` run that records the rows, each epoch with its evaluation, what is trained,
+            and how the training ends. It is closed then, unless a `with` block holds it. Trainer tells
+            callbacks of no exception: a `with` block around `train()` records one at once, otherwise it is
+            recorded when the process ends.
         monitor: The other arguments of `Monitor`. `sample_of` receives what the model does, by name:
             `fs.samples.packing()` after a flattening collator, say.
 
     Raises:
+        RunError: When training starts: the run has rows of an earlier training that this one does not resume.
         MissingFrameworkError: transformers is not installed.
     """
 
@@ -57,34 +73,52 @@ class TransformersCallback(TrainerCallback):
         self.monitor: Monitor | None = None
         self._steps: Steps | None = None
         self._steps_per_epoch = 0  # 0 where the loader has no length
-        self._epoch: dict[str, Any] | None = None  # totals of an epoch whose row is not written
+        self._record = TrainingRecord(run, notified=False)
+        self._epoch: dict[str, Any] | None = None  # row of an epoch that is not written
+        self._metrics: dict[str, float] = {}  # of the latest evaluation that is in no row
+        self._rate: float | None = None  # learning rate of the latest step
+
+    # Training starts
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
-        """Build the monitor, once model, optimizer and data are there."""
+        """Build the monitor, once model, optimizer and data are there.
+
+        Raises:
+            RunError: As the class says.
+        """
         self._drop()
+        self._epoch, self._metrics, self._rate = None, {}, None
         optimizer = objects["optimizer"]
         defaults = {
             "dataset_size": dataset_size(objects["train_dataloader"]),
             "grad_scaler": getattr(optimizer, "scaler", None),
             "accumulate": args.gradient_accumulation_steps > 1,
         }
-        self.monitor = Monitor(objects["model"], optimizer, **{**defaults, **self.options})
-        self._steps, self._epoch = Steps(self.monitor), None
+        self.monitor = Monitor(objects["model"], optimizer, **{**defaults, **self.options, "run": None})
+        self._steps = Steps(self.monitor)
         self._steps_per_epoch = _steps_per_epoch(objects["train_dataloader"], args)
+        epochs = math.floor((state.epoch or 0.0) + WHOLE)
         if state.global_step > 0:
-            self._restore(_checkpoint(args, state))
+            saved = _saved_state(args, state)
+            restore(self.monitor, saved, state.global_step, epochs)
+            kept = (saved or {}).get("epoch_row", {})
+            self._rate, self._metrics = kept.get("rate"), dict(kept.get("metrics", {}))
+        description = _description(args, state, objects)
+        self.monitor.run = self._training_record().begin(self.monitor.completed[0], description)
+        if self.monitor.completed[1] < epochs:  # a checkpoint between an epoch's last step and its end
+            self._end_epoch(epochs, state)
+            self._write_epoch()
 
-    def _restore(self, folder: Path) -> None:
-        if not (folder / STATE).exists():
-            warnings.warn(
-                f"resuming: {folder} has no {STATE}, so the running measures start over at this step",
-                stacklevel=2,
-            )
-        elif self.monitor is not None:
-            self.monitor.load_state_dict(json.loads((folder / STATE).read_text()))
+    def _training_record(self) -> TrainingRecord:
+        if self.options["run"] is not self._record.given:
+            self._record = TrainingRecord(self.options["run"], notified=False)
+        return self._record
+
+    # Steps
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Open a step before its first micro-batch."""
+        self._write_epoch()  # no evaluation followed the epoch before
         if self._steps is not None:
             self._steps.drop()  # a step that an error ended: Trainer does not notify callbacks of exceptions
             self._steps.begin()
@@ -98,45 +132,62 @@ class TransformersCallback(TrainerCallback):
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Close the step: all its gradients are computed."""
         if self._steps is not None:
+            self._rate = float(self._steps.monitor.optimizer.param_groups[0]["lr"])
             self._steps.end(loader_count=self._loader_count(args, state))
+
+    # Epochs
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Take the epoch's totals; its row waits for an evaluation."""
         self._drop()
-        self._write_epoch(state)
-        if self.monitor is not None:
-            self._epoch = self.monitor.epoch_end()
+        self._write_epoch()
+        self._end_epoch(math.ceil((state.epoch or 0.0) - WHOLE), state)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
-        """Log the epoch's row with the evaluation that follows it."""
+        """Log the epoch's row with the evaluation that follows it, or keep that for the epoch's end."""
         self._drop()
-        values = {key.replace("eval_", "val_", 1): value for key, value in (metrics or {}).items()}
-        self._write_epoch(
-            state, {key: value for key, value in values.items() if isinstance(value, int | float)}
-        )
+        if state.global_step > 0:  # not of the model before it was trained
+            self._metrics |= metrics_row(metrics or {})
+        self._write_epoch()
+
+    def _end_epoch(self, epoch: int, state: Any) -> None:
+        if self.monitor is None:
+            return
+        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+        rate = {} if self._rate is None else {"lr": self._rate}
+        train = {"train_loss": losses[-1]} if losses else {}
+        self._epoch = {**rate, **train, **self.monitor.epoch_end(epoch), "epoch": epoch}
+
+    def _write_epoch(self) -> None:
+        row, self._epoch = self._epoch, None
+        if row is not None:
+            metrics, self._metrics = self._metrics, {}
+            self._record.log_epoch(row["epoch"], {**metrics, **row})
+
+    # Checkpoints
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Write the monitor's state into the checkpoint's folder."""
+        self._write_epoch()
         folder = _checkpoint(args, state)
         if self.monitor is not None and folder.is_dir() and state.is_world_process_zero:
-            (folder / STATE).write_text(json.dumps(self.monitor.state_dict()))
+            kept = {"rate": self._rate, "metrics": self._metrics}
+            (folder / STATE).write_text(json.dumps({**self.monitor.state_dict(), "epoch_row": kept}))
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Log the last epoch's row, if no evaluation followed it."""
+    # Training ends
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
+        """Log the last epoch's row, if no evaluation followed it, and finish the run."""
         self._drop()
-        self._write_epoch(state)
+        self._write_epoch()
+        status, reason = ending_of(objects["model"])
+        if control.should_training_stop and state.global_step < state.max_steps:
+            reason = reason or f"stopped early, after step {state.global_step} of {state.max_steps}"
+        self._record.end(status, reason)
 
     def _drop(self) -> None:
         if self._steps is not None:
             self._steps.drop()
-
-    def _write_epoch(self, state: Any, metrics: dict[str, Any] | None = None) -> None:
-        totals, self._epoch = self._epoch, None
-        if totals is None or self.options["run"] is None:
-            return
-        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
-        train = {"train_loss": losses[-1]} if losses else {}
-        self.options["run"].log_epoch({**train, **(metrics or {}), **totals})
 
 
 def _steps_per_epoch(loader: Any, args: Any) -> int:
@@ -149,3 +200,47 @@ def _steps_per_epoch(loader: Any, args: Any) -> int:
 def _checkpoint(args: Any, state: Any) -> Path:
     """Path of the folder to which Trainer saves this step."""
     return Path(args.output_dir) / f"checkpoint-{state.global_step}"
+
+
+def _saved_state(args: Any, state: Any) -> dict[str, Any] | None:
+    """Read the monitor's state from the checkpoint that is resumed; None, with a warning, if it has none."""
+    folder = _resumed_checkpoint() or _checkpoint(args, state)
+    if (folder / STATE).exists():
+        saved: dict[str, Any] = json.loads((folder / STATE).read_text())
+        return saved
+    warnings.warn(
+        f"resuming: {folder} has no {STATE}, so the running measures start over at this step", stacklevel=2
+    )
+    return None
+
+
+def _resumed_checkpoint() -> Path | None:
+    """Return the folder that `train(resume_from_checkpoint=…)` was given; callbacks are not told of it."""
+    frame: Any = sys._getframe()
+    while frame is not None:
+        if isinstance(frame.f_locals.get("self"), transformers.Trainer):
+            folder = frame.f_locals.get("resume_from_checkpoint")
+            if isinstance(folder, str | Path):
+                return Path(folder)
+        frame = frame.f_back
+    return None
+
+
+def _description(args: Any, state: Any, objects: dict[str, Any]) -> dict[str, Any]:
+    """Describe the training: model, optimizer, sizes, rates, epochs and the metric it is judged by."""
+    loader, name = objects["train_dataloader"], type(objects["model"]).__name__
+    optimizer = getattr(objects["optimizer"], "optimizer", objects["optimizer"])
+    parts = args.gradient_accumulation_steps
+    steps = math.ceil(len(loader) / parts) if hasattr(loader, "__len__") else None
+    return {
+        "framework": f"transformers {transformers.__version__}",
+        "task": name,
+        "model": name,
+        "optimizer": type(optimizer).__name__,
+        "batch_size": (state.train_batch_size or args.train_batch_size) * parts * args.world_size,
+        "lr": args.learning_rate,
+        "lr_schedule": getattr(args.lr_scheduler_type, "value", str(args.lr_scheduler_type)),
+        "epochs": whole_epochs(None if steps else args.num_train_epochs, state.max_steps, steps),
+        "seed": args.seed,
+        **compared_metric(args.metric_for_best_model, args.greater_is_better),
+    }

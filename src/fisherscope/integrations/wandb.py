@@ -29,6 +29,16 @@ class WandbTracker:
             )
         self.run = run
         self._defined: set[str] = set()
+        self._logged_up_to = -1  # last step that the run has from before a resumed training
+
+    def rewind(self, step: int) -> None:
+        """Skip the rows that a run resumed by `wandb.init(id=…, resume="must")` has already.
+
+        Args:
+            step: Optimizer steps completed.
+        """
+        last = self.run.summary.get("step")
+        self._logged_up_to = -1 if last is None else int(last)
 
     def __call__(self, row: Mapping[str, Any]) -> None:
         """Log the numbers of a row under their own keys.
@@ -36,6 +46,8 @@ class WandbTracker:
         Args:
             row: A row of a monitor; its `step` is the horizontal axis.
         """
+        if row["step"] <= self._logged_up_to:
+            return
         values = numbers(row)
         for key in values.keys() - self._defined - {"step"}:
             self.run.define_metric(key, step_metric="step")  # its own counter counts calls of log

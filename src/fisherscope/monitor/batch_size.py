@@ -105,14 +105,14 @@ class BatchSizeReader:
         """Read the batch size of the step.
 
         Returns:
-            Samples, at least 1; None where the model was not called with a tensor.
+            Samples; None where the model was not called with a tensor. An empty batch has none.
         """
         if self.counted_samples is not None:
             return self.counted_samples
         total = self._total(self.dims[0] if self.dims else (0, 0))
         if total is None:
             return None
-        self.last = max(1, round(total * self.ratio))
+        self.last = max(1, round(total * self.ratio)) if total else 0
         return self.last
 
     def learn(self, batch_size: int) -> None:

@@ -29,10 +29,15 @@ class History:
         """
         self.notes += [text for text in texts if text not in self.notes]
 
-    def end_epoch(self) -> None:
-        """End an epoch because the loop says so; from now on only the loop ends epochs."""
-        self._loop_ends_epochs = True
-        self.running.counters.end_epoch()
+    def end_epoch(self, epochs: int | None = None) -> None:
+        """End an epoch because the loop says so; from now on only the loop ends epochs.
+
+        Args:
+            epochs: Epochs completed; by default one more than before.
+        """
+        self._loop_ends_epochs, count = True, self.running.counters
+        count.end_epoch()
+        count.epoch = count.epoch if epochs is None else epochs
 
     def end_epoch_by_size(self) -> None:
         """End an epoch that has as many samples as the data set, unless the loop ends epochs."""
@@ -48,7 +53,7 @@ class History:
         """
         count = self.running.counters
         axes = {"step": count.steps, "samples": count.samples, "lr_sum": count.lr_sum}
-        return {**axes, "batch_size": count.batch_size, **self.running.totals()}
+        return {**axes, "batch_size": count.decided_size, **self.running.totals()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything, as JSON values; rows by column."""

@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fisherscope import measures
+from fisherscope.gram.interception.parameter_selection import select_parameters, unwrap
 from fisherscope.guard import contain_errors
 from fisherscope.monitor.breakdown import SampleId
 from fisherscope.monitor.history import History
@@ -79,6 +80,7 @@ class Monitor:
     Raises:
         ValueError: An argument is outside its range or contradicts another.
         TypeError: No optimizer, or an argument that neither the monitor nor `record_gram` has.
+        GramError: `parameters` chooses none of the model's parameters.
     """
 
     # The steps read these too, so they live in the shared state.
@@ -114,7 +116,7 @@ class Monitor:
         on_measure: Sequence[Callable[[Row], Any]] = (),
         **recorder: Any,
     ) -> None:
-        _check(optimizer, max_samples, rule, recorder)
+        _check(model, optimizer, max_samples, rule, recorder)
         settings = {
             "every": every,
             "dataset_size": dataset_size,
@@ -189,16 +191,19 @@ class Monitor:
         self._latest = Step(self.state, ids, batch_size, sample_of)
         return self._latest
 
-    def epoch_end(self) -> Row:
+    def epoch_end(self, epochs: int | None = None) -> Row:
         """End an epoch and compute its running measures: C̄_K, and L_K up to its last step.
 
         Call it once per epoch, after its last step: `run.log_epoch(**monitor.epoch_end(), val_error=…)`.
         If it is never called, epochs are counted by `dataset_size`.
 
+        Args:
+            epochs: Epochs completed, where the loop knows better; by default one more than before.
+
         Returns:
             The values of `totals`.
         """
-        self.state.history.end_epoch()
+        self.state.history.end_epoch(epochs)
         return self.totals()
 
     def totals(self) -> Row:
@@ -208,6 +213,22 @@ class Monitor:
             Plain values by the keys of docs/measures.md; None where a value is undefined.
         """
         return self.state.history.totals()
+
+    @property
+    def completed(self) -> tuple[int, int]:
+        """Optimizer steps and epochs that were counted."""
+        count = self.state.history.running.counters
+        return count.steps, count.epoch
+
+    def skip_to(self, step: int, epoch: int) -> None:
+        """Start counting at a step that another process trained, without its `state_dict`.
+
+        Args:
+            step: Optimizer steps completed there.
+            epoch: Epochs completed there.
+        """
+        self.state.history.running.counters.skip_to(step, epoch)
+        self._rewind_trackers()
 
     # Results
 
@@ -267,7 +288,7 @@ class Monitor:
             Lines of text.
         """
         history = self.state.history
-        return summary(history.rows, history.running, history.notes, history.settings["rule"])
+        return summary(history.rows, history.running, history.notes, history.settings)
 
     def _repr_html_(self) -> str:
         return html(self.state.history.rows, self.state.history.running)
@@ -296,12 +317,19 @@ class Monitor:
             ValueError: The state is that of a monitor that measures differently; its rows would not mix.
         """
         self.state.history.load_state_dict(state)
+        self._rewind_trackers()
         self.schedule.load_state_dict(state["schedule"])
         self.state.batch_size.load_state_dict(state["sizes"])
         self.state.timer = StepTimer()
 
+    def _rewind_trackers(self) -> None:
+        """Tell the callbacks that can rewind from which step on rows will come again."""
+        for callback in self.on_measure:
+            if hasattr(callback, "rewind"):
+                self.state.rewind(callback, self.completed[0])
 
-def _check(optimizer: Any, max_samples: int | None, rule: str, recorder: dict[str, Any]) -> None:
+
+def _check(model: Any, optimizer: Any, max_samples: int | None, rule: str, recorder: dict[str, Any]) -> None:
     """Reject what would fail at the first measurement.
 
     Raises:
@@ -319,3 +347,5 @@ def _check(optimizer: Any, max_samples: int | None, rule: str, recorder: dict[st
     if rule != "paper":
         measures.parse_rule(rule)
     check_options(recorder)
+    if recorder.get("parameters") is not None and isinstance(model, nn.Module):
+        select_parameters(dict(unwrap(model).named_parameters()), recorder["parameters"])

@@ -18,7 +18,7 @@ class Counters:
 
     `scale_sums` is S of each parameter group: Σ α/sqrt(|B|). `since` counts the steps since the previous
     measurement, the present one included. `sampling_ratio` is the measured share of steps in the last epoch
-    that ended.
+    that ended. `size_before` is the batch size of the step before the latest in its epoch, 0 for none.
     """
 
     scale_sums: list[float]
@@ -35,6 +35,7 @@ class Counters:
     measured: int = 0
     failed: int = 0
     fisher_seconds: float = 0.0
+    size_before: int = 0
 
     def add(self, batch_size: int, rates: Sequence[float]) -> None:
         """Count one step.
@@ -43,6 +44,7 @@ class Counters:
             batch_size: Samples.
             rates: Learning rate of each parameter group.
         """
+        self.size_before = self.batch_size if self.epoch_steps else 0
         self.steps += 1
         self.epoch_steps += 1
         self.since += 1
@@ -52,9 +54,8 @@ class Counters:
         self.lr_sum += rates[0]
         if len(rates) > len(self.scale_sums):  # a group was added: it has not moved until now
             self.scale_sums += [0.0] * (len(rates) - len(self.scale_sums))
-        root = math.sqrt(batch_size)
-        for group, rate in enumerate(rates):
-            self.scale_sums[group] += rate / root
+        for group, rate in enumerate(rates if batch_size else ()):
+            self.scale_sums[group] += rate / math.sqrt(batch_size)
 
     def correct(self, counted: int, batch_size: int, rates: Sequence[float], epoch: int) -> None:
         """Replace the batch size that a step was counted with, once it is known.
@@ -80,6 +81,16 @@ class Counters:
             self.sampling_ratio = self.epoch_measured / self.epoch_steps
         self.epoch += 1
         self.epoch_steps = self.epoch_measured = self.epoch_samples = 0
+
+    @property
+    def decided_size(self) -> int:
+        """Batch size of the latest step; where an epoch ended in a smaller rest, that of the step before."""
+        ragged = self.epoch_steps == 0 and self.batch_size < self.size_before
+        return self.size_before if ragged else self.batch_size
+
+    def skip_to(self, step: int, epoch: int) -> None:
+        """Count on from a step that was trained elsewhere."""
+        self.steps, self.epoch = step, epoch
 
     @property
     def ratio(self) -> float:

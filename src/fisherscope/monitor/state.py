@@ -115,6 +115,20 @@ class MonitorState:
         for callback in self.on_measure:
             self._deliver(f"the on_measure callback {callback!r}", callback, dict(row))
 
+    def rewind(self, callback: Any, step: int) -> None:
+        """Tell a callback that rows of steps >= `step` will come again.
+
+        Args:
+            callback: A tracker with a method `rewind(step)`.
+            step: Optimizer steps that the resumed training has completed.
+        """
+        try:
+            callback.rewind(step)
+        except Exception as error:
+            if self.strict:
+                raise
+            self.warn_once(f"rewinding the tracker {callback!r} raised {type(error).__name__}: {error}")
+
     def _deliver(self, receiver: str, receive: Callable[..., Any], row: Row, *more: Any) -> None:
         try:
             receive(row, *more)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fisherscope.gram import GramRecord
+from fisherscope.gram.nonfinite import nonfinite_samples, nonfinite_text
 from fisherscope.gram.options import SampleOf
 from fisherscope.guard import Refusal, RefusedState, RefusedValue, contain_errors, describe
 from fisherscope.guard.step_guard import Guard
@@ -184,6 +185,7 @@ class Step:
         if recording is not None:
             recording.close(kind, error, traceback)
         if error is not None:
+            state.timer.drop()
             return
         if self._guard.error is not None:
             self._recover_exit(self._guard.error, kind, error, traceback)
@@ -204,13 +206,15 @@ class Step:
         if record is not None and record.measured:
             reader.learn(record.local_batch_size)
             return record.local_batch_size
-        size = reader.counted_samples or self.batch_size or reader.read()  # of this rank
+        size = reader.counted_samples or (
+            reader.read() if self.batch_size is None else self.batch_size
+        )  # of this rank
         if size is None:
             self.state.warn_once(
                 "the batch size of a step could not be read, because the model was not called with a tensor "
                 "inside the observe() block; the previous size is used. Pass observe(batch_size=…)"
             )
-        return size or reader.last or count.batch_size or 1
+        return size if size is not None else reader.last or count.batch_size or 1
 
     # A step that was due
 
@@ -302,7 +306,7 @@ class Step:
         row["time/fisher_s"] = seconds
         if settings["max_samples"] is not None:
             row["fisher/subset"] = settings["max_samples"]
-        status = values.status if values else diagnosis(record) if record else ""
+        status = values.status if values else self._diagnosis(record) if record else ""
         row["status"] = recording.failure or status
         return {key: json_value(value) for key, value in row.items()}
 
@@ -319,6 +323,14 @@ class Step:
         for text in doubts:
             self.state.warn_once(text)
         return doubts
+
+    def _diagnosis(self, record: GramRecord) -> str:
+        """Describe a record's status; samples that are not finite by their ids, where those are given."""
+        status = diagnosis(record)
+        ids = self.ids.tolist() if isinstance(self.ids, torch.Tensor) else self.ids
+        if ids is None or not status.startswith("non-finite") or len(ids) != len(record.gram):
+            return status
+        return nonfinite_text([ids[k] for k in nonfinite_samples(record.gram)], len(ids))
 
     def _notes(self, record: GramRecord) -> list[str]:
         has_batch_norm = record.semantics == "path" and any(

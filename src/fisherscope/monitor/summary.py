@@ -1,9 +1,10 @@
 """Text and HTML of a monitored run: where it stands, and alerts. Nothing here measures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from statistics import median
+from typing import Any
 
 from fisherscope.html_repr import sketch
 from fisherscope.monitor.measurement import Row
@@ -42,10 +43,10 @@ def _failures(recent: Sequence[Row]) -> str:
     failed = [row for row in recent if row["fisher/trace"] is None]
     if not failed:
         return ""
-    if any("non-finite" in row["status"] or "NaN" in row["status"] for row in failed):
-        return (
-            f"Gradients are NaN or infinite (step {failed[-1]['step']}): training has diverged or overflowed."
-        )
+    broken = [row for row in failed if "non-finite" in row["status"] or "NaN" in row["status"]]
+    if broken:
+        step, status = broken[-1]["step"], broken[-1]["status"].removeprefix("non-finite: ")
+        return f"Gradients are NaN or infinite (step {step}: {status}): training has diverged or overflowed."
     return (
         f"{len(failed)} of the last {len(recent)} measurements failed or did not pass their self-check; "
         f"the latest, step {failed[-1]['step']}: {failed[-1]['status']}"
@@ -129,14 +130,16 @@ def _missing_rank(row: Row) -> int:
     return round(nonzero) - int(row["fisher/rank"])
 
 
-def summary(rows: Sequence[Row], running: RunningTotals, notes: Sequence[str], rule: str) -> str:
+def summary(
+    rows: Sequence[Row], running: RunningTotals, notes: Sequence[str], settings: Mapping[str, Any]
+) -> str:
     """Summarise a run: progress, C̄ and L, noise scale, rank, cost, notes and alerts.
 
     Args:
         rows: Measured steps of the run.
         running: Running totals of the run.
         notes: Sentences on how the run is measured.
-        rule: Non-zero rule of the run.
+        settings: How the run is measured; `dataset_size` and `rule` are read.
 
     Returns:
         Lines of text.
@@ -145,12 +148,13 @@ def summary(rows: Sequence[Row], running: RunningTotals, notes: Sequence[str], r
     if not rows:
         return f"{count.steps} steps, none measured yet."
     recent = [row for row in rows[-RECENT_ROWS:] if row["fisher/trace"] is not None]
+    epochs = running.epoch(settings["dataset_size"])
     lines = [
-        f"{count.steps} steps ({rows[-1]['epoch']:.2f} epochs, {count.samples} samples), {count.measured} "
+        f"{count.steps} steps ({epochs:.2f} epochs, {count.samples} samples), {count.measured} "
         + (f"measured, {count.failed} measurements failed." if count.failed else "measured.")
     ]
     if recent:
-        lines += [_measures(running, rule), _noise(recent), _ranks(recent), _layers(running)]
+        lines += [_measures(running, settings["rule"]), _noise(recent), _ranks(recent), _layers(running)]
     lines += [_cost(rows, running), _check(rows)]
     lines += [f"Note: {note}" for note in notes]
     lines += [f"ALERT: {text}" for text in alerts(rows, running)]

@@ -35,6 +35,10 @@ class StepTimer:
             schedule.add_time(seconds, self._measured)
         self._start, self._measured = now, False
 
+    def drop(self) -> None:
+        """Forget the current step, which did not happen."""
+        self._start = None
+
     def mark_measured(self) -> None:
         """Mark the current step as measured: its time is not that of a plain one."""
         self._measured = True

@@ -29,6 +29,7 @@ class RunLifecycle:
     ) -> None:
         self.path, self.id = path, path.resolve().name
         self._lock, self._owner, self._open = lock, os.getpid(), True
+        self._in_block = False
         remove_partial_files(path)
         self._logs = Logs(path)
         self._text = Log(path / TEXT)
@@ -62,6 +63,55 @@ class RunLifecycle:
         """Versions and machine at the start of the run."""
         return self._head.environment
 
+    @property
+    def is_open(self) -> bool:
+        """Whether this process may still write to the run."""
+        return self._open and self._owner == os.getpid()
+
+    @property
+    def in_block(self) -> bool:
+        """Whether a `with` block is open that ends the run."""
+        return self._in_block
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether the run holds measured steps or epochs."""
+        return bool(self._logs)
+
+    @property
+    def last_epoch(self) -> int:
+        """The number of the last epoch that was logged; 0 for none."""
+        return max(self._logs.last_epoch, 0)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What `describe` recorded so far."""
+        return self._head.description
+
+    def describe(self, values: Mapping[str, Any]) -> None:
+        """Record what is trained, beside the configuration that the run was opened with.
+
+        Readers see both as one configuration; where both have a key, the one given to `open_run` counts. A
+        run is resumed with the arguments it was opened with, whatever was described.
+
+        Args:
+            values: JSON values by key, such as `batch_size`, `lr`, `epochs`; added to earlier ones.
+
+        Raises:
+            RunError: The run is closed, or the disk is full.
+            TypeError: A value is neither a number, text, None nor a list or mapping of these.
+            ValueError: A number is not finite.
+
+        Example:
+            ```python
+            with fs.open_run("runs/mine/described", {"seed": 0}, restart=True) as run:
+                run.describe({"optimizer": "SGD"})
+            assert fs.runs.run_config("runs/mine/described") == {"optimizer": "SGD", "seed": 0}
+            ```
+        """
+        self._check_open()
+        self._head.describe(values)
+
     # The end
 
     def finish(self, status: Status = "finished", reason: str = "") -> None:
@@ -81,15 +131,36 @@ class RunLifecycle:
             run.finish("diverged", "the loss became nan at step 3")
             ```
         """
-        if status not in STATUSES or status == "running":
-            raise ValueError(
-                f"finishing {self.id}: status={status!r}; expected one of {', '.join(STATUSES[1:])}"
-            )
+        self._check_status(status)
         self._check_open()
         self._logs.sync()
         self._text.sync()
         self._head.mark(status, reason)
         self.close()
+
+    def mark(self, status: Status, reason: str = "") -> None:
+        """Record how a training ended, and leave the run open; the next row sets it running again.
+
+        Args:
+            status: finished, diverged, interrupted or failed.
+            reason: Why, in words.
+
+        Raises:
+            RunError: The run is closed, or the disk is full.
+            ValueError: `status` is another word.
+
+        Example:
+            ```python
+            with fs.open_run("runs/mine/marked", {"seed": 0}, restart=True) as run:
+                run.log_epoch(val_error=0.5)
+                run.mark("failed", "ZeroDivisionError: in the second epoch")
+            assert fs.runs.status("runs/mine/marked") == "failed"
+            ```
+        """
+        self._check_status(status)
+        self._check_open()
+        self._logs.sync()
+        self._head.mark(status, reason)
 
     def close(self) -> None:
         """Release the run, so that others can write it; its status stays.
@@ -108,6 +179,7 @@ class RunLifecycle:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._in_block = False
         if not self._open:
             return
         try:
@@ -129,6 +201,12 @@ class RunLifecycle:
         return f"<Run {self.id}: {self.status}{'' if self._open else ', closed'}>"
 
     # Checks
+
+    def _check_status(self, status: str) -> None:
+        if status not in STATUSES or status == "running":
+            raise ValueError(
+                f"finishing {self.id}: status={status!r}; expected one of {', '.join(STATUSES[1:])}"
+            )
 
     def _check_open(self) -> None:
         if not self._open:

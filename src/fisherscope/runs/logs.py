@@ -19,7 +19,7 @@ class Logs:
     def __init__(self, path: Path) -> None:
         self.id = path.resolve().name
         self._files = {name: Log(path / name) for name in (STEPS, SPECTRA, EPOCHS)}
-        self._last_step = self._last_epoch = -1
+        self._last_step = self.last_epoch = -1
 
     def __bool__(self) -> bool:
         """Return whether any of them has content."""
@@ -49,14 +49,14 @@ class Logs:
         Raises:
             RunError: The log has that epoch or a later one already, or the disk is full or read-only.
         """
-        row = {"epoch": max(self._last_epoch, 0) + 1} | row
-        if row["epoch"] <= self._last_epoch:
+        row = {"epoch": max(self.last_epoch, 0) + 1} | row
+        if row["epoch"] <= self.last_epoch:
             raise RunError(
-                f"logging epoch {row['epoch']} of {self.id}: epoch {self._last_epoch} is already there; "
+                f"logging epoch {row['epoch']} of {self.id}: epoch {self.last_epoch} is already there; "
                 "call rewind(step=…) first"
             )
         self._files[EPOCHS].append(encode_row(row))
-        self._last_epoch = row["epoch"]
+        self.last_epoch = row["epoch"]
 
     def sizes(self) -> dict[str, int]:
         """Return the bytes of each file: where to truncate to return to this moment."""
@@ -81,7 +81,7 @@ class Logs:
         for name in (STEPS, EPOCHS, SPECTRA):
             self._files[name].truncate(sizes.get(name, 0))
         self._last_step = last_number(self._files[STEPS].path, "step")
-        self._last_epoch = last_number(self._files[EPOCHS].path, "epoch")
+        self.last_epoch = last_number(self._files[EPOCHS].path, "epoch")
 
     def sync(self) -> None:
         """Make the content survive a power cut."""

@@ -14,6 +14,8 @@ from fisherscope.runs.config_values import differences, json_config
 from fisherscope.runs.errors import DamagedRunError, RunError
 from fisherscope.runs.paths import FORMAT, RUN, STATUSES, WRITER_GONE
 
+DESCRIPTION = "training"
+"""Key of run.json for what a callback found of the training: model, optimizer, sizes, rates, epochs."""
 TEXT_KEYS = ("id", "status", "reason", "created", "updated")
 
 
@@ -68,6 +70,16 @@ class RunMetadata:
         self._head |= {"status": status, "reason": reason}
         self.save()
 
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the training was found to be, as in run.json."""
+        return dict(self._head.get(DESCRIPTION, {}))
+
+    def describe(self, values: Mapping[str, Any]) -> None:
+        """Add to what the training was found to be, and save."""
+        self._head[DESCRIPTION] = self.description | json_config(values)
+        self.save()
+
     def save(self) -> None:
         """Replace run.json."""
         self._head["updated"] = now()
@@ -106,12 +118,22 @@ def read_run(path: Path) -> dict[str, Any]:
         )
     invalid = [name for name in TEXT_KEYS if not isinstance(head.get(name), str)]
     invalid += [name for name in ("config", "environment") if not isinstance(head.get(name), dict)]
+    invalid += [DESCRIPTION] if not isinstance(head.get(DESCRIPTION, {}), dict) else []
     if invalid or head["status"] not in STATUSES:
         raise DamagedRunError(
             f"reading {path / RUN}: damaged, {', '.join(invalid) or 'status'} missing or invalid; "
             "restore it from a copy"
         )
     return head
+
+
+def whole_config(head: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a run.json: what it was opened with, then what was described."""
+    given: dict[str, Any] = head["config"]
+    described: dict[str, Any] = head.get(DESCRIPTION, {})
+    return described | {
+        key: value for key, value in given.items() if value is not None or key not in described
+    }
 
 
 def now() -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fisherscope.runs.jsonl import read_rows
 from fisherscope.runs.lock import holder
-from fisherscope.runs.metadata import read_run
+from fisherscope.runs.metadata import read_run, whole_config
 from fisherscope.runs.paths import EPOCHS, FINAL_STATUSES, LOCK, RUN, STEPS, WRITER_GONE
 
 SHOWN_FILES = (RUN, STEPS, EPOCHS, LOCK)
@@ -95,7 +95,7 @@ def run_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         path: The run's directory.
 
     Returns:
-        The configuration as it was given to `open_run`, as JSON values.
+        The configuration as it was given to `open_run`, and what `Run.describe` added, as JSON values.
 
     Raises:
         FileNotFoundError: There is no run.
@@ -108,7 +108,7 @@ def run_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         assert fs.runs.run_config("runs/mine/fourth") == {"seed": 0, "lr": 0.1}
         ```
     """
-    return dict(read_run(Path(path))["config"])
+    return whole_config(read_run(Path(path)))
 
 
 def epoch_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -202,7 +202,7 @@ def current_head(path: Path) -> dict[str, Any] | None:
                 head |= WRITER_GONE
     except FileNotFoundError:
         return None
-    return head
+    return head | {"config": whole_config(head)}
 
 
 def distinct_names(paths: Iterable[Path]) -> dict[str, Path]:

@@ -86,6 +86,7 @@ class Run(RunLifecycle):
     """
 
     def __enter__(self) -> "Run":
+        self._in_block = True
         return self
 
     # Rows

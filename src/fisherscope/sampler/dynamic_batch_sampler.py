@@ -182,6 +182,22 @@ class DynamicBatchSampler:
         """The current batch's epoch."""
         return self.current.epoch
 
+    def forget_drawn(self) -> None:
+        """Allow a new iterator before the first batch of an epoch that was drawn to its end is stepped.
+
+        A framework may renew its iterator before it trains. Without this, drawing an epoch twice without a
+        step between is taken for a loop that never calls `step`.
+
+        Example:
+            ```python
+            sampler = fs.DynamicBatchSampler(100, fs.policy.parse("s50", lr=0.1, epochs=2))
+            ahead = list(sampler)
+            sampler.forget_drawn()
+            assert list(sampler) == ahead
+            ```
+        """
+        self._last_epoch = -1
+
     # State
 
     def state_dict(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from fisherscope.tasks.errors import DataError, TaskError
 from fisherscope.tasks.registry import check_name, get, names
 from fisherscope.tasks.sanity_check import check_task
 from fisherscope.tasks.task import Evaluation, Split, Task
-from fisherscope.tasks.user_code import reraise_with_location
+from fisherscope.tasks.user_code import error_text, reraise_with_location
 from fisherscope.tasks.workload import TEMPLATE, Workload, subject, subject_of
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Workload",
     "check_name",
     "check_task",
+    "error_text",
     "get",
     "names",
     "reraise_with_location",

@@ -52,6 +52,20 @@ class reraise_with_location:
         raise TaskError(f"{doing} raised {what}; {self.remedy}") from error
 
 
+def error_text(error: BaseException, limit: int = 80) -> str:
+    """Describe an exception of a user's code in one line: type, text and where it was raised.
+
+    Args:
+        error: The exception.
+        limit: Characters of its text.
+
+    Returns:
+        Such as `ValueError: not a square (model.py:12)`.
+    """
+    lines = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]:.{limit}}{_location(error)}"
+
+
 def _location(error: BaseException) -> str:
     """Format the last line of user code in an exception's traceback."""
     frames = traceback.extract_tb(error.__traceback__)

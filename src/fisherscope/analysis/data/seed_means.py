@@ -41,11 +41,14 @@ def over_seeds(source: Settings, name: str, *, geometric: bool = False) -> pl.Da
 
     Returns:
         `setting, fixed, batch_size, lr, epoch, step, value, low, high, seeds`; low and high are one deviation
-        off the mean, null for one seed.
+        off the mean, null for one seed; step is null where the epochs do not say it.
     """
     common = source.frame.with_columns(common=pl.col("reached").min().over("setting"))
     rows = measure(source, name).join(common, on="run_id").filter(pl.col("epoch") <= pl.col("common"))
-    steps = source.epochs.select("run_id", "epoch", "step")
+    epochs = source.epochs
+    if "step" not in epochs.columns:  # loops that log epochs alone
+        epochs = epochs.with_columns(step=pl.lit(None, dtype=pl.Int64))
+    steps = epochs.select("run_id", "epoch", "step")
     rows = rows.join(steps, on=["run_id", "epoch"], how="left")
     value = pl.col("value").log() if geometric else pl.col("value")
     if geometric:

@@ -1,7 +1,7 @@
 """Read from runs on disk how far successive halving has come."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -10,7 +10,7 @@ from fisherscope.analysis.data.run_measures import COND, ENERGY
 from fisherscope.analysis.data.run_times import run_times
 from fisherscope.analysis.data.settings import FloatArray
 from fisherscope.analysis.selection.halving_result import Candidate, HalvingResult
-from fisherscope.analysis.selection.result import RATES
+from fisherscope.analysis.selection.result import is_share
 from fisherscope.analysis.selection.successive_halving import HalvingPlan, halving_state
 from fisherscope.runs.reader import Runs
 
@@ -22,7 +22,7 @@ def halving_from_runs(
     *,
     metric: str,
     smaller: bool = True,
-    failed: Collection[str] = (),
+    failed: Mapping[str, str] | None = None,
     samples: int | None = None,
 ) -> HalvingResult:
     """Return what halving has done so far, from the runs on disk alone (so it can resume).
@@ -33,12 +33,13 @@ def halving_from_runs(
         plan: From `halving_plan`.
         metric: Column of the epochs that settings are compared by.
         smaller: Whether smaller is better.
-        failed: Run ids that take no further part, besides those that diverged.
+        failed: Why runs take no further part besides those that diverged, by run id.
         samples: Validation samples, for the noise of an error rate.
 
     Returns:
         The comparisons made, what to train next, and the setting recommended.
     """
+    failed = failed or {}
     rows = {c.run_id: k for k, c in enumerate(candidates)}
     own = None if runs is None else runs.filter(pl.col("run_id").is_in(list(rows)))
     epochs = pl.DataFrame() if own is None else own.epochs
@@ -63,10 +64,6 @@ def halving_from_runs(
     return HalvingResult(
         tuple(candidates), plan, halving_state(oriented, lost, plan), metric, smaller, values,
         {name: by_epoch(name) for name in (COND, ENERGY)}, seconds,
-        samples if _is_share(metric, values) else None, steps, None if times is None else times.model,
+        samples if is_share(metric, values) else None, steps, None if times is None else times.model,
+        dict.fromkeys(diverged, "") | dict(failed),
     )  # fmt: skip
-
-
-def _is_share(metric: str, values: FloatArray) -> bool:
-    """Return whether a metric is a share of the samples."""
-    return metric.rpartition("/")[2] in RATES and not (values[np.isfinite(values)] > 1).any()

@@ -1,7 +1,9 @@
 """The result of `choose`: the setting, how sure that is, and what it cost."""
 
 import math
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from fisherscope.analysis.selection.successive_halving import ROUNDING, HalvingP
 from fisherscope.analysis.stats.hypothesis_tests import Z80, share_deviation, share_interval
 from fisherscope.plain_text import duration
 
+LONGEST_REASON = 300
+"""Characters of a failure's text that are quoted."""
 CLEARLY_FASTER = 1.1
 """Ratio of training times from which a rival is called faster."""
 
@@ -51,6 +55,7 @@ class HalvingResult:
         samples: Validation samples that the metric is a share of; None if it is no share.
         steps: Steps of each setting, shape (n,).
         model: The cost model behind `seconds`.
+        reasons: Why runs were dropped, by run id; an empty text for those that diverged.
     """
 
     candidates: tuple[Candidate, ...]
@@ -64,6 +69,7 @@ class HalvingResult:
     samples: int | None
     steps: FloatArray | None = None
     model: CostModel | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def spent_epochs(self) -> int:
@@ -207,12 +213,32 @@ class HalvingResult:
         if best is None or value is None:
             if self.state.todo:
                 return "Nothing can be recommended yet: the search is not complete."
-            return (
-                "Nothing can be recommended: all settings that were to be finished diverged or failed. Try "
-                "smaller learning rates."
-            )
+            return f"Nothing can be recommended: {self._losses_text()}."
         use = use_text(best.batch_size, best.lr, best.name)
         return f"{use}: measured {metric_text(self.metric)} {self.text(value)} ({self._interval_text()})."
+
+    def _losses_text(self) -> str:
+        """Say why no setting could be finished, and what to do about each reason."""
+        reasons = Counter(reason for reason in self.reasons.values() if reason)
+        diverged = sum(not reason for reason in self.reasons.values())
+        kept = np.array([c.run_id not in self.reasons for c in self.candidates])
+        unscored = int((kept & np.isinf(self.values).any(axis=1)).sum())
+        texts = []
+        if reasons:
+            (reason, count), *others = reasons.most_common()
+            more = f", and {len(others)} other reasons" if others else ""
+            texts.append(
+                f"{reasons.total()} runs failed ({count}: {reason[:LONGEST_REASON]}{more}); fix that and run "
+                "the same command again"
+            )
+        if diverged:
+            texts.append(f"{diverged} runs diverged; try smaller learning rates")
+        if unscored:
+            texts.append(
+                f"{unscored} runs have a {metric_text(self.metric)} that is not finite; check what the "
+                "task's scores return"
+            )
+        return ". ".join(texts) or "no setting could be finished"
 
     def _interval_text(self) -> str:
         if self.interval is None:

@@ -14,7 +14,7 @@ from fisherscope.analysis.data.run_times import faster
 from fisherscope.analysis.data.settings import FloatArray, Settings
 from fisherscope.analysis.selection.grid_edges import edge_note, edges
 from fisherscope.analysis.selection.learning_curves import LearningCurves, RecordedSweep
-from fisherscope.analysis.selection.result import CLEARLY_FASTER, Selection
+from fisherscope.analysis.selection.result import CLEARLY_FASTER, Selection, is_share
 from fisherscope.analysis.selection.surrogate import Expectation, expected_improvement
 from fisherscope.analysis.stats.hypothesis_tests import Z80
 
@@ -68,6 +68,8 @@ def _table(sweep: RecordedSweep, expectation: Expectation) -> tuple[pl.DataFrame
     expected, low, high = (curves.as_metric(values) for values in bounds)
     if not curves.smaller:
         low, high = high, low
+    if is_share(sweep.metric, curves.as_metric(curves.final)):
+        low, high = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
     reached = dict(source.frame.group_by("setting").agg(pl.col("reached").max()).iter_rows())
     counts = dict(source.frame.group_by("setting").agg(pl.len()).iter_rows())
     rows = []

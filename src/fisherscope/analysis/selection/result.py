@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from fisherscope.analysis.data.cost_model import Ratio
+from fisherscope.analysis.data.settings import FloatArray
 from fisherscope.plain_text import duration
 
 RATES = ("error", "accuracy")
@@ -138,9 +140,7 @@ class Selection:
         elif (unknown := (self.candidates["state"] == "unknown").sum()) == len(self.candidates) - 1:
             text = "No other setting has finished, so there is nothing to compare it with."
         elif unknown:
-            text = (
-                f"Every setting it can be compared with is worse; nothing is known yet of {unknown} others."
-            )
+            text = f"Every setting it can be compared with is worse; {self._unknown_text(int(unknown))}."
         else:
             text = "All other settings are worse, according to this evidence."
         return f"{text} {self._fastest_text()}".strip()
@@ -157,6 +157,16 @@ class Selection:
                 f"{self.fastest} takes {fast['steps']:,.0f} steps, {self.recommended} {slow['steps']:,.0f}."
             )
         return ""
+
+    def _unknown_text(self, count: int) -> str:
+        """Say how far those settings are that can't be compared yet."""
+        rows = self.candidates.filter(pl.col("state") == "unknown")
+        planned = self.all_epochs / self.candidates["seeds"].sum()
+        started = rows.filter(pl.col("left_epochs") < planned)
+        if not len(started):
+            return f"nothing is known yet of {count} others"
+        left = min(started["left_epochs"].to_list())
+        return f"{count} others can't be compared yet, the furthest of them with {left} epochs to go"
 
     def _next_text(self) -> str:
         """Say what to finish next, and what it costs."""
@@ -177,6 +187,12 @@ def use_text(batch_size: object, lr: object, setting: object) -> str:
 def metric_text(name: str) -> str:
     """Name a metric in words: `val/error` is the validation error."""
     return name.replace("val/", "validation ").replace("test/", "test ")
+
+
+def is_share(metric: str, values: FloatArray) -> bool:
+    """Return whether a metric is a share of the samples: an error rate or an accuracy within 0 and 1."""
+    finite = values[np.isfinite(values)]
+    return metric.rpartition("/")[2] in RATES and not ((finite < 0) | (finite > 1)).any()
 
 
 def value_text(value: object, metric: str) -> str:

@@ -105,7 +105,7 @@ def halving_plan(settings: int, epochs: int, allowed: float) -> HalvingPlan:
         if affordable:
             return HalvingPlan(affordable[-1], allowed)
     raise AnalysisError(
-        f"choosing among {settings} settings of {epochs} epochs within {allowed:.0f} epochs: one epoch of "
+        f"choosing among {settings} settings of {epochs} epochs within {allowed:.4g} epochs: one epoch of "
         f"each and the rest of the best takes {settings + epochs - 1}; give a budget of at least "
         f"{math.ceil(100 * (settings + epochs - 1) / (settings * epochs))}%, or fewer settings"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 
 import torch
@@ -59,11 +59,11 @@ def select_parameters(parameters: Mapping[str, Tensor], chosen: Chosen) -> dict[
         return dict(parameters)
     if callable(chosen):
         selection = {name: p for name, p in parameters.items() if chosen(name, p)}
+        selection = selection or {n: p for n, p in parameters.items() if chosen(plain_name(n), p)}
     else:
         patterns = [chosen] if isinstance(chosen, str) else chosen
-        selection = {
-            name: p for name, p in parameters.items() if any(fnmatch(name, pattern) for pattern in patterns)
-        }
+        matching = {name for pattern in patterns for name in _matching(parameters, pattern)}
+        selection = {name: p for name, p in parameters.items() if name in matching}
     if not selection:
         names = ", ".join(list(parameters)[:8])
         raise GramError(
@@ -73,6 +73,20 @@ def select_parameters(parameters: Mapping[str, Tensor], chosen: Chosen) -> dict[
             "tensor) -> bool."
         )
     return selection
+
+
+def plain_name(name: str) -> str:
+    """Return a parameter's name without what DistributedDataParallel and `torch.compile` put into it."""
+    parts = [part for part in name.split(".") if part != "_orig_mod"]
+    while len(parts) > 1 and parts[0] == "module":
+        del parts[0]
+    return ".".join(parts)
+
+
+def _matching(names: Iterable[str], pattern: str) -> list[str]:
+    """Return the names that match a pattern as they stand; where none does, without wrappers' prefixes."""
+    as_given = [name for name in names if fnmatch(name, pattern)]
+    return as_given or [name for name in names if fnmatch(plain_name(name), plain_name(pattern))]
 
 
 def scripted_parameters(model: nn.Module, modules: Sequence[nn.Module]) -> dict[int, str]:
