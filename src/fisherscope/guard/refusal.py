@@ -32,6 +32,13 @@ def describe(error: BaseException) -> str:
     Returns:
         "NotSplittableError: …" for an error meant for the user, "error: KeyError: … (gram/recorder.py:120)"
         for any other, with the innermost line of this package.
+
+    Example:
+        ```python
+        from fisherscope.guard import describe
+
+        assert describe(KeyError("x")).startswith("error: KeyError")
+        ```
     """
     try:
         text = " ".join(str(error).split())[:_LONGEST_TEXT]

@@ -123,7 +123,7 @@ class LightningCallback(Callback):
         self._manual = not pl_module.automatic_optimization
         monitor = self._build_monitor(trainer, pl_module, optimizer)
         earlier = saved.get("monitor")
-        if earlier is None and self.monitor is not None and self.monitor.completed[0] == trainer.global_step:
+        if earlier is None and self.monitor is not None and self.monitor.progress[0] == trainer.global_step:
             earlier = self.monitor.state_dict()  # a fit that goes on with the one before
         if trainer.global_step:
             restore(monitor, earlier, trainer.global_step, trainer.current_epoch)
@@ -132,7 +132,7 @@ class LightningCallback(Callback):
         self.sampler = None if loader is None else loader.sampler
         self._decided = dict(saved.get("decided", {}))
         description = _description(trainer, pl_module, self.sampler)
-        monitor.run = self._training_record().begin(monitor.completed[0], description)
+        monitor.run = self._training_record().begin(monitor.progress[0], description)
         self.monitor, self._steps = monitor, Steps(monitor)
         self._hook = optimizer.register_step_post_hook(self._after_optimizer_step)
         self._end_missed_epochs(trainer)
@@ -158,12 +158,12 @@ class LightningCallback(Callback):
         return self._record
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """End an epoch that Lightning takes for complete without having called `on_train_epoch_end`."""
+        """End an epoch that Lightning completed without calling `on_train_epoch_end`."""
         self._end_missed_epochs(trainer)
 
     def _end_missed_epochs(self, trainer: Any) -> None:
         """End the epoch of a checkpoint that was saved after its last batch and before its end."""
-        if self.monitor is not None and self.monitor.completed[1] < trainer.current_epoch:
+        if self.monitor is not None and self.monitor.progress[1] < trainer.current_epoch:
             self._end_epoch(trainer.current_epoch, {})
 
     # Steps

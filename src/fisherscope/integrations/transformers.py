@@ -104,8 +104,8 @@ class TransformersCallback(TrainerCallback):
             kept = (saved or {}).get("epoch_row", {})
             self._rate, self._metrics = kept.get("rate"), dict(kept.get("metrics", {}))
         description = _description(args, state, objects)
-        self.monitor.run = self._training_record().begin(self.monitor.completed[0], description)
-        if self.monitor.completed[1] < epochs:  # a checkpoint between an epoch's last step and its end
+        self.monitor.run = self._training_record().begin(self.monitor.progress[0], description)
+        if self.monitor.progress[1] < epochs:  # a checkpoint between an epoch's last step and its end
             self._end_epoch(epochs, state)
             self._write_epoch()
 
@@ -144,7 +144,7 @@ class TransformersCallback(TrainerCallback):
         self._end_epoch(math.ceil((state.epoch or 0.0) - WHOLE), state)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
-        """Log the epoch's row with the evaluation that follows it, or keep that for the epoch's end."""
+        """Log the epoch's row with its evaluation, or keep that for the epoch's end."""
         self._drop()
         if state.global_step > 0:  # not of the model before it was trained
             self._metrics |= metrics_row(metrics or {})

@@ -215,7 +215,7 @@ class Monitor:
         return self.state.history.totals()
 
     @property
-    def completed(self) -> tuple[int, int]:
+    def progress(self) -> tuple[int, int]:
         """Optimizer steps and epochs that were counted."""
         count = self.state.history.running.counters
         return count.steps, count.epoch
@@ -226,6 +226,14 @@ class Monitor:
         Args:
             step: Optimizer steps completed there.
             epoch: Epochs completed there.
+
+        Example:
+            ```python
+            model = torch.nn.Linear(4, 2)
+            monitor = fs.Monitor(model, torch.optim.SGD(model.parameters(), lr=0.1))
+            monitor.skip_to(step=120, epoch=3)
+            assert monitor.progress == (120, 3)
+            ```
         """
         self.state.history.running.counters.skip_to(step, epoch)
         self._rewind_trackers()
@@ -326,7 +334,7 @@ class Monitor:
         """Tell the callbacks that can rewind from which step on rows will come again."""
         for callback in self.on_measure:
             if hasattr(callback, "rewind"):
-                self.state.rewind(callback, self.completed[0])
+                self.state.rewind(callback, self.progress[0])
 
 
 def _check(model: Any, optimizer: Any, max_samples: int | None, rule: str, recorder: dict[str, Any]) -> None:

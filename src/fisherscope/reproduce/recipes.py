@@ -26,7 +26,7 @@ _BATCHES = 4
 
 @dataclass(frozen=True)
 class Recipe:
-    """Describe one experiment of the paper: a task's grid, beacons and schedules, at a share of its length.
+    """Describe one experiment of the paper: grid, beacons and schedules of a task.
 
     Args:
         name: Name of the recipe, such as "mnist-mlp".

@@ -183,7 +183,7 @@ class DynamicBatchSampler:
         return self.current.epoch
 
     def forget_drawn(self) -> None:
-        """Allow a new iterator before the first batch of an epoch that was drawn to its end is stepped.
+        """Allow a new iterator of an epoch that was drawn to its end and not stepped.
 
         A framework may renew its iterator before it trains. Without this, drawing an epoch twice without a
         step between is taken for a loop that never calls `step`.

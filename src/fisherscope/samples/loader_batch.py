@@ -46,7 +46,7 @@ def of_batch(function: Callable[[Any], Any]) -> BatchSamples:
 
 
 def copy_batch_functions(options: Mapping[str, Any]) -> tuple[dict[str, Any], list[BatchSamples]]:
-    """Copy the functions of the loader's batch among options, for one loop that binds batches to them.
+    """Copy the functions of the loader's batch, for one loop that binds batches to them.
 
     Args:
         options: Arguments of `Monitor` or `record_gram`.

@@ -84,7 +84,7 @@ def probe_steps(
     seconds: float = BUDGET_SECONDS,
     listener: Listener = lambda _: None,
 ) -> StepProbe:
-    """Time steps from the smallest batch upwards while the time lasts; larger ones are extrapolated.
+    """Time steps from the smallest batch upwards, and extrapolate to the larger ones.
 
     Args:
         config: Task, network and device; its batch size is not used.

@@ -231,7 +231,7 @@ class Task:
         return replace(self, train=Subset(self.train, seeded_order(len(self.train))[:samples]))
 
     def evaluated_on(self, samples: int) -> Task:
-        """Limit the validation and the test split to some samples, the first of a seeded permutation.
+        """Limit validation and test split to the first samples of a seeded permutation.
 
         Args:
             samples: Most samples of each; a smaller split is left whole.

@@ -61,6 +61,11 @@ def error_text(error: BaseException, limit: int = 80) -> str:
 
     Returns:
         Such as `ValueError: not a square (model.py:12)`.
+
+    Example:
+        ```python
+        assert fs.tasks.error_text(ValueError("not a square")).startswith("ValueError: not a square")
+        ```
     """
     lines = str(error).splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]:.{limit}}{_location(error)}"
