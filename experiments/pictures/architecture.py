@@ -51,7 +51,8 @@ CAPTIONS = {
     "samples": "whose row\nis each",
     "step_cost": "seconds and\nmemory of steps",
     "html_repr": "tables for\nnotebooks",
-    "plain_text": "tables for\nterminals",
+    "bounded_reading": "which files are\nread, and how much",
+    "plain_text": "tables and text for\nterminals",
 }
 GROUPS = {
     "#dbe7fb": (
@@ -63,6 +64,7 @@ GROUPS = {
         "guard",
         "step_cost",
         "html_repr",
+        "bounded_reading",
         "plain_text",
     ),
     "#dff3e3": ("monitor", "runs", "policy", "sampler"),

@@ -1,6 +1,76 @@
-"""Text for people: durations and tables in aligned columns. Standard library only."""
+"""Text for people: durations, tables, values cut short, and foreign text made safe. Standard library only."""
 
+import re
+import reprlib
 from collections.abc import Sequence
+from typing import Any
+
+LONGEST_VALUE = 80
+"""Characters of a received value that a message repeats."""
+
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
+)
+"""Control characters but tab and line feed, marks that reorder or hide text, and halves of characters."""
+
+_short = reprlib.Repr()
+_short.maxlevel, _short.maxdict, _short.maxlist, _short.maxtuple, _short.maxset = 3, 3, 4, 4, 4
+_short.maxstring = _short.maxother = _short.maxlong = LONGEST_VALUE
+
+
+def printable(text: str) -> str:
+    r"""Replace what a terminal would act on, so that foreign text is only text.
+
+    Args:
+        text: Any text; names of files may hold halves of characters.
+
+    Returns:
+        The text with every control character (but tab and line feed), every mark that reorders or hides text
+        and every half of a character written as `\uXXXX`. Inside JSON, that is the same character.
+
+    Example:
+        >>> print(printable("a\x1b[2Jb"))
+        a\u001b[2Jb
+    """
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def one_line(text: str) -> str:
+    r"""Make foreign text printable on one line.
+
+    Args:
+        text: Any text, such as a name or a reason.
+
+    Returns:
+        As `printable`, with every run of white space as one space.
+
+    Example:
+        >>> one_line("no such file\n[/data/x]")
+        'no such file [/data/x]'
+    """
+    return printable(" ".join(text.split()))
+
+
+def short_repr(value: Any) -> str:
+    """Represent a received value in at most 80 characters, whatever it is.
+
+    Args:
+        value: Any value, also a huge or a nested one.
+
+    Returns:
+        As `repr`, cut in the middle.
+
+    Example:
+        >>> short_repr("x" * 1000) == "'" + "x" * 37 + "..." + "x" * 38 + "'"
+        True
+    """
+    try:
+        text = _short.repr(value)
+    except Exception:  # noqa: BLE001  (a repr of the user's, or a number of too many digits)
+        text = f"<{type(value).__name__}>"
+    if len(text) > LONGEST_VALUE:
+        text = f"{text[: LONGEST_VALUE - 23]}...{text[-20:]}"
+    return printable(text)
 
 
 def duration(seconds: float) -> str:

@@ -14,7 +14,7 @@ from tests.cases.said_by_verbs import QUICK
     [
         ("task: digits/mlp\nbatchsize: 3\n", "did you mean 'batch_size'"),
         ("task: digits/mlp\nbatch-size: 3\n", "did you mean 'batch_size'"),
-        ("task: digits/mlp\nlr: 0.1\nlr: 0.2\n", "lr given twice"),
+        ("task: digits/mlp\nlr: 0.1\nlr: 0.2\n", "'lr' given twice"),
         ("- task: digits/mlp\n", "expected key: value lines"),
         ("", "expected key: value lines"),
         ("task: [\n", "not YAML"),
@@ -33,7 +33,7 @@ def test_what_is_no_text_or_no_file_is_told(run, tmp_path: Path) -> None:  # typ
     (tmp_path / "bytes.yaml").write_bytes(b"\x00\xff")
     assert "reading bytes.yaml: not YAML" in run("train", "--config", "bytes.yaml")
     assert "reading nowhere.yaml: No such file" in run("train", "--config", "nowhere.yaml")
-    assert "reading .: Is a directory" in run("train", "--config", ".")
+    assert "reading .: it is a directory" in run("train", "--config", ".")
     assert "is not a YAML value" in run("train", *QUICK, "--set", "momentum=[1")
 
 

@@ -37,7 +37,7 @@ def test_a_terminal_shows_what_holds_now_and_an_interrupt_how_to_go_on(tmp_path:
     assert bar.rstrip().endswith("left")
     process.send_signal(signal.SIGINT)
     assert "Run the same command to resume." in read_until(outer, "to resume.")
-    assert process.wait() == 0
+    assert process.wait() == 128 + signal.SIGINT
     os.close(outer)
 
 

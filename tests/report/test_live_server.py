@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import threading
 import time
 import urllib.error
@@ -17,6 +18,7 @@ from tests.cases.chromium import complaints, requests
 from tests.cases.page_texts import text
 
 import fisherscope as fs
+from fisherscope.report import live_server
 from fisherscope.report.live_server import server
 
 
@@ -87,3 +89,65 @@ def test_watching_says_what_is_wrong(tmp_path: Path, live: tuple[Path, str]) -> 
     taken = int(live[1].rstrip("/").rpartition(":")[2])
     with pytest.raises(OSError, match=f"port {taken} is taken"):
         server(tmp_path, taken)
+
+
+def answer(address: str, request: bytes) -> bytes:
+    """Send raw bytes, and read all that comes back."""
+    port = int(address.rstrip("/").rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.parametrize("host", ["localhost:9999", "127.0.0.1:80", "localhost", "[::1]:8000", "LOCALHOST:1"])
+def test_a_forwarded_port_shows_the_page(live: tuple[Path, str], host: str) -> None:
+    assert fetched(live[1] + "data.json", host=host)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example:1", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::2]"]
+)
+def test_another_name_is_refused_in_a_sentence(live: tuple[Path, str], host: str) -> None:
+    said = answer(live[1], f"GET / HTTP/1.0\r\nHost: {host}\r\n\r\n".encode()).decode()
+    assert said.startswith("HTTP/1.0 403")
+    assert "fisherscope watch DIR --allow-host" in said
+
+
+def test_a_name_that_is_allowed_is_answered(tmp_path: Path) -> None:
+    with server(tmp_path, allowed_hosts=["gpu.lab.example"]) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        try:
+            address = f"http://127.0.0.1:{serving.server_port}/"
+            assert fetched(address + "data.json", host="gpu.lab.example:443")[0] == 200
+            assert fetched(address + "data.json", host="other.lab.example")[0] == 403
+        finally:
+            serving.shutdown()
+
+
+def test_bad_requests_and_slow_clients_are_left_and_others_served(
+    live: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(live_server._Handler, "timeout", 1.0)
+    for line in (b"GET http://[/ HTTP/1.0", b"GET //[ HTTP/1.0", b"\x00\xff", b"POST / HTTP/1.0", b"GET"):
+        answer(live[1], line + b"\r\nHost: localhost\r\n\r\n")
+    port = int(live[1].rstrip("/").rpartition(":")[2])
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
+    slow[0].sendall(b"GET / HT")
+    assert fetched(live[1] + "data.json")[0] == 200
+    for connection in slow:
+        connection.settimeout(20)
+        assert connection.recv(1000) == b"", "the server hangs up"
+        connection.close()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_directory_that_is_gone_is_said_on_the_page(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    watched = live_server.WatchedDirectory(tmp_path / "runs")
+    (tmp_path / "runs").rmdir()
+    data = json.loads(watched.newer("") or b"")
+    assert "cannot be read: FileNotFoundError" in data["summary"]
+    with fs.open_run(tmp_path / "runs" / "a", {"batch_size": 8, "lr": 0.1}) as run:
+        run.log_epoch(val_error=0.1)
+    watched._next = 0.0
+    assert [row["run"] for row in json.loads(watched.newer(data["seen"]) or b"")["rows"]] == ["a"]

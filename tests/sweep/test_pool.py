@@ -126,7 +126,7 @@ def test_interrupted_by_a_real_signal_it_goes_on_to_the_same_end(tmp_path: Path)
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     told, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
+    assert process.returncode == 128 + signal.SIGINT
     assert "2 runs are left; run the same command to resume them" in told
     heads = [json.loads(path.read_text()) for path in out.glob("*/run.json")]
     assert [head["status"] for head in heads] == ["interrupted"] * 2
@@ -140,7 +140,7 @@ def test_processes_start_with_the_interrupt_block_signal(tmp_path: Path) -> None
     """In a new interpreter: the first process that is ever started brings another one with it."""
     (tmp_path / "held.py").write_text(
         "import multiprocessing, signal\n"
-        "from fisherscope.sweep.pool import _block_signal\n"
+        "from fisherscope.sweep.pool import _block_signals\n"
         "def blocked(pipe):\n"
         "    pipe.send(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set()))\n"
         "if __name__ == '__main__':\n"
@@ -148,7 +148,7 @@ def test_processes_start_with_the_interrupt_block_signal(tmp_path: Path) -> None
         "    for _ in range(2):\n"
         "        ours, theirs = context.Pipe()\n"
         "        process = context.Process(target=blocked, args=(theirs,))\n"
-        "        with _block_signal(signal.SIGINT):\n"
+        "        with _block_signals():\n"
         "            process.start()\n"
         "        print(ours.recv())\n"
         "        process.join()\n"
@@ -172,7 +172,7 @@ def test_an_interrupt_while_workers_start_shows_no_traceback(tmp_path: Path) -> 
     os.killpg(process.pid, signal.SIGINT)
     told, errors = process.communicate(timeout=120)
     assert "Traceback" not in errors
-    assert process.returncode == 0
+    assert process.returncode == 128 + signal.SIGINT
     assert "2 runs are left; run the same command to resume them" in told
 
 
@@ -188,7 +188,7 @@ def test_a_signal_to_its_own_process_alone_has_the_workers_save_and_stop(
         time.sleep(0.01)
     process.send_signal(number)
     told, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+    assert process.returncode == 128 + number
     assert "3 runs are left; run the same command to resume them" in told
     heads = {path.parent: json.loads(path.read_text()) for path in tmp_path.glob("*/run.json")}
     assert len(heads) == 2  # the third was not begun

@@ -174,15 +174,19 @@ def _curve(source: Settings, axis: str, row: Mapping[str, object]) -> Iterator[_
     """Yield the run's curve; none if no whole batch was measured."""
     stem = axis.rpartition("_")[0]
     column = stem if "/" in stem else f"fisher/{stem}"
-    steps = source.steps.filter(pl.col("run_id") == row["run_id"], pl.col("batch_size") == row["batch_size"])
-    if column not in steps.columns:
+    if not {column, "batch_size", "lr", "step", "fisher/energy"} <= set(source.steps.columns):
         return
+    if not source.steps.schema[column].is_numeric() or "step" not in source.epochs.columns:
+        return
+    steps = source.steps.filter(pl.col("run_id") == row["run_id"], pl.col("batch_size") == row["batch_size"])
     density = pl.col("fisher/energy") * pl.col("batch_size").sqrt() / pl.col("lr")  # sqrt(Tr F̃/|B|)
-    steps = steps.filter(pl.col(column) > 0, pl.col("fisher/energy") > 0)
-    if not len(steps):
+    steps = steps.filter(
+        pl.col(column, "fisher/energy", "lr", "batch_size") > 0, pl.col("step").is_not_null()
+    )
+    total = source.epochs.filter(pl.col("run_id") == row["run_id"])["step"].max()
+    if not len(steps) or not total:
         return
     logs = np.log(steps.select(column, density).to_numpy().T)
-    total = source.epochs.filter(pl.col("run_id") == row["run_id"])["step"].max()
     share = (steps["step"].to_numpy() + 0.5) / float(str(total))
     part = np.clip((share * PARTS).astype(int), 0, PARTS - 1)
     means, noise = np.full((2, PARTS), np.nan), np.zeros(2)

@@ -1,8 +1,19 @@
 """Run the command line: one module per verb, imported when it is called."""
 
+import signal
 import sys
+import threading
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fisherscope.cli.plain_stream import PlainStream, raw_stream
+from fisherscope.plain_text import one_line, short_repr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
 
 GROUPS = {
     "Your training": {
@@ -29,11 +40,26 @@ GROUPS = {
     },
 }
 USAGE, FAILED = 2, 1
+INTERRUPTED = 128 + signal.SIGINT
+"""Exit code after Ctrl-C, as shells have it; after SIGTERM it is 143."""
 
 
 def main() -> None:
-    """Run one verb; report a user's mistake in one message, with exit code 2."""
-    arguments = sys.argv[1:]
+    r"""Run one verb; report a user's mistake in one message, with exit code 2.
+
+    What is printed is text: control characters of names, reasons and tasks are written as \uXXXX.
+    """
+    sys.stdout, sys.stderr = PlainStream(sys.stdout), PlainStream(sys.stderr)
+    try:
+        _run(sys.argv[1:])
+    except KeyboardInterrupt:  # while it loads, or while it only reads
+        print("fisherscope: interrupted", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+    finally:
+        sys.stdout, sys.stderr = raw_stream(sys.stdout), raw_stream(sys.stderr)
+
+
+def _run(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
         raise SystemExit(0 if arguments else USAGE)
@@ -44,8 +70,23 @@ def main() -> None:
         return
     verb = arguments[0]
     if verb not in verbs():
-        _fail(f"unknown verb {verb!r}{_suggestion(verb)}; see fisherscope --help")
+        _fail(f"unknown verb {short_repr(verb)}{_suggestion(verb)}; see fisherscope --help")
     _call(verb, arguments[1:])
+
+
+def interrupted(number: int) -> "NoReturn":
+    """End with the exit code of a signal that stopped the work before its end.
+
+    The work is saved: the same signal, delivered again, must not replace the exit code. Python resets its own
+    handlers while it ends, and leaves ignored signals ignored.
+
+    Raises:
+        SystemExit: Always.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for repeated in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(repeated, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 def verbs() -> dict[str, str]:
@@ -73,7 +114,7 @@ def _call(verb: str, arguments: list[str]) -> None:
     warnings.showwarning = _print_warning
     function = getattr(import_module(f"fisherscope.cli.{verb}"), verb)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(name=verb)(function)
+    app.command(name=verb)(_without_abort(function))
     try:
         app(arguments, prog_name=f"fisherscope {verb}")
     except BrokenPipeError:  # the reader of our output has ended
@@ -85,6 +126,20 @@ def _call(verb: str, arguments: list[str]) -> None:
         _fail(_message(verb, error))
 
 
+def _without_abort(function: "Callable[..., None]") -> "Callable[..., None]":
+    """Let Ctrl-C pass as SystemExit; click would turn KeyboardInterrupt into exit code 1."""
+
+    @wraps(function)
+    def run(*args: object, **options: object) -> None:
+        try:
+            function(*args, **options)
+        except KeyboardInterrupt:
+            print("fisherscope: interrupted", file=sys.stderr)
+            raise SystemExit(INTERRUPTED) from None
+
+    return run
+
+
 def _message(verb: str, error: Exception) -> str:
     """Return an error's text; explain an unexplained one of the operating system."""
     if isinstance(error, OSError) and error.filename is not None and str(error).startswith("[Errno"):
@@ -94,7 +149,7 @@ def _message(verb: str, error: Exception) -> str:
 
 def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
     """Print a warning in one line, without its place in the code, and only once."""
-    text = f"fisherscope: {message}"
+    text = f"fisherscope: {one_line(str(message))}"
     if text not in _warnings:
         _warnings.append(text)
         print(text, file=sys.stderr)
@@ -105,7 +160,9 @@ _warnings: list[str] = []
 
 def _is_user_error(error: Exception) -> bool:
     """Return whether the user can fix the error, so that a traceback would only hide its text."""
-    return isinstance(error, ValueError | OSError) or type(error).__module__.startswith("fisherscope")
+    return isinstance(error, ValueError | OSError | MemoryError) or type(error).__module__.startswith(
+        "fisherscope"
+    )
 
 
 def _suggestion(verb: str) -> str:

@@ -1,6 +1,5 @@
 """Run `fisherscope beacons RUNS`: summarise finished runs for the beacon policy."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +37,7 @@ def beacons(
 ) -> None:
     """Summarise finished runs into a file for train --policy beacon:FILE.json."""
     from fisherscope.analysis import beacons_of
-    from fisherscope.runs import load_runs
+    from fisherscope.runs import load_runs, replace_text
 
     usable_sizes, first_sizes = _parse_sizes("--sizes", sizes), _parse_sizes("--tour", tour)
     loaded = load_runs(runs)
@@ -47,7 +46,7 @@ def beacons(
         loaded, cost, axis=axis, metric=metric, task=task, meant_for=meant_for, samples=samples,
         across=across, sizes=usable_sizes, tour=first_sizes,
     )  # fmt: skip
-    out.write_text(result.to_json(), encoding="utf-8")
+    replace_text(out, result.to_json())
     inside = [end.setting for end in result.region if end.inside]
     growth = f"{len(result.beacons)} beacons" if result.beacons else f"a tour of sizes {tour}"
     print(
@@ -67,13 +66,21 @@ def _parse_sizes(option: str, text: str | None) -> tuple[int, ...]:
 
 
 def _read_seconds(path: Path) -> dict[int, float]:
-    """Read seconds per step by batch size."""
+    """Read seconds per step by batch size.
+
+    Raises:
+        ValueError: It cannot be read, or holds something else.
+    """
+    from fisherscope.bounded_reading import LARGEST_DOCUMENT, parse_json, read_bytes
+    from fisherscope.plain_text import short_repr
+
     try:
-        seconds = json.loads(path.read_text())
+        seconds = parse_json(read_bytes(path, LARGEST_DOCUMENT))
         return {int(size): float(value) for size, value in seconds.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(
-            f'reading the cost model {path}: {error}; expected JSON such as {{"8": 0.004, "32": 0.006}}'
+            f"reading the cost model {path}: {short_repr(str(error))}; "
+            f'expected JSON such as {{"8": 0.004, "32": 0.006}}'
         ) from error
 
 
@@ -83,10 +90,14 @@ def _measure_seconds(
     """Measure the seconds of a step at each batch size, in the runs' configuration."""
     from fisherscope.analysis import settings_of
     from fisherscope.sweep import seconds_a_step
+    from fisherscope.tasks import check_trust
 
     source = settings_of(loaded, task=task).fixed()
+    if not len(source.frame):
+        raise ValueError("measuring seconds per step: no run has a constant batch size; give --seconds FILE")
     config = dict(loaded.head(source.frame["run_id"][0])["config"])
     config |= {"task": meant_for} if meant_for else {}
-    sizes = sorted(set(source.frame["batch_size"].to_list()))
+    check_trust(str(config.get("task", "")), meant_for or task, "--seconds FILE, or --task")
+    sizes = sorted(set(source.frame["batch_size"].drop_nulls().to_list()))
     print(f"measuring seconds per step at {', '.join(map(str, sizes))} …", flush=True)
     return seconds_a_step(config, sizes, rounds=ROUNDS, data_dir=data_dir).plain

@@ -24,6 +24,7 @@ def bench(
     import torch
 
     from fisherscope.gram import keep_freed_blocks
+    from fisherscope.runs import replace_text
 
     if what != "gram":
         raise ValueError(f"unknown benchmark {what!r}; expected gram")
@@ -44,7 +45,7 @@ def bench(
             _print_rows(name, results[name])
         if out is not None:  # results are saved even if a later case fails
             answer = {"circumstances": setup, "cases": results}
-            out.write_text(json.dumps(answer, indent=1) + "\n")
+            replace_text(out, json.dumps(answer, indent=1) + "\n")
     if as_json:
         print(json.dumps({"circumstances": setup, "cases": results}))
 

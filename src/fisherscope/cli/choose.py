@@ -45,11 +45,14 @@ def choose(
 
     Resumable: rerun the command to continue; the result is identical.
     """
-    from fisherscope.cli import choose_text
+    from fisherscope.cli import FAILED, choose_text, interrupted
     from fisherscope.cli.sweep import parse_numbers
     from fisherscope.search import choose as search
+    from fisherscope.training.interruption import ignore_repeats
 
     to = sys.stderr if as_json else sys.stdout
+    listener = _printer(task, budget, to)
+    ignore_repeats()
     result = search(
         task,
         budget=parse_share(budget),
@@ -63,11 +66,13 @@ def choose(
         jobs=jobs,
         data_dir=data_dir,
         out=out,
-        listener=_printer(task, budget, to),
+        listener=listener,
     )
     if result.state.todo:
         print(f"Stopped after {result.spent_epochs} epochs; run the same command to resume.", file=to)
-        raise SystemExit(1)
+        if listener.signal is not None:
+            interrupted(listener.signal)
+        raise SystemExit(FAILED)
     print(json.dumps(result.answer(), ensure_ascii=False, indent=1) if as_json else result)
     common: dict[str, object] = {
         "optimizer": None if optimizer == "SGD" else optimizer,

@@ -21,6 +21,9 @@ def demo(
     jobs: Annotated[int | None, typer.Option(help="Processes; by default as many as cores.")] = None,
 ) -> None:
     """Train a grid and dynamic runs on the embedded digits, and report on them."""
+    from fisherscope.training.interruption import ignore_repeats
+
+    ignore_repeats()
     began, runs = time.monotonic(), out / "runs"
     _train_missing("fixed settings", GRID, runs, jobs)
     _train_missing("schedules", SCHEDULES, runs, jobs)
@@ -43,16 +46,14 @@ def _write_beacons(runs: Path, path: Path) -> Path:
     if path.exists():
         return path
     from fisherscope.analysis import beacons_of
-    from fisherscope.runs import load_runs
+    from fisherscope.runs import load_runs, replace_text
     from fisherscope.sweep import seconds_a_step
 
     sizes = GRID["batch_sizes"]
     cost = seconds_a_step(
         TASK_WITHOUT_SEEDS | {"batch_size": sizes[0], "lr": 0.05}, sizes, rounds=ROUNDS
     ).plain
-    fresh = path.with_name(f".{path.name}")
-    fresh.write_text(beacons_of(load_runs(runs), cost).to_json(), encoding="utf-8")
-    fresh.replace(path)
+    replace_text(path, beacons_of(load_runs(runs), cost).to_json())
     return path
 
 
@@ -62,6 +63,7 @@ def _train_missing(what: str, values: dict[str, Any], runs: Path, jobs: int | No
     Raises:
         SystemExit: The sweep was interrupted.
     """
+    from fisherscope.cli import FAILED, interrupted
     from fisherscope.cli.sweep_progress import sweep_display
     from fisherscope.sweep import Grid, pending, run_sweep
 
@@ -72,4 +74,6 @@ def _train_missing(what: str, values: dict[str, Any], runs: Path, jobs: int | No
         result = run_sweep(grid, runs, jobs=jobs, event=event)
     if not result.complete:
         print(f"{result.left} runs are left; run the same command to resume them.")
-        raise SystemExit(1)
+        if result.signal is not None:
+            interrupted(result.signal)
+        raise SystemExit(FAILED)

@@ -1,11 +1,14 @@
 """Run `fisherscope runs DIR`: list runs with their status and last measures."""
 
 import json
+import math
 from pathlib import Path
 from textwrap import fill
 from typing import Annotated
 
 import typer
+
+from fisherscope.plain_text import one_line
 
 COLUMNS = (
     "run_id",
@@ -19,6 +22,8 @@ COLUMNS = (
 )
 REASON_WIDTH = 60
 """Characters per line of a reason."""
+LONGEST_REASON = 1000
+"""Characters of a reason that are shown; --json has all."""
 
 
 def runs(
@@ -39,9 +44,17 @@ def runs(
         table = table.join(last, on="run_id", how="left", suffix="_epoch")
     table = table.select([name for name in COLUMNS if name in table.columns]).sort("run_id")
     if as_json:
-        print(json.dumps(table.to_dicts(), ensure_ascii=False))
+        rows = [{key: _json_number(value) for key, value in row.items()} for row in table.to_dicts()]
+        print(json.dumps(rows, ensure_ascii=False, allow_nan=False))
         return
     _print_table(table.columns, table.rows())
+
+
+def _json_number(value: object) -> object:
+    """Write a number that JSON does not have as text: Infinity, -Infinity or NaN."""
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _print_table(columns: list[str], rows: list[tuple[object, ...]]) -> None:
@@ -55,4 +68,6 @@ def _cell(value: object) -> str:
     """Format a value of the table; a long reason takes several lines."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return fill(str(value or ""), REASON_WIDTH, break_long_words=False, break_on_hyphens=False)
+    text = one_line(str(value or ""))
+    text = text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
+    return fill(text, REASON_WIDTH, break_long_words=False, break_on_hyphens=False)

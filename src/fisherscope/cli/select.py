@@ -27,7 +27,10 @@ def select(
     predictor: Annotated[
         str, typer.Option(help="Features of the prediction, such as metric+grid+measures.")
     ] = "auto",
-    task: Annotated[str | None, typer.Option(help="Task, if the runs are of several.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Task, if the runs are of several; with --run-next also if it is your own code."),
+    ] = None,
     run_next: Annotated[
         bool, typer.Option(help="Train the most informative run to its end, then select again.")
     ] = False,
@@ -54,9 +57,15 @@ def select(
 
     selection = select_now()
     if run_next and selection.next_run is not None:
+        from fisherscope.cli import interrupted
         from fisherscope.search import finish_run
+        from fisherscope.training.interruption import ignore_repeats
 
-        finish_run(selection.next_run, directories, data_dir)
+        ignore_repeats()
+        ended = finish_run(selection.next_run, directories, data_dir, task=task)
+        if ended.signal is not None:
+            print(f"{ended.id}: {ended.status} ({ended.reason})", flush=True)
+            interrupted(ended.signal)
         selection = select_now()
     _print_answer(selection, selection.answer(), out, as_json)
 
@@ -82,5 +91,7 @@ def _print_answer(result: object, answer: dict[str, object], out: Path | None, a
     """Print a result as text or JSON, and write the JSON to a file if one is named."""
     text = json.dumps(answer, ensure_ascii=False, indent=1)
     if out is not None:
-        out.write_text(text + "\n", encoding="utf-8")
+        from fisherscope.runs import replace_text
+
+        replace_text(out, text + "\n")
     print(text if as_json else result)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fisherscope.cli import FAILED
+from fisherscope.cli import FAILED, interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,10 @@ def sweep(
         bool, typer.Option("--no-check", help="Start without checking that disk and memory suffice.")
     ] = False,
 ) -> None:
-    """Train a grid of runs in separate processes; rerun the command to resume."""
+    """Train a grid of runs in separate processes; rerun the command to resume.
+
+    Exit code 130 after Ctrl-C and 143 after SIGTERM, with runs left; 1 if a run failed.
+    """
     from fisherscope.cli.train import fill_paper_settings, parse_pairs, read_settings
 
     values: dict[str, Any] = {} if settings is None else read_settings(settings)
@@ -76,6 +79,7 @@ def sweep(
         raise ValueError(f"sweeping with jobs={jobs}, until={until}: expected at least 1 of each")
     from fisherscope.cli.sweep_progress import sweep_display
     from fisherscope.sweep import Grid, pending, run_sweep
+    from fisherscope.training.interruption import ignore_repeats
 
     grid = Grid.of(values)
     configurations = grid.configurations()
@@ -86,6 +90,7 @@ def sweep(
         return
     if todo and not no_check:
         check_fits(todo, out, jobs, until, data_dir)
+    ignore_repeats()
     with sweep_display(todo, until) as event:
         result = run_sweep(grid, out, jobs=jobs, until=until, data_dir=data_dir, event=event)
     failures = [
@@ -98,10 +103,12 @@ def sweep(
             print(f"{run_id}: {status}: {reason}")
     resumable = result.left - len(failures)
     if resumable and (result.interrupted or until is None):
-        print(f"{resumable} runs are left; run the same command to resume them.")
+        print(f"{resumable} runs are left; run the same command to resume them.", flush=True)
     if failures:
         print(f"{len(failures)} runs failed (see above). Fix the cause and run the same command to resume.")
         raise SystemExit(FAILED)
+    if result.signal is not None and result.left:
+        interrupted(result.signal)
 
 
 def check_fits(

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from fisherscope.cli.plain_stream import raw_stream
+from fisherscope.plain_text import one_line, printable
 from fisherscope.sweep import cost, duration
 
 if TYPE_CHECKING:
@@ -33,10 +35,9 @@ def sweep_display(
     from rich.console import Console
     from rich.live import Live
 
-    with Live(
-        get_renderable=lambda: display.table(), console=Console(file=stream), refresh_per_second=2
-    ) as live:
-        display.write = lambda text: live.console.print(text, highlight=False, markup=False)
+    terminal = Console(file=raw_stream(stream))
+    with Live(get_renderable=lambda: display.table(), console=terminal, refresh_per_second=2) as live:
+        display.write = lambda text: live.console.print(printable(text), highlight=False, markup=False)
         display.plain = False
         yield display.event
         live.refresh()
@@ -92,7 +93,7 @@ class SweepDisplay:
         for run_id in [*list(self.ends)[-RECENT:], *self.running]:
             row = self.rows.get(run_id, {})
             table.add_row(
-                Text(run_id, overflow="ellipsis"),
+                Text(one_line(run_id), overflow="ellipsis"),
                 self.ends.get(run_id, "training"),
                 f"{row.get('epoch', 0)}/{self.epochs[run_id]}",
                 *(_number(row.get(key)) for key in ("train/loss", "val/error")),

@@ -13,6 +13,9 @@ def times(
         str | None, typer.Option(help="Batch sizes, such as 8,16,32; by default those of the runs.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="Device, such as cuda:1; by default the runs'.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Task of the runs, needed if it is your own code (module:function).")
+    ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Directory of the data files.")] = None,
 ) -> None:
     """Measure seconds a step at each batch size, all sizes in turn, and keep them beside the runs.
@@ -22,10 +25,12 @@ def times(
     from fisherscope.cli.sweep import parse_numbers
     from fisherscope.plain_text import aligned_table
     from fisherscope.sweep import record_step_times
+    from fisherscope.tasks import check_trust
 
     if rounds < 3:
         raise ValueError(f"timing steps with rounds={rounds}: expected at least 3, for an interval")
     for place, config, used in timed_configurations(directory):
+        check_trust(str(config["task"]), task)
         wanted = parse_numbers(sizes, int) or used
         chosen = config | ({"device": device} if device else {})
         print(

@@ -2,12 +2,20 @@
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from fisherscope.bounded_reading import read_bytes
+from fisherscope.plain_text import short_repr
+
 OUT = Path("runs")
+LARGEST_SETTINGS = 1 << 20
+"""Bytes of a file of settings."""
+LONGEST_TEXT = 300
+"""Characters of a YAML error that are shown."""
 
 
 def train(
@@ -49,7 +57,10 @@ def train(
     print_config: Annotated[bool, typer.Option(help="Print the configuration, and train nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Train one run and record it; rerun the command to resume."""
+    """Train one run and record it; rerun the command to resume.
+
+    Exit code 130 after Ctrl-C and 143 after SIGTERM, with epochs left.
+    """
     from_flags = {
         "task": task, "batch_size": batch_size, "lr": lr, "policy": policy, "epochs": epochs, "seed": seed,
         "optimizer": optimizer, "every": every, "limit_train": limit_train, "device": device,
@@ -75,21 +86,28 @@ def train(
 
         print(yaml.safe_dump(config.identity(), sort_keys=False), end="")
         return
+    from fisherscope.cli import interrupted
     from fisherscope.cli.train_progress import train_display
     from fisherscope.gram import keep_freed_blocks
     from fisherscope.training import train as run
+    from fisherscope.training.interruption import ignore_repeats
 
     keep_freed_blocks()
+    ignore_repeats()
     with train_display(config, quiet=as_json) as progress:
         result = run(config, out, until=until, data_dir=data_dir, progress=progress)
     if as_json:
         print(json.dumps({**vars(result), "path": str(result.path)}))
+        if result.signal is not None:
+            interrupted(result.signal)
         return
     print(f"{result.id}: {result.status}{f' ({result.reason})' if result.reason else ''}\n{result.path}")
     if result.status == "interrupted":
         at_until = until is not None and result.epochs >= until
         condition = " without --until, or with a later one," if at_until else ""
-        print(f"Run the same command{condition} to resume.")
+        print(f"Run the same command{condition} to resume.", flush=True)
+    if result.signal is not None:
+        interrupted(result.signal)
 
 
 def fill_paper_settings(values: dict[str, Any], *, sweep: bool = False) -> dict[str, Any]:
@@ -121,20 +139,22 @@ def read_settings(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bytes(path, LARGEST_SETTINGS).decode()
         settings, tree = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
     except OSError as error:
         raise ValueError(
             f"reading {path}: {error.strerror}; --config takes a YAML file of settings"
         ) from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"reading {path}: not YAML: {error}") from error
+    except RecursionError:
+        raise ValueError(f"reading {path}: not settings: it is nested too deeply") from None
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"reading {path}: not YAML: {str(error)[:LONGEST_TEXT]}") from error
     if not isinstance(settings, dict) or not isinstance(tree, yaml.MappingNode):
         raise ValueError(f"reading {path}: expected key: value lines, such as task: digits/resnet8")
     keys = [str(key.value) for key, _ in tree.value]
-    repeated = sorted({key for key in keys if keys.count(key) > 1})
+    repeated = sorted(key for key, count in Counter(keys).items() if count > 1)
     if repeated:
-        raise ValueError(f"reading {path}: {', '.join(repeated)} given twice; give each once")
+        raise ValueError(f"reading {path}: {short_repr(', '.join(repeated))} given twice; give each once")
     return settings
 
 
@@ -150,9 +170,10 @@ def parse_pairs(texts: list[str]) -> dict[str, Any]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
-            raise ValueError(f"--set {text}: expected key=value, such as --set momentum=0.8")
+            raise ValueError(f"--set {short_repr(text)}: expected key=value, such as --set momentum=0.8")
         try:
             pairs[key.replace("-", "_")] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ValueError(f"--set {text}: {value} is not a YAML value ({error})") from error
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
+            what = str(error)[:LONGEST_TEXT] or type(error).__name__
+            raise ValueError(f"--set {key[:80]}: {short_repr(value)} is not a YAML value ({what})") from error
     return pairs

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from fisherscope.cli.plain_stream import raw_stream
+from fisherscope.plain_text import one_line, printable
+
 if TYPE_CHECKING:
     from fisherscope.training import Configuration
 
@@ -53,7 +56,7 @@ def _times(row: dict[str, Any]) -> str:
 @contextmanager
 def _live(config: "Configuration") -> Iterator[Progress]:
     """Show a progress bar with current values below it, and print a line for each epoch above."""
-    from rich.console import Group
+    from rich.console import Console, Group
     from rich.live import Live
     from rich.progress import (
         BarColumn,
@@ -65,26 +68,27 @@ def _live(config: "Configuration") -> Iterator[Progress]:
     from rich.progress import Progress as Bar
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
-        TextColumn("·"), TimeRemainingColumn(), TextColumn("left"),
+        TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(),
+        TimeElapsedColumn(), TextColumn("·"), TimeRemainingColumn(), TextColumn("left"),
     )  # fmt: skip
-    bar = Bar(*columns)
+    terminal = Console(file=raw_stream(sys.stdout))
+    bar = Bar(*columns, console=terminal)
     task: Any = None
     last, latest = 0.0, dict[str, Any]()
-    with Live(bar, transient=True, auto_refresh=False) as live:
+    with Live(bar, console=terminal, transient=True, auto_refresh=False) as live:
 
         def progress(state: Any, row: dict[str, Any] | None) -> None:
             nonlocal last, latest, task
             if row is not None:
                 latest = row
-                live.console.print(line(row), highlight=False)
+                live.console.print(printable(line(row)), highlight=False, markup=False)
             if row is None and time.monotonic() - last < REFRESH_SECONDS:
                 return
             last, batch = time.monotonic(), state.sampler.current
             epochs = batch.epoch + batch.start / state.sampler.length
             if task is None:  # starts where a resumed run stands, so that the time left is right
                 task = bar.add_task(
-                    f"{config.task} {config.policy}", total=float(config.epochs), completed=epochs
+                    one_line(f"{config.task} {config.policy}"), total=float(config.epochs), completed=epochs
                 )
             bar.update(task, completed=epochs)
             live.update(Group(bar, values_table(state, latest, live.console.width)), refresh=True)
@@ -101,6 +105,7 @@ def values_table(state: Any, row: dict[str, Any], width: int) -> Any:
         width: Width of the terminal, characters; the last columns are dropped if they do not fit.
     """
     from rich.table import Table
+    from rich.text import Text
 
     batch, totals, seconds = state.sampler.current, state.monitor.totals(), state.seconds
     errors = {f"val {key[4:]}": row[key] for key in row if key.startswith("val/") and key != "val/loss"}
@@ -120,6 +125,6 @@ def values_table(state: Any, row: dict[str, Any], width: int) -> Any:
         texts.popitem()
     table = Table(box=None, pad_edge=False)
     for name in texts:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_row(*texts.values())
+        table.add_column(Text(one_line(name)), justify="right", no_wrap=True)
+    table.add_row(*(Text(one_line(text)) for text in texts.values()))
     return table

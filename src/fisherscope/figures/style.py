@@ -15,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from fisherscope.runs.atomic_io import replace
+
 RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 11,
@@ -125,6 +127,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
 
     Raises:
         ValueError: The suffix is another.
+        RunError: The disk is full or read-only; an older figure is still there, whole.
 
     Example:
         ```python
@@ -144,5 +147,5 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
         )
     metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix, {})
     with paper_style():
-        figure.savefig(target, metadata=metadata)
+        replace(target, lambda file: figure.savefig(file, format=suffix, metadata=metadata))
     return target

@@ -1,10 +1,13 @@
 """CSV: a file with one line per measured step."""
 
 import csv
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from fisherscope.runs import replace_text
 
 
 class CsvTracker:
@@ -62,8 +65,9 @@ class CsvTracker:
             with self.path.open(newline="") as file:
                 return next(csv.reader(file))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("w", newline="") as file:
-            csv.DictWriter(file, keys).writeheader()
+        header = io.StringIO(newline="")
+        csv.DictWriter(header, keys).writeheader()
+        replace_text(self.path, header.getvalue())
         return keys
 
     def rewind(self, step: int) -> None:

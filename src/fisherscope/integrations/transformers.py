@@ -17,6 +17,7 @@ from fisherscope.integrations.training_description import (
 )
 from fisherscope.integrations.training_record import TrainingRecord
 from fisherscope.monitor import Monitor
+from fisherscope.runs import replace_text
 
 transformers = import_framework("transformers", "transformers")
 TrainerCallback: Any = transformers.TrainerCallback
@@ -172,7 +173,7 @@ class TransformersCallback(TrainerCallback):
         folder = _checkpoint(args, state)
         if self.monitor is not None and folder.is_dir() and state.is_world_process_zero:
             kept = {"rate": self._rate, "metrics": self._metrics}
-            (folder / STATE).write_text(json.dumps({**self.monitor.state_dict(), "epoch_row": kept}))
+            replace_text(folder / STATE, json.dumps({**self.monitor.state_dict(), "epoch_row": kept}))
 
     # Training ends
 

@@ -11,6 +11,8 @@ from difflib import get_close_matches
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherscope.plain_text import short_repr
+
 FloatArray = NDArray[np.float64]
 
 RELATIVE_CUT = 1e-3
@@ -77,12 +79,14 @@ def parse_rule(name: str) -> Callable[[FloatArray], FloatArray]:
         near = get_close_matches(head, RULES, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"choosing a non-zero rule: received {name!r}; expected one of {', '.join(RULES)}{hint}"
+            f"choosing a non-zero rule: received {short_repr(name)}; expected one of {', '.join(RULES)}{hint}"
         )
     if not number:
         return RULES[head]
     if head not in ("relative", "energy"):
-        raise ValueError(f"choosing a non-zero rule: {head!r} takes no number, received {name!r}")
+        raise ValueError(
+            f"choosing a non-zero rule: {short_repr(head)} takes no number, received {short_repr(name)}"
+        )
     try:
         value = float(number)
     except ValueError:

@@ -4,6 +4,8 @@ from dataclasses import MISSING, Field, fields
 from difflib import get_close_matches
 from typing import Any
 
+from fisherscope.plain_text import short_repr
+
 
 def option_suffix(value: Any, skip: int) -> str:
     """Return `:key=value,…` for fields after the first `skip` that are not the default."""
@@ -27,7 +29,7 @@ def parse_options(doing: str, kind: type, text: str, skip: int) -> dict[str, Any
         if key not in options:
             near = get_close_matches(key, options, n=1) or list(options) or ["no option"]
             raise ValueError(
-                f"{doing}: {kind.__name__} has no option {key!r}; did you mean {' or '.join(near)}?"
+                f"{doing}: {kind.__name__} has no option {short_repr(key)}; did you mean {' or '.join(near)}?"
             )
         arguments[key] = _number(doing, options[key], value)
     missing = [name for name, f in options.items() if f.default is MISSING and name not in arguments]
@@ -43,4 +45,6 @@ def _number(doing: str, field: Field[Any], text: str) -> int | float:
         return float(text) if real else int(text)
     except ValueError as error:
         expected = "a number" if real else "a whole number"
-        raise ValueError(f"{doing}: {field.name}={text!r} is not {expected}; write {field.name}=2") from error
+        raise ValueError(
+            f"{doing}: {field.name}={short_repr(text)} is not {expected}; write {field.name}=2"
+        ) from error

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from fisherscope.plain_text import short_repr
 from fisherscope.policy.beacon.controller import parse_beacon
 from fisherscope.policy.big_batch import BigBatch
 from fisherscope.policy.cabs import Cabs
@@ -68,7 +69,7 @@ def parse(name: str, *, lr: float | None = None, epochs: int) -> Policy:
         assert fs.policy.parse(policy.name, lr=0.1, epochs=40) == policy
         ```
     """
-    doing = f"reading the policy name {name!r}"
+    doing = f"reading the policy name {short_repr(name)}"
     head, *segments = name.split("+")
     head, _, options = head.partition(":")
     match = _LR.search(head)
@@ -117,7 +118,7 @@ def _parse_rate(doing: str, lr: float, epochs: int, segments: list[str]) -> tupl
         return Rate(lr, epochs, milestones=()), segments[1:]
     match = re.fullmatch(r"at=([0-9./e-]+),by=([0-9.e-]+)", text)
     if match is None:
-        raise ValueError(f"{doing}: received {segments[0]!r}; expected decay:at=0.5/0.75,by=0.1")
+        raise ValueError(f"{doing}: received {short_repr(segments[0])}; expected decay:at=0.5/0.75,by=0.1")
     try:
         milestones, factor = tuple(float(part) for part in match[1].split("/")), float(match[2])
     except ValueError as error:
@@ -139,7 +140,7 @@ def _parse_head(doing: str, head: str, rate: Rate, options: str) -> Policy:
     if match["last"]:
         restart = _look_up(doing, family, _STAGED)
         if options:
-            raise ValueError(f"{doing}: a staged schedule has no options; leave out {options!r}")
+            raise ValueError(f"{doing}: a staged schedule has no options; leave out {short_repr(options)}")
         return Staged(first, int(match["last"]), rate, restart)
     kind = _look_up(doing, family, FAMILIES)
     policy = kind(first, rate, **parse_options(doing, kind, options, skip=2))
@@ -157,4 +158,4 @@ def _look_up(doing: str, name: str, table: Mapping[str, Any]) -> Any:
     choices = [choice for choice in table if choice]
     near = get_close_matches(name, choices, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(choices)}"
-    raise ValueError(f"{doing}: {name!r} is unknown; {hint}")
+    raise ValueError(f"{doing}: {short_repr(name)} is unknown; {hint}")

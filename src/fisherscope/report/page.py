@@ -8,10 +8,12 @@ from pathlib import Path
 from fisherscope import analysis
 from fisherscope.analysis import settings_of
 from fisherscope.analysis.data.run_measures import COND, ENERGY
+from fisherscope.plain_text import printable
 from fisherscope.report import reproducibility, sections
 from fisherscope.report.chart_data import chart_data
 from fisherscope.report.html_document import document
 from fisherscope.report.sections import result_or_reason
+from fisherscope.runs.atomic_io import replace_text
 from fisherscope.runs.reader import Runs, load_runs
 
 SCRIPTS = ("draw.js", "plane.js", "curves.js")
@@ -37,6 +39,7 @@ def write_report(
 
     Raises:
         AnalysisError: The directory holds no runs, or runs of several tasks; the error lists them.
+        RunError: The disk is full or read-only; an older page is still there, whole.
 
     Cost: some ten seconds for 200 runs, most of it the tests of the claims.
 
@@ -54,7 +57,7 @@ def write_report(
     runs = load_runs(directory)
     if not len(runs):
         settings_of(directory)  # its error lists what is there in place of runs
-    path.write_text(page(runs, str(directory), task, x, y, metric), encoding="utf-8")
+    replace_text(path, printable(page(runs, str(directory), task, x, y, metric)))
     return path
 
 

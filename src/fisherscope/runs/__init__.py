@@ -3,8 +3,9 @@
 from importlib import import_module
 from typing import Any
 
+from fisherscope.runs.atomic_io import replace_text
 from fisherscope.runs.config_values import run_id
-from fisherscope.runs.errors import DamagedRunError, RunError, RunLockedError
+from fisherscope.runs.errors import ChangedRunError, DamagedRunError, RunError, RunLockedError
 from fisherscope.runs.queries import (
     epoch_rows,
     fingerprint,
@@ -12,11 +13,14 @@ from fisherscope.runs.queries import (
     is_run,
     run_config,
     run_directories,
+    run_head,
+    set_aside,
     status,
 )
 from fisherscope.runs.run import Run, open_run
 
 __all__ = [
+    "ChangedRunError",
     "DamagedRunError",
     "Run",
     "RunError",
@@ -28,9 +32,12 @@ __all__ = [
     "is_run",
     "load_runs",
     "open_run",
+    "replace_text",
     "run_config",
     "run_directories",
+    "run_head",
     "run_id",
+    "set_aside",
     "status",
 ]
 

@@ -12,12 +12,17 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
 import polars as pl
 
-from fisherscope.runs.errors import RunError
+from fisherscope.bounded_reading import LARGEST_DOCUMENT, open_regular, parse_json
+from fisherscope.plain_text import short_repr
+from fisherscope.runs.atomic_io import replace
+from fisherscope.runs.errors import DamagedRunError, RunError
+from fisherscope.runs.jsonl_frames import frame_problem
+from fisherscope.runs.metadata import check_head
 from fisherscope.runs.step_times import STEP_TIMES, StepTimesRecord, parse_step_times, step_times_json
 
 FORMAT = 1
@@ -32,6 +37,15 @@ ENVIRONMENT_KEYS = ("fisherscope", "python", "torch", "numpy", "machine", "cpus"
 EXACT = ("train/", "val/", "test/")
 """Columns of metrics, which stay in 64 bits: ties must stay ties. Other floats get 32 bits."""
 
+LARGEST_MEMBER = 1 << 27
+"""Bytes of a table in the file (128 MiB; 100 runs take 1 MB)."""
+
+LARGEST_TABLE = 30_000_000
+"""Values of a table: 1000 runs of 2000 measured steps and 15 columns."""
+
+LONGEST_NAME = 1000
+"""Characters of a run id."""
+
 LARGEST = 1e38
 """Largest number that is stored in 32 bits."""
 
@@ -42,10 +56,11 @@ class Archive:
     Args:
         path: The file.
         heads: run.json of each run, by run id.
+        damaged: Why a run is left out, by its name in the file.
     """
 
-    def __init__(self, path: Path, heads: dict[str, dict[str, Any]]) -> None:
-        self.path, self.heads = path, heads
+    def __init__(self, path: Path, heads: dict[str, dict[str, Any]], damaged: dict[str, str]) -> None:
+        self.path, self.heads, self.damaged = path, heads, damaged
         self._tables: dict[str, pl.DataFrame] = {}
 
     @classmethod
@@ -58,13 +73,32 @@ class Archive:
         Raises:
             RunError: The file is no export, is damaged, or is of another format.
         """
-        contents = json.loads(_read_member(path, HEADS))
-        if contents.get("format") != FORMAT:
+        try:
+            contents = parse_json(_read_member(path, HEADS, LARGEST_DOCUMENT))
+        except ValueError as error:
             raise RunError(
-                f"loading runs: {path} has format {contents.get('format')!r}, this version of fisherscope "
+                f"loading runs: {path}: its {HEADS} is not JSON ({error}); export the runs again"
+            ) from error
+        version = contents.get("format") if isinstance(contents, dict) else contents
+        if version != FORMAT or isinstance(version, bool):
+            raise RunError(
+                f"loading runs: {path} has format {short_repr(version)}, this version of fisherscope "
                 f"reads {FORMAT}; use the version that wrote it"
             )
-        return cls(path, contents["runs"])
+        if not isinstance(contents.get("runs"), dict):
+            raise RunError(
+                f"loading runs: {path}: 'runs' of its {HEADS} is {short_repr(contents.get('runs'))}, "
+                "expected a mapping of run ids to runs; export the runs again"
+            )
+        heads, damaged = dict[str, dict[str, Any]](), dict[str, str]()
+        for name, head in contents["runs"].items():
+            try:
+                _check_name(name, path)
+                check_head(head, f"{path}, run {short_repr(name)}")
+                heads[name] = head
+            except RunError as error:  # noqa: PERF203  (one bad run must not hide the others)
+                damaged[name] = str(error)
+        return cls(path, heads, damaged)
 
     @property
     def step_times(self) -> list[StepTimesRecord]:
@@ -72,14 +106,83 @@ class Archive:
         with zipfile.ZipFile(self.path) as file:
             if STEP_TIMES not in file.namelist():
                 return []
-        return parse_step_times(_read_member(self.path, STEP_TIMES).decode(), f"{self.path}/{STEP_TIMES}")
+        data = _read_member(self.path, STEP_TIMES, LARGEST_DOCUMENT)
+        return parse_step_times(data.decode(errors="replace"), f"{self.path}/{STEP_TIMES}")
 
     def table(self, name: str) -> pl.DataFrame:
-        """Return one of `TABLES`; floats in 64 bits."""
+        """Return one of `TABLES`; floats in 64 bits.
+
+        Raises:
+            DamagedRunError: The table is damaged, too large, or a known column holds something else.
+        """
         if name not in self._tables:
-            frame = pl.read_parquet(io.BytesIO(_read_member(self.path, f"{name}.parquet")))
-            self._tables[name] = frame.with_columns(pl.col(pl.Float32).cast(pl.Float64))
+            self._tables[name] = self._read_table(name)
         return self._tables[name]
+
+    def _read_table(self, name: str) -> pl.DataFrame:
+        where = f"reading {name} of {self.path}"
+        try:
+            data = _read_member(self.path, f"{name}.parquet", LARGEST_MEMBER)
+        except RunError as error:
+            raise DamagedRunError(str(error)) from error
+        try:
+            lazy = pl.scan_parquet(io.BytesIO(data))
+            columns = len(lazy.collect_schema())
+            rows = int(lazy.select(pl.len()).collect().item())
+            if rows * columns > LARGEST_TABLE:
+                raise DamagedRunError(
+                    f"{where}: it has {rows} rows of {columns} columns, expected at most "
+                    f"{LARGEST_TABLE} values; export fewer runs to a file"
+                )
+            frame = pl.read_parquet(io.BytesIO(data))
+        except DamagedRunError:
+            raise
+        except (Exception, pl.exceptions.PanicException) as error:  # whatever the bytes make polars raise
+            raise DamagedRunError(
+                f"{where}: damaged ({short_repr(str(error))}); export the runs again"
+            ) from error
+        if "run_id" not in frame.columns or frame["run_id"].dtype != pl.String:
+            raise DamagedRunError(f"{where}: it has no column of run ids; export the runs again")
+        if (problem := frame_problem(frame, f"{name}.jsonl")) is not None and name != "measures":
+            raise DamagedRunError(f"{where}: {problem}; export the runs again")
+        if name == "measures":
+            frame = _numeric_measures(frame)
+        return frame.with_columns(pl.col(pl.Float32).cast(pl.Float64))
+
+
+def _numeric_measures(frame: pl.DataFrame) -> pl.DataFrame:
+    """Keep the columns of an export's measures that are numbers.
+
+    Returns:
+        The columns.
+
+    Raises:
+        DamagedRunError: Its epochs are no whole numbers.
+    """
+    if "epoch" not in frame.columns or not frame["epoch"].dtype.is_integer():
+        raise DamagedRunError("reading the measures of an export: 'epoch' is missing or no whole number")
+    return frame.select("run_id", pl.selectors.numeric())
+
+
+def _check_name(name: str, path: Path) -> None:
+    """Check that a run id of an export names a run inside it.
+
+    Raises:
+        DamagedRunError: It is absolute, leads out of the file, or is not how readers write it.
+    """
+    inside = bool(name) and "\0" not in name and len(name) <= LONGEST_NAME
+    parts = PurePosixPath(name).parts
+    if (
+        not inside
+        or path / name != path.joinpath(*parts)
+        or (path / name).parts[: len(path.parts)] != path.parts
+    ):
+        inside = False
+    if not inside or ".." in parts or PurePosixPath(name).as_posix() != name or name == ".":
+        raise DamagedRunError(
+            f"loading runs: {path}: a run is named {short_repr(name)}, expected a name inside the export; "
+            "left out, nothing outside the file is read"
+        )
 
 
 def write(
@@ -93,11 +196,21 @@ def write(
         heads: run.json of each run, by run id.
         tables: The tables by name, one for each of `TABLES`.
         step_times: Measured seconds of a step.
+
+    Raises:
+        RunError: The disk is full or read-only; an older file is still there, whole.
     """
     contents = {"format": FORMAT, "runs": {run_id: _shareable_head(head) for run_id, head in heads.items()}}
-    target = Path(path)
-    partial = target.with_name(f"{target.name}.partial")
-    with zipfile.ZipFile(partial, "w") as file:
+    replace(Path(path), lambda file: _write_members(file, contents, tables, step_times))
+
+
+def _write_members(
+    target: BinaryIO,
+    contents: Mapping[str, Any],
+    tables: Mapping[str, pl.DataFrame],
+    step_times: Sequence[StepTimesRecord],
+) -> None:
+    with zipfile.ZipFile(target, "w") as file:
         text = json.dumps(contents, separators=(",", ":"), ensure_ascii=False)
         file.writestr(zipfile.ZipInfo(HEADS, EPOCH), text, zipfile.ZIP_DEFLATED, 9)
         for name in TABLES:
@@ -107,7 +220,6 @@ def write(
         if step_times:
             times = json.dumps(step_times_json(step_times), ensure_ascii=False)
             file.writestr(zipfile.ZipInfo(STEP_TIMES, EPOCH), times, zipfile.ZIP_DEFLATED, 9)
-    partial.replace(target)
 
 
 def add_step_times_to_archive(path: Path, record: StepTimesRecord) -> None:
@@ -121,14 +233,16 @@ def add_step_times_to_archive(path: Path, record: StepTimesRecord) -> None:
         RunError: The file is no archive.
     """
     others = [other for other in Archive.read(path).step_times if other.config != record.config]
-    partial = path.with_name(f"{path.name}.partial")
-    with zipfile.ZipFile(path) as old, zipfile.ZipFile(partial, "w") as new:
-        for member in old.infolist():
-            if member.filename != STEP_TIMES:
-                new.writestr(member, old.read(member))
-        text = json.dumps(step_times_json([*others, record]), ensure_ascii=False)
-        new.writestr(zipfile.ZipInfo(STEP_TIMES, EPOCH), text, zipfile.ZIP_DEFLATED, 9)
-    partial.replace(path)
+    text = json.dumps(step_times_json([*others, record]), ensure_ascii=False)
+
+    def write_members(target: BinaryIO) -> None:
+        with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w") as new:
+            for member in old.infolist():
+                if member.filename != STEP_TIMES:
+                    new.writestr(member, _read_member(path, member.filename, LARGEST_MEMBER))
+            new.writestr(zipfile.ZipInfo(STEP_TIMES, EPOCH), text, zipfile.ZIP_DEFLATED, 9)
+
+    replace(path, write_members)
 
 
 def _shareable_head(head: dict[str, Any]) -> dict[str, Any]:
@@ -144,12 +258,37 @@ def _compact(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.col(name).cast(pl.Float32) for name in small)
 
 
-def _read_member(path: Path, name: str) -> bytes:
+def _read_member(path: Path, name: str, largest: int) -> bytes:
+    """Read a member of the zip, at most `largest` bytes of it.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        RunError: The file is no export, is damaged, or the member is larger.
+    """
     try:
-        with zipfile.ZipFile(path) as file:
-            return file.read(name)
-    except (zipfile.BadZipFile, KeyError) as error:
+        with (
+            open(open_regular(path), "rb") as whole,
+            zipfile.ZipFile(whole) as file,
+            file.open(name) as member,
+        ):
+            data = member.read(largest + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RunError(
+            f"loading runs: {path}: {error.strerror or error}; give a file that fisherscope export wrote"
+        ) from error
+    except Exception as error:  # whatever the bytes make zipfile and zlib raise
         raise RunError(
             f"loading runs: {path} is neither a directory nor a complete export of runs "
-            f"({str(error).strip(chr(34))}); give a file that `fisherscope export` wrote"
+            f"({str(error).strip(chr(34)) or type(error).__name__}); give a file that `fisherscope export` "
+            "wrote"
         ) from error
+    if len(data) > largest:
+        raise RunError(
+            f"loading runs: {path}: its {name} unpacks to more than {largest} bytes; export fewer runs to a "
+            "file"
+        )
+    return data

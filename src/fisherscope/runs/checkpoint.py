@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fisherscope.bounded_reading import open_regular
 from fisherscope.runs.atomic_io import replace
 from fisherscope.runs.config_values import differences
 from fisherscope.runs.errors import DamagedRunError, RunError
@@ -18,8 +19,21 @@ FORMAT = 1
 SCALARS = {type(None), bool, int, float, str, bytes}
 
 
-def write(path: Path, state: Any, config: Mapping[str, Any], marks: Mapping[str, int]) -> None:
+def write(
+    path: Path,
+    state: Any,
+    config: Mapping[str, Any],
+    marks: Mapping[str, int],
+    checksums: Mapping[str, int] | None = None,
+) -> None:
     """Replace the checkpoint.
+
+    Args:
+        path: The file.
+        state: What it holds.
+        config: The run's configuration.
+        marks: Bytes of each log that belong to it.
+        checksums: CRC-32 of these bytes.
 
     Raises:
         TypeError: The state holds a type that could not be read back.
@@ -27,14 +41,15 @@ def write(path: Path, state: Any, config: Mapping[str, Any], marks: Mapping[str,
     """
     check(state)
     contents = {"format": FORMAT, "config": dict(config), "marks": dict(marks), "state": state}
+    contents |= {} if checksums is None else {"checksums": dict(checksums)}
     replace(path, lambda file: _save(contents, file))
 
 
-def read(path: Path, config: Mapping[str, Any]) -> tuple[Any, dict[str, int]]:
+def read(path: Path, config: Mapping[str, Any]) -> tuple[Any, dict[str, int], dict[str, int]]:
     """Read the checkpoint.
 
     Returns:
-        Its state, and the bytes of each log that belong to it.
+        Its state, the bytes of each log that belong to it, and their CRC-32 (none in version 0.1).
 
     Raises:
         DamagedRunError: The file is not a complete checkpoint.
@@ -43,12 +58,15 @@ def read(path: Path, config: Mapping[str, Any]) -> tuple[Any, dict[str, int]]:
     import torch
 
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open(open_regular(path), "rb") as file, zipfile.ZipFile(file) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise zipfile.BadZipFile("a member is compressed, which torch.save does not do")
             if (member := archive.testzip()) is not None:  # torch.load checks no checksum
                 raise zipfile.BadZipFile(f"checksum of {member}")
         contents = torch.load(path, map_location="cpu", weights_only=True)
         version, theirs = contents["format"], contents["config"]
         state, marks = contents["state"], {str(name): int(size) for name, size in contents["marks"].items()}
+        checksums = {str(name): int(value) for name, value in contents.get("checksums", {}).items()}
     except OSError as error:
         raise RunError(f"reading {path}: {error.strerror or error}; check its permissions") from error
     except Exception as error:  # whatever the bytes make torch raise
@@ -67,7 +85,7 @@ def read(path: Path, config: Mapping[str, Any]) -> tuple[Any, dict[str, int]]:
             f"reading {path}: it belongs to another configuration: {', '.join(differing)}; "
             "resume with that configuration, or give another directory"
         )
-    return state, marks
+    return state, marks, checksums
 
 
 def _first_sentence(error: Exception) -> str:

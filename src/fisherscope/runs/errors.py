@@ -46,3 +46,18 @@ class DamagedRunError(RunError):
             print(error)
         ```
     """
+
+
+class ChangedRunError(RunError):
+    """Say that a run would go on with other data, another model or another loss than it began with.
+
+    Example:
+        ```python
+        with fs.open_run("runs/mine/changed", {"seed": 0}, restart=True) as run:
+            run.identify({"loss": 0.7})
+            try:
+                run.identify({"loss": -0.7})
+            except fs.runs.ChangedRunError as error:
+                print(error)
+        ```
+    """

@@ -5,8 +5,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fisherscope.bounded_reading import parse_json, read_log
 from fisherscope.runs.atomic_io import Log, complete_lines, last_row
 from fisherscope.runs.errors import DamagedRunError, RunError
+from fisherscope.runs.nonfinite_marks import restore_row
+from fisherscope.runs.row_types import row_problem
 
 PREFIXES = ("train_", "val_", "test_", "fisher_", "time_")
 SPECTRUM_BYTES = 8
@@ -28,13 +31,14 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         RunError: The file cannot be read.
     """
     try:
-        data = complete_lines(path.read_bytes())
+        data = complete_lines(read_log(path))
     except FileNotFoundError:
         return []
     except OSError as error:
         raise RunError(f"reading {path}: {error.strerror or error}; check its permissions") from error
     try:
-        return [json.loads(line) for line in data.splitlines()]
+        rows = [parse_json(line) for line in data.splitlines()]
+        return [restore_row(row) if isinstance(row, dict) else row for row in rows]
     except ValueError as error:
         raise DamagedRunError(f"reading {path}: damaged ({error}); restore it from a copy") from error
 
@@ -47,8 +51,14 @@ def slash_keys(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def last_number(path: Path, key: str) -> int:
-    """Return the last row's number under `key`; -1 if there is none."""
+    """Return the last row's number under `key`; -1 if there is none.
+
+    Raises:
+        DamagedRunError: The row holds something else.
+    """
     row = last_row(path)
+    if row is not None and (problem := row_problem(row, path.name)) is not None:
+        raise DamagedRunError(f"reading the last row of {path}: damaged, {problem}; restore it from a copy")
     return -1 if row is None else int(row.get(key, -1))
 
 
@@ -57,11 +67,16 @@ def leading_bytes(log: Log, belongs: Callable[[dict[str, Any]], bool]) -> tuple[
 
     Raises:
         DamagedRunError: A row cannot be read, or has no step.
+        RunError: The file cannot be read.
     """
     size = spectra = 0
-    for number, line in enumerate(log.lines(), start=1):
+    try:
+        lines = log.lines()
+    except OSError as error:
+        raise RunError(f"reading {log.path}: {error.strerror or error}; restore it from a copy") from error
+    for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             if not belongs(row):
                 break
             if row.get("spectrum_offset") is not None:

@@ -8,8 +8,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fisherscope.bounded_reading import parse_json, read_log
+from fisherscope.plain_text import short_repr
 from fisherscope.runs.atomic_io import complete_lines
 from fisherscope.runs.errors import DamagedRunError
+from fisherscope.runs.nonfinite_marks import restore_frame
+from fisherscope.runs.paths import EPOCHS
+from fisherscope.runs.row_types import LARGEST_EPOCH, LARGEST_INTEGER, NUMERIC_COLUMNS, row_problem
 
 SAMPLED_LINES = 50
 """Lines at each end of a file from which its columns are inferred."""
@@ -22,10 +27,11 @@ def frame_of_lines(path: Path) -> pl.DataFrame | None:
         A frame; None if the file has no rows yet.
 
     Raises:
-        DamagedRunError: Names the first line that is not a JSON object, or says why the file cannot be read.
+        DamagedRunError: Names the first line that is not a JSON object, or whose known numeric columns hold
+            something else, or says why the file cannot be read.
     """
     try:
-        data = complete_lines(path.read_bytes())
+        data = complete_lines(read_log(path))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -34,9 +40,52 @@ def frame_of_lines(path: Path) -> pl.DataFrame | None:
         return None
     try:
         rows = _read_uniform_rows(data)
-        return pl.read_ndjson(io.BytesIO(data), infer_schema_length=None) if rows is None else rows
-    except pl.exceptions.PolarsError as error:
+        frame = pl.read_ndjson(io.BytesIO(data), infer_schema_length=None) if rows is None else rows
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise _damage(path, data, error) from error
+    if (problem := frame_problem(frame, path.name)) is not None:
+        raise _damage(path, data, ValueError(problem))
+    frame = _with_counts_as_integers(frame, path.name)
+    return restore_frame(frame) if path.name == EPOCHS else frame
+
+
+def frame_problem(frame: pl.DataFrame, name: str) -> str | None:
+    """Say which known column of a frame of rows holds what it should not.
+
+    Args:
+        frame: The rows, of one run or of several.
+        name: File of the log that they are of.
+
+    Returns:
+        The problem in words; None if every known column is as it should be.
+    """
+    for column, kind in frame.schema.items():
+        if column in NUMERIC_COLUMNS and not (kind.is_numeric() or kind == pl.Null):
+            return f"{column!r} is {kind}, expected numbers"
+    counts = {"step": LARGEST_INTEGER, "spectrum_offset": LARGEST_INTEGER, "spectrum_length": LARGEST_INTEGER}
+    counts |= {"epoch": LARGEST_EPOCH} if name == EPOCHS else {}
+    for column, largest in counts.items():
+        values = frame[column].drop_nulls() if column in frame.columns else pl.Series([0])
+        if len(values) and not bool(
+            values.is_between(0, largest).all()
+            and (values.dtype.is_integer() or bool((values == values.floor()).all()))
+        ):
+            return f"{column!r} is not everywhere a whole number from 0 to {largest}"
+    if name == EPOCHS and ("epoch" not in frame.columns or frame["epoch"].null_count()):
+        return "a row has no 'epoch'"
+    return None
+
+
+def _with_counts_as_integers(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Convert counts that were written as 1.0, and known columns of nulls, to their types."""
+    counts = ("step", "spectrum_offset", "spectrum_length", *(("epoch",) if name == EPOCHS else ()))
+    kinds: dict[Any, Any] = {column: pl.Int64 for column in counts if column in frame.columns}
+    kinds |= {
+        column: pl.Float64
+        for column, kind in frame.schema.items()
+        if kind == pl.Null and column in NUMERIC_COLUMNS and column not in counts
+    }
+    return frame.cast(kinds) if kinds else frame
 
 
 def read_frame(path: Path) -> pl.DataFrame | DamagedRunError | None:
@@ -48,10 +97,42 @@ def read_frame(path: Path) -> pl.DataFrame | DamagedRunError | None:
 
 
 def concat_frames(frames: list[pl.DataFrame], empty: dict[str, Any]) -> pl.DataFrame:
-    """Concatenate frames of runs; without any, one with `run_id` and the columns of `empty`."""
+    """Concatenate frames of runs; without any, return one with `run_id` and the columns of `empty`.
+
+    A column that holds numbers in some runs and something else in others keeps the numbers; one that holds
+    several other types becomes text.
+
+    Returns:
+        A frame with `run_id` and the columns of any run.
+    """
     if not frames:
         return pl.DataFrame(schema={"run_id": pl.String, **empty})
+    kinds: dict[str, set[Any]] = {}
+    for frame in frames:
+        for name, kind in frame.schema.items():
+            if kind != pl.Null:
+                kinds.setdefault(name, set()).add(kind)
+    mixed = {
+        name for name, types in kinds.items() if len(types) > 1 and not all(t.is_numeric() for t in types)
+    }
+    numbers = {name for name in mixed if any(kind.is_numeric() for kind in kinds[name])}
+    frames = [frame.with_columns(_alike(frame, mixed & set(frame.columns), numbers)) for frame in frames]
     return pl.concat(frames, how="diagonal_relaxed")
+
+
+def _alike(frame: pl.DataFrame, mixed: set[str], numbers: set[str]) -> list[pl.Series]:
+    """Return the columns of a frame that have another type in other frames, as one type."""
+    columns = []
+    for name in sorted(mixed):
+        values = frame[name]
+        if values.dtype.is_numeric():
+            continue
+        if name in numbers:
+            columns.append(pl.Series(name, [None] * len(values), pl.Float64))
+        elif values.dtype != pl.String:
+            texts = [None if value is None else json.dumps(value) for value in values.to_list()]
+            columns.append(pl.Series(name, texts, pl.String))
+    return columns
 
 
 def _read_uniform_rows(data: bytes) -> pl.DataFrame | None:
@@ -100,14 +181,16 @@ def _ends(data: bytes) -> bytes:
     return data[:begin] + data[end + 1 :]
 
 
-def _damage(path: Path, data: bytes, error: Exception) -> DamagedRunError:
+def _damage(path: Path, data: bytes, error: BaseException) -> DamagedRunError:
     for number, line in enumerate(data.splitlines(), start=1):
         try:
-            valid = isinstance(json.loads(line), dict)
+            problem = row_problem(parse_json(line), path.name)
         except ValueError:
-            valid = False
-        if not valid:
+            problem = repr(line[:40])
+        if problem is not None:
             return DamagedRunError(
-                f"reading {path}: line {number} is damaged ({line[:40]!r}); restore the file from a copy"
+                f"reading {path}: line {number} is damaged ({problem}); restore the file from a copy"
             )
-    return DamagedRunError(f"reading {path}: its rows do not fit together ({error}); restore it from a copy")
+    return DamagedRunError(
+        f"reading {path}: its rows do not fit together ({short_repr(str(error))}); restore it from a copy"
+    )

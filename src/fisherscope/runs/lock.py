@@ -13,12 +13,15 @@ import errno
 import json
 import os
 import socket
+import stat
 import time
 from pathlib import Path
 from typing import Any
 
+from fisherscope.bounded_reading import open_regular, parse_json
+from fisherscope.plain_text import short_repr
 from fisherscope.runs.atomic_io import disk_error
-from fisherscope.runs.errors import RunLockedError
+from fisherscope.runs.errors import RunError, RunLockedError
 
 try:
     import fcntl
@@ -46,11 +49,14 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self.path, self._key = path, str(path.resolve())
         if self._key in _own_locks:
-            raise _locked_error(path, {"pid": _own_locks[self._key], "host": socket.gethostname()})
+            raise locked_error(path, {"pid": _own_locks[self._key], "host": socket.gethostname()})
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise disk_error("locking", path, error) from error
+        if not stat.S_ISREG(os.fstat(self._file).st_mode):
+            os.close(self._file)
+            raise RunError(f"locking {path}: it is no ordinary file; remove it")
         try:
             self._acquire()
         except BaseException:
@@ -69,7 +75,7 @@ class Lock:
     def _acquire(self) -> None:
         acquired, record = _acquire_system_lock(self._file), _read_record(self._file)
         if acquired is None or (not acquired and record is not None and _is_alive(record)):
-            raise _locked_error(self.path, record or {})
+            raise locked_error(self.path, record or {})
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)
         os.write(self._file, json.dumps(_own_record()).encode())
@@ -81,7 +87,7 @@ def holder(path: Path) -> dict[str, Any] | None:
     if key in _own_locks:
         return {"pid": _own_locks[key], "host": socket.gethostname()}
     try:
-        file = os.open(path, os.O_RDONLY)
+        file = open_regular(path)
     except OSError:
         return None
     try:
@@ -126,8 +132,8 @@ def _read_record(file: int) -> dict[str, Any] | None:
     """Read what the holder wrote; None if nothing is legible."""
     try:
         os.lseek(file, 0, os.SEEK_SET)
-        value = json.loads(os.read(file, 4096))
-    except ValueError:
+        value = parse_json(os.read(file, 4096))
+    except (ValueError, OSError):  # another's bytes, a pipe or a directory
         return None
     return value if isinstance(value, dict) else None
 
@@ -150,14 +156,19 @@ def _is_alive(record: dict[str, Any]) -> bool:
         os.kill(int(record["pid"]), 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, KeyError, ValueError):
+    except (PermissionError, KeyError, ValueError, TypeError, OverflowError):  # no process id, or another's
         return True
     return True
 
 
-def _locked_error(path: Path, record: dict[str, Any]) -> RunLockedError:
-    writer = f"process {record.get('pid', '?')} on {record.get('host', '?')}"
-    since = f" since {record['since']}" if "since" in record else ""
+def _short(value: Any) -> str:
+    return short_repr(value).strip("'")
+
+
+def locked_error(path: Path, record: dict[str, Any]) -> RunLockedError:
+    """Return the error that says who holds a lock."""
+    writer = f"process {_short(record.get('pid', '?'))} on {_short(record.get('host', '?'))}"
+    since = f" since {_short(record['since'])}" if "since" in record else ""
     return RunLockedError(
         f"opening {path.parent}: {writer} has been writing it{since}; wait for that process or stop it "
         f"(if it is certainly gone, remove {path})"

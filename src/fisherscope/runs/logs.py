@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fisherscope.bounded_reading import parse_json
 from fisherscope.runs.atomic_io import Log
-from fisherscope.runs.errors import RunError
+from fisherscope.runs.errors import DamagedRunError, RunError
 from fisherscope.runs.jsonl import SPECTRUM_BYTES, encode_row, last_number, leading_bytes
 from fisherscope.runs.paths import EPOCHS, SPECTRA, STEPS
+from fisherscope.runs.row_types import check_row, row_problem
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -30,8 +32,10 @@ class Logs:
 
         Raises:
             RunError: The log has that step or a later one already, or the disk is full or read-only.
-            ValueError: The spectrum is not one-dimensional.
+            TypeError: A known numeric column holds something else.
+            ValueError: The spectrum is not one-dimensional, or a count is out of range.
         """
+        check_row(row, STEPS)
         step = row.get("step", self._last_step + 1)
         if step <= self._last_step:
             raise RunError(
@@ -48,8 +52,11 @@ class Logs:
 
         Raises:
             RunError: The log has that epoch or a later one already, or the disk is full or read-only.
+            TypeError: A known numeric column holds something else.
+            ValueError: The epoch is no whole number, or out of range.
         """
         row = {"epoch": max(self.last_epoch, 0) + 1} | row
+        check_row(row, EPOCHS)
         if row["epoch"] <= self.last_epoch:
             raise RunError(
                 f"logging epoch {row['epoch']} of {self.id}: epoch {self.last_epoch} is already there; "
@@ -61,6 +68,33 @@ class Logs:
     def sizes(self) -> dict[str, int]:
         """Return the bytes of each file: where to truncate to return to this moment."""
         return {name: file.size for name, file in self._files.items()}
+
+    def checksums(self) -> dict[str, int]:
+        """Return the CRC-32 of each file."""
+        return {name: file.checksum() for name, file in self._files.items()}
+
+    def verify(self, sizes: Mapping[str, int], checksums: Mapping[str, int]) -> None:
+        """Check that the bytes which belong to a checkpoint are those that were written.
+
+        A power cut or a copy can leave zeros where rows were, at the right length.
+
+        Args:
+            sizes: Bytes of each file that belong to it.
+            checksums: Their CRC-32; without it, only the last row is looked at.
+
+        Raises:
+            DamagedRunError: A file is shorter, or holds other bytes.
+        """
+        for name, file in self._files.items():
+            size = sizes.get(name, 0)
+            if name in checksums and file.checksum(size) != checksums[name]:
+                raise DamagedRunError(
+                    f"resuming: the first {size} bytes of {file.path} are not those of the checkpoint (their "
+                    "checksum differs); restore the file from a copy, or delete the run's directory to start "
+                    "over"
+                )
+            if name not in checksums and name != SPECTRA and size:
+                _check_end(file, size)
 
     def sizes_at(self, step: int) -> dict[str, int]:
         """Return the bytes of each file after `step` completed steps.
@@ -102,3 +136,23 @@ class Logs:
         offset = self._files[SPECTRA].size // SPECTRUM_BYTES
         self._files[SPECTRA].append(values.tobytes())
         return {"spectrum_offset": offset, "spectrum_length": len(values)}
+
+
+def _check_end(file: Log, size: int) -> None:
+    """Check that a complete row ends at byte `size`, for a checkpoint without checksums.
+
+    Raises:
+        DamagedRunError: The file is shorter, or no row ends there.
+    """
+    tail = file.tail(size)
+    try:
+        problem = (
+            row_problem(parse_json(tail.splitlines()[-1]), file.path.name) if tail.endswith(b"\n") else ""
+        )
+    except (ValueError, IndexError):
+        problem = ""
+    if problem is not None:
+        raise DamagedRunError(
+            f"resuming: no complete row of {file.path} ends at byte {size}, where the checkpoint says one "
+            "does; restore the file from a copy, or delete the run's directory to start over"
+        )

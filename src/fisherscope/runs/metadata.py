@@ -9,9 +9,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fisherscope.plain_text import short_repr
 from fisherscope.runs.atomic_io import read_json, replace_json
 from fisherscope.runs.config_values import differences, json_config
-from fisherscope.runs.errors import DamagedRunError, RunError
+from fisherscope.runs.errors import ChangedRunError, DamagedRunError, RunError
 from fisherscope.runs.paths import FORMAT, RUN, STATUSES, WRITER_GONE
 
 DESCRIPTION = "training"
@@ -80,6 +81,29 @@ class RunMetadata:
         self._head[DESCRIPTION] = self.description | json_config(values)
         self.save()
 
+    def identify(self, computes: dict[str, Any], *, new: bool) -> None:
+        """Store what the run computes, or compare it with what it began with.
+
+        Args:
+            computes: JSON values.
+            new: Whether the run has no rows; only then they are stored. Runs of version 0.1 have none.
+
+        Raises:
+            ChangedRunError: They differ.
+        """
+        earlier = self._head.get("computes")
+        if isinstance(earlier, dict):
+            changed = [key for key in computes if not _alike(earlier.get(key), computes[key])]
+            if changed:
+                texts = ", ".join(_change(key, earlier[key], computes[key]) for key in changed)
+                raise ChangedRunError(
+                    f"resuming {self.path}: what it computes has changed since it began ({texts}); go on "
+                    "with the earlier code and data, give another directory, or delete this one to start over"
+                )
+        elif new:
+            self._head["computes"] = computes
+            self.save()
+
     def save(self) -> None:
         """Replace run.json."""
         self._head["updated"] = now()
@@ -111,9 +135,28 @@ def read_run(path: Path) -> dict[str, Any]:
         RunError: It is of another format, or cannot be read.
     """
     head = read_json(path / RUN)
-    if head.get("format") != FORMAT:
+    check_head(head, path / RUN)
+    return head
+
+
+def check_head(head: Any, where: object) -> None:
+    """Check that a value is the content of a run.json that this version reads.
+
+    Args:
+        head: The value.
+        where: File that it is of, for the error.
+
+    Raises:
+        DamagedRunError: A key is missing or of another type.
+        RunError: It is of another format.
+    """
+    if not isinstance(head, dict):
+        raise DamagedRunError(
+            f"reading {where}: damaged, expected a JSON object, received {short_repr(head)}"
+        )
+    if head.get("format") != FORMAT or isinstance(head["format"], bool):
         raise RunError(
-            f"reading {path / RUN}: it has format {head.get('format')!r}, this version of fisherscope "
+            f"reading {where}: it has format {short_repr(head.get('format'))}, this version of fisherscope "
             f"reads {FORMAT}; use the version that wrote it"
         )
     invalid = [name for name in TEXT_KEYS if not isinstance(head.get(name), str)]
@@ -121,10 +164,39 @@ def read_run(path: Path) -> dict[str, Any]:
     invalid += [DESCRIPTION] if not isinstance(head.get(DESCRIPTION, {}), dict) else []
     if invalid or head["status"] not in STATUSES:
         raise DamagedRunError(
-            f"reading {path / RUN}: damaged, {', '.join(invalid) or 'status'} missing or invalid; "
+            f"reading {where}: damaged, {', '.join(invalid) or 'status'} missing or invalid; "
             "restore it from a copy"
         )
-    return head
+
+
+WHAT = {"file": "the task's file", "batch": "its first batch", "weights": "its initial weights"}
+CLOSE = 1e-5
+"""Relative difference of real numbers that another machine may make."""
+
+
+def _alike(earlier: Any, now: Any) -> bool:
+    """Return whether two values say the same; None says nothing."""
+    if earlier is None or now is None:
+        return True
+    if isinstance(earlier, dict) and isinstance(now, dict):
+        return all(_alike(earlier.get(key), now.get(key)) for key in {*earlier, *now})
+    if isinstance(earlier, list) and isinstance(now, list) and len(earlier) == len(now):
+        numbers = [abs(v) for v in (*earlier, *now) if isinstance(v, int | float)]
+        scale = max(numbers, default=0.0)
+        return all(_near(a, b, scale) for a, b in zip(earlier, now, strict=True))
+    return _near(earlier, now, 0.0)
+
+
+def _near(earlier: Any, now: Any, scale: float) -> bool:
+    if isinstance(earlier, int | float) and isinstance(now, int | float):
+        return bool(abs(earlier - now) <= CLOSE * max(abs(earlier), abs(now), scale))
+    return bool(earlier == now)
+
+
+def _change(key: str, earlier: Any, now: Any) -> str:
+    if isinstance(earlier, int | float) and isinstance(now, int | float):
+        return f"its first {key}: {earlier:.6g}, now {now:.6g}"
+    return WHAT.get(key, short_repr(key))
 
 
 def whole_config(head: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,9 @@ FORMAT = 1
 RUN, STEPS, SPECTRA, EPOCHS = "run.json", "steps.jsonl", "spectra.bin", "epochs.jsonl"
 OUTCOMES, CHECKPOINT, TEXT, LOCK = "outcomes.npz", "checkpoint.pt", "log.txt", "lock"
 
+EARLIER = ".earlier"
+"""Directory beside runs for those of earlier code, which a sweep trained anew."""
+
 STATUSES = ("running", "finished", "diverged", "interrupted", "failed")
 FINAL_STATUSES = ("finished", "diverged")
 """Statuses of a run that has nothing left to train."""

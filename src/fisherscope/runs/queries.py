@@ -4,15 +4,17 @@ Only this room knows which files a run consists of; others ask here.
 """
 
 import hashlib
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from fisherscope.runs.atomic_io import disk_error
 from fisherscope.runs.jsonl import read_rows
-from fisherscope.runs.lock import holder
+from fisherscope.runs.lock import holder, locked_error
 from fisherscope.runs.metadata import read_run, whole_config
-from fisherscope.runs.paths import EPOCHS, FINAL_STATUSES, LOCK, RUN, STEPS, WRITER_GONE
+from fisherscope.runs.paths import EARLIER, EPOCHS, FINAL_STATUSES, LOCK, RUN, STEPS, WRITER_GONE
 
 SHOWN_FILES = (RUN, STEPS, EPOCHS, LOCK)
 """Files whose change can change what a reader of tables and statuses sees."""
@@ -111,6 +113,64 @@ def run_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     return whole_config(read_run(Path(path)))
 
 
+def run_head(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what run.json says: configuration, environment, status, and what the run computes.
+
+    Args:
+        path: The run's directory.
+
+    Returns:
+        Its JSON object, as docs/runs.md describes it.
+
+    Raises:
+        FileNotFoundError: There is no run.
+        DamagedRunError: Its run.json is damaged.
+        RunError: Its run.json cannot be read, or is of another format.
+
+    Example:
+        ```python
+        fs.open_run("runs/mine/headed", {"seed": 0}).close()
+        assert fs.runs.run_head("runs/mine/headed")["config"] == {"seed": 0}
+        ```
+    """
+    return read_run(Path(path))
+
+
+def set_aside(path: str | os.PathLike[str]) -> Path:
+    """Move a run into the hidden directory `.earlier` beside it, where no reader looks; nothing is lost.
+
+    Args:
+        path: The run's directory.
+
+    Returns:
+        Where it is now.
+
+    Raises:
+        RunLockedError: A process is writing it.
+        RunError: It cannot be moved.
+
+    Example:
+        ```python
+        fs.open_run("runs/mine/earlier", {"seed": 0}).close()
+        assert fs.runs.is_run(fs.runs.set_aside("runs/mine/earlier"))
+        assert not fs.runs.is_run("runs/mine/earlier")
+        ```
+    """
+    path = Path(path)
+    if (record := holder(path / LOCK)) is not None:
+        raise locked_error(path / LOCK, record)
+    for number in itertools.count(1):
+        target = path.parent / EARLIER / f"{path.name}~{number}"
+        try:
+            target.parent.mkdir(exist_ok=True)
+            if not target.exists():
+                path.rename(target)
+                return target
+        except OSError as error:
+            raise disk_error("moving", path, error) from error
+    raise AssertionError("numbers do not end")
+
+
 def epoch_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Return the rows of a run's epochs, also while the run is being written.
 
@@ -183,7 +243,7 @@ def fingerprint(root: str | os.PathLike[str]) -> str:
                 state = os.stat(os.path.join(directory, name))
             except OSError:  # removed meanwhile
                 continue
-            digest.update(f"{directory}/{name} {state.st_size} {state.st_mtime_ns}\n".encode())
+            digest.update(os.fsencode(f"{directory}/{name} {state.st_size} {state.st_mtime_ns}\n"))
     return digest.hexdigest()[:16]
 
 
@@ -206,15 +266,40 @@ def current_head(path: Path) -> dict[str, Any] | None:
 
 
 def distinct_names(paths: Iterable[Path]) -> dict[str, Path]:
-    """Map names to directories, with as much of each path as distinguishes equal names."""
+    """Map names to directories, with as much of each path as distinguishes equal names.
+
+    Returns:
+        Directories by name; bytes of a name that are no text are written as text.
+    """
     depth: dict[Path, int] = dict.fromkeys(paths, 1)
     resolved = {path: path.resolve() for path in depth}
     while True:
         names: dict[str, list[Path]] = {}
         for path in depth:
-            names.setdefault("/".join(resolved[path].parts[-depth[path] :]), []).append(path)
+            names.setdefault(_text("/".join(resolved[path].parts[-depth[path] :])), []).append(path)
         shared = [path for same in names.values() if len(same) > 1 for path in same]
         if not shared:
             return {name: same[0] for name, same in names.items()}
         for path in shared:
             depth[path] += 1
+
+
+def _text(name: str) -> str:
+    """Write the bytes of a file's name that are no text as text."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def linked_runs(root: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield the links under a directory that lead to a run, which readers do not follow.
+
+    A directory that another made could otherwise have runs of this machine read and exported.
+    """
+    for path, directories, files in os.walk(root, followlinks=False):
+        if RUN in files:
+            directories.clear()
+            continue
+        directories[:] = sorted(name for name in directories if not name.startswith("."))
+        for name in directories:
+            link = Path(path) / name
+            if link.is_symlink() and is_run(link):
+                yield link

@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fisherscope.plain_text import short_repr
 from fisherscope.runs import outcomes
-from fisherscope.runs.archive import Archive
+from fisherscope.runs.archive import HEADS, Archive
 from fisherscope.runs.config_values import flatten_config
 from fisherscope.runs.errors import DamagedRunError, RunError
 from fisherscope.runs.jsonl_frames import concat_frames, read_frame
 from fisherscope.runs.paths import EPOCHS, OUTCOMES, RUN, SPECTRA, STEPS
-from fisherscope.runs.queries import current_head, distinct_names, run_directories
+from fisherscope.runs.queries import current_head, distinct_names, linked_runs, run_directories
+from fisherscope.runs.row_types import setting_value
+from fisherscope.runs.spectra_file import Spectra, read_spectra
 from fisherscope.runs.step_times import STEP_TIMES, StepTimesRecord, read_step_times
 
-Spectra = list["np.ndarray[Any, Any] | None"]
 READERS = 4
 """Files read at once; each needs twice its size in memory."""
 
@@ -64,12 +66,20 @@ def load_runs(root: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -
     archives = {path: Archive.read(path) for path in roots if not path.is_dir()}
     damaged: dict[Path, str] = {}
     heads = {path / name: head for path, archive in archives.items() for name, head in archive.heads.items()}
+    for path, archive in archives.items():
+        damaged |= {path / HEADS / short_repr(name): text for name, text in archive.damaged.items()}
     for path in dict.fromkeys(run for root in roots for run in run_directories(root)):
         try:
             if (head := current_head(path)) is not None:
                 heads[path] = head
         except RunError as error:  # noqa: PERF203  (one bad run must not hide the others)
             damaged[path / RUN] = str(error)
+    for path in dict.fromkeys(link for root in roots for link in linked_runs(root)):
+        warnings.warn(
+            f"{path} is a link to a run and not followed; give it, or the directory it leads to, by name",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     runs = Runs(distinct_names(heads), heads, damaged, archives)
     _warn(damaged)
     return runs
@@ -116,11 +126,15 @@ class Runs:
         rows = []
         for run_id, path in self.paths.items():
             head = self._heads[path]
-            row = {"run_id": run_id, "path": str(path)} | {name: head[name] for name in HEAD_COLUMNS[2:]}
-            rows.append(
-                row
-                | {f"config.{k}" if k in HEAD_COLUMNS else k: v for k, v in flatten_config(head["config"])}
-            )
+            row = {"run_id": run_id, "path": _path_text(path)} | {
+                name: head[name] for name in HEAD_COLUMNS[2:]
+            }
+            for key, value in flatten_config(head["config"]):
+                usable = setting_value(key, value)
+                row[f"config.{key}" if key in HEAD_COLUMNS else key] = usable
+                if usable is None and value is not None:
+                    row[f"config.{key}"] = short_repr(value)
+            rows.append(row)
         schema = dict.fromkeys(HEAD_COLUMNS, pl.String)
         return (
             pl.DataFrame(rows, infer_schema_length=None, strict=False)
@@ -155,7 +169,12 @@ class Runs:
             except RunError as error:  # noqa: PERF203  (times are lost, not the runs)
                 self.damaged[parent / STEP_TIMES] = str(error)
                 _warn({parent / STEP_TIMES: str(error)})
-        return sum((archive.step_times for archive in archives.values()), found)
+        for path, archive in archives.items():
+            try:
+                found += archive.step_times
+            except RunError as error:  # noqa: PERF203  (likewise)
+                self.mark_damaged(path / STEP_TIMES, str(error))
+        return found
 
     def filter(self, *predicates: pl.Expr) -> "Runs":
         """Select the runs whose row in `runs` meets every predicate.
@@ -228,19 +247,12 @@ class Runs:
         """
         path = self._path(run_id)
         rows = self.steps.filter(pl.col("run_id") == run_id)
-        if "spectrum_offset" not in rows.columns or not (path / SPECTRA).exists():
+        columns = {"spectrum_offset", "spectrum_length"}
+        exported = self._archive(path) is not None
+        if exported or not columns <= set(rows.columns) or not (path / SPECTRA).exists():
             return [None] * len(rows)
-        values = np.fromfile(path / SPECTRA, dtype="<f8")
         extents = list(zip(rows["spectrum_offset"], rows["spectrum_length"], strict=True))
-        spectra: Spectra = [
-            None if begin is None else values[begin : begin + length] for begin, length in extents
-        ]
-        if any(s is not None and len(s) != length for s, (_, length) in zip(spectra, extents, strict=True)):
-            raise DamagedRunError(
-                f"reading {path / SPECTRA}: it ends ({len(values)} values) before the last spectrum "
-                f"of {STEPS}; load the runs again if this one was being resumed, else restore it from a copy"
-            )
-        return spectra
+        return read_spectra(path / SPECTRA, extents)
 
     def outcomes(self, run_id: str) -> "dict[str, np.ndarray[Any, Any]]":
         """Return a run's final per-example arrays.
@@ -265,6 +277,27 @@ class Runs:
         """
         path = self._path(run_id)
         return outcomes.read(path / OUTCOMES) if self._archive(path) is None else {}
+
+    def mark_damaged(self, path: Path, reason: str) -> None:
+        """Note that a file is left out, and warn once.
+
+        Args:
+            path: The file.
+            reason: Why, in words.
+
+        Example:
+            ```python
+            from pathlib import Path
+
+            fs.open_run("runs/marked/a", {"seed": 0}).close()
+            runs = fs.load_runs("runs/marked")
+            runs.mark_damaged(Path("runs/marked/a/spectra.bin"), "reading spectra.bin: it ends too early")
+            assert len(runs.damaged) == 1
+            ```
+        """
+        if path not in self.damaged:
+            self.damaged[path] = reason
+            _warn({path: reason})
 
     def _path(self, run_id: str) -> Path:
         if run_id not in self.paths:
@@ -301,13 +334,23 @@ class Runs:
         for run_id, path in self.paths.items():
             if (archive := self._archive(path)) is not None:
                 run_ids.setdefault(archive.path, {})[path.relative_to(archive.path).as_posix()] = run_id
-        return [
-            self._archives[path]
-            .table(name)
-            .filter(pl.col("run_id").is_in(list(names)))
-            .with_columns(pl.col("run_id").replace_strict(names))
-            for path, names in run_ids.items()
-        ]
+        frames, damaged = [], dict[Path, str]()
+        for path, names in run_ids.items():
+            try:
+                rows = self._archives[path].table(name).filter(pl.col("run_id").is_in(list(names)))
+                frames.append(
+                    rows.with_columns(pl.col("run_id").replace_strict(names, return_dtype=pl.String))
+                )
+            except DamagedRunError as error:  # noqa: PERF203  (one bad file must not hide the others)
+                damaged[path / f"{name}.parquet"] = str(error)
+        self.damaged.update(damaged)
+        _warn(damaged)
+        return frames
+
+
+def _path_text(path: Path) -> str:
+    """Write a path; the bytes of its names that are no text are written as text."""
+    return str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _warn(damaged: dict[Path, str]) -> None:

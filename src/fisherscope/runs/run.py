@@ -13,6 +13,7 @@ from fisherscope.runs.jsonl import slash_keys
 from fisherscope.runs.lifecycle import RunLifecycle
 from fisherscope.runs.lock import Lock
 from fisherscope.runs.metadata import now
+from fisherscope.runs.nonfinite_marks import mark_nonfinite
 from fisherscope.runs.paths import CHECKPOINT, FINAL_STATUSES, LOCK, OUTCOMES, RUN
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ class Run(RunLifecycle):
         """Add an epoch: losses, metrics, totals of the monitor.
 
         Args:
-            row: Plain values by key; non-finite ones become null. A missing `epoch`, the number of completed
+            row: Plain values by key. Non-finite ones become null; of metrics (train/, val/, test/) the row
+                says which they were, and readers put them back. A missing `epoch`, the number of completed
                 epochs, is counted on from the last row.
             values: More of them: `train_loss=` becomes `train/loss`, likewise val_, test_, fisher_ and time_.
 
@@ -132,7 +134,7 @@ class Run(RunLifecycle):
             ```
         """
         self._prepare_to_write()
-        self._logs.add_epoch(json_value(slash_keys(row or {}) | slash_keys(values), "row"))
+        self._logs.add_epoch(json_value(mark_nonfinite(slash_keys(row or {}) | slash_keys(values)), "row"))
 
     def log_outcomes(self, **arrays: "ArrayLike") -> None:
         """Replace the final per-example arrays, such as correctness and loss.
@@ -178,6 +180,29 @@ class Run(RunLifecycle):
 
     # Resume
 
+    def identify(self, computes: Mapping[str, Any]) -> None:
+        """Record what the run computes; of an existing run, check that it is the same.
+
+        Args:
+            computes: JSON values that follow from code, data and initial weights, such as digests and a first
+                loss. `{"digest": …, "sums": [norm, projection]}` and single numbers are compared to five
+                digits, all else exactly; None is not compared.
+
+        Raises:
+            ChangedRunError: They differ from those that the run began with; it is left as it is.
+            RunError: The run is closed, or the disk is full.
+            TypeError: A value is neither a number, text, None nor a list or mapping of these.
+
+        Example:
+            ```python
+            with fs.open_run("runs/mine/identified", {"seed": 0}, restart=True) as run:
+                run.identify({"file": "3f9c1d", "loss": 2.3026})
+                run.identify({"file": "3f9c1d", "loss": 2.3026001})
+            ```
+        """
+        self._check_open()
+        self._head.identify(json_value(computes, "computes"), new=not self._logs)
+
     def save_checkpoint(self, state: Any) -> None:
         """Replace the checkpoint; it remembers which rows belong to it.
 
@@ -199,7 +224,9 @@ class Run(RunLifecycle):
         """
         self._prepare_to_write()
         self._logs.sync()
-        checkpoint.write(self.path / CHECKPOINT, state, self.config, self._logs.sizes())
+        checkpoint.write(
+            self.path / CHECKPOINT, state, self.config, self._logs.sizes(), self._logs.checksums()
+        )
 
     def load_checkpoint(self) -> Any | None:
         """Return the state to resume from, and drop the rows that were written after it.
@@ -209,8 +236,10 @@ class Run(RunLifecycle):
             or diverged returns its last state and stays as it is.
 
         Raises:
-            DamagedRunError: The checkpoint, or a row that belongs to it, is damaged.
+            DamagedRunError: The checkpoint, or a row or spectrum that belongs to it, is damaged.
             RunError: The checkpoint is of another format or configuration, or the run is closed.
+
+        Cost: reads the logs once, to compare their checksums with those of the checkpoint.
 
         Example:
             ```python
@@ -220,9 +249,12 @@ class Run(RunLifecycle):
         """
         self._check_open()
         exists = (self.path / CHECKPOINT).exists()
-        state, marks = checkpoint.read(self.path / CHECKPOINT, self.config) if exists else (None, {})
+        state, marks, checksums = (
+            checkpoint.read(self.path / CHECKPOINT, self.config) if exists else (None, {}, {})
+        )
         if self.status in FINAL_STATUSES:
             return state
+        self._logs.verify(marks, checksums)
         self._truncate(marks)
         return state
 

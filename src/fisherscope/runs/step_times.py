@@ -5,12 +5,13 @@ file. Every time that a screen shows comes from these records, or from the runs'
 (`analysis.data.cost_model`).
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fisherscope.bounded_reading import LARGEST_DOCUMENT, parse_json, read_bytes
+from fisherscope.plain_text import short_repr
 from fisherscope.runs.atomic_io import replace_json
 from fisherscope.runs.errors import RunError
 
@@ -82,9 +83,11 @@ def read_step_times(path: Path) -> list[StepTimesRecord]:
         RunError: The file is damaged, or of another format.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bytes(path, LARGEST_DOCUMENT).decode(errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise RunError(f"reading {path}: {error.strerror or error}; delete it and measure again") from error
     return parse_step_times(text, str(path))
 
 
@@ -102,17 +105,18 @@ def parse_step_times(text: str, where: str) -> list[StepTimesRecord]:
         RunError: The text is damaged, or of another format.
     """
     try:
-        contents = json.loads(text)
+        contents = parse_json(text)
         if contents["format"] != FORMAT:
             raise RunError(
-                f"reading {where}: it has format {contents['format']!r}, this version of fisherscope reads "
-                f"{FORMAT}; use the version that wrote it, or measure again: fisherscope times DIR"
+                f"reading {where}: it has format {short_repr(contents['format'])}, this version of "
+                f"fisherscope reads {FORMAT}; use the version that wrote it, or measure again: "
+                "fisherscope times DIR"
             )
         return [_record(values) for values in contents["records"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise RunError(
-            f"reading {where}: it holds no step times ({type(error).__name__}: {error}); delete it and "
-            "measure again: fisherscope times DIR"
+            f"reading {where}: it holds no step times ({type(error).__name__}: {short_repr(str(error))}); "
+            "delete it and measure again: fisherscope times DIR"
         ) from error
 
 

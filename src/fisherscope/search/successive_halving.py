@@ -45,7 +45,12 @@ class SearchListener:
         with Printer().training([], until=1) as event:  # no calls for single epochs
             assert event is None
         ```
+
+    Attributes:
+        signal: Number of the signal that stopped the search, such as 15 for SIGTERM; None if none did.
     """
+
+    signal: int | None = None
 
     def on_plan(self, plan: HalvingPlan) -> None:
         """Receive the rungs, before anything trains.
@@ -194,6 +199,7 @@ def _halve(
             swept = run_sweep(todo, out, jobs=jobs, until=until, data_dir=data_dir, event=event)
         failures |= _failures(swept, listener)
         if swept.interrupted:
+            listener.signal = swept.signal
             return evaluate()
     _report(listener, result, reported)
     return result

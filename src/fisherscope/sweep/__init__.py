@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fisherscope as fs
 from fisherscope.plain_text import duration
-from fisherscope.sweep.grid import Grid, cost, pending
+from fisherscope.sweep.grid import Grid, changed_runs, cost, pending
 from fisherscope.sweep.pool import Event, WorkerPool
 from fisherscope.sweep.step_probe import StepProbe, probe_steps
 from fisherscope.sweep.step_time import StepTimes, record_step_times, seconds_a_step
@@ -23,6 +25,7 @@ __all__ = [
     "StepTimes",
     "SweepPlan",
     "SweepResult",
+    "changed_runs",
     "cost",
     "duration",
     "pending",
@@ -46,6 +49,7 @@ class SweepResult:
         done_before: Runs that had finished or diverged before.
         left: Runs that have neither finished nor diverged.
         interrupted: Whether a signal stopped the sweep.
+        signal: Number of that signal, such as 15 for SIGTERM.
 
     Example:
         See `run_sweep`.
@@ -56,6 +60,7 @@ class SweepResult:
     done_before: int
     left: int
     interrupted: bool = False
+    signal: int | None = None
 
     @property
     def complete(self) -> bool:
@@ -110,9 +115,26 @@ def run_sweep(
     root = Path(root)
     if root.exists() and not root.is_dir():
         raise ConfigurationError(f"sweeping into {root}: it is a file; expected a directory, or a new name")
+    _set_aside(changed_runs(configurations, root), root)
     todo = pending(configurations, root)
     data = None if data_dir is None else str(data_dir)
     pool = WorkerPool(root, min(jobs, max(len(todo), 1)), until, data, event or (lambda *_: None))
     ends = pool.run(todo)
     left = len(pending(configurations, root))
-    return SweepResult(root, ends, len(configurations) - len(todo), left, pool.stopped)
+    return SweepResult(root, ends, len(configurations) - len(todo), left, pool.stopped, pool.signal)
+
+
+def _set_aside(changed: Sequence[Configuration], root: Path) -> None:
+    """Move runs of earlier code out of the sweep, and say so in one line."""
+    moved = []
+    for config in changed:
+        try:
+            moved.append(fs.runs.set_aside(root / config.id))
+        except fs.runs.RunError as error:  # noqa: PERF203  (the run itself reports what is wrong)
+            warnings.warn(str(error), stacklevel=3)
+    if moved:
+        warnings.warn(
+            f"{changed[0].task} has changed since {len(moved)} runs of {root} were trained; they are kept in "
+            f"{moved[0].parent}, and trained anew",
+            stacklevel=3,
+        )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import fisherscope as fs
+from fisherscope.plain_text import short_repr
 from fisherscope.training import Configuration, ConfigurationError
 
 SINGULAR = {"batch_size": "batch_sizes", "lr": "lrs", "seed": "seeds", "policy": "policies"}
@@ -63,14 +64,15 @@ class Grid:
         keys = [*AXES, *Configuration.model_fields]
         unknown = [key for key in values if key not in keys]
         if unknown:
-            near = difflib.get_close_matches(str(unknown[0]).replace("-", "_"), keys, 1)
+            near = difflib.get_close_matches(str(unknown[0])[:80].replace("-", "_"), keys, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(keys)}"
-            raise ConfigurationError(f"reading a grid: {unknown[0]!r} is unknown; {hint}")
+            raise ConfigurationError(f"reading a grid: {short_repr(unknown[0])} is unknown; {hint}")
         single = [name for name in SINGULAR if values.get(name) is not None]
         if single:
             name, axis = single[0], SINGULAR[single[0]]
             raise ConfigurationError(
-                f"reading a grid: {name} belongs to one run; a grid takes a list, {axis}: [{values[name]}]"
+                f"reading a grid: {name} belongs to one run; a grid takes a list, {axis}: "
+                f"[{short_repr(values[name])}]"
             )
         if "task" not in values:
             raise ConfigurationError(
@@ -158,7 +160,42 @@ def pending(configurations: Sequence[Configuration], root: Path) -> list[Configu
         except fs.runs.RunError:  # the run itself reports what is wrong
             return False
 
-    return [config for config in configurations if not has_ended(config)]
+    changed = {config.id for config in changed_runs(configurations, root)}
+    return [config for config in configurations if config.id in changed or not has_ended(config)]
+
+
+def changed_runs(configurations: Sequence[Configuration], root: Path) -> list[Configuration]:
+    """List the configurations whose run was trained by an earlier version of the task's file.
+
+    Args:
+        configurations: Configurations, in any order.
+        root: Directory of the runs.
+
+    Returns:
+        Those whose run.json names another digest of the file than the present one.
+
+    Example:
+        ```python
+        from pathlib import Path
+
+        from fisherscope.sweep import Grid, changed_runs
+
+        assert not changed_runs(Grid("digits/mlp", (16, 64)).configurations(), Path("runs/absent"))
+        ```
+    """
+    digests = {task: fs.tasks.file_digest(task) for task in {config.task for config in configurations}}
+
+    def has_changed(config: Configuration) -> bool:
+        if digests[config.task] is None or not fs.runs.is_run(root / config.id):
+            return False
+        try:
+            computes = fs.runs.run_head(root / config.id).get("computes")
+        except (fs.runs.RunError, FileNotFoundError):
+            return False
+        earlier = computes.get("file") if isinstance(computes, dict) else None
+        return earlier is not None and earlier != digests[config.task]
+
+    return [config for config in configurations if has_changed(config)]
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,8 +16,10 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+import fisherscope as fs
 from fisherscope.sweep.worker import THREAD_VARIABLES, work
 from fisherscope.training import Configuration
+from fisherscope.training.interruption import Interruption, deferred_signals
 
 Event = Callable[[str, str, Any], None]
 """(kind, run id, value): ("start", id, None), ("epoch", id, row) or ("end", id, (status, reason))."""
@@ -52,6 +55,8 @@ class WorkerPool:
     stopped: bool = False
     """Whether a signal stopped it."""
     _workers: list[Worker] = field(default_factory=list)
+    _interruption: Interruption = field(default_factory=Interruption)
+    _told: set[str] = field(default_factory=set)
 
     def run(self, configurations: Sequence[Configuration]) -> dict[str, tuple[str, str]]:
         """Train the configurations; at SIGINT or SIGTERM, stop once the running ones are saved.
@@ -60,19 +65,27 @@ class WorkerPool:
             (status, reason) by run id.
         """
         queue, retries = deque(configurations), set[str]()
-        with _single_threads(), _record_signals() as signals:
+        with _single_threads(), deferred_signals() as self._interruption:
             try:
                 while (queue and not self.stopped) or any(worker.busy for worker in self._workers):
                     self._dispatch(queue)
                     self._receive(queue, retries)
-                    if signals and not self.stopped:
+                    if self._interruption.reason and not self.stopped:
                         self._stop()
             finally:
                 self._close()
         return self.ends
 
+    @property
+    def signal(self) -> int | None:
+        """Number of the signal that stopped it; None if none did."""
+        return self._interruption.number if self.stopped else None
+
     def _stop(self) -> None:
-        """Ask busy workers to save and stop; the signal may have reached this process alone."""
+        """Ask busy workers to save and stop; the signal may have reached this process alone.
+
+        A worker that had it already takes both for one (`deferred_signals`).
+        """
         self.stopped = True
         for worker in self._workers:
             if worker.busy:
@@ -96,9 +109,7 @@ class WorkerPool:
         process = context.Process(
             target=work, args=(theirs, str(self.root), self.until, self.data_dir), daemon=True
         )
-        with _block_signal(
-            signal.SIGINT
-        ):  # a terminal sends it to all; it would kill a child that is importing
+        with _block_signals():  # they are sent to a whole group, and would kill a child that is importing
             process.start()
         theirs.close()
         self._workers.append(Worker(process, ours))
@@ -115,6 +126,8 @@ class WorkerPool:
                 continue
             if message[0] == "epoch":
                 self.event("epoch", message[1], message[2])
+            elif message[0] == "changed":
+                self._on_changed_run(worker, message[2])
             else:
                 self._on_run_end(worker, message[1], message[2], message[3])
 
@@ -126,8 +139,8 @@ class WorkerPool:
         if config is None:
             return
         how = _exit_description(worker.process.exitcode)
-        if self.stopped:  # it had not begun to train, so there was nothing to save
-            self.ends[config.id] = ("interrupted", "before it trained; resumable")
+        if self.stopped or self._interruption.reason:
+            self.ends[config.id] = ("interrupted", self._recorded_progress(config))
             self.event("end", config.id, self.ends[config.id])
         elif config.id in retries:
             self.ends[config.id] = ("failed", f"its process died twice: {how}")
@@ -136,6 +149,25 @@ class WorkerPool:
             retries.add(config.id)
             queue.append(config)
             self.event("end", config.id, ("died", f"{how}; the run is retried once"))
+
+    def _recorded_progress(self, config: Configuration) -> str:
+        """Say how far a run has come, by what its directory says."""
+        try:
+            epochs = len(fs.runs.epoch_rows(self.root / config.id))
+        except fs.runs.RunError:
+            epochs = 0
+        return f"after epoch {epochs}; resumable" if epochs else "before its first epoch ended; resumable"
+
+    def _on_changed_run(self, worker: Worker, where: str) -> None:
+        """Say once that runs of earlier data or an earlier model are trained anew."""
+        config = worker.busy
+        if config is not None and where not in self._told:
+            self._told.add(where)
+            warnings.warn(
+                f"what {config.task} computes has changed since runs of {self.root} were trained; they are "
+                f"kept in {where}, and trained anew",
+                stacklevel=2,
+            )
 
     def _on_run_end(self, worker: Worker, run_id: str, status: str, reason: str) -> None:
         worker.busy = None
@@ -180,36 +212,16 @@ def _single_threads() -> Iterator[None]:
 
 
 @contextmanager
-def _record_signals() -> Iterator[list[int]]:
-    """Record SIGINT and SIGTERM instead of acting on them; a second one acts as it did before."""
-    numbers: list[int] = []
+def _block_signals() -> Iterator[None]:
+    """Block SIGINT and SIGTERM until the block ends, also in processes started in it.
 
-    def note(number: int, _: Any) -> None:
-        numbers.append(number)
-        signal.signal(number, before[signal.Signals(number)])
-
-    before = dict[signal.Signals, Any]()
-    try:
-        for which in (signal.SIGINT, signal.SIGTERM):
-            before[which] = signal.signal(which, note)
-    except ValueError:  # not in the main thread
-        yield numbers
-        return
-    try:
-        yield numbers
-    finally:
-        for which, handler in before.items():
-            signal.signal(which, handler)
-
-
-@contextmanager
-def _block_signal(number: signal.Signals) -> Iterator[None]:
-    """Block a signal until the block ends; processes started in it never receive it."""
+    Such a process lets SIGTERM in once it can handle it (`worker.unblock_signals`), and never SIGINT.
+    """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    resource_tracker.ensure_running()  # starting it with the first process would unblock the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    resource_tracker.ensure_running()  # starting it with the first process would unblock the signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

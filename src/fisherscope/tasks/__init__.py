@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fisherscope.tasks.errors import DataError, TaskError
-from fisherscope.tasks.registry import check_name, get, names
+from fisherscope.tasks.factory import file_digest
+from fisherscope.tasks.registry import check_name, check_trust, get, names
 from fisherscope.tasks.sanity_check import check_task
 from fisherscope.tasks.task import Evaluation, Split, Task
 from fisherscope.tasks.user_code import error_text, reraise_with_location
@@ -20,7 +21,9 @@ __all__ = [
     "Workload",
     "check_name",
     "check_task",
+    "check_trust",
     "error_text",
+    "file_digest",
     "get",
     "names",
     "reraise_with_location",

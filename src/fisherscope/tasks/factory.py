@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
+import hashlib
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +18,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fisherscope.bounded_reading import read_bytes
 from fisherscope.tasks.errors import TaskError
 from fisherscope.tasks.task import SPLITS, Split, Task, classification, cross_entropy, hold_out
 from fisherscope.tasks.user_code import reraise_with_location
@@ -79,6 +83,76 @@ def call_factory(name: str) -> Any:
         f"task {name!r}: calling {function_name}()", "fix it, or give a function that needs no arguments"
     ):
         return factory()
+
+
+def file_digest(name: str) -> str | None:
+    r"""Return a digest of the file that a task's factory is in, without running it.
+
+    Comments, docstrings and layout do not change it.
+
+    Args:
+        name: As for `fs.tasks.get`.
+
+    Returns:
+        16 hexadecimal digits; None for a built-in task, and where the file cannot be found or read.
+
+    Example:
+        ```python
+        from pathlib import Path
+
+        Path("mine.py").write_text("def factory(): return 1  # one")
+        before = fs.tasks.file_digest("mine.py:factory")
+        Path("mine.py").write_text("def factory():\n    return 1")
+        assert fs.tasks.file_digest("mine.py:factory") == before
+        ```
+    """
+    module, colon, _ = name.partition(":")
+    if not colon:
+        return None
+    try:
+        source = read_bytes(_source_file(module), LARGEST_SOURCE)
+        return hashlib.sha256(_normal_form(source)).hexdigest()[:16]
+    except (OSError, ImportError, ValueError, AttributeError):
+        return None
+
+
+def _source_file(module: str) -> Path:
+    """Find the file of a module, importing at most the packages above it.
+
+    Returns:
+        Its path, which need not exist.
+
+    Raises:
+        ImportError: There is none.
+    """
+    if module.endswith(".py"):
+        return Path(module)
+    local = Path(*module.split(".")).with_suffix(".py")
+    if local.is_file():
+        return local
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ImportError(f"there is no module {module}")
+    return Path(spec.origin)
+
+
+def _normal_form(source: bytes) -> bytes:
+    """Return a program without comments, docstrings and layout; as it is if it cannot be parsed."""
+    try:
+        tree = ast.parse(source)
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+                value = body[0].value
+                if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                    body[0] = ast.Pass()
+        return ast.unparse(ast.fix_missing_locations(tree)).encode()
+    except (SyntaxError, ValueError, RecursionError):
+        return source
+
+
+LARGEST_SOURCE = 1 << 24
+"""Bytes of a program."""
 
 
 def _import_remedy(name: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from fisherscope.plain_text import short_repr
 from fisherscope.tasks import models
 from fisherscope.tasks.datasets.digits import digits
 from fisherscope.tasks.datasets.files import data_dir as data_directory
@@ -99,9 +100,35 @@ def check_name(name: str) -> None:
     """
     if ":" in name or name in names():
         return
-    near = difflib.get_close_matches(name, names(), 3, 0.4)
+    near = difflib.get_close_matches(name[:80], names(), 3, 0.4)
     hint = f"did you mean {', '.join(near)}" if near else f"expected one of {', '.join(names())}"
-    raise TaskError(f"unknown task {name!r}; {hint}, or module:function of your own")
+    raise TaskError(f"unknown task {short_repr(name)}; {hint}, or module:function of your own")
+
+
+def check_trust(name: str, given: str | None, options: str = "--task") -> None:
+    """Check that code which a run directory names was asked for by the user too.
+
+    A run directory may be another's: reading it must not run code of its choice.
+
+    Args:
+        name: Task that a run names.
+        given: Task that the user named, if any.
+        options: Options of the command by which to name it.
+
+    Raises:
+        TaskError: The task is outside the package, and the user did not name it.
+
+    Example:
+        ```python
+        fs.tasks.check_trust("digits/mlp", None)
+        fs.tasks.check_trust("mine.py:factory", "mine.py:factory")
+        ```
+    """
+    if ":" in name and name != given:
+        raise TaskError(
+            f"the runs name the task {short_repr(name)}, code outside fisherscope, which is not run only "
+            f"because a run directory names it; if you trust it, name it yourself: {options} {name[:200]}"
+        )
 
 
 def names() -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 import fisherscope as fs
+from fisherscope.plain_text import short_repr
 
 NUMBERS = (int, float, int | None)
 
@@ -170,16 +171,18 @@ class Configuration(BaseModel):
         """
         unknown = [key for key in values if key not in cls.model_fields]
         if unknown:
-            near = difflib.get_close_matches(str(unknown[0]).replace("-", "_"), list(cls.model_fields), 1)
+            near = difflib.get_close_matches(
+                str(unknown[0])[:80].replace("-", "_"), list(cls.model_fields), 1
+            )
             hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(cls.model_fields)}"
-            raise ConfigurationError(f"configuring a run: {unknown[0]!r} is unknown; {hint}")
+            raise ConfigurationError(f"configuring a run: {short_repr(unknown[0])} is unknown; {hint}")
         try:
             return cls(**values)
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
             problem = first["msg"].removeprefix("Value error, ").lower()
-            received = f", received {first['input']!r}" if first["type"] != "missing" else ""
+            received = f", received {short_repr(first['input'])}" if first["type"] != "missing" else ""
             raise ConfigurationError(f"configuring a run: {key}: {problem}{received}") from error
 
     def policy_of(self, name: str | None = None) -> Any:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,9 @@ from typing import Any
 import torch
 
 import fisherscope as fs
+from fisherscope.training.computed_identity import computed_identity
 from fisherscope.training.configuration import Configuration
+from fisherscope.training.interruption import Interruption, deferred_signals
 from fisherscope.training.train_state import TrainState
 
 CHECKPOINT_SECONDS = 20.0
@@ -35,6 +35,7 @@ class Result:
         status: "finished", "diverged" or "interrupted".
         reason: Why it diverged or was interrupted.
         epochs: Complete epochs.
+        signal: Number of the signal that interrupted it, such as 15 for SIGTERM; None if none did.
 
     Example:
         See `train`.
@@ -45,6 +46,7 @@ class Result:
     status: str
     reason: str
     epochs: int
+    signal: int | None = None
 
 
 def train(
@@ -75,6 +77,8 @@ def train(
         ConfigurationError: A value of the configuration is wrong.
         TaskError, DataError: The task is wrong, or its data are missing or damaged.
         RunError: The run cannot be opened or resumed; nothing recorded is lost.
+        ChangedRunError: Data, model or loss are not those that the run began with.
+        KeyboardInterrupt, SystemExit: SIGINT or SIGTERM came while data and model were loading.
         ValueError: `until` is below 1.
 
     Example:
@@ -89,24 +93,57 @@ def train(
     if until is not None and until < 1:
         raise ValueError(f"training until epoch {until}: expected at least 1")
     path = Path(root) / config.id
+    if (result := _ended(config, path)) is not None:
+        return result
     exists = fs.runs.is_run(path)  # if the directory may not be read, opening it raises the error
     state = None if exists else make_state(config, data_dir)  # raises before anything is written
-    with _record_signals() as signals, fs.open_run(path, config.identity()) as run:
-        checkpoint = run.load_checkpoint()
-        if fs.runs.has_ended(path):
-            epochs = config.epochs if run.status == "finished" else 0
-            return Result(run.path, run.id, run.status, run.reason, epochs)
-        state = state or make_state(config, data_dir)
+    with deferred_signals() as signals, fs.open_run(path, config.identity()) as run:
+        if run.status in ("finished", "diverged"):  # by another process, since we looked
+            return _result(config, run)
+        if state is None:
+            with signals.acting():  # nothing is lost by stopping at once
+                state = make_state(config, data_dir)
+        run.identify(computed_identity(state))
+        with signals.acting():
+            checkpoint = run.load_checkpoint()
+            if checkpoint is not None:
+                _restore(state, checkpoint, path)
         state.monitor.run = run
-        if checkpoint is not None:
-            _restore(state, checkpoint, path)
-        else:
+        if checkpoint is None:
             for note in state.task.notes:
                 run.log_text(note)
         last = min(until or config.epochs, config.epochs)
         status, reason = _train_epochs(state, run, last, progress, checkpoint_seconds, signals)
         run.finish(status, reason)
-    return Result(run.path, run.id, status, reason, state.sampler.epoch)
+    number = signals.number if status == "interrupted" else None
+    return Result(run.path, run.id, status, reason, state.sampler.epoch, number)
+
+
+def _ended(config: Configuration, path: Path) -> Result | None:
+    """Return how a run stands that has nothing left to train; a read-only disk will do."""
+    try:
+        if not fs.runs.has_ended(path):
+            return None
+        head = fs.runs.run_head(path)
+    except fs.runs.RunError:
+        return None  # opening it raises the error
+    ours, theirs = config.identity(), head["config"]
+    if any(ours.get(key) != theirs.get(key) for key in {*ours, *theirs}):
+        return None  # likewise
+    earlier, now = head.get("computes", {}).get("file"), fs.tasks.file_digest(config.task)
+    if earlier is not None and now is not None and earlier != now:
+        warnings.warn(
+            f"{config.task} has changed since {path} was trained; its results are those of the earlier code. "
+            "Give another directory to train the present one",
+            stacklevel=3,
+        )
+    epochs = config.epochs if head["status"] == "finished" else 0
+    return Result(path, path.name, str(head["status"]), str(head["reason"]), epochs)
+
+
+def _result(config: Configuration, run: fs.Run) -> Result:
+    epochs = config.epochs if run.status == "finished" else 0
+    return Result(run.path, run.id, run.status, run.reason, epochs)
 
 
 def make_state(config: Configuration, data_dir: str | os.PathLike[str] | None = None) -> TrainState:
@@ -188,7 +225,7 @@ def _train_epochs(
     until: int,
     progress: Progress | None,
     checkpoint_seconds: float,
-    signals: list[str],
+    signals: Interruption,
 ) -> tuple[Any, str]:
     """Train up to epoch `until`; return (status, reason)."""
     checkpoint_time = time.monotonic()
@@ -205,10 +242,10 @@ def _train_epochs(
                 try:
                     progress(state, row)
                 except BrokenPipeError:  # as in `train … | head`
-                    signals.append("the end of whoever read its progress,")
-            if signals:
+                    signals.reason = signals.reason or "the end of whoever read its progress,"
+            if signals.reason:
                 run.save_checkpoint(state.state_dict())
-                return "interrupted", f"by {signals[0]} in epoch {state.sampler.epoch}; resumable"
+                return "interrupted", f"by {signals.reason} in epoch {state.sampler.epoch}; resumable"
             if time.monotonic() - checkpoint_time > checkpoint_seconds:
                 run.save_checkpoint(state.state_dict())
                 checkpoint_time = time.monotonic()
@@ -223,27 +260,3 @@ def _train_epochs(
 def _divergence(state: TrainState, loss: float) -> str:
     batch = state.last_batch
     return f"the loss became {loss} at step {batch.step}, in epoch {batch.epoch + 1}"
-
-
-@contextmanager
-def _record_signals() -> Iterator[list[str]]:
-    """Record the names of SIGINT and SIGTERM instead of interrupting a step.
-
-    The block includes the opening and the end of a run, so that neither is cut short. A second signal acts as
-    it did before. Python delivers no signals outside the main thread; nothing is changed there.
-    """
-    names: list[str] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield names
-        return
-
-    def note(number: int, _: Any) -> None:
-        names.append(signal.Signals(number).name)
-        signal.signal(number, before[signal.Signals(number)])
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield names
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -138,6 +138,37 @@ class TrainState:
             self.seconds["fisher"] += self.monitor.measurement["time/fisher_s"]
         return loss
 
+    def first_batch(self, indices: list[int]) -> Any:
+        """Return a batch of the first epoch, as `step` would train on it.
+
+        Args:
+            indices: Numbers of the training samples.
+
+        Returns:
+            The batch.
+
+        Raises:
+            TaskError: A user's data set raised an exception.
+        """
+        with self._batch_errors:
+            return self.task.batch("train", indices, epoch=0, seed=self.config.seed, device=self.device)
+
+    def first_loss(self, batch: Any) -> Tensor:
+        """Return the loss of a batch, without training on it.
+
+        Args:
+            batch: From `first_batch`.
+
+        Returns:
+            A scalar without a graph.
+
+        Raises:
+            TaskError: A user's loss raised an exception.
+        """
+        with torch.no_grad(), self._loss_errors, self._precision():
+            loss: Tensor = self.task.loss(self.model, batch)
+        return loss.detach()
+
     def _note(self, decision: fs.policy.Decision) -> None:
         """Record the reason of a policy's change, for the epoch's row."""
         if decision.reason:

@@ -211,6 +211,12 @@ def settings_of(runs: RunsLike, *, task: str | None = None) -> Settings:
         else pl.DataFrame(schema={"run_id": pl.String, "reached": pl.Int64})
     )
     frame = frame.join(reached, on="run_id", how="left").with_columns(pl.col("reached").fill_null(0))
+    ended_nowhere = pl.col("run_id").is_in(_runs_without_finite_end(loaded)) & (
+        pl.col("status") == "finished"
+    )
+    frame = frame.with_columns(
+        status=pl.when(ended_nowhere).then(pl.lit("diverged")).otherwise(pl.col("status"))
+    )
     kinds = {"batch_size": pl.Int64, "planned": pl.Int64, "lr": pl.Float64, "seed": pl.Int64}
     frame = frame.with_columns(pl.col(c).cast(kind, strict=False) for c, kind in kinds.items())
     without_setting = frame.filter(pl.col("setting") == "")
@@ -222,6 +228,17 @@ def settings_of(runs: RunsLike, *, task: str | None = None) -> Settings:
         )
     frame = frame.filter(pl.col("setting") != "").sort("batch_size", "lr", "setting", "seed", nulls_last=True)
     return Settings(loaded, frame, name, tuple(setting_notes(frame, len(without_setting), loaded)))
+
+
+def _runs_without_finite_end(runs: Runs) -> list[str]:
+    """Return the runs whose last epoch recorded an infinite or undefined metric: they rank last."""
+    numeric = [c for c, kind in runs.epochs.schema.items() if kind.is_float()]
+    validation = [c for c in numeric if c.startswith("val/")] or [c for c in numeric if c.startswith("test/")]
+    if not validation or not len(runs.epochs):
+        return []
+    last = runs.epochs.sort("epoch").group_by("run_id").last()
+    lost = last.filter(pl.any_horizontal(pl.col(name).is_finite().not_() for name in validation))
+    return [str(run_id) for run_id in lost["run_id"]]
 
 
 def setting_name(batch_size: int, lr: float) -> str:
@@ -245,10 +262,11 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
         suffix = (
             policy[policy.index("+") :] if "+" in policy else "-constant" if "-constant" in policy else ""
         )
-        name = "" if size is None or lr is None else setting_name(int(size), float(lr)) + suffix
+        size, lr = _positive(size), _positive(lr)
+        name = "" if size is None or lr is None else setting_name(int(size), lr) + suffix
     else:
         match_lr = re.search(r"-lr([\d.]+(?:e-?\d+)?)", policy)
-        lr = match_lr[1] if match_lr else lr
+        lr = _positive(match_lr[1] if match_lr else lr)
         short = BEACON_FOLDER.sub("", policy)
         size, name = None, short if match_lr or lr is None else f"{short}-lr{float(lr):.6g}"
     return {
@@ -257,11 +275,31 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
         "fixed": match is not None,
         "batch_size": None if size is None else int(size),
         "lr": None if lr is None else float(lr),
-        "seed": int(row["seed"]) if row.get("seed") is not None else 0,
+        "seed": _seed(row.get("seed")),
         "status": row["status"],
         "planned": row.get("epochs"),
         "path": row["path"],
     }
+
+
+def _positive(value: Any) -> float | None:
+    """Return a batch size or learning rate as a number; None for what cannot be one."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if 0 < number < LARGEST_SETTING else None
+
+
+def _seed(value: Any) -> int:
+    try:
+        return min(max(int(value), -(1 << 62)), 1 << 62)
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
+LARGEST_SETTING = 1e15
+"""Above any batch size and learning rate."""
 
 
 def _of_task(runs: Runs, task: str | None) -> tuple[Runs, str]:

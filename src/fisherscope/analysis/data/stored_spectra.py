@@ -9,6 +9,8 @@ import polars as pl
 
 from fisherscope import measures
 from fisherscope.analysis.data.settings import FloatArray
+from fisherscope.runs.errors import DamagedRunError
+from fisherscope.runs.paths import SPECTRA
 from fisherscope.runs.reader import Runs
 
 RATIO = "fisher/sigma_ratio"
@@ -48,7 +50,11 @@ def sigma_ratios(runs: Runs) -> dict[str, FloatArray]:
 def _runs_with_spectra(runs: Runs) -> Iterator[tuple[str, pl.DataFrame, "list[np.ndarray[Any, Any] | None]"]]:
     """Yield the id, the steps and the spectra of runs that have stored spectra."""
     for (run_id,), steps in runs.steps.group_by("run_id", maintain_order=True):
-        spectra = runs.spectra(str(run_id))
+        try:
+            spectra = runs.spectra(str(run_id))
+        except DamagedRunError as error:  # one bad run must not hide the others
+            runs.mark_damaged(runs.paths[str(run_id)] / SPECTRA, str(error))
+            continue
         if any(values is not None for values in spectra):
             yield str(run_id), steps, spectra
 

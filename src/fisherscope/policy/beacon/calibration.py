@@ -10,6 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from fisherscope.bounded_reading import parse_json, read_bytes
+from fisherscope.plain_text import short_repr
+
 FORMAT = "fisherscope-beacons-2"
 LEAST_SIZES = 2
 """Batch sizes needed to see how growth depends on the size."""
@@ -166,6 +169,8 @@ class Beacons:
         return json.dumps({"format": FORMAT, **asdict(self)}) + "\n"
 
 
+LARGEST_FILE = 1 << 24
+"""Bytes of a beacons file (16 MiB; one of 100 settings takes 100 kB)."""
 PARTS = 20
 """Parts of a run: the paper's levels, at 50 % and 75 %, begin at the start of one."""
 
@@ -199,18 +204,19 @@ def read_beacons(path: str | Path) -> Beacons:
     doing = f"reading the beacons {str(path)!r}"
     make = "make one from finished runs by: fisherscope beacons RUNS --out FILE.json"
     try:
-        contents = json.loads(Path(path).read_text(encoding="utf-8"))
+        contents = parse_json(read_bytes(Path(path), LARGEST_FILE))
     except OSError as error:
         raise ValueError(f"{doing}: {error.strerror or error}; {make}") from error
     except ValueError as error:
         raise ValueError(f"{doing}: not JSON ({error}); {make}") from error
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
         received = contents.get("format") if isinstance(contents, dict) else type(contents).__name__
-        raise ValueError(f"{doing}: its format is {received!r}; expected {FORMAT!r}; {make}")
+        raise ValueError(f"{doing}: its format is {short_repr(received)}; expected {FORMAT!r}; {make}")
     try:
         return _beacons(contents)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{doing}: damaged ({type(error).__name__}: {error}); {make}") from error
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        what = short_repr(str(error))
+        raise ValueError(f"{doing}: damaged ({type(error).__name__}: {what}); {make}") from error
     except ValueError as error:
         raise ValueError(f"{doing}: {error}") from error
 
