@@ -74,7 +74,7 @@ def _run(arguments: list[str]) -> None:
     _call(verb, arguments[1:])
 
 
-def interrupted(number: int) -> "NoReturn":
+def exit_interrupted(number: int) -> "NoReturn":
     """End with the exit code of a signal that stopped the work before its end.
 
     The work is saved: the same signal, delivered again, must not replace the exit code. Python resets its own

@@ -45,7 +45,7 @@ def choose(
 
     Resumable: rerun the command to continue; the result is identical.
     """
-    from fisherscope.cli import FAILED, choose_text, interrupted
+    from fisherscope.cli import FAILED, choose_text, exit_interrupted
     from fisherscope.cli.sweep import parse_numbers
     from fisherscope.search import choose as search
     from fisherscope.training.interruption import ignore_repeats
@@ -71,7 +71,7 @@ def choose(
     if result.state.todo:
         print(f"Stopped after {result.spent_epochs} epochs; run the same command to resume.", file=to)
         if listener.signal is not None:
-            interrupted(listener.signal)
+            exit_interrupted(listener.signal)
         raise SystemExit(FAILED)
     print(json.dumps(result.answer(), ensure_ascii=False, indent=1) if as_json else result)
     common: dict[str, object] = {

@@ -63,7 +63,7 @@ def _train_missing(what: str, values: dict[str, Any], runs: Path, jobs: int | No
     Raises:
         SystemExit: The sweep was interrupted.
     """
-    from fisherscope.cli import FAILED, interrupted
+    from fisherscope.cli import FAILED, exit_interrupted
     from fisherscope.cli.sweep_progress import sweep_display
     from fisherscope.sweep import Grid, pending, run_sweep
 
@@ -75,5 +75,5 @@ def _train_missing(what: str, values: dict[str, Any], runs: Path, jobs: int | No
     if not result.complete:
         print(f"{result.left} runs are left; run the same command to resume them.")
         if result.signal is not None:
-            interrupted(result.signal)
+            exit_interrupted(result.signal)
         raise SystemExit(FAILED)

@@ -57,7 +57,7 @@ def select(
 
     selection = select_now()
     if run_next and selection.next_run is not None:
-        from fisherscope.cli import interrupted
+        from fisherscope.cli import exit_interrupted
         from fisherscope.search import finish_run
         from fisherscope.training.interruption import ignore_repeats
 
@@ -65,7 +65,7 @@ def select(
         ended = finish_run(selection.next_run, directories, data_dir, task=task)
         if ended.signal is not None:
             print(f"{ended.id}: {ended.status} ({ended.reason})", flush=True)
-            interrupted(ended.signal)
+            exit_interrupted(ended.signal)
         selection = select_now()
     _print_answer(selection, selection.answer(), out, as_json)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fisherscope.cli import FAILED, interrupted
+from fisherscope.cli import FAILED, exit_interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +108,7 @@ def sweep(
         print(f"{len(failures)} runs failed (see above). Fix the cause and run the same command to resume.")
         raise SystemExit(FAILED)
     if result.signal is not None and result.left:
-        interrupted(result.signal)
+        exit_interrupted(result.signal)
 
 
 def check_fits(

@@ -86,7 +86,7 @@ def train(
 
         print(yaml.safe_dump(config.identity(), sort_keys=False), end="")
         return
-    from fisherscope.cli import interrupted
+    from fisherscope.cli import exit_interrupted
     from fisherscope.cli.train_progress import train_display
     from fisherscope.gram import keep_freed_blocks
     from fisherscope.training import train as run
@@ -99,7 +99,7 @@ def train(
     if as_json:
         print(json.dumps({**vars(result), "path": str(result.path)}))
         if result.signal is not None:
-            interrupted(result.signal)
+            exit_interrupted(result.signal)
         return
     print(f"{result.id}: {result.status}{f' ({result.reason})' if result.reason else ''}\n{result.path}")
     if result.status == "interrupted":
@@ -107,7 +107,7 @@ def train(
         condition = " without --until, or with a later one," if at_until else ""
         print(f"Run the same command{condition} to resume.", flush=True)
     if result.signal is not None:
-        interrupted(result.signal)
+        exit_interrupted(result.signal)
 
 
 def fill_paper_settings(values: dict[str, Any], *, sweep: bool = False) -> dict[str, Any]:

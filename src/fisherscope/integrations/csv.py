@@ -75,6 +75,17 @@ class CsvTracker:
 
         Args:
             step: Optimizer steps completed.
+
+        Example:
+            ```python
+            from pathlib import Path
+
+            tracker = fs.integrations.CsvTracker("steps.csv")
+            tracker({"step": 0, "fisher/trace": 1.0})
+            tracker({"step": 1, "fisher/trace": 2.0})
+            tracker.rewind(1)
+            assert len(Path("steps.csv").read_text().splitlines()) == 2  # the header, and step 0
+            ```
         """
         if not self.path.exists():
             return

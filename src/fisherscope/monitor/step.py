@@ -91,6 +91,16 @@ class Step:
 
         Args:
             error: What was raised.
+
+        Example:
+            ```python
+            model = torch.nn.Linear(4, 1)
+            monitor = fs.Monitor(model, torch.optim.SGD(model.parameters(), lr=0.1))
+            with monitor.observe() as step:
+                model(torch.randn(8, 4)).square().mean().backward()
+                step.fail(RuntimeError("the batch was not the one that was meant"))
+            assert monitor.measurement["status"].startswith("error: RuntimeError")
+            ```
         """
         self._guard.close()
         self._guard.fail(error)

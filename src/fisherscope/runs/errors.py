@@ -49,7 +49,7 @@ class DamagedRunError(RunError):
 
 
 class ChangedRunError(RunError):
-    """Say that a run would go on with other data, another model or another loss than it began with.
+    """Say that a run would resume with other data, another model or another loss.
 
     Example:
         ```python

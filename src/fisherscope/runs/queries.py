@@ -114,7 +114,7 @@ def run_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def run_head(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what run.json says: configuration, environment, status, and what the run computes.
+    """Return run.json: configuration, environment, status, and what the run computes.
 
     Args:
         path: The run's directory.
@@ -137,7 +137,7 @@ def run_head(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def set_aside(path: str | os.PathLike[str]) -> Path:
-    """Move a run into the hidden directory `.earlier` beside it, where no reader looks; nothing is lost.
+    """Move a run into the hidden directory `.earlier` beside it, unread and not lost.
 
     Args:
         path: The run's directory.

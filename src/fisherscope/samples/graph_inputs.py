@@ -61,7 +61,7 @@ def of_graph_batch(batch: Tensor, edge_index: Tensor | None = None) -> list[Tens
         edge_index: (2, edges) source and target node of each edge; None for no rows of edges.
 
     Returns:
-        (nodes,) and, with `edge_index`, (edges,): the graph of each, an edge's by its source.
+        torch.int64, (nodes,) and, with `edge_index`, (edges,): the graph of each, an edge's by its source.
 
     Example:
         ```python

@@ -93,7 +93,7 @@ def train(
     if until is not None and until < 1:
         raise ValueError(f"training until epoch {until}: expected at least 1")
     path = Path(root) / config.id
-    if (result := _ended(config, path)) is not None:
+    if (result := _result_of_finished_run(config, path)) is not None:
         return result
     exists = fs.runs.is_run(path)  # if the directory may not be read, opening it raises the error
     state = None if exists else make_state(config, data_dir)  # raises before anything is written
@@ -119,7 +119,7 @@ def train(
     return Result(run.path, run.id, status, reason, state.sampler.epoch, number)
 
 
-def _ended(config: Configuration, path: Path) -> Result | None:
+def _result_of_finished_run(config: Configuration, path: Path) -> Result | None:
     """Return how a run stands that has nothing left to train; a read-only disk will do."""
     try:
         if not fs.runs.has_ended(path):

@@ -275,7 +275,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
         "fixed": match is not None,
         "batch_size": None if size is None else int(size),
         "lr": None if lr is None else float(lr),
-        "seed": _seed(row.get("seed")),
+        "seed": _seed_of(row.get("seed")),
         "status": row["status"],
         "planned": row.get("epochs"),
         "path": row["path"],
@@ -291,7 +291,7 @@ def _positive(value: Any) -> float | None:
     return number if 0 < number < LARGEST_SETTING else None
 
 
-def _seed(value: Any) -> int:
+def _seed_of(value: Any) -> int:
     try:
         return min(max(int(value), -(1 << 62)), 1 << 62)
     except (TypeError, ValueError, OverflowError):
