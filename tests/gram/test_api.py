@@ -59,7 +59,8 @@ def test_an_exception_inside_passes_and_leaves_nothing_behind() -> None:
         fails(model)
     assert "ended with ZeroDivisionError" in record.status
     assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())
-    assert torch.autograd.Function.apply.__func__.__module__ == "torch.autograd.function"
+    apply = torch.autograd.Function.apply
+    assert "fisherscope" not in str(getattr(apply, "__func__", apply))  # a slot of C from torch 2.14 on
     with fs.record_gram(model) as again:
         step(model, *samples())
     assert again.status == "ok"
