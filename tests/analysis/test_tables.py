@@ -126,3 +126,15 @@ def test_nothing_finished(tmp_path: Path) -> None:
     finished(tmp_path, "s32", 0, 0.05, 0.06)
     with pytest.raises(AnalysisError, match=r"none of 1 runs has finished at learning rate 0\.2"):
         table(tmp_path, lr=0.2)
+
+
+def test_a_task_without_a_metric_does_not_hide_the_others(tmp_path: Path) -> None:
+    for seed in range(2):
+        finished(tmp_path, "s32", seed, 0.05 + seed / 100, 0.06)
+    with fs.open_run(
+        tmp_path / "bare", {"task": "bare", "batch_size": 8, "lr": 0.1, "seed": 0, "epochs": 1}
+    ) as run:
+        run.log_epoch(epoch=1)
+    made = str(table(tmp_path))
+    assert "s32" in made
+    assert "bare: left out: reading the metric of 1 run" in made

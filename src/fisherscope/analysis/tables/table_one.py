@@ -77,7 +77,13 @@ def table(
     for task in tasks:
         source = settings_of(store if len(store) else runs, task=task)
         times = run_times(source.runs)
-        best, names = best_of_kinds(source, times, lr, metric, paper)
+        try:
+            best, names = best_of_kinds(source, times, lr, metric, paper)
+        except AnalysisError as error:
+            if len(tasks) == 1:
+                raise
+            notes.append(f"{task}: left out: {error}")  # one task without a metric does not hide the others
+            continue
         rows += best
         durations |= {(row["task"], row["kind"]): _duration_of(source, times, row["setting"]) for row in best}
         if best:
