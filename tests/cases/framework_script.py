@@ -80,6 +80,7 @@ def train_transformers(how: str, run: Any) -> None:
 TRAININGS = {"lightning": train_lightning, "transformers": train_transformers}
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell leaves Ctrl-C ignored
     warnings.simplefilter("ignore")
     assert fs.integrations.LightningCallback
     assert fs.integrations.TransformersCallback
