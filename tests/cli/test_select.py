@@ -59,7 +59,8 @@ def test_what_has_not_ended_is_not_called_worse(tmp_path: Path) -> None:
 def test_what_is_not_known_is_not_called_worse(tmp_path: Path) -> None:
     cut = {f"s{b}-lr0.1": 1 for b in (32, 64)}
     truth = Truth(seeds=3, epochs=4, lrs=(0.1,), bowl=0.1, error_noise=1e-5, unfinished=cut)
-    assert "nothing is known yet of 2 others" in ran(select, write(tmp_path, truth)).output
+    text = ran(select, write(tmp_path, truth)).output
+    assert "2 others can't be compared yet, the furthest of them with 3 epochs to go" in text
 
 
 def test_runs_of_other_lengths_are_not_mixed_in_silence(tmp_path: Path) -> None:
