@@ -18,6 +18,7 @@ from typing import Any
 import polars as pl
 from experiments.dynamic.designs import DESIGNS, Design
 from experiments.dynamic.forecasts import arrivals, predictions_at_the_start, predictions_by_the_policy
+from experiments.dynamic.judge import judged
 from experiments.dynamic.tables import Arm, Rows, choice, missing, summary, table_of, verdicts
 
 from fisherscope.analysis import beacons_of
@@ -83,7 +84,7 @@ class Study:
             "cost_model": cost,
             "choice": {"reference": reference, "families": chosen},
             "selection": summary(table, seeds=design.seeds),
-            "confirmation": verdicts(table, design, chosen, reference),
+            "confirmation": judged(verdicts(table, design, chosen, reference), cost),
             "pairs": self._pairs(table),
             "prediction": predictions_at_the_start(beacons, table),
             "prediction_of_beacon_runs": predictions_by_the_policy(runs, table),

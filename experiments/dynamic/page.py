@@ -18,7 +18,7 @@ AXIS = RESULTS / "beacon-axis.json"
 PAGE = Path(__file__).parents[2] / "docs" / "policies.md"
 HEAD = [
     "family", "setting, rate", "n", "test error %", "minus the reference's", "paired", "seconds", "ratio",
-    "steps", "C̄ (geometric)", "L", "last size", "verdict",
+    "steps", "C̄ (geometric)", "L", "last size", "claim 13", "at 0.8",
 ]  # fmt: skip
 NAMED = {
     "reference": "**reference**: best fixed size",
@@ -58,11 +58,14 @@ def _row(row: dict[str, Any]) -> list[str]:
         cells.append(f"≤ {100 * row['paired_upper']:+.2f}" if row["paired_upper"] is not None else "")
     else:
         cells += ["", ""]
-    cells += [f"{row['seconds']:.3g}", f"{row.get('time_ratio', 1):.2f}", f"{row['steps']:.0f}"]
+    ratio = f"{row.get('time_ratio', 1):.2f}"
+    ratio += f" ({row['time_low']:.2f} to {row['time_high']:.2f})" if "time_low" in row else ""
+    cells += [f"{row['seconds']:.3g}", ratio, f"{row['steps']:.0f}"]
     cells += [
         f"{row['cond']:.2g}",
         f"{row['energy']:.3g}",
         f"{row['final_size']:.0f}",
+        row.get("claim_13", ""),
         row.get("verdict", ""),
     ]
     return cells

@@ -106,7 +106,7 @@ def test_what_is_not_there_is_not_tested(holds: Claims) -> None:
         assert holds[number].verdict == "not testable"
         assert holds[number].reason
     frame = holds.frame
-    assert frame["number"].to_list() == list(range(1, 13))
+    assert frame["number"].to_list() == list(range(1, 14))
     assert "NOT TESTABLE" in str(holds)
     assert set(holds.parts["number"]) <= set(frame["number"])
 

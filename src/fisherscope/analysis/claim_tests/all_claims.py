@@ -1,10 +1,11 @@
-"""`claims`: the paper's twelve claims on any sweep."""
+"""`claims`: the paper's thirteen claims on any sweep."""
 
 from collections.abc import Callable
 
 import polars as pl
 
 from fisherscope.analysis.claim_tests import outcome, position, trajectory
+from fisherscope.analysis.claim_tests.schedules import TEXT_13, claim_13_schedules
 from fisherscope.analysis.claim_tests.separability import claim_1_separability
 from fisherscope.analysis.claim_tests.verdicts import Claim, Claims, judge
 from fisherscope.analysis.data.run_measures import COND, ENERGY, at_epoch
@@ -15,7 +16,7 @@ from fisherscope.analysis.errors import AnalysisError
 
 TEXT_8 = "The best region depends little on the number of classes: a setting transfers"
 
-ERROR_CLAIMS = (8, 9)
+ERROR_CLAIMS = (8, 9, 13)
 """Claims about errors alone."""
 
 
@@ -90,7 +91,7 @@ def claims(
         ),
         (
             7,
-            "The order of stages changes L_K only",
+            "Schedules travel across the beacons' curves; the order of stages changes L_K only",
             lambda: trajectory.claim_7_path_dependence(finished, grid),
         ),
         (8, TEXT_8, lambda: _transfer(grid, other, name, smaller)),
@@ -102,6 +103,7 @@ def claims(
             "Most of L_K is gathered in the first half",
             lambda: trajectory.claim_12_early_energy(grid, last),
         ),
+        (13, TEXT_13, lambda: claim_13_schedules(finished, name, smaller)),
     ]
     missing = _missing_measures(finished)
     results = [

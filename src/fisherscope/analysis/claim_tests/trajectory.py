@@ -3,12 +3,14 @@
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
+from fisherscope.analysis.claim_tests.travel import travel_angle
 from fisherscope.analysis.claim_tests.verdicts import Claim, Evidence
-from fisherscope.analysis.data.run_measures import COND, ENERGY, at_epoch, measure
+from fisherscope.analysis.data.run_measures import BY_EPOCHS, COND, ENERGY, at_epoch, measure
 from fisherscope.analysis.data.setting_grid import SettingGrid, seed_mean
 from fisherscope.analysis.data.settings import FloatArray, Settings, setting_name
 from fisherscope.analysis.errors import AnalysisError
@@ -20,8 +22,18 @@ MARGIN = 0.1
 
 
 def claim_7_path_dependence(source: Settings, grid: SettingGrid) -> Claim:
-    """Test claim 7: up and down the same sizes ends with the same C̄ and different L."""
-    text = "s32-to-512 and s512-to-32 end with the same C̄_K and different L_K"
+    """Test claim 7: up and down the same sizes ends with the same C̄ and different L; travel is across.
+
+    C̄ is that by steps; by epochs, as the text of eq. 7 counts, it stands beside.
+
+    Args:
+        source: Finished runs.
+        grid: Those of constant batch sizes.
+
+    Returns:
+        The claim; not testable without a schedule, its reverse and their beacons.
+    """
+    text = "s32-to-512 and s512-to-32 end with the same C̄_K and different L_K, travelling across the beacons"
     pairs = list(_reversed_pairs(source))
     comparisons = [
         comparison
@@ -35,6 +47,10 @@ def claim_7_path_dependence(source: Settings, grid: SettingGrid) -> Claim:
         _equal(f"log2 C̄ of {up} minus {down}, margin {allowance:.3g}", cond, allowance),
         _different(f"log2 L of {up} minus {down}", energy),
     ]
+    rate = float(source.frame.filter(pl.col("setting") == up)["lr"][0])
+    if (angle := travel_angle(source, rate)) is not None:
+        parts.append(angle)
+    parts += _by_epochs(source, grid, up, down, rate)
     parts += [part for name in (up, down) for part in _mixture(source, grid, name)]
     return Claim(
         7, text, tuple(parts), "For comparison: the prediction from the mixture of beacons over the stages."
@@ -120,8 +136,24 @@ def _reversed_pairs(source: Settings) -> Iterator[tuple[str, str]]:
                 yield name, back
 
 
+def _by_epochs(source: Settings, grid: SettingGrid, up: str, down: str, rate: float) -> list[Evidence]:
+    """Return the same figures with C̄ by epochs, for comparison."""
+    try:
+        comparison = _paired_differences(source, grid, up, down, BY_EPOCHS)
+        angle = travel_angle(source, rate, BY_EPOCHS)
+    except AnalysisError:
+        return []
+    parts = []
+    if comparison is not None:
+        name = f"log2 C̄ by epochs of {up} minus {down}, margin {comparison[4]:.3g}"
+        parts.append(_equal(name, comparison[2], comparison[4]))
+    if angle is not None:
+        parts.append(replace(angle, name=f"{angle.name}, C̄ by epochs"))
+    return [replace(part, beside=True) for part in parts]
+
+
 def _paired_differences(
-    source: Settings, grid: SettingGrid, one: str, other: str
+    source: Settings, grid: SettingGrid, one: str, other: str, across: str = COND
 ) -> tuple[str, str, Difference, Difference, float] | None:
     """Compare two schedules seed by seed.
 
@@ -129,7 +161,7 @@ def _paired_differences(
         Their names, differences of log2 C̄ and log2 L, and the beacons' margin; None if seeds are missing.
     """
     differences = []
-    for name in (COND, ENERGY):
+    for name in (across, ENERGY):
         frame = source.frame.join(at_epoch(source, name), on="run_id").filter(pl.col("value") > 0)
         sides = [
             frame.filter(pl.col("setting") == s).select("seed", pl.col("value").log(2)) for s in (one, other)
@@ -145,7 +177,7 @@ def _paired_differences(
     ends = [setting_name(int(match[k]), float(rates[0])) for k in (1, 2)]
     if not set(ends) <= set(grid.names):
         return None
-    logs = seed_mean(grid.logs(COND))
+    logs = seed_mean(grid.logs(across))
     distance = abs(logs[grid.names.index(ends[1])] - logs[grid.names.index(ends[0])])
     return one, other, differences[0], differences[1], MARGIN * float(distance)
 

@@ -2,7 +2,8 @@
 
 Names: a column of the epoch rows (`fisher/cond_mean`, `val/error`; `fisher/` may be left out); a column of
 the step rows with `_mean`, `_geomean`, `_median` (`effective_rank_mean`; each measurement weighted by the
-steps it stands for) or `_last`;
+steps it stands for) or `_last`; with `_mean_epochs`, `_geomean_epochs` (every epoch of equal weight: each
+measurement weighted by the share of an epoch that it stands for);
 `cond_mean@RULE`, recomputed by that non-zero rule (`cond_geomean@relative:1e-2`);
 `energy_density`, L_K over its mechanical null Σ α/sqrt(|B|); `noise_scale`, the ratio of means;
 `seconds`, modelled seconds of training (`cost_model`).
@@ -15,6 +16,7 @@ from difflib import get_close_matches
 import numpy as np
 import polars as pl
 
+from fisherscope.analysis.data.credited_steps import credited_steps
 from fisherscope.analysis.data.run_times import seconds_by_epoch
 from fisherscope.analysis.data.settings import FloatArray, Settings, constant_sizes
 from fisherscope.analysis.data.stored_spectra import conds
@@ -24,9 +26,11 @@ from fisherscope.runs.reader import Runs
 
 COND, ENERGY = "fisher/cond_mean", "fisher/energy_sum"
 """The paper's axes: C̄_K and L_K."""
+BY_EPOCHS = "fisher/cond_mean_epochs"
+"""C̄_K with every epoch of equal weight, as the text of eq. 7 counts."""
 
 PREFIXES = ("", "fisher/", "noise/", "gradient/", "test/", "time/")
-MEANS = ("_mean", "_geomean", "_median", "_last")
+MEANS = ("_mean_epochs", "_geomean_epochs", "_mean", "_geomean", "_median", "_last")
 ALIASES = {"C": COND, "L": ENERGY, "cond": COND, "energy": ENERGY}
 
 
@@ -186,25 +190,27 @@ def _means(
     run_id: str, ends: "dict[str, list[tuple[int, int]]]", steps: pl.DataFrame, values: FloatArray, mean: str
 ) -> Iterator[tuple[str, int, float]]:
     """Yield the running mean of measured values at the end of each epoch."""
-    weights = _column(steps, "steps_since", 1.0)
-    usable = np.isfinite(values) & (weights > 0)
-    number, values, weights = _column(steps, "step", 0.0)[usable], values[usable], weights[usable]
+    usable = np.isfinite(values) & (_column(steps, "steps_since", 1.0) > 0)
+    rows, values = steps.filter(pl.Series(usable)), values[usable]
     if not len(values):
         return
+    credits, geometric = credited_steps(rows), mean.startswith("_geomean")
+    number, index = _column(rows, "step", 0.0), credits.rows.astype(np.intp)
+    weights = credits.epochs if mean.endswith("_epochs") else credits.steps
     with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.log(values) if mean == "_geomean" else values
+        terms = (np.log(values) if geometric else values)[index]
     sums, total = np.cumsum(terms * weights), np.cumsum(weights)
     for epoch, step in ends.get(run_id, ()):
-        count = int(np.searchsorted(number, step, side="left"))  # step k is done once k + 1 steps are
+        count = int(np.searchsorted(credits.since, step, side="right"))
         if not count:
             continue
         if mean == "_last":
-            yield run_id, epoch, float(values[count - 1])
+            yield run_id, epoch, float(values[np.searchsorted(number, step, side="left") - 1])
         elif mean == "_median":
-            yield run_id, epoch, weighted_median(values[:count].tolist(), weights[:count].tolist())
-        else:
+            yield run_id, epoch, weighted_median(values[index[:count]].tolist(), weights[:count].tolist())
+        elif total[count - 1] > 0:
             average = float(sums[count - 1] / total[count - 1])
-            yield run_id, epoch, float(np.exp(average)) if mean == "_geomean" else average
+            yield run_id, epoch, float(np.exp(average)) if geometric else average
 
 
 def _density(runs: Runs) -> Iterator[tuple[str, int, float]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from fisherscope.analysis import AnalysisError, Settings
 from fisherscope.analysis.data.run_measures import measure
+from fisherscope.analysis.data.settings import Settings
+from fisherscope.analysis.errors import AnalysisError
 
 Row = dict[str, object]
 
