@@ -1,9 +1,9 @@
-"""Judge confirmed settings by claim 13: as good within seeds, and faster with the interval of the ratio below 1.
+"""Judge confirmed settings by claim 13: as good within seeds, and faster by the ratio's whole interval.
 
     python -m experiments.dynamic.judge
 
-adds it to the committed results, whose runs are not all kept. The preregistered verdict, with its bar of 0.8 and Welch's
-bound, stays beside it.
+adds it to the committed results, whose runs are not all kept. The preregistered verdict, with its bar of
+0.8 and Welch's bound, stays beside it.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def _judgement(row: dict[str, Any], base: dict[str, Any], cost: dict[str, Any]) 
 def ratio_reach(row: dict[str, Any], base: dict[str, Any], cost: dict[str, Any]) -> float:
     """Return the half-width of the 95 % interval of the log of a ratio of times, at most.
 
-    Each time is a mean over sizes, weighted by their steps, so its relative error is at most the largest of the
-    sizes in use; the two times share sizes, so their errors do not add up to more than root two of it.
+    Each time is a mean over sizes, weighted by their steps, so its relative error is at most the largest
+    of the sizes in use; the two times share sizes, so their errors do not add up to more than root two of it.
     """
     rounds = next(int(word) for word in cost["of"].split() if word.isdigit())
     sizes = {int(size) for size in cost["seconds"]}
