@@ -55,7 +55,7 @@ def claims(
                     run.log_epoch(val_error=0.1, fisher_cond_mean=2.0 * size + seed, fisher_energy_sum=9.0)
         claims = fs.claims("runs/claims")
         print(claims[1])
-        assert claims.frame.height == 12
+        assert claims.frame.height == 13
         ```
     """
     source = settings_of(runs, task=task)
