@@ -92,6 +92,11 @@ class Outcome:
             torch.equal(mine, its) for mine, its in zip(self.numbers, other.numbers, strict=True)
         )
 
+    def numbers_recorded(self) -> list[tuple[Any, ...]]:
+        """What the rows say of each measured step, and how sure they are of whose its rows are."""
+        keys = ("batch_size", "fisher/trace", "fisher/cond", "gradient/norm", "fisher/grouping")
+        return [tuple(row[key] for key in keys) for row in self.rows]
+
     def failures(self) -> list[str]:
         """Statuses of rows that are not ok."""
         return [row["status"] for row in self.rows if row["status"] != "ok"]

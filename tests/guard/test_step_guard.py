@@ -61,6 +61,8 @@ def test_each_internal_may_raise_once(mode: str) -> None:
             problems.append(f"{internal}: training differs")
         recovers = internal.file in RECOVERED or internal.file.startswith(READING)
         if recovers and not failures and not outcome.warned:
+            if outcome.numbers_recorded() != undisturbed.numbers_recorded():
+                problems.append(f"{internal}: other numbers were recorded without a word")
             continue
         if len(outcome.warned) != 1 or len(failures) != 1 or "Fault: in" not in failures[0]:
             problems.append(f"{internal}: {outcome.warned}, {failures}")

@@ -1,6 +1,7 @@
 """Monitors of two real processes: one set of rows, that of one process on the union of the batches."""
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 import fisherscope as fs
+from fisherscope.gram.ranks.process_group import TIMEOUT as WAIT
+from fisherscope.gram.recorder import Recorder
 
 STEPS = 23
 
@@ -29,7 +32,7 @@ def batch(step: int) -> tuple[Tensor, Tensor, int]:
     return x, torch.randint(5, (6 + own,), generator=generator), own
 
 
-class Recorder:
+class RunOfRows:
     """A run that keeps what it is given."""
 
     def __init__(self) -> None:
@@ -41,7 +44,7 @@ class Recorder:
 
 def train(rank: int, ranks: int, options: dict[str, Any]) -> dict[str, Any]:
     model = DistributedDataParallel(build())
-    optimizer, run = torch.optim.SGD(model.parameters(), lr=0.1), Recorder()
+    optimizer, run = torch.optim.SGD(model.parameters(), lr=0.1), RunOfRows()
     monitor = fs.Monitor(model, optimizer, every=5 + 2 * rank, dataset_size=70, run=run, **options)
     for step in range(STEPS):
         x, y, own = batch(step)
@@ -130,3 +133,61 @@ def test_ranks_take_the_interval_of_rank_0(tmp_path: Path) -> None:
     first, second = run_on_ranks(time_budget, 2, tmp_path)
     assert first == second
     assert len(first) > 1
+
+
+def contradict(rank: int, ranks: int) -> dict[str, Any]:
+    """Steps in which rank 1 alone says or does something wrong, each followed by one that is right."""
+    model = DistributedDataParallel(build())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    monitor = fs.Monitor(model, optimizer, every=1)
+
+    def backward(step: int) -> None:
+        x, y, own = batch(step)
+        rows = slice(0, own) if rank == 0 else slice(own, len(x))
+        F.cross_entropy(model(x[rows]), y[rows]).backward()
+
+    def step(number: int, ids: Any = None) -> None:
+        optimizer.zero_grad()
+        with monitor.observe(ids=ids):
+            backward(number)
+        optimizer.step()
+
+    wrong = rank == 1
+    step(0, ids=[1, 2] if wrong else None)
+    step(1)
+    original = Recorder.__init__
+    if wrong:
+        Recorder.__init__ = lambda *args: 1 / 0
+    step(2)
+    Recorder.__init__ = original
+    step(3)
+    optimizer.zero_grad()
+    with monitor.observe():  # the gradient at two sets of weights, as of sharpness-aware steps
+        backward(4)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.01)
+        backward(4)
+    optimizer.step()
+    step(5)
+    return {
+        "rows": [(row["status"], row.get("ranks"), row["batch_size"]) for row in monitor.state.history.rows]
+    }
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_what_is_wrong_on_one_rank_is_in_every_rank_s_row(tmp_path: Path) -> None:
+    start = time.monotonic()
+    first, second = (answer["rows"] for answer in run_on_ranks(contradict, 2, tmp_path))
+    assert time.monotonic() - start < WAIT.total_seconds(), "a rank waited for the other until its limit"
+    for number, words in (
+        (0, "received 2 ids for a batch of 6"),
+        (4, "parameters changed between the passes"),
+    ):
+        for rows in (first, second):
+            assert words in rows[number][0], rows[number]
+    assert "rank 1 took no part" in first[2][0]
+    assert "ZeroDivisionError" in second[2][0]
+    for number in (1, 3, 5):
+        x, *_ = batch(number)
+        assert first[number] == second[number] == ("ok", 2, len(x))

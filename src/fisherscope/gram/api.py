@@ -26,7 +26,7 @@ from fisherscope.gram.options import (
 from fisherscope.gram.per_loss import per_loss_backward
 from fisherscope.gram.ranks.joint_measurement import Standing
 from fisherscope.gram.ranks.measure_with_ranks import others_never_wait
-from fisherscope.gram.ranks.process_group import Group
+from fisherscope.gram.ranks.process_group import Group, Ranks, RanksError, find_ranks
 from fisherscope.gram.record import GramRecord
 from fisherscope.gram.recorder import Recorder
 from fisherscope.guard import Refusal, contain_errors, describe
@@ -153,8 +153,18 @@ def record_gram(
         if strict:
             raise
         guard.fail(error)
-        return GramRecording(None, GramRecord(semantics, reduction=reduction), guard, strict)
-    return GramRecording(recorder, GramRecord(semantics, notes=notes, reduction=reduction), guard, strict)
+        record = GramRecord(semantics, reduction=reduction)
+        return GramRecording(None, record, guard, strict, _ranks_of(group))
+    record = GramRecord(semantics, notes=notes, reduction=reduction)
+    return GramRecording(recorder, record, guard, strict, recorder.ranks)
+
+
+def _ranks_of(group: Group) -> Ranks | None:
+    """Find the ranks that wait for this one; None where there are none, or none can be reached."""
+    try:
+        return find_ranks(group)
+    except RanksError:
+        return None
 
 
 class GramRecording:
@@ -165,10 +175,19 @@ class GramRecording:
         record: What is filled at the block's end.
         guard: Of the step.
         strict: Raise, when the block ends, what the measurement ended with.
+        ranks: That measure this step together, or None.
     """
 
-    def __init__(self, recorder: Recorder | None, record: GramRecord, guard: Guard, strict: bool) -> None:
+    def __init__(
+        self,
+        recorder: Recorder | None,
+        record: GramRecord,
+        guard: Guard,
+        strict: bool,
+        ranks: Ranks | None = None,
+    ) -> None:
         self._recorder, self._record, self._guard, self._strict = recorder, record, guard, strict
+        self._ranks = ranks
         self._used = False
 
     def _recover_enter(self, error: Exception) -> GramRecord:
@@ -244,7 +263,7 @@ class GramRecording:
         self._guard.close()
         recorder, self._recorder = self._recorder, None
         standing = Standing.FAILED if kind is None else Standing.LEFT
-        with others_never_wait(None if recorder is None else recorder.ranks, standing):
+        with others_never_wait(self._ranks, standing):
             if kind is not None:
                 self._record.status = f"nothing measured: the block ended with {kind.__name__}"
             elif self._guard.error is not None:

@@ -109,20 +109,28 @@ class RankAgreement:
         counters.add(size, rates)
         self.pending.append(PendingStep(local, size, list(rates), counters.epoch))
 
-    def exchange(self, counters: Counters, ids: Sequence[Any] | None) -> list[Any] | None:
+    def exchange(
+        self, counters: Counters, ids: Sequence[Any] | None, problem: str | None
+    ) -> tuple[list[Any] | None, str | None]:
         """Replace the sizes counted since the last exchange by those that the ranks had.
 
         Args:
             counters: Of the monitor; the step that was counted last is the measured one.
             ids: Of this rank's samples in batch order, or None.
+            problem: Why this rank's batch is not the one that was meant, or None.
 
         Returns:
-            Ids of all ranks' samples, in rank order; None where a rank gave none.
+            Ids of all ranks' samples in rank order, None where a rank gave none; and the first problem.
 
         Raises:
             RanksError: An exchange failed.
         """
-        mine = {"sizes": [step.local for step in self.pending], "ids": None if ids is None else list(ids)}
+        mine = {
+            "sizes": [step.local for step in self.pending],
+            "ids": None if ids is None else list(ids),
+            "problem": problem,
+        }
+        pending, self.pending = self.pending, []
         there = self.ranks.gather(mine)
         if len({len(other["sizes"]) for other in there}) > 1:
             raise RanksError(
@@ -130,12 +138,15 @@ class RankAgreement:
                 f"{[len(other['sizes']) for other in there]} steps since the last measured one; every rank "
                 "has to observe each step"
             )
-        for step, *sizes in zip(self.pending, *(other["sizes"] for other in there), strict=True):
+        for step, *sizes in zip(pending, *(other["sizes"] for other in there), strict=True):
             counters.correct(step.counted, sum(sizes), step.rates, step.epoch)
             self.batch_size = counters.batch_size = sum(sizes)
-        self.pending.clear()
+        problems = [
+            f"{other['problem']} (rank {number})" for number, other in enumerate(there) if other["problem"]
+        ]
         every = [other["ids"] for other in there]
-        return None if any(part is None for part in every) else [sample for part in every for sample in part]
+        whole = None if any(part is None for part in every) else [sample for part in every for sample in part]
+        return whole, problems[0] if problems else None
 
     def share_row(self, row: Row, schedule: Schedule) -> Row:
         """Return rank 0's row on every rank, and bring the schedules to its state.

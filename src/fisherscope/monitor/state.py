@@ -149,7 +149,9 @@ class MonitorState:
             size: Its samples, where they are known.
         """
         count, status = self.history.running.counters, describe(error)
-        if count.steps == steps_before:
+        if count.steps == steps_before and self.agreement is not None:
+            self.agreement.count(count, size or self.batch_size.last or 1, self.learning_rates)
+        elif count.steps == steps_before:
             count.add(size or count.batch_size or 1, self.learning_rates)
         last = self.history.rows[-1] if self.history.rows else None
         if last is not None and last["step"] == count.steps - 1:
@@ -157,9 +159,9 @@ class MonitorState:
             self.warn_once(f"step {last['step']}: {status}", status)
             return
         count.failed += 1
-        self.publish(self._status_row(status), None)
+        self.publish(self.status_row(status), None)
 
-    def _status_row(self, status: str) -> Row:
+    def status_row(self, status: str) -> Row:
         """Build the row of a step of which nothing is known but how it failed."""
         count = self.history.running.counters
         row: Row = dict.fromkeys((*self.history.rows[-1],) if self.history.rows else MEASURES)

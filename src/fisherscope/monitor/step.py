@@ -237,10 +237,12 @@ class Step:
         if record is not None:
             self.state.history.add_notes(self._notes(record))
             try:
-                self._check_batch(record)
                 ids: Any = self.ids.tolist() if isinstance(self.ids, torch.Tensor) else self.ids
+                problem = self._batch_problem(record)
                 if agreement is not None and joint:
-                    ids = agreement.exchange(count, ids)
+                    ids, problem = agreement.exchange(count, ids, problem)
+                if problem is not None:
+                    raise RefusedValue(problem)
                 if is_valid(record):
                     values = self._measurement(record, ids)
             except Exception as error:  # noqa: BLE001  (a measurement never kills training)
@@ -248,7 +250,13 @@ class Step:
         own_seconds = time.perf_counter() - start + (record.wall_seconds if record is not None else 0.0)
         seconds = max(own_seconds, self.state.timer.extra_seconds(size))
         count.fisher_seconds += seconds
-        row = self._row(recording, values, steps_since, seconds)
+        try:
+            row = self._row(recording, values, steps_since, seconds)
+        except Exception as error:
+            if not joint:
+                raise
+            failure = failure or error  # the other ranks wait for a row of this step
+            row = self.state.status_row(describe(error))
         if failure is not None:
             row["status"] = describe(failure)
         if agreement is not None and joint:
@@ -259,25 +267,22 @@ class Step:
         has_spectrum = values is not None and len(values.spectrum.eigenvalues) > 0
         self.state.publish(row, values.spectrum.eigenvalues if has_spectrum and values is not None else None)
 
-    def _check_batch(self, record: GramRecord) -> None:
-        """Compare what the loop said of its batch with what was measured.
-
-        Raises:
-            ValueError: `ids` or `batch_size` contradict the batch.
-        """
+    def _batch_problem(self, record: GramRecord) -> str | None:
+        """Say how `ids` or `batch_size` contradict the batch that was measured; None where they don't."""
         size = record.local_batch_size
         if not record.measured:
-            return
+            return None
         if self.ids is not None and len(self.ids) != size:
-            raise RefusedValue(
+            return (
                 f"observing a step: received {len(self.ids)} ids for a batch of {size} samples; "
                 f"expected one id per sample{_why(record)}"
             )
         if self.batch_size not in (None, size):
-            raise RefusedValue(
+            return (
                 f"observing a step: received batch_size={self.batch_size} for a batch of "
                 f"{size} samples; expected its size, or no batch_size{_why(record)}"
             )
+        return None
 
     def _measurement(self, record: GramRecord, ids: Any) -> Measurement:
         """Measure the step and add it to the running totals."""
@@ -338,7 +343,9 @@ class Step:
         """Describe a record's status; samples that are not finite by their ids, where those are given."""
         status = diagnosis(record)
         ids = self.ids.tolist() if isinstance(self.ids, torch.Tensor) else self.ids
-        if ids is None or not status.startswith("non-finite") or len(ids) != len(record.gram):
+        if ids is None or not status.startswith("non-finite") or record.ranks > 1:
+            return status  # of several ranks, each knows its own ids alone
+        if len(ids) != len(record.gram):
             return status
         return nonfinite_text([ids[k] for k in nonfinite_samples(record.gram)], len(ids))
 

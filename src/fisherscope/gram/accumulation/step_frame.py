@@ -98,6 +98,15 @@ class StepFrame:
             if not _has_other_hooks(self._watched[name])
         }
 
+    def moved_problem(self) -> str | None:
+        """Say that the parameters changed between the passes; None where they did not."""
+        if not self._moved or self._shard_of is not None:  # gathering writes into a sharded model's
+            return None
+        return (
+            "the parameters changed between the passes that were measured: their samples' gradients are "
+            "at different weights. Measure one evaluation, at one set of weights, a block"
+        )
+
     def problem(self) -> str | None:
         """Say why the measurement is not of what the optimizer will step by.
 
@@ -107,10 +116,7 @@ class StepFrame:
             The reason, or None where there is none or it can't be determined.
         """
         if self._moved:
-            return (
-                "the parameters changed between the passes that were measured: their samples' gradients are "
-                "at different weights. Measure one evaluation, at one set of weights, a block"
-            )
+            return self.moved_problem()
         if (
             not self._arrived
             or _is_distributed()

@@ -23,6 +23,8 @@ from fisherscope.gram.identity.row_ids import SILENT
 from fisherscope.gram.identity.tangents import element_samples, forward_rows
 from fisherscope.gram.identity.term_readings import form_of, reductions_of, shared_terms
 
+TERMS_UNREAD = "whether samples share a term of the loss could not be read ({})"
+
 
 def _in_turn(forwards: list[Forward], rows: int) -> Tensor:
     """Return the samples of the forward that a further one over the same samples repeats."""
@@ -182,7 +184,8 @@ class Settlement:
             return
         try:
             reductions = reductions_of(loss)
-        except Exception:  # noqa: BLE001  (a graph of another kind: the step goes on)
+        except Exception as error:  # noqa: BLE001  (a graph of another kind: the step goes on)
+            self.tracker.notes.append(TERMS_UNREAD.format(type(error).__name__))
             return
         guessed = sum(forward.linked == "same" for forward in forwards)
         known, key = forwards[-1].known, (len(forwards), guessed, samples, *form_of(reductions))
@@ -196,7 +199,8 @@ class Settlement:
             try:
                 with self.quiet():
                     groups = shared_terms(reductions, outputs, self.generator)
-            except Exception:  # noqa: BLE001  (a graph that can't be passed twice: the step goes on)
+            except Exception as error:  # noqa: BLE001  (a graph that can't be passed twice: the step goes on)
+                self.tracker.notes.append(TERMS_UNREAD.format(type(error).__name__))
                 groups = []
             known.doubts[key] = counting_doubt(groups, apart, guessed + 1 if guessed else 0)
         self.tracker.doubt(known.doubts[key])

@@ -39,6 +39,7 @@ class RankReport:
         loss: Mean loss of this rank's batch.
         entries: A few numbers of the gradient that arrived, and of `.grad` at the block's end.
         grouping: How sure this rank is of whose its rows are.
+        moved: Why its samples' gradients are not at one set of weights, or None.
     """
 
     samples: int
@@ -50,6 +51,7 @@ class RankReport:
     loss: float | None
     entries: dict[str, tuple[Tensor, Tensor]]
     grouping: str
+    moved: str | None = None
 
 
 @dataclass
@@ -134,6 +136,7 @@ def measure_jointly(
         for name, text in other.problems.items():
             joint.problems.setdefault(name, f"{text} (rank {number})")
     reduction, joint.status = gradient_reduction([r.entries for r in reports])
+    joint.status = next((r.moved for r in reports if r.moved), joint.status)
     layouts = [r.layouts for r in reports if r.layouts is not None]
     if spectrum == "global" and columns is not None and len(layouts) == ranks.size:
         kept = [{n: lay for n, lay in lays.items() if n not in joint.problems} for lays in layouts]

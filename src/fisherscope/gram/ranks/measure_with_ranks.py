@@ -60,6 +60,7 @@ def measure_with_ranks(
         loss=record.loss,
         entries=recorder.frame.entries() if settings.semantics == "path" else {},
         grouping=record.grouping,
+        moved=recorder.frame.moved_problem(),
     )
 
     def local() -> tuple[Tensor | None, Tensor | None]:
