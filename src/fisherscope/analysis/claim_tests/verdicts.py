@@ -94,7 +94,7 @@ class Claims:
     """Every claim with its verdict; made by `claims`.
 
     Args:
-        claims: The twelve claims in order (docs/paper.md, Claims).
+        claims: The claims in order (docs/paper.md, Claims).
         about: The runs that were tested, in a few words.
         notes: Runs that were left out, and other remarks.
     """
