@@ -185,11 +185,11 @@ def _diagnose(recorder: Recorder, record: GramRecord) -> None:
                 f"Measuring the Gram matrix: {record.status} (tolerance {record.tolerances[worst]:.0e}). "
                 + _unseen_use(recorder.problems.step)
             )
-    left = recorder.tracker.sample_rows.left()
-    if left:
-        record.status = f"incomplete: {left}"
+    unused = recorder.tracker.sample_rows.unused_rows_problem()
+    if unused:
+        record.status = f"incomplete: {unused}"
         if recorder.settings.strict:
-            raise IncompleteError(f"Measuring the Gram matrix: {left}.")
+            raise IncompleteError(f"Measuring the Gram matrix: {unused}.")
     if problems and record.status == "ok":
         record.status = f"partial: {len(problems)} parameters left out"
     record.notes[:0] = [f"{name}: {text}" for name, text in problems.items()]  # the first says why

@@ -202,7 +202,7 @@ class SampleRows:
         """Rows of the latest forward that belong to no sample."""
         return sum(int((rows < 0).sum()) for rows in self._latest)
 
-    def left(self) -> str:
+    def unused_rows_problem(self) -> str:
         """Say which rows no forward took, "" if all were taken."""
         if not self.taken:
             return ""
