@@ -1,4 +1,4 @@
-"""Draw models that move rows, measure each, compare with a loop over its samples, and count by kind.
+"""Draw models that move rows, measure each on two batches, compare with a loop over samples, and count.
 
 python -m experiments.row_identity --models 2000
 """
@@ -22,14 +22,23 @@ EXACT = 1e-9
 
 
 def verdict_of(drawn: Drawn) -> str:
-    """Measure one drawn model: exact, refused or wrong."""
+    """Measure one drawn model on two batches, the second after it is known: exact, refused or wrong."""
+    verdicts = [_verdict_of(batch) for batch in (drawn, drawn.another(len(drawn.x)))]
+    return next((verdict for verdict in ("wrong", "refused") if verdict in verdicts), "exact")
+
+
+def _verdict_of(drawn: Drawn) -> str:
+    """Measure one batch."""
     wanted = drawn.gram()
+    drawn.model.zero_grad()  # gradients of an earlier step would be part of this one
     try:
         with fs.record_gram(drawn.model, batch=0) as record:
             drawn.loss().backward()
     except fs.gram.GramError:
         return "refused"
-    if record.gram.shape != wanted.shape or record.status != "ok":
+    if record.status != "ok":
+        return "refused"  # by a status that says why
+    if record.gram.shape != wanted.shape:
         return "wrong"
     return "exact" if float((record.gram - wanted).norm() / wanted.norm()) < EXACT else "wrong"
 

@@ -73,6 +73,25 @@ def short_repr(value: Any) -> str:
     return printable(text)
 
 
+def short_text(text: str) -> str:
+    """Make foreign text printable in one line of at most 80 characters.
+
+    Args:
+        text: Any text, such as the name of a task.
+
+    Returns:
+        As `one_line`, cut in the middle.
+
+    Example:
+        >>> short_text("digits/mlp")
+        'digits/mlp'
+        >>> len(short_text("x" * 1000))
+        80
+    """
+    text = one_line(text)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 23]}...{text[-20:]}"
+
+
 def duration(seconds: float) -> str:
     """Format seconds in the unit that reads best: `45 s`, `90 min`, `3.2 h`.
 

@@ -23,6 +23,7 @@ import polars as pl
 
 from fisherscope.plain_text import one_line, printable, short_repr
 from fisherscope.report.html_document import document
+from fisherscope.report.html_text import finite
 from fisherscope.report.live_data import live_data
 from fisherscope.runs.queries import fingerprint
 from fisherscope.runs.reader import Runs, load_runs
@@ -61,7 +62,7 @@ class WatchedDirectory:
         except Exception as error:  # noqa: BLE001  (the page says it, and stays; the next change is read again)
             data = live_data(Runs({}, {}, {}))
             data["summary"] = f"{self.root} cannot be read: {type(error).__name__}: {short_repr(str(error))}"
-        text = json.dumps(data | {"seen": stamp}, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(finite(data | {"seen": stamp}), ensure_ascii=False, allow_nan=False)
         self._data = printable(text).encode()
         self._stamp, self._next = stamp, time.monotonic() + REST * (time.monotonic() - began)
 

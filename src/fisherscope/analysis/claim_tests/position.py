@@ -172,7 +172,7 @@ def common_iteration(source: Settings) -> int:
     if not {"step", "lr"} <= set(steps.columns):
         return 0
     ends = []
-    for _, rows in steps.sort("step").group_by("run_id", maintain_order=True):
+    for _, rows in steps.drop_nulls(["step", "lr"]).sort("step").group_by("run_id", maintain_order=True):
         lower = rows.filter(pl.col("lr") < 0.999 * rows["lr"][0])
         ends.append(int(lower["step"][0]) if len(lower) else int(rows["step"][-1]) + 1)
     return min(ends, default=0)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fisherscope.analysis.data.labels import metric_kind
 from fisherscope.analysis.data.setting_notes import content_text, count_text, setting_notes
 from fisherscope.analysis.errors import AnalysisError
+from fisherscope.plain_text import short_repr, short_text
 from fisherscope.runs.reader import Runs, load_runs
 
 FloatArray = NDArray[np.float64]
@@ -138,7 +139,7 @@ class Settings:
         return (
             f"{count_text(len(frame), 'run')}{f' ({statuses_text})' if statuses_text else ''} of "
             f"{count_text(settings, 'setting')}, "
-            f"{count_text(seeds, 'seed')}" + (f", task {self.task}" if self.task else "")
+            f"{count_text(seeds, 'seed')}" + (f", task {short_text(self.task)}" if self.task else "")
         )
 
 
@@ -306,7 +307,7 @@ def _of_task(runs: Runs, task: str | None) -> tuple[Runs, str]:
     if "task" not in runs.runs.columns:
         return runs, ""
     counts = Counter(str(name) for name in runs.runs["task"].to_list())
-    task_list = ", ".join(f"{name} ({count} runs)" for name, count in counts.most_common())
+    task_list = ", ".join(f"{short_text(name)} ({count} runs)" for name, count in counts.most_common())
     if task is None and len(counts) > 1:
         raise AnalysisError(
             f"analysing {len(runs)} runs: they are of several tasks, {task_list}; name one by task= "
@@ -314,8 +315,10 @@ def _of_task(runs: Runs, task: str | None) -> tuple[Runs, str]:
         )
     name = task if task is not None else next(iter(counts))
     if name not in counts:
-        raise AnalysisError(f"analysing the task {name!r}: the runs are of {task_list}")
-    return (runs.filter(pl.col("task").cast(pl.String) == name) if len(counts) > 1 else runs), name
+        raise AnalysisError(f"analysing the task {short_repr(name)}: the runs are of {task_list}")
+    if len(counts) == 1:
+        return runs, name
+    return runs.filter(pl.lit(pl.Series([str(value) == name for value in runs.runs["task"].to_list()]))), name
 
 
 def _config_column(frame: pl.DataFrame, key: str) -> str | None:

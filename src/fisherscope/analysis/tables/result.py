@@ -10,7 +10,7 @@ import polars as pl
 from fisherscope.analysis.data.cost_model import Ratio
 from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.tables.formats import latex, markdown
-from fisherscope.plain_text import aligned_table
+from fisherscope.plain_text import aligned_table, short_text
 
 Test = Literal["welch", "student"]
 Format = Literal["text", "markdown", "latex", "csv"]
@@ -75,7 +75,7 @@ class Table:
                 entry = self.entries.filter((pl.col("task") == task) & (pl.col("kind") == kind))
                 cells.append(_entry(next(entry.iter_rows(named=True)), self.metric) if len(entry) else "–")
             rows.append(cells)
-        return ["", *tasks], rows
+        return ["", *map(short_text, tasks)], rows
 
     def _tests(self) -> tuple[list[str], list[list[str]]]:
         timed = self.comparisons["time_ratio"].is_not_null().any()
@@ -83,7 +83,7 @@ class Table:
         head += ["time of the second over the first"] if timed else []
         rows = [
             [
-                row["task"],
+                short_text(row["task"]),
                 f"{row['a']} – {row['b']}",
                 _difference(row, self.metric),
                 *(_p(row[c]) for c in ("p_welch", "p_student", "p_holm")),

@@ -16,6 +16,7 @@ from fisherscope.analysis.landscapes.plane import margin
 from fisherscope.analysis.stats.hypothesis_tests import Difference, Sample, holm, student, welch
 from fisherscope.analysis.tables.policy_kinds import COLUMNS, KINDS, best_of_kinds
 from fisherscope.analysis.tables.result import Table, Test, number
+from fisherscope.plain_text import short_repr, short_text
 from fisherscope.runs.reader import Runs, load_runs
 
 NUMBERS = (
@@ -75,6 +76,7 @@ def table(
     names: tuple[str, str] = ("", "")
     durations: Durations = {}
     for task in tasks:
+        name = None if task is None else short_text(task)
         source = settings_of(store if len(store) else runs, task=task)
         times = run_times(source.runs)
         try:
@@ -82,13 +84,13 @@ def table(
         except AnalysisError as error:
             if len(tasks) == 1:
                 raise
-            notes.append(f"{task}: left out: {error}")  # one task without a metric does not hide the others
+            notes.append(f"{name}: left out: {error}")  # one task without a metric does not hide the others
             continue
         rows += best
         durations |= {(row["task"], row["kind"]): _duration_of(source, times, row["setting"]) for row in best}
         if best:
-            notes.append(time_note(times.model, [row["hours"] for row in best], task))
-        notes += [f"{task}: {note}" if task else note for note in source.notes]
+            notes.append(time_note(times.model, [row["hours"] for row in best], name))
+        notes += [f"{name}: {note}" if name else note for note in source.notes]
     if not rows:
         at = f" at learning rate {lr:g}" if lr is not None else ""
         raise AnalysisError(f"making the table: none of {len(store)} runs has finished{at}")
@@ -126,7 +128,7 @@ def table_of_means(
         ```
     """
     _check_test(test)
-    frame = entries if isinstance(entries, pl.DataFrame) else pl.read_csv(Path(entries))
+    frame = entries if isinstance(entries, pl.DataFrame) else _read_means(Path(entries))
     missing = [name for name in COLUMNS[:-2] if name not in frame.columns]
     if missing:
         raise AnalysisError(
@@ -135,6 +137,16 @@ def table_of_means(
         )
     rows = [{name: row.get(name) for name in COLUMNS} for row in frame.iter_rows(named=True)]
     return _table(rows, metric, "the author of the means", test, [])
+
+
+def _read_means(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_csv(path)
+    except (pl.exceptions.PolarsError, UnicodeError) as error:
+        raise AnalysisError(
+            f"making a table of means: {path} is no CSV file ({short_repr(str(error))}); expected the "
+            f"columns {', '.join(COLUMNS)}"
+        ) from error
 
 
 def _table(
@@ -187,7 +199,7 @@ def _time_ratio(a: dict[str, object], b: dict[str, object], durations: Durations
 
 def time_note(model: CostModel | None, hours: Sequence[object], task: str | None) -> str:
     """Say where the times of a task's entries come from, or why there are none."""
-    where = f"{task}: " if task else ""
+    where = f"{short_text(task)}: " if task else ""
     if model is None:
         return f"{where}{NO_TIMES}"
     unknown = "" if None not in hours else " Some batch sizes were not timed; their steps are shown."

@@ -259,6 +259,8 @@ def _check(b: Beacons) -> None:
         raise ValueError(
             f"{doing}: the region has no setting inside, or one with a value that is not positive"
         )
+    if not _positive([value for beacon in b.beacons for value in (beacon.batch_size, beacon.lr)]):
+        raise ValueError(f"{doing}: each beacon's batch size and learning rate must be positive numbers")
     curves = [curve for beacon in b.beacons for curve in (beacon.cond, beacon.density)]
     if len({len(curve) for curve in curves}) > 1 or not all(curve and _positive(curve) for curve in curves):
         raise ValueError(f"{doing}: growth must be positive numbers, the same count for every beacon")
