@@ -205,3 +205,13 @@ def test_unfinished_and_diverged_runs_are_left_out_and_named(tmp_path: Path) -> 
 def test_equal_runs_equal_verdicts(tmp_path: Path) -> None:
     root = write(tmp_path, Truth(seeds=2, epochs=2, batch_sizes=(8, 16)))
     assert claims(root).frame.equals(claims(root).frame)
+
+
+def test_the_axes_are_any_measures(tmp_path: Path) -> None:
+    path = write(tmp_path / "runs", Truth(seeds=3, epochs=6))
+    swapped = claims(path, x="energy_sum", y="cond_mean")
+    cond_batch, energy_batch, cond_lr, energy_lr = (part.estimate for part in claims(path)[2].parts[:4])
+    found = [part.estimate for part in swapped[2].parts[:4]]
+    assert found == pytest.approx([-energy_batch, -cond_batch, energy_lr, cond_lr])
+    assert "C̄_K is energy_sum, L_K is cond_mean" in swapped.about
+    assert "no nonsense" in claims(path, x="nonsense")[1].reason

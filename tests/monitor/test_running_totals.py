@@ -1,5 +1,6 @@
 """Running means and sums over all steps, measured or not."""
 
+import json
 import math
 
 import numpy as np
@@ -72,3 +73,52 @@ def test_the_epochs_row_has_the_tail_of_the_energy_sum():
     assert totals["fisher/energy_sum"] == pytest.approx(6 * first["fisher/energy"])
     assert totals["fisher/energy_sum_paper"] == pytest.approx(6 * first["fisher/energy"])
     assert totals["samples"] == 96
+
+
+SIZES = [16] * 6 + [5] + [16] * 3 + [32] * 7 + [8] * 4 + [5] + [8] * 6
+"""Batch sizes of a run with three stages and two ragged batches."""
+
+
+def loop_with_stages(state_at=None):
+    loop = Loop(every=4, stride=True)
+    for number, size in enumerate(SIZES):
+        for group in loop.optimizer.param_groups:
+            group["lr"] = 0.1 / (1 + number)
+        if number == state_at:  # a resumed run counts on
+            state = json.loads(json.dumps(loop.monitor.state_dict()))
+            loop.monitor = fs.Monitor(loop.model, loop.optimizer, every=4, stride=True)
+            loop.monitor.load_state_dict(state)
+        loop.take(slice(0, size))
+    return loop.monitor
+
+
+@pytest.mark.parametrize("state_at", [None, 9, 11])
+def test_steps_before_a_change_of_size_count_with_their_own_stage(state_at):
+    history = loop_with_stages(state_at=state_at).history
+    measured, last = history["step"].to_list(), history.row(-1, named=True)
+    counts_with = oracle.measurement_of_each_step(measured, SIZES)
+    row = {step: number for number, step in enumerate(measured)}
+    conds = [history["fisher/cond"][row[step]] for step in counts_with]
+    sizes = SIZES[: len(counts_with)]
+    assert last["fisher/cond_mean"] == pytest.approx(np.mean(conds))
+    assert last["fisher/cond_geomean"] == pytest.approx(math.exp(np.mean(np.log(conds))))
+    assert last["fisher/cond_mean_epochs"] == pytest.approx(np.average(conds, weights=sizes))
+    density = (history["fisher/trace"] / history["batch_size"]).to_list()
+    traces = [density[row[step]] * size for step, size in zip(counts_with, sizes, strict=True)]
+    rates = [0.1 / (1 + number) for number in range(len(sizes))]
+    assert last["fisher/energy_sum"] == pytest.approx(oracle.energy_sum(traces, rates, sizes))
+    variance, signal = (
+        sum(history[f"noise/{part}"][row[step]] for step in counts_with) for part in ("variance", "signal")
+    )
+    assert last["noise/scale_mean"] == (pytest.approx(variance / signal) if signal > 0 else None)
+    own = [row["steps_since"] for row in history.iter_rows(named=True)]
+    assert own == [
+        sum(m == step and (measured[k - 1] if k else -1) < s <= step for s, m in enumerate(counts_with))
+        for k, step in enumerate(measured)
+    ]
+    assert own != np.diff([-1, *measured]).tolist()
+
+
+def test_at_one_size_the_mean_by_epochs_is_that_by_steps():
+    last = Loop(every=4).run(30).history.row(-1, named=True)
+    assert last["fisher/cond_mean_epochs"] == pytest.approx(last["fisher/cond_mean"])

@@ -107,3 +107,18 @@ def cond_means(conds, steps):
 def energy_sum(traces, rates, sizes):
     """L_K of a run in which every step's Tr F̃ is known: Σ (α/|B|)·sqrt(Tr F̃)."""
     return sum(a / b * math.sqrt(t) for t, a, b in zip(traces, rates, sizes, strict=True))
+
+
+def measurement_of_each_step(measured, sizes):
+    """The measured step that each step counts with.
+
+    A step counts with the end of its gap; where the batch sizes at both ends of a gap differ, a step of the
+    first one's size counts with that one.
+    """
+    of_step = []
+    for step in range(measured[-1] + 1):
+        end = min(m for m in measured if m >= step)
+        before = max((m for m in measured if m < end), default=end)
+        stays = step != end and sizes[before] != sizes[end] and sizes[step] == sizes[before]
+        of_step.append(before if stays else end)
+    return of_step

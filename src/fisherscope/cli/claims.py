@@ -17,12 +17,15 @@ def claims(
     ] = None,
     metric: Annotated[str | None, typer.Option(help="Metric; by default the validation metric.")] = None,
     task: Annotated[str | None, typer.Option(help="Task, if the runs are of several.")] = None,
+    x: Annotated[str | None, typer.Option(help="Measure in place of C̄, such as cond_mean_epochs.")] = None,
+    y: Annotated[str | None, typer.Option(help="Measure in place of L.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Test the paper's claims on a sweep: supported, contradicted, or inconclusive."""
     from fisherscope import analysis
 
-    results = analysis.claims(analysis.together(directories), other=other, metric=metric, task=task)
+    axes = {key: value for key, value in (("x", x), ("y", y)) if value is not None}
+    results = analysis.claims(analysis.together(directories), other=other, metric=metric, task=task, **axes)
     if not as_json:
         print(results)
         return

@@ -31,6 +31,8 @@ def select(
         str | None,
         typer.Option(help="Task, if the runs are of several; with --run-next also if it is your own code."),
     ] = None,
+    x: Annotated[str | None, typer.Option(help="Measure in place of C̄, such as cond_mean_epochs.")] = None,
+    y: Annotated[str | None, typer.Option(help="Measure in place of L.")] = None,
     run_next: Annotated[
         bool, typer.Option(help="Train the most informative run to its end, then select again.")
     ] = False,
@@ -46,14 +48,19 @@ def select(
     """Recommend a setting from early epochs and finished runs, with its uncertainty."""
     from fisherscope import analysis
 
+    axes = {key: value for key, value in (("x", x), ("y", y)) if value is not None}
     if backtest:
+        if axes:
+            raise ValueError("back-testing: it takes no --x or --y; the axes of select alone can be chosen")
         comparison = analysis.backtest(sweeps_by_name(directories), at_epoch=at_epoch, metric=metric)
         _print_answer(comparison, comparison.answer(), out, as_json)
         return
 
     def select_now() -> "Selection":
         source = analysis.together(directories)
-        return analysis.select(source, at_epoch=at_epoch, metric=metric, predictor=predictor, task=task)
+        return analysis.select(
+            source, at_epoch=at_epoch, metric=metric, predictor=predictor, task=task, **axes
+        )
 
     selection = select_now()
     if run_next and selection.next_run is not None:

@@ -14,13 +14,15 @@ class RunningCond:
 
     C̄_K = Σ c_k·steps_k / Σ steps_k.
 
-    Source: Liao et al. 2020, eq. 7, by steps; `paper_mean` is the unweighted mean over measurements, which
-    their published code computes.
+    Source: Liao et al. 2020, eq. 7, by steps; `epoch_mean` counts every epoch alike, as the text of eq. 7
+    does; `paper_mean` is the unweighted mean over measurements, which their published code computes.
 
     Args:
         values: c_k of each measurement; without unit, at least 1.
         weights: Steps that each measurement represents.
         censored: Sum of c_k·steps_k over censored measurements.
+        samples: Samples in the steps that each measurement represents; empty where they are not known.
+        last_censored: Whether the last measurement was censored.
 
     Example:
         ```python
@@ -34,14 +36,17 @@ class RunningCond:
     values: list[float] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)
     censored: float = 0.0
+    samples: list[int] = field(default_factory=list)
+    last_censored: bool = False
 
-    def add(self, cond: float, steps: int, censored: bool = False) -> None:
+    def add(self, cond: float, steps: int, censored: bool = False, samples: int | None = None) -> None:
         """Add one measurement; one that is not finite is left out.
 
         Args:
             cond: c_k.
             steps: Steps that it represents.
             censored: Whether the true c_k may be larger.
+            samples: Samples in these steps, for `epoch_mean`.
 
         Example:
             ```python
@@ -52,6 +57,31 @@ class RunningCond:
             self.values.append(cond)
             self.weights.append(steps)
             self.censored += cond * steps * censored
+            self.last_censored = censored
+            if samples is not None:
+                self.samples.append(samples)
+
+    def credit_last(self, steps: int, samples: int) -> None:
+        """Credit more steps to the last measurement: those of its batch size that came after it.
+
+        Args:
+            steps: Steps of its batch size before the size changed.
+            samples: Samples in them.
+
+        Example:
+            ```python
+            running = fs.measures.RunningCond()
+            running.add(4.0, steps=1, samples=16)
+            running.credit_last(9, samples=144)
+            running.add(8.0, steps=10, samples=640)
+            assert (running.mean, running.epoch_mean) == (6.0, 7.2)
+            ```
+        """
+        if self.values:
+            self.weights[-1] += steps
+            self.censored += self.values[-1] * steps * self.last_censored
+            if self.samples:
+                self.samples[-1] += samples
 
     @property
     def censored_share(self) -> float:
@@ -62,6 +92,16 @@ class RunningCond:
     def mean(self) -> float:
         """C̄_K, at least 1; NaN before the first measurement (Liao et al. 2020, eq. 7, by steps)."""
         return float(np.average(self.values, weights=self.weights)) if self.values else math.nan
+
+    @property
+    def epoch_mean(self) -> float:
+        """Mean in which every epoch weighs the same, at least 1; NaN where samples are not known.
+
+        A measurement weighs the samples of its steps, as share of an epoch (Liao et al. 2020, eq. 7, with the
+        epoch as K).
+        """
+        known = len(self.samples) == len(self.values) and sum(self.samples) > 0
+        return float(np.average(self.values, weights=self.samples)) if known else math.nan
 
     @property
     def geomean(self) -> float:
@@ -148,7 +188,12 @@ class RunningEnergy:
     scale_sums: list[float] = field(default_factory=list)
 
     def add(
-        self, traces: Sequence[float], batch_size: int, scale_sums: Sequence[float], energy: float
+        self,
+        traces: Sequence[float],
+        batch_size: int,
+        scale_sums: Sequence[float],
+        energy: float,
+        before: Sequence[float] = (),
     ) -> None:
         """Add one measurement; one that is not finite is left out.
 
@@ -157,6 +202,8 @@ class RunningEnergy:
             batch_size: |B_k| in samples.
             scale_sums: S_k of each parameter group, this step included.
             energy: l_k of the measured step, for `paper_sum`.
+            before: Parts of S_k − S_{k−1} of each group that count with the previous measurement: steps of
+                its batch size before the size changed.
 
         Example:
             ```python
@@ -165,6 +212,9 @@ class RunningEnergy:
         """
         if not all(map(math.isfinite, traces)):
             return
+        if self.densities and any(before):
+            earlier = [then + part for then, part in zip(self.scale_sums, before, strict=False)]
+            self.total, self.scale_sums = self.at(earlier), earlier + list(self.scale_sums[len(earlier) :])
         self.densities = [trace / batch_size for trace in traces]
         self.total = self.at(scale_sums)
         self.scale_sums = list(scale_sums)
@@ -237,6 +287,7 @@ class RunningNoise:
         variance: Sum of tr Σ̂ × steps.
         signal: Sum of |G|² × steps; its terms may be negative.
         weight: Sum of steps.
+        last: tr Σ̂ and |G|² of the last measurement; empty before the first.
 
     Example:
         ```python
@@ -250,6 +301,7 @@ class RunningNoise:
     variance: float = 0.0
     signal: float = 0.0
     weight: int = 0
+    last: list[float] = field(default_factory=list)
 
     def add(self, variance: float, signal: float, steps: int) -> None:
         """Add one measurement; one that is not finite is left out.
@@ -268,6 +320,24 @@ class RunningNoise:
             self.variance += steps * variance
             self.signal += steps * signal
             self.weight += steps
+            self.last = [variance, signal]
+
+    def credit_last(self, steps: int) -> None:
+        """Credit more steps to the last measurement: those of its batch size that came after it.
+
+        Args:
+            steps: Steps of its batch size before the size changed.
+
+        Example:
+            ```python
+            running = fs.measures.RunningNoise()
+            running.add(variance=60.0, signal=1.0, steps=1)
+            running.credit_last(9)
+            assert running == fs.measures.RunningNoise(600.0, 10.0, 10, [60.0, 1.0])
+            ```
+        """
+        if self.last:
+            self.add(self.last[0], self.last[1], steps)
 
     @property
     def scale(self) -> float:

@@ -19,6 +19,10 @@ class Counters:
     `scale_sums` is S of each parameter group: Σ α/sqrt(|B|). `since` counts the steps since the previous
     measurement, the present one included. `sampling_ratio` is the measured share of steps in the last epoch
     that ended. `size_before` is the batch size of the step before the latest in its epoch, 0 for none.
+
+    Of the steps in `since`, `early` are those of the previous measurement's batch size `measured_size`, with
+    `early_scales` their part of S: where the size has changed by the next measurement, they count with the
+    previous one. `since_samples` and `early_samples` are the samples in both.
     """
 
     scale_sums: list[float]
@@ -36,6 +40,11 @@ class Counters:
     failed: int = 0
     fisher_seconds: float = 0.0
     size_before: int = 0
+    measured_size: int = 0
+    since_samples: int = 0
+    early: int = 0
+    early_samples: int = 0
+    early_scales: list[float] = field(default_factory=list)
 
     def add(self, batch_size: int, rates: Sequence[float]) -> None:
         """Count one step.
@@ -56,6 +65,8 @@ class Counters:
             self.scale_sums += [0.0] * (len(rates) - len(self.scale_sums))
         for group, rate in enumerate(rates if batch_size else ()):
             self.scale_sums[group] += rate / math.sqrt(batch_size)
+        self.since_samples += batch_size
+        self._count_early(batch_size, rates)
 
     def correct(self, counted: int, batch_size: int, rates: Sequence[float], epoch: int) -> None:
         """Replace the batch size that a step was counted with, once it is known.
@@ -74,6 +85,37 @@ class Counters:
             self.epoch_samples += difference
         for group, rate in enumerate(rates):
             self.scale_sums[group] += rate / math.sqrt(batch_size) - rate / math.sqrt(counted)
+        self.since_samples += difference
+        self._count_early(counted, rates, -1)
+        self._count_early(batch_size, rates)
+
+    def _count_early(self, batch_size: int, rates: Sequence[float], sign: int = 1) -> None:
+        """Count a step since the last measurement if it has that one's batch size; -1 takes it back."""
+        if not batch_size or batch_size != self.measured_size:
+            return
+        self.early += sign
+        self.early_samples += sign * batch_size
+        self.early_scales += [0.0] * (len(rates) - len(self.early_scales))
+        for group, rate in enumerate(rates):
+            self.early_scales[group] += sign * rate / math.sqrt(batch_size)
+
+    def measured_now(self) -> None:
+        """Begin anew: the step that was counted last is measured."""
+        self.since = self.since_samples = self.early = self.early_samples = 0
+        self.early_scales = []
+        self.measured_size = self.batch_size
+        self.measured += 1
+        self.epoch_measured += 1
+
+    @property
+    def steps_before_change(self) -> int:
+        """Steps since the last measurement that count with it, because the batch size is another now."""
+        return self.early if self.batch_size != self.measured_size else 0
+
+    @property
+    def own_steps(self) -> int:
+        """Steps that a measurement of the latest step stands for."""
+        return self.since - self.steps_before_change
 
     def end_epoch(self) -> None:
         """End the epoch: the next step is the first of another."""
@@ -119,18 +161,26 @@ class RunningTotals:
             ids: Ids of its samples in batch order, or None.
         """
         count, spectrum = self.counters, measurement.spectrum
+        early, own = count.steps_before_change, count.own_steps
+        early_samples = count.early_samples if early else 0
         with unchanged_on_error(self.cond, self.energy, self.noise, self.layers):
-            self.cond.add(measurement.values["fisher/cond"], count.since, spectrum.censored)
+            if early:
+                self.cond.credit_last(early, early_samples)
+                self.noise.credit_last(early)
+            own_samples = count.since_samples - early_samples
+            self.cond.add(measurement.values["fisher/cond"], own, spectrum.censored, own_samples)
             self.energy.add(
-                measurement.group_traces, measurement.batch_size, count.scale_sums, measurement.energy
+                measurement.group_traces,
+                measurement.batch_size,
+                count.scale_sums,
+                measurement.energy,
+                count.early_scales if early else (),
             )
-            self.noise.add(measurement.gradients.variance, measurement.gradients.signal, count.since)
+            self.noise.add(measurement.gradients.variance, measurement.gradients.signal, own)
             self.layers.add(measurement.traces, measurement.mean_squares, measurement.batch_size)
             if ids is not None and isinstance(measurement.gradients, measures.Gradients):
                 self.samples.add(ids, measurement.gradients)
-        count.since = 0
-        count.measured += 1
-        count.epoch_measured += 1
+        count.measured_now()
 
     def epoch(self, dataset_size: int | None) -> float:
         """Compute the epoch: those that ended, and the share of `dataset_size` in the present one."""
@@ -169,6 +219,7 @@ class RunningTotals:
         cond, energy, count = self.cond, self.energy, self.counters
         values = {
             "fisher/cond_mean": cond.mean,
+            "fisher/cond_mean_epochs": cond.epoch_mean,
             "fisher/cond_geomean": cond.geomean,
             "fisher/cond_median": cond.median,
             "fisher/cond_mean_paper": cond.paper_mean,

@@ -244,7 +244,9 @@ class Step:
                 if problem is not None:
                     raise RefusedValue(problem)
                 if is_valid(record):
+                    own_steps = count.own_steps
                     values = self._measurement(record, ids)
+                    steps_since = own_steps
             except Exception as error:  # noqa: BLE001  (a measurement never kills training)
                 failure = error
         own_seconds = time.perf_counter() - start + (record.wall_seconds if record is not None else 0.0)

@@ -21,6 +21,7 @@ STOPS = 60
 PARTS = ("train", "val", "test")
 WORDS = {
     "fisher/cond_mean": "C̄, mean condition number",
+    "fisher/cond_mean_epochs": "C̄, every epoch alike",
     "fisher/energy_sum": "L, summed energy",
     "fisher/cond_geomean": "geometric mean of c",
     "effective_rank_last": "effective rank",
@@ -28,6 +29,7 @@ WORDS = {
 }
 MEASURES = (
     "fisher/cond_mean",
+    "fisher/cond_mean_epochs",
     "fisher/energy_sum",
     "fisher/cond_geomean",
     "effective_rank_last",

@@ -18,8 +18,8 @@ _METRICS = tuple(
 )
 _FISHER = (
     "cond", "cond_limit", "cond_m8", "rank", "effective_rank", "accuracy", "residual", "trace", "energy",
-    "subset", "cond_mean", "cond_geomean", "cond_median", "cond_mean_paper", "censored_share", "energy_sum",
-    "energy_sum_paper",
+    "subset", "cond_mean", "cond_mean_epochs", "cond_geomean", "cond_median", "cond_mean_paper",
+    "censored_share", "energy_sum", "energy_sum_paper",
 )  # fmt: skip
 NUMERIC_COLUMNS = frozenset((
     *_COUNTS, "epoch", "samples", "lr", "lr_sum", "batch_size", "steps_since", "step_scale_sum", *_METRICS,

@@ -21,8 +21,9 @@ ERROR_CLAIMS = (8, 9, 13)
 
 
 def claims(
-    runs: RunsLike, *, other: RunsLike | None = None, metric: str | None = None, task: str | None = None
-) -> Claims:
+    runs: RunsLike, *, other: RunsLike | None = None, metric: str | None = None, task: str | None = None,
+    x: str = COND, y: str = ENERGY,
+) -> Claims:  # fmt: skip
     """Test every claim of the paper on these runs.
 
     Finished runs count; settings of which a seed diverged count in claim 6 only. docs/analysis.md lists the
@@ -33,6 +34,8 @@ def claims(
         other: Runs of the same settings on a second task, for claim 8.
         metric: Column of the epochs; the validation metric by default.
         task: Task, if the runs are of several.
+        x: Measure in place of C̄_K, any axis of `landscape`, such as `cond_mean_epochs`.
+        y: Measure in place of L_K.
 
     Returns:
         Each claim with its verdict, figures, intervals, n, and p-value corrected over the claims.
@@ -62,7 +65,7 @@ def claims(
     name, smaller = source.metric(metric)
     not_diverged = ~pl.col("setting").is_in(diverged_settings(source))
     finished = source.where(pl.col("status") == "finished", not_diverged)
-    grid, last = SettingGrid.of(finished), finished.last_epoch
+    grid, last = SettingGrid.of(finished, x=x, y=y), finished.last_epoch
     notes = list(source.notes)
     uneven = finished.frame.filter(pl.col("reached") < last)
     if len(uneven):
@@ -105,12 +108,13 @@ def claims(
         ),
         (13, TEXT_13, lambda: claim_13_schedules(finished, name, smaller)),
     ]
-    missing = _missing_measures(finished)
+    missing = _missing_measures(finished, x, y)
     results = [
         _test(number, text, test, missing if number not in ERROR_CLAIMS else "")
         for number, text, test in tests
     ]
-    return Claims(judge(results), f"{source.describe()}; metric {name}.", tuple(notes))
+    axes = "" if (x, y) == (COND, ENERGY) else f" C̄_K is {x}, L_K is {y}."
+    return Claims(judge(results), f"{source.describe()}; metric {name}.{axes}", tuple(notes))
 
 
 def _test(number: int, text: str, test: Callable[[], Claim], missing: str) -> Claim:
@@ -122,11 +126,11 @@ def _test(number: int, text: str, test: Callable[[], Claim], missing: str) -> Cl
         return Claim(number, text, reason=str(error))
 
 
-def _missing_measures(source: Settings) -> str:
+def _missing_measures(source: Settings, x: str, y: str) -> str:
     """Return why no measure can be tested; empty if C̄ and L are there."""
     if not len(source.frame):
         return "No run has finished."
-    for name in (COND, ENERGY):
+    for name in (x, y):
         try:
             if len(at_epoch(source, name)):
                 continue

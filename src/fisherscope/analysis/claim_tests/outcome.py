@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherscope.analysis.claim_tests.verdicts import Claim, Evidence
-from fisherscope.analysis.data.run_measures import COND, ENERGY
 from fisherscope.analysis.data.setting_grid import SettingGrid, grid_text, seed_mean
 from fisherscope.analysis.data.settings import FloatArray
 from fisherscope.analysis.errors import AnalysisError
@@ -133,7 +132,7 @@ def _scores(
     usable = np.isfinite(scores)
     logs = np.zeros((len(grid), 2))
     if measures:
-        logs = np.column_stack([seed_mean(grid.logs(COND)), seed_mean(grid.logs(ENERGY))])
+        logs = np.column_stack([seed_mean(grid.logs(grid.x)), seed_mean(grid.logs(grid.y))])
         usable &= np.isfinite(logs).all(axis=1)
     return scores[usable], logs[usable], usable
 

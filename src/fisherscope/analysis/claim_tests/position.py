@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 
 from fisherscope.analysis.claim_tests.verdicts import Claim, Evidence
-from fisherscope.analysis.data.run_measures import COND, ENERGY
+from fisherscope.analysis.data.labels import PREFIX
+from fisherscope.analysis.data.run_measures import measure
 from fisherscope.analysis.data.setting_grid import SettingGrid, grid_text, seed_mean
 from fisherscope.analysis.data.settings import FloatArray, Settings
 from fisherscope.analysis.data.stored_spectra import sigma_ratios
@@ -39,23 +40,23 @@ def claim_2_growth(grid: SettingGrid) -> Claim:
     """Test claim 2: Kendall's τ within grid lines, of the measures and of null models."""
     text = "C̄_K grows with |B|, L_K falls with |B|, both grow with α"
     tests = [
-        ("C̄", COND, "batch", 1),
-        ("L", ENERGY, "batch", -1),
-        ("C̄", COND, "lr", 1),
-        ("L", ENERGY, "lr", 1),
+        ("C̄", grid.x, "batch", 1),
+        ("L", grid.y, "batch", -1),
+        ("C̄", grid.x, "lr", 1),
+        ("L", grid.y, "lr", 1),
     ]
     parts = [
         tau_evidence(
-            grid, grid.logs(measure), axis, sign, f"τ({'' if sign > 0 else '−'}{short}, {_letter(axis)})"
+            grid, grid.logs(column), axis, sign, f"τ({'' if sign > 0 else '−'}{short}, {_letter(axis)})"
         )
-        for short, measure, axis, sign in tests
+        for short, column, axis, sign in tests
     ]
     if not all(math.isfinite(part.p) for part in parts):
         return Claim(2, text, reason=f"Needs lines of the grid in both directions; found {grid_text(grid)}.")
-    for name, measure in (("c of 8 samples", "cond_m8_geomean"), ("L over α·|B|^-½", "energy_density")):
+    for name, column in (("c of 8 samples", "cond_m8_geomean"), ("L over α·|B|^-½", "energy_density")):
         for axis in ("batch", "lr"):
             try:
-                logs = grid.logs(measure)
+                logs = grid.logs(column)
             except AnalysisError:
                 continue
             parts.append(tau_evidence(grid, logs, axis, 1, f"τ({name}, {_letter(axis)})", beside=True))
@@ -75,9 +76,9 @@ def claim_3_stability(grid: SettingGrid, last: int) -> Claim:
         return Claim(3, text, reason=f"Needs two seeds, five settings, two epochs; found {grid_text(grid)}.")
     half = len(grid.seeds) // 2
     parts: list[Evidence] = []
-    for name, measure in (("C̄", COND), ("L", ENERGY)):
-        first = seed_mean(grid.logs(measure, early)[:, :half])
-        end = seed_mean(grid.logs(measure)[:, half:])
+    for name, column in (("C̄", grid.x), ("L", grid.y)):
+        first = seed_mean(grid.logs(column, early)[:, :half])
+        end = seed_mean(grid.logs(column)[:, half:])
         usable = np.isfinite(first) & np.isfinite(end)
         if usable.sum() < 5:
             return Claim(3, text, reason=f"Only {int(usable.sum())} settings have {name} at epoch {early}.")
@@ -93,7 +94,7 @@ def claim_5_dependence(grid: SettingGrid) -> Claim:
     if len(grid.seeds) < 2 or not step or not _spans(grid):
         return Claim(5, text, reason=f"Needs two seeds, both axes, measured steps; found {grid_text(grid)}.")
     slopes = []
-    for column in (COND, ENERGY):
+    for column in (grid.x, grid.y):
         values = grid.to_array(at_step(grid.source, column, step))
         with np.errstate(divide="ignore", invalid="ignore"):
             logs = np.log2(values)
@@ -179,11 +180,18 @@ def common_iteration(source: Settings) -> int:
 
 
 def at_step(source: Settings, column: str, step: int) -> pl.DataFrame:
-    """Return `run_id, value` of a running measure after `step` steps, interpolated."""
+    """Return `run_id, value` of a running measure after `step` steps, interpolated.
+
+    A measure that the steps do not have is interpolated between the ends of epochs.
+    """
     rows = []
     steps = source.steps
+    column = next((name for name in (column, PREFIX + column) if name in steps.columns), column)
     if column not in steps.columns:
-        return pl.DataFrame(schema={"run_id": pl.String, "value": pl.Float64})
+        if "step" not in source.epochs.columns:
+            return pl.DataFrame(schema={"run_id": pl.String, "value": pl.Float64})
+        ends = source.epochs.select("run_id", "epoch", pl.col("step") - 1)
+        steps = measure(source, column).join(ends, on=["run_id", "epoch"]).rename({"value": column})
     for (run_id,), part in steps.drop_nulls(column).sort("step").group_by("run_id", maintain_order=True):
         steps_done, values = part["step"].to_numpy() + 1.0, part[column].cast(pl.Float64).to_numpy()
         if steps_done[0] <= step:
@@ -213,7 +221,7 @@ def _rank_evidence(name: str, first: FloatArray, end: FloatArray, grid: FloatArr
 
 def _noise_evidence(grid: SettingGrid, early: int) -> list[Evidence]:
     try:
-        mean, single = grid.logs(COND, early), grid.logs("cond_last", early)
+        mean, single = grid.logs(grid.x, early), grid.logs("cond_last", early)
     except AnalysisError:
         return []
     usable = np.isfinite(mean).all(axis=1) & np.isfinite(single).all(axis=1)

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fisherscope.analysis.claim_tests.verdicts import Claim, Evidence
-from fisherscope.analysis.data.run_measures import COND, ENERGY
 from fisherscope.analysis.data.setting_grid import SettingGrid, grid_text
 from fisherscope.analysis.data.settings import FloatArray
 from fisherscope.analysis.stats.hypothesis_tests import permutation_p
@@ -20,7 +19,7 @@ SEPARATE = 2.0
 def claim_1_separability(grid: SettingGrid) -> Claim:
     """Test claim 1: smallest Hotelling distance of neighbours, leave-one-seed-out centroids."""
     text = "Every (|B|, α) has its own (C̄_K, L_K)"
-    logs = np.stack([grid.logs(COND), grid.logs(ENERGY)], axis=-1)  # (n, s, 2)
+    logs = np.stack([grid.logs(grid.x), grid.logs(grid.y)], axis=-1)  # (n, s, 2)
     complete: NDArray[np.bool_] = np.asarray(np.isfinite(logs).all(axis=(1, 2)))
     pairs = [(i, j) for i, j in grid.neighbours() if complete[i] and complete[j]]
     if logs.shape[1] < 2 or not pairs:

@@ -10,7 +10,7 @@ import polars as pl
 
 from fisherscope.analysis.claim_tests.travel import travel_angle
 from fisherscope.analysis.claim_tests.verdicts import Claim, Evidence
-from fisherscope.analysis.data.run_measures import BY_EPOCHS, COND, ENERGY, at_epoch, measure
+from fisherscope.analysis.data.run_measures import BY_EPOCHS, at_epoch, measure
 from fisherscope.analysis.data.setting_grid import SettingGrid, seed_mean
 from fisherscope.analysis.data.settings import FloatArray, Settings, setting_name
 from fisherscope.analysis.errors import AnalysisError
@@ -48,7 +48,7 @@ def claim_7_path_dependence(source: Settings, grid: SettingGrid) -> Claim:
         _different(f"log2 L of {up} minus {down}", energy),
     ]
     rate = float(source.frame.filter(pl.col("setting") == up)["lr"][0])
-    if (angle := travel_angle(source, rate)) is not None:
+    if (angle := travel_angle(source, rate, grid.x, grid.y)) is not None:
         parts.append(angle)
     parts += _by_epochs(source, grid, up, down, rate)
     parts += [part for name in (up, down) for part in _mixture(source, grid, name)]
@@ -93,7 +93,7 @@ def claim_11_error_variation(grid: SettingGrid, metric: str) -> Claim:
     """Test claim 11: error curves vary more than those of the measures, seed by seed."""
     text = "Error curves are less stable than (C̄_K, L_K)"
     try:
-        curves = [_roughness(grid, name) for name in (metric, COND, ENERGY)]
+        curves = [_roughness(grid, name) for name in (metric, grid.x, grid.y)]
     except AnalysisError as error:
         return Claim(11, text, reason=str(error))
     parts = []
@@ -112,8 +112,8 @@ def claim_12_early_energy(grid: SettingGrid, last: int) -> Claim:
     early, middle = max(1, round(0.1 * last)), last // 2
     if middle <= early or len(grid.seeds) < 2:
         return Claim(12, text, reason=f"Needs two seeds and several epochs; found {last} epochs.")
-    energy = [grid.values(ENERGY, epoch) for epoch in (middle, last)]
-    cond = [np.log2(grid.values(COND, epoch)) for epoch in (early, middle, last)]
+    energy = [grid.values(grid.y, epoch) for epoch in (middle, last)]
+    cond = [np.log2(grid.values(grid.x, epoch)) for epoch in (early, middle, last)]
     excess = seed_mean(((2 * energy[0] - energy[1]) / energy[1]).T)
     drift = seed_mean((np.abs(cond[2] - cond[1]) - np.abs(cond[1] - cond[0])).T)
     excess, drift = (values[np.isfinite(values)] for values in (excess, drift))
@@ -137,10 +137,12 @@ def _reversed_pairs(source: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _by_epochs(source: Settings, grid: SettingGrid, up: str, down: str, rate: float) -> list[Evidence]:
-    """Return the same figures with C̄ by epochs, for comparison."""
+    """Return the same figures with C̄ by epochs, for comparison; none where C̄ is by epochs already."""
+    if grid.x.endswith("_epochs"):
+        return []
     try:
         comparison = _paired_differences(source, grid, up, down, BY_EPOCHS)
-        angle = travel_angle(source, rate, BY_EPOCHS)
+        angle = travel_angle(source, rate, BY_EPOCHS, grid.y)
     except AnalysisError:
         return []
     parts = []
@@ -153,15 +155,15 @@ def _by_epochs(source: Settings, grid: SettingGrid, up: str, down: str, rate: fl
 
 
 def _paired_differences(
-    source: Settings, grid: SettingGrid, one: str, other: str, across: str = COND
+    source: Settings, grid: SettingGrid, one: str, other: str, across: str | None = None
 ) -> tuple[str, str, Difference, Difference, float] | None:
     """Compare two schedules seed by seed.
 
     Returns:
         Their names, differences of log2 C̄ and log2 L, and the beacons' margin; None if seeds are missing.
     """
-    differences = []
-    for name in (across, ENERGY):
+    differences, across = [], across or grid.x
+    for name in (across, grid.y):
         frame = source.frame.join(at_epoch(source, name), on="run_id").filter(pl.col("value") > 0)
         sides = [
             frame.filter(pl.col("setting") == s).select("seed", pl.col("value").log(2)) for s in (one, other)
@@ -189,16 +191,16 @@ def _mixture(source: Settings, grid: SettingGrid, name: str) -> Iterator[Evidenc
     if not {"batch_size", "step"} <= set(rows.columns):
         return
     lr = float(run["lr"][0])
-    total = {COND: 0.0, ENERGY: 0.0}
+    total = {grid.x: 0.0, grid.y: 0.0}
     steps = 0
     for epoch, size, steps_done in rows.select("epoch", "batch_size", "step").iter_rows():
         beacon = setting_name(int(size), lr)
         if beacon not in grid.names:
             return
         count, steps = steps_done - steps, steps_done
-        total[COND] += count * _epoch_share(grid, beacon, COND, epoch)
-        total[ENERGY] += _epoch_share(grid, beacon, ENERGY, epoch)
-    for short, key, value in (("C̄", COND, total[COND] / max(steps, 1)), ("L", ENERGY, total[ENERGY])):
+        total[grid.x] += count * _epoch_share(grid, beacon, grid.x, epoch)
+        total[grid.y] += _epoch_share(grid, beacon, grid.y, epoch)
+    for short, key, value in (("C̄", grid.x, total[grid.x] / max(steps, 1)), ("L", grid.y, total[grid.y])):
         end = run.join(at_epoch(source, key), on="run_id")["value"].mean()
         if isinstance(end, float) and end > 0 and value > 0:
             deviation = math.log2(end / value)
@@ -211,7 +213,7 @@ def _epoch_share(grid: SettingGrid, name: str, key: str, epoch: int) -> float:
     row = grid.names.index(name)
     now = seed_mean(grid.values(key, epoch))[row]
     before = seed_mean(grid.values(key, epoch - 1))[row] if epoch > 1 else 0.0
-    return float(now - before if key == ENERGY else epoch * now - (epoch - 1) * before)
+    return float(now - before if key == grid.y else epoch * now - (epoch - 1) * before)
 
 
 def _roughness(grid: SettingGrid, name: str) -> FloatArray:

@@ -22,7 +22,7 @@ FEWEST_SEGMENTS = 3
 ANGLE = "angle between travel and the beacons' curves, degrees"
 
 
-def travel_angle(source: Settings, lr: float, cond: str = COND) -> Evidence | None:
+def travel_angle(source: Settings, lr: float, cond: str = COND, energy: str = ENERGY) -> Evidence | None:
     """Test that schedules travel across the beacons' curves in the plane of log C̄ and log L.
 
     A beacon's curve is the path of a fixed size over the epochs. A segment of a schedule's travel lies
@@ -34,6 +34,7 @@ def travel_angle(source: Settings, lr: float, cond: str = COND) -> Evidence | No
         source: Finished runs.
         lr: Initial learning rate of schedules and beacons.
         cond: The measure across.
+        energy: The measure upwards.
 
     Returns:
         The mean angle in degrees with its p-value; None with fewer than two beacons or three segments.
@@ -41,7 +42,7 @@ def travel_angle(source: Settings, lr: float, cond: str = COND) -> Evidence | No
     mine = comparable(source.where((pl.col("lr") - lr).abs() <= 1e-9 * lr))
     if not len(mine.frame):
         return None
-    paths = {name: path for name, path in _paths(mine, cond).items() if len(path)}
+    paths = {name: path for name, path in _paths(mine, cond, energy).items() if len(path)}
     fixed = {str(s) for s in mine.frame.filter(pl.col("fixed"))["setting"].to_list()}
     beacons = {name: path for name, path in paths.items() if name in fixed and "+" not in name}
     schedules = {name: path for name, path in paths.items() if name not in fixed and "-to-" in name}
@@ -75,9 +76,9 @@ def travel_angle(source: Settings, lr: float, cond: str = COND) -> Evidence | No
     )  # fmt: skip
 
 
-def _paths(source: Settings, cond: str) -> dict[str, FloatArray]:
+def _paths(source: Settings, cond: str, energy: str) -> dict[str, FloatArray]:
     """Return (epoch, log x, log y) of each setting, means over seeds, shape (epochs, 3)."""
-    rows = positions(source, cond, ENERGY).sort("setting", "epoch")
+    rows = positions(source, cond, energy).sort("setting", "epoch")
     logs = rows.with_columns(pl.col("epoch").cast(pl.Float64), pl.col("x").log(), pl.col("y").log())
     parts = logs.group_by("setting", maintain_order=True)
     return {str(name): part.select("epoch", "x", "y").to_numpy() for (name,), part in parts}

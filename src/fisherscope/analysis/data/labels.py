@@ -4,6 +4,7 @@ import re
 
 MEASURES = {
     "fisher/cond_mean": r"$\bar{C}_K$, mean condition number",
+    "fisher/cond_mean_epochs": r"$\bar{C}_K$, every epoch alike",
     "fisher/cond_geomean": r"geometric mean of $c_k$",
     "fisher/cond_median": r"median of $c_k$",
     "fisher/cond": r"$c_k$, condition number",

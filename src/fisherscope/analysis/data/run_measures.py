@@ -122,7 +122,8 @@ def _measure(runs: Runs, name: str, head: str, rule: str) -> pl.DataFrame:
     epochs = runs.epochs
     column = next((p + name for p in PREFIXES if p + name in epochs.columns), None)
     if column is not None and epochs[column].dtype.is_numeric():
-        return _finite(epochs.select("run_id", "epoch", pl.col(column).cast(pl.Float64).alias("value")))
+        values = _finite(epochs.select("run_id", "epoch", pl.col(column).cast(pl.Float64).alias("value")))
+        return pl.concat([values, _earlier_runs(runs, name, values)])
     if name == "seconds" and len(seconds := seconds_by_epoch(runs)):
         return _finite(seconds)
     if name == "energy_density":
@@ -133,6 +134,19 @@ def _measure(runs: Runs, name: str, head: str, rule: str) -> pl.DataFrame:
         return both.select("run_id", "epoch", pl.col("value") / pl.col("value_right"))
     column, mean = _step_column(runs, name)
     return _table(_running_means(runs, column, mean))
+
+
+def _earlier_runs(runs: Runs, name: str, values: pl.DataFrame) -> pl.DataFrame:
+    """Compute a mean by epochs of runs recorded before their rows had it, from their measured steps."""
+    if not name.endswith("_epochs"):
+        return values.clear()
+    recorded = set(values["run_id"].to_list())
+    others = [run_id for run_id in runs.runs["run_id"].to_list() if run_id not in recorded]
+    try:
+        rest = runs.filter(pl.col("run_id").is_in(others))
+        return _table(_running_means(rest, *_step_column(rest, name)))
+    except AnalysisError:
+        return values.clear()
 
 
 def _step_column(runs: Runs, name: str) -> tuple[str, str]:

@@ -1,14 +1,14 @@
 """A sweep as arrays: settings by seeds, grid coordinates, strata and neighbours."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fisherscope.analysis.data.run_measures import at_epoch
+from fisherscope.analysis.data.run_measures import COND, ENERGY, at_epoch
 from fisherscope.analysis.data.settings import FloatArray, Settings
 
 
@@ -22,6 +22,8 @@ class SettingGrid:
         batch_sizes: Shape (n,).
         lrs: Learning rates, shape (n,).
         seeds: Length s.
+        x: The measure in place of C̄_K.
+        y: The measure in place of L_K.
     """
 
     source: Settings
@@ -29,9 +31,13 @@ class SettingGrid:
     batch_sizes: FloatArray
     lrs: FloatArray
     seeds: tuple[int, ...]
+    x: str = COND
+    y: str = ENERGY
 
     @classmethod
-    def of(cls, source: Settings, *, without_diverged: bool = True) -> "SettingGrid":
+    def of(
+        cls, source: Settings, *, without_diverged: bool = True, x: str = COND, y: str = ENERGY
+    ) -> "SettingGrid":
         """Make the grid of a sweep; optionally without settings of which a seed diverged."""
         fixed = source.fixed().where(pl.col("batch_size").is_not_null(), pl.col("lr").is_not_null())
         if without_diverged:
@@ -44,6 +50,8 @@ class SettingGrid:
             rows["batch_size"].to_numpy().astype(np.float64),
             rows["lr"].to_numpy().astype(np.float64),
             tuple(sorted(set(fixed.frame["seed"].to_list()))),
+            x,
+            y,
         )
 
     def __len__(self) -> int:
@@ -78,7 +86,9 @@ class SettingGrid:
         """Keep the chosen settings."""
         names = tuple(name for name, keep in zip(self.names, chosen, strict=True) if keep)
         source = self.source.where(pl.col("setting").is_in(names))
-        return SettingGrid(source, names, self.batch_sizes[chosen], self.lrs[chosen], self.seeds)
+        return replace(
+            self, source=source, names=names, batch_sizes=self.batch_sizes[chosen], lrs=self.lrs[chosen]
+        )
 
     def strata(self, axis: str) -> list[NDArray[np.intp]]:
         """Group the settings that share the other coordinate, two or more.

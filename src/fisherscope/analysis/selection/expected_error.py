@@ -1,5 +1,6 @@
 """`select`: which setting to use, how sure that is, and which run to finish next."""
 
+from fisherscope.analysis.data.run_measures import COND, ENERGY
 from fisherscope.analysis.data.settings import RunsLike
 from fisherscope.analysis.selection.learning_curves import load_sweep
 from fisherscope.analysis.selection.recommendation import recommend
@@ -14,6 +15,8 @@ def select(
     metric: str | None = None,
     predictor: str = "auto",
     task: str | None = None,
+    x: str = COND,
+    y: str = ENERGY,
 ) -> Selection:
     """Recommend a setting from early epochs and finished runs, with its uncertainty.
 
@@ -27,6 +30,8 @@ def select(
         predictor: Features of the prediction: one of `PREDICTORS`. `auto` takes the early metric with (log B,
             log α), and adds (C̄_K, L_K) if that predicts left-out finished settings better.
         task: Task, if the runs are of several.
+        x: Measure in place of C̄_K, any axis of `landscape`, such as `cond_mean_epochs`.
+        y: Measure in place of L_K.
 
     Returns:
         The recommended setting, the settings that are statistically tied with it, the expected final metric
@@ -52,6 +57,6 @@ def select(
         assert selection.answer()["recommended"] == "s16-lr0.1"
         ```
     """
-    sweep = load_sweep(runs, metric, task, at_epoch)
+    sweep = load_sweep(runs, metric, task, at_epoch, x, y)
     expectation = fit_surrogate(sweep.early, predictor)
     return recommend(sweep, expectation)

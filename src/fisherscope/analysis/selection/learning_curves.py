@@ -65,7 +65,7 @@ class LearningCurves:
         raw = _by_epoch(grid, metric, epochs)
         logarithmic = smaller and bool(np.all(raw[np.isfinite(raw)] > 0))
         values = {"metric": _log(raw) if logarithmic else raw if smaller else -raw}
-        for name, column in (("train_loss", "train/loss"), ("cond", COND), ("energy", ENERGY)):
+        for name, column in (("train_loss", "train/loss"), ("cond", grid.x), ("energy", grid.y)):
             values[name] = _log(_by_epoch(grid, column, epochs))
         model = cost_model(grid.source.runs)
         steps, seconds = _epoch_costs(grid, model)
@@ -165,7 +165,9 @@ class RecordedSweep:
     early: EarlyCurves
 
 
-def load_sweep(runs: RunsLike, metric: str | None, task: str | None, at_epoch: int | None) -> RecordedSweep:
+def load_sweep(
+    runs: RunsLike, metric: str | None, task: str | None, at_epoch: int | None, x: str = COND, y: str = ENERGY
+) -> RecordedSweep:
     """Load the curves of a sweep, and look at them at an early epoch.
 
     Args:
@@ -173,6 +175,8 @@ def load_sweep(runs: RunsLike, metric: str | None, task: str | None, at_epoch: i
         metric: Column of the epochs; the validation metric by default.
         task: Task, if the runs are of several.
         at_epoch: The early epoch; by default the last one that every candidate has reached.
+        x: Measure in place of C̄_K.
+        y: Measure in place of L_K.
 
     Returns:
         The runs, their curves, and the early look.
@@ -182,7 +186,7 @@ def load_sweep(runs: RunsLike, metric: str | None, task: str | None, at_epoch: i
     """
     source = settings_of(runs, task=task)
     name, smaller = source.metric(metric)
-    grid = SettingGrid.of(source.fixed(), without_diverged=False)
+    grid = SettingGrid.of(source.fixed(), without_diverged=False, x=x, y=y)
     if not len(grid):
         raise AnalysisError(
             f"selecting among {source.describe()}: no setting has a constant batch size and a learning rate; "
