@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from fisherscope.cli.sweep import parse_numbers
+
+MEASURED_BY = ("rule", "stride", "every", "validation", "augment")
+"""Settings of runs on which the numbers of a figure under --paper depend."""
 
 
 class Method(str, Enum):
@@ -69,7 +73,11 @@ def figure(
     }  # fmt: skip
     values = {key: value for key, value in options.items() if value is not None}
     if paper:
-        values = _paper_options(number) | values
+        from fisherscope.figures.paper_options import paper_options
+
+        for text in _departures(directory, number, values):
+            print(f"--paper: {text}", file=sys.stderr)
+        values = paper_options(number) | values
     path = save(_draw(number, directory, values | {"notes": notes}), out or Path(f"figure-{number}.png"))
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
@@ -81,9 +89,10 @@ def _draw(number: str, directory: Path, options: dict[str, Any]) -> Any:
         ValueError: It does not take one of the options.
     """
     from fisherscope.figures import FIGURES
+    from fisherscope.figures.paper_options import figure_parameters
 
     draw = FIGURES[number]
-    parameters = _parameters(number)
+    parameters = figure_parameters(number)
     unknown = [name for name in options if name not in parameters]
     if unknown:
         names = ", ".join(f"--{name}" for name in _option_names(parameters))
@@ -91,20 +100,27 @@ def _draw(number: str, directory: Path, options: dict[str, Any]) -> Any:
     return draw(directory, **options)
 
 
-def _parameters(number: str) -> set[str]:
-    """Return the names of a figure's parameters."""
-    import inspect
+def _departures(directory: Path, number: str, given: dict[str, Any]) -> list[str]:
+    """List what is not the paper's: options that were given, and settings of the runs."""
+    from fisherscope.figures.paper_options import paper_options
+    from fisherscope.runs.reader import load_runs
+    from fisherscope.training import paper_settings
 
-    from fisherscope.figures import FIGURES, figure_3
-
-    passed_on = inspect.signature(figure_3).parameters if number == "7" else {}
-    return {*inspect.signature(FIGURES[number]).parameters, *passed_on}
-
-
-def _paper_options(number: str) -> dict[str, Any]:
-    """Return the options, of those the figure takes, by which it follows the authors' program."""
-    options = {"x": "cond_mean_paper", "y": "energy_sum_paper", "method": "paper", "metric": "test/error"}
-    return {key: value for key, value in options.items() if key in _parameters(number)}
+    notes = [
+        f"{key} = {given[key]}, as given, wins over the paper's {value}"
+        for key, value in paper_options(number).items()
+        if given.get(key, value) != value
+    ]
+    runs = load_runs(directory).runs
+    for key in [key for key in MEASURED_BY if key in runs.columns]:
+        for (task,), rows in runs.group_by("task", maintain_order=True):
+            expected = paper_settings(str(task)).get(key)
+            others = rows.filter(rows[key].ne_missing(expected))
+            if expected is not None and len(others):
+                found = ", ".join(sorted({str(value) for value in others[key].to_list()}))
+                which = f"{len(others)} of {len(rows)} runs of {task}"
+                notes.append(f"{which} have {key} = {found}, not the paper's {expected}")
+    return notes
 
 
 def _option_names(names: "set[str]") -> list[str]:

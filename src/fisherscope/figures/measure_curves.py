@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from fisherscope.analysis import AnalysisError, Settings
 from fisherscope.analysis.data.labels import measure_label
 from fisherscope.analysis.data.run_measures import COND, ENERGY
 from fisherscope.analysis.data.seed_means import comparable, one_rate, over_seeds
 from fisherscope.analysis.data.settings import RunsLike, settings_of
+from fisherscope.figures.label_placement import place_labels
 from fisherscope.figures.log_axes import log_axis
 from fisherscope.figures.style import DASHES, SOFT, colour_ramp, legend, note, panels, paper_style
 
 SINGLE, SINGLE_ENERGY = "fisher/cond", "fisher/energy"
+BESIDE = (-0.4 * np.pi, 0.4 * np.pi)
+"""Directions of the label of a line from its end: to the right."""
 MOST_LINES = 4
 """Batch sizes, and learning rates, that figure 4 shows by default."""
 
 
 def figure_2(
-    runs: RunsLike, *, lr: float | None = None, task: str | None = None, notes: bool = True
-) -> Figure:
+    runs: RunsLike, *, x: str = COND, y: str = ENERGY, lr: float | None = None, task: str | None = None,
+    notes: bool = True,
+) -> Figure:  # fmt: skip
     """Draw c_k and l_k (top), C̄_K and L_K (bottom) against epochs, a line per batch size.
 
     Args:
         runs: From `load_runs`, or a directory.
+        x: Measure that is drawn for C̄_K, as `landscape` takes.
+        y: Measure that is drawn for L_K.
         lr: Learning rate; by default the one with most batch sizes.
         task: Task, if the runs are of several.
         notes: Print notes below the panels.
@@ -53,14 +61,14 @@ def figure_2(
         ```
     """
     source, rate = one_rate(settings_of(runs, task=task), lr)
-    source = _comparable_with_measures(source, (COND, ENERGY))
+    source = _comparable_with_measures(source, (x, y))
     sizes = sorted(set(source.frame["batch_size"].to_list()))
     colours = dict(zip(sizes, colour_ramp(len(sizes)), strict=True))
     with paper_style():
         figure, (top, right, below, corner) = panels(2, 2, (4.6, 3.1))
         for axes, name in ((top, SINGLE), (right, SINGLE_ENERGY)):
             _draw_steps(axes, source, name, colours)
-        for axes, name in ((below, COND), (corner, ENERGY)):
+        for axes, name in ((below, x), (corner, y)):
             _draw_means(axes, source, name, colours)
             axes.set_xlabel("epoch")
         _share_epochs((top, right, below, corner), source.last_epoch)
@@ -76,14 +84,17 @@ def figure_2(
 
 
 def figure_4(
-    runs: RunsLike, *, sizes: tuple[int, ...] | None = None, task: str | None = None, notes: bool = True
-) -> Figure:
+    runs: RunsLike, *, x: str = COND, y: str = ENERGY, sizes: tuple[int, ...] | None = None,
+    task: str | None = None, notes: bool = True,
+) -> Figure:  # fmt: skip
     """Draw C̄_K and L_K against iterations, with verticals where each batch size ends.
 
     Colours of C̄_K show |B| and those of L_K show α, which each mainly depends on; dashes show the other one.
 
     Args:
         runs: From `load_runs`, or a directory.
+        x: Measure that is drawn for C̄_K, as `landscape` takes.
+        y: Measure that is drawn for L_K.
         sizes: Batch sizes; by default at most four, without the smallest and the largest (as in the paper).
         task: Task, if the runs are of several.
         notes: Print notes below the panels.
@@ -112,12 +123,12 @@ def figure_4(
     """
     source = settings_of(runs, task=task).fixed()
     source, left_out = _inner_settings(source, sizes)
-    source = _comparable_with_measures(source, (COND, ENERGY))
+    source = _comparable_with_measures(source, (x, y))
     with paper_style():
         figure, axes = panels(2, 1, (8.6, 4.2))
         for panel, name, keys in (
-            (axes[0], COND, ("batch_size", "lr")),
-            (axes[1], ENERGY, ("lr", "batch_size")),
+            (axes[0], x, ("batch_size", "lr")),
+            (axes[1], y, ("lr", "batch_size")),
         ):
             _draw_iterations(panel, over_seeds(source, name, geometric=True), name, keys)
         ends = "Dotted verticals: where the training of each batch size ends."
@@ -198,12 +209,14 @@ def _draw_iterations(axes: Axes, rows: pl.DataFrame, name: str, keys: tuple[str,
     colours, dashes = ({v: k for k, v in enumerate(sorted(set(rows[key].to_list())))} for key in keys)
     palette = colour_ramp(len(colours))
     ends: dict[float, tuple[float, float]] = {}
+    lines = []
     for (first, second), line in rows.group_by(*keys, maintain_order=True):
         step, height = line["step"].to_numpy(), line["value"].to_numpy()
         axes.plot(
             step, height, color=palette[colours[first]], linewidth=1.4, alpha=0.9,
             linestyle=DASHES[dashes[second] % len(DASHES)], marker="o" if len(line) == 1 else None,
         )  # fmt: skip
+        lines.append(np.column_stack([step, height]))
         ends[first] = max(ends.get(first, (0.0, 0.0)), (float(step[-1]), float(height[-1])))
     steps = rows["step"].to_list()
     log_axis(axes, "x", [*steps, 2.2 * max(steps)])  # room for the labels
@@ -215,10 +228,11 @@ def _draw_iterations(axes: Axes, rows: pl.DataFrame, name: str, keys: tuple[str,
             f"s{size}", (end, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 3), ha="center",
             textcoords="offset points", fontsize=8.5, color=SOFT,
         )  # fmt: skip
+    labels: list[NDArray[np.float64]] = []
     for value, last in ends.items():
-        axes.annotate(
-            f"{symbols[keys[0]]} = {value:g}", last, xytext=(5, 0), textcoords="offset points", va="center",
-            fontsize=9, color=palette[colours[value]], fontweight="bold",
+        labels = place_labels(
+            axes, [last], [f"{symbols[keys[0]]} = {value:g}"], lines=lines, texts_before=labels,
+            towards=BESIDE, reach=11.0, color=palette[colours[value]], fontweight="bold",
         )  # fmt: skip
     for value, place in dashes.items():
         axes.plot(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
@@ -29,6 +31,7 @@ from fisherscope.figures.surface import draw_surface
 SHARES = (0.05, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Shares of the epochs at which the paper marks a trajectory."""
 PANELS = 6
+"""Schedules that are drawn by default."""
 COLUMNS = 3
 
 
@@ -47,7 +50,7 @@ def figure_1d(
         lr: Only schedules of this initial learning rate.
         method: Surface; by default the one that predicts left-out settings better.
         task: Task, if the runs are of several.
-        settings: Names of schedules; by default the first ten.
+        settings: Names of schedules; by default the first six.
         notes: Print notes below the panels.
 
     Returns:
@@ -74,7 +77,7 @@ def figure_1d(
     """
     source = settings_of(runs, task=task)
     dynamic = _dynamic(source, x, y, lr)
-    moving, omitted = _select_settings("1d", dynamic, settings, len(MARKERS))
+    moving, omitted = _select_settings("1d", dynamic, settings, PANELS)
     rates = moving["lr"].drop_nulls().mode().sort().to_list()
     beacons = _from_first_mark(_beacons(source, x, y, rates[0] if rates else None))
     name = source.metric(metric)[0]
@@ -99,19 +102,20 @@ def figure_1d(
 
 
 def figure_5(
-    runs: RunsLike, *, x: str = COND, y: str = ENERGY, lr: float | None = None,
+    runs: RunsLike, *, x: str = COND, y: str = ENERGY, metric: str | None = None, lr: float | None = None,
     method: Method | None = None, task: str | None = None, settings: tuple[str, ...] | None = None,
     notes: bool = True,
 ) -> Figure:  # fmt: skip
     """Draw the trajectory of each schedule in a panel of its own, among its beacons.
 
-    Beacons are the fixed batch sizes of the same learning rate, dotted, over the contours of the validation
-    metric and the border of the region.
+    Beacons are the fixed batch sizes of the same learning rate, dotted, over the contours of the metric and
+    the border of the region.
 
     Args:
         runs: From `load_runs`, or a directory.
         x: Measure across.
         y: Measure upwards.
+        metric: Column of the epochs; the validation metric by default.
         lr: Initial learning rate; by default the one with most schedules.
         method: Surface; by default the one that predicts left-out settings better.
         task: Task, if the runs are of several.
@@ -151,7 +155,7 @@ def figure_5(
     moving, omitted = _select_settings("5", moving, settings, PANELS)
     names = list(settings or moving["setting"].unique(maintain_order=True))
     beacons = _from_first_mark(_beacons(source, x, y, lr))
-    metric = source.metric(None)[0]
+    name_of_metric = source.metric(metric)[0]
     remarks: list[str] = []
     with paper_style():
         columns = min(COLUMNS, len(names))
@@ -159,7 +163,7 @@ def figure_5(
         figure, all_axes = panels(count, columns, (4.6, 3.9) if columns > 1 else (6.8, 4.6))
         both = pl.concat([_from_first_mark(moving).select("x", "y"), beacons.select("x", "y")])
         land = (
-            landscape(source.runs, x=x, y=y, metric=metric, task=source.task or None)
+            landscape(source.runs, x=x, y=y, metric=name_of_metric, task=source.task or None)
             if len(beacons)
             else None
         )
@@ -219,7 +223,7 @@ def _select_settings(
     Raises:
         AnalysisError: There is no schedule of that name.
     """
-    there = moving["setting"].unique(maintain_order=True).to_list()
+    there = sorted(moving["setting"].unique().to_list(), key=_numbers_apart)
     unknown = [name for name in settings or () if name not in there]
     if unknown:
         raise AnalysisError(
@@ -229,7 +233,14 @@ def _select_settings(
     names = list(settings or there[:most])
     omitted = [] if settings else there[most:]
     text = f"Left out (name them by settings=): {', '.join(omitted)}." if omitted else ""
-    return moving.filter(pl.col("setting").is_in(names)), text
+    rows = [moving.filter(pl.col("setting") == name) for name in names]
+    return pl.concat(rows), text
+
+
+def _numbers_apart(name: str) -> list[tuple[bool, float, str]]:
+    """Return what names are sorted by: s16 before s128, and a schedule before its -MS."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", name.replace("-lr", " lr"))
+    return [(True, float(part), "") if part[:1].isdigit() else (False, 0.0, part) for part in parts]
 
 
 def _beacons(source: Settings, x: str, y: str, lr: float | None) -> pl.DataFrame:

@@ -7,25 +7,26 @@ from pathlib import Path
 
 from fisherscope import analysis, figures
 from fisherscope.analysis import AnalysisError
+from fisherscope.figures.paper_options import paper_options
 from fisherscope.report.html_document import document
 from fisherscope.reproduce.comparison import HEAD, compare, comparison_rows
 from fisherscope.reproduce.recipes import RATE, Recipe, describe_scale
 from fisherscope.runs.reader import load_runs
 
-_PAPER = {"x": "cond_mean_paper", "y": "energy_sum_paper", "method": "paper"}
-_AXES = {"x": "cond_mean_paper", "y": "energy_sum_paper"}
-OPTIONS: dict[str, dict[str, object]] = {
-    "1a": {"metric": "test/error"},
-    "1b": {**_PAPER, "metric": "test/error"},
-    "1c": {**_AXES, "metric": "test/error"},
-    "1d": {**_PAPER, "metric": "test/error", "lr": RATE},
-    "2": {"lr": RATE},
-    "3": dict(_PAPER),
-    "5": {**_AXES, "lr": RATE},
-    "6": {"metric": "test/error"},
-    "7": dict(_PAPER),
-}
-"""Options by which each figure follows the authors' program."""
+AT_RATE = ("1d", "2", "5")
+"""Figures of the learning rate of Table 1 alone."""
+
+
+def figure_options(number: str) -> dict[str, object]:
+    """Return the options by which a figure of the page is drawn: those of the authors' program.
+
+    Args:
+        number: Number of the figure in the paper.
+
+    Returns:
+        Values by the parameters of the figure's function.
+    """
+    return {**paper_options(number), **({"lr": RATE} if number in AT_RATE else {})}
 
 
 def write_page(made: Recipe, root: Path, command: str, plan: str = "") -> Path:
@@ -56,7 +57,7 @@ def write_page(made: Recipe, root: Path, command: str, plan: str = "") -> Path:
     for number in made.figures:
         path = root / f"figure-{number}.png"
         try:
-            figures.save(figures.FIGURES[number](runs, **OPTIONS.get(number, {})), path)
+            figures.save(figures.FIGURES[number](runs, **figure_options(number)), path)
         except AnalysisError as error:
             drawn.append({"number": number, "reason": str(error), "image": ""})
             continue
