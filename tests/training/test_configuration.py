@@ -32,6 +32,11 @@ from fisherscope.training import Configuration, ConfigurationError, train
         ({"policy": ""}, "expected a form such as s32"),
         ({"policy": "s8"}, "batch_size 32 and the policy s8, which begins with 8, contradict each other"),
         ({"batch-size": 8}, "did you mean 'batch_size'"),
+        ({"schedule": "cosin"}, "did you mean cosine"),
+        ({"policy": "s32+wsd", "schedule": "cosine"}, "it has one, +wsd"),
+        ({"warmup": 1.0}, "warmup: input should be less than 1"),
+        ({"grad_clip": 0}, "grad_clip: input should be greater than 0"),
+        ({"grad_clip": True}, "grad_clip: expected a number"),
         ({"device": "meta"}, "expected cpu, or cuda"),
     ],
 )
@@ -55,3 +60,21 @@ def test_a_configuration_is_one_whatever_way_it_is_said() -> None:
 def test_more_measurements_than_samples_is_every_step(tmp_path: Path) -> None:
     path = train(SMALL | {"per_epoch": 10**9, "epochs": 1}, tmp_path).path
     assert len(rows(path, "steps.jsonl")) == 10
+
+
+def test_a_schedule_becomes_part_of_the_policy_and_is_read_back() -> None:
+    config = Configuration.of({"task": "digits/mlp", "policy": "s8-to-32", "schedule": "wsd", "warmup": 0.1})
+    assert config.policy == "s8-to-32+wsd:warmup=0.1"
+    assert Configuration.of(config.identity()) == config
+    assert "schedule" not in config.identity()
+
+
+def test_a_text_s_network_has_settings_of_its_own_and_given_ones_win() -> None:
+    own = Configuration.of({"task": "text/gpt-mini-tiny"})
+    assert (own.optimizer, own.policy, own.grad_clip) == ("AdamW", "s16+cosine:warmup=0.05", 1.0)
+    assert Configuration.of(own.identity()) == own
+    given = Configuration.of({"task": "text/gpt-mini-tiny", "policy": "s8-lr0.01", "optimizer": "SGD"})
+    assert (given.policy, given.lr, given.optimizer, given.batch_size) == ("s8", 0.01, "SGD", 8)
+    levels = Configuration.of({"task": "text/gpt-mini-tiny", "schedule": "levels", "warmup": 0})
+    assert levels.policy == "s16"
+    assert Configuration.of({"task": "digits/mlp"}).policy == "s128"

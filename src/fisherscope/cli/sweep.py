@@ -31,6 +31,10 @@ def sweep(
     ] = None,
     optimizer: Annotated[str | None, typer.Option(help="Optimizer (class name in torch.optim).")] = None,
     epochs: Annotated[int | None, typer.Option(help="Length of the schedule, epochs.")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="Learning rate over the run: levels, constant, cosine, linear, wsd.")
+    ] = None,
+    warmup: Annotated[float | None, typer.Option(help="Share of the run over which the rate rises.")] = None,
     until: Annotated[
         int | None, typer.Option(help="Epochs to train now, resumable; by default the whole schedule.")
     ] = None,
@@ -70,7 +74,7 @@ def sweep(
         "task": task, "batch_sizes": parse_numbers(batch_sizes, int), "lrs": parse_numbers(lrs, float),
         "seeds": parse_numbers(seeds, int), "policies": _parse_policies(policies),
         "optimizer": optimizer, "epochs": epochs, "every": every, "per_epoch": per_epoch,
-        "limit_train": limit_train,
+        "limit_train": limit_train, "schedule": schedule, "warmup": warmup,
     }  # fmt: skip
     values |= {key: value for key, value in options.items() if value is not None} | parse_pairs(option or [])
     if paper and "task" in values:

@@ -35,6 +35,10 @@ def train(
         int | None, typer.Option(help="Random seed of initialisation, order and augmentation.")
     ] = None,
     optimizer: Annotated[str | None, typer.Option(help="Optimizer (class name in torch.optim).")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="Learning rate over the run: levels, constant, cosine, linear, wsd.")
+    ] = None,
+    warmup: Annotated[float | None, typer.Option(help="Share of the run over which the rate rises.")] = None,
     every: Annotated[int | None, typer.Option(help="Steps per measurement.")] = None,
     limit_train: Annotated[
         int | None, typer.Option(help="Number of training samples; by default all.")
@@ -64,7 +68,7 @@ def train(
     from_flags = {
         "task": task, "batch_size": batch_size, "lr": lr, "policy": policy, "epochs": epochs, "seed": seed,
         "optimizer": optimizer, "every": every, "limit_train": limit_train, "device": device,
-        "threads": threads,
+        "threads": threads, "schedule": schedule, "warmup": warmup,
     }  # fmt: skip
     values = merge_settings(
         read_settings(settings) if settings else {},

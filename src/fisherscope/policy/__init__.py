@@ -12,9 +12,9 @@ from fisherscope.policy.gradient_norm import NormTest
 from fisherscope.policy.increase_batch import Increase
 from fisherscope.policy.inner_product import InnerProduct
 from fisherscope.policy.lr_scaling import AdaScale, Linear, SquareRoot
-from fisherscope.policy.lr_schedule import Rate
+from fisherscope.policy.lr_schedule import Decay, Rate
 from fisherscope.policy.noise_scale import NoiseScale
-from fisherscope.policy.parser import FAMILIES, WRAPPERS, parse, rate_in
+from fisherscope.policy.parser import FAMILIES, WRAPPERS, parse, rate_in, schedule_suffix
 from fisherscope.policy.protocol import Policy
 from fisherscope.policy.staged import Staged, stage_sizes
 from fisherscope.policy.wrappers import Bounds, GrowthLimit, Hysteresis, Multiple
@@ -29,6 +29,7 @@ __all__ = [
     "BigBatch",
     "Bounds",
     "Cabs",
+    "Decay",
     "Decision",
     "Diversity",
     "Fixed",
@@ -52,5 +53,6 @@ __all__ = [
     "parse",
     "rate_in",
     "read_beacons",
+    "schedule_suffix",
     "stage_sizes",
 ]

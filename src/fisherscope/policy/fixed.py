@@ -46,4 +46,4 @@ class Fixed:
         """Return the next state and the decision for the next batch; see `Policy.update`."""
         level = self.rate.level(observation)
         reason = f"learning-rate level {level + 1}" if level != state["level"] else ""
-        return {"level": level}, Decision(self.batch_size, self.rate.of_level(level), reason)
+        return {"level": level}, Decision(self.batch_size, self.rate.at(observation), reason)

@@ -48,5 +48,5 @@ class Increase(Fixed):
         """Return the next state and the decision for the next batch; see `Policy.update`."""
         state, decision = super().update(state, observation)
         most = max(int(self.share * observation.epoch_samples), self.batch_size)
-        size = min(round(self.batch_size * self.rate.lr / decision.lr), most)
+        size = min(round(self.batch_size * self.rate.lr / self.rate.before_warmup(observation)), most)
         return state, Decision(size, decision.lr * size / self.batch_size, decision.reason)

@@ -16,7 +16,7 @@ from fisherscope.policy.gradient_norm import NormTest
 from fisherscope.policy.increase_batch import Increase
 from fisherscope.policy.inner_product import InnerProduct
 from fisherscope.policy.lr_scaling import AdaScale, Linear, SquareRoot
-from fisherscope.policy.lr_schedule import Rate
+from fisherscope.policy.lr_schedule import SHAPES, Decay, Rate
 from fisherscope.policy.noise_scale import NoiseScale
 from fisherscope.policy.options import parse_options
 from fisherscope.policy.protocol import Policy
@@ -36,6 +36,8 @@ WRAPPERS: Mapping[str, type[Any]] = {
 }
 """Wrapper classes by what may follow a `+`; each takes (policy, options)."""
 
+SCHEDULES = ("constant", *SHAPES.values())
+"""What may follow the first `+`: learning-rate schedules."""
 _STAGED = {"": False, "∅": False, "0": False, "MS": True}
 _HEAD = re.compile(r"s(?P<first>\d{1,18})(?:-to-(?P<last>\d{1,18}))?(?:-(?P<family>.+))?")
 _LR = re.compile(r"-lr(?P<lr>\d+(?:\.\d+)?(?:e-?\d+)?)$")
@@ -45,9 +47,10 @@ def parse(name: str, *, lr: float | None = None, epochs: int) -> Policy:
     """Return the policy of a name; `policy.name` is the inverse.
 
     A name is `sSIZE[-FAMILY]`, `sFIRST-to-LAST[-MS]` or `beacon:FILE.json`, then options (`:key=value,…`),
-    then `+constant` or `+decay:at=0.5/0.75,by=0.1` for other learning-rate levels than the default, then
-    wrappers (`+bounds:max=512`). The paper's -∅ has no suffix (`-∅` and `-0` are read too), and a family may
-    end in `-lr0.1`. Tables of all names: docs/policies.md.
+    then `+constant`, `+decay:at=0.5/0.75,by=0.1`, `+cosine`, `+linear-decay` or `+wsd` for another
+    learning-rate schedule than the default levels (each takes `warmup=0.05`), then wrappers
+    (`+bounds:max=512`). The paper's -∅ has no suffix (`-∅` and `-0` are read too), and a family may end in
+    `-lr0.1`. Tables of all names: docs/policies.md.
 
     Args:
         name: The name.
@@ -86,7 +89,11 @@ def parse(name: str, *, lr: float | None = None, epochs: int) -> Policy:
     policy = _parse_head(doing, head, rate, options)
     for segment in segments:
         family, _, options = segment.partition(":")
-        kind = _look_up(doing, family, WRAPPERS)
+        if family in SCHEDULES:
+            raise ValueError(
+                f"{doing}: +{family} stands behind a wrapper; put the schedule before all wrappers"
+            )
+        kind = _look_up(doing, family, WRAPPERS, SCHEDULES)
         policy = kind(policy, **parse_options(doing, kind, options, skip=1))
     return policy
 
@@ -111,19 +118,55 @@ def rate_in(name: str) -> float | None:
 
 def _parse_rate(doing: str, lr: float, epochs: int, segments: list[str]) -> tuple[Rate, list[str]]:
     """Return the learning-rate schedule, and the remaining segments."""
-    if not segments or segments[0].partition(":")[0] not in ("constant", "decay"):
-        return Rate(lr, epochs), segments
-    family, _, text = segments[0].partition(":")
+    family, _, text = segments[0].partition(":") if segments else ("", "", "")
+    shape = {name: shape for shape, name in SHAPES.items()}.get(family, "levels")
+    if shape != "levels":
+        curve = Decay(**parse_options(doing, Decay, text, skip=0))
+        return Rate(lr, epochs, (), shape=shape, curve=curve), segments[1:]
     if family == "constant":
-        return Rate(lr, epochs, milestones=()), segments[1:]
-    match = re.fullmatch(r"at=([0-9./e-]+),by=([0-9.e-]+)", text)
+        curve = Decay(**parse_options(doing, Decay, text, skip=0))
+        return Rate(lr, epochs, milestones=(), curve=curve), segments[1:]
+    if family != "decay":
+        return Rate(lr, epochs), segments
+    match = re.fullmatch(r"at=([0-9./e-]+),by=([0-9.e-]+)(?:,(.*))?", text)
     if match is None:
         raise ValueError(f"{doing}: received {short_repr(segments[0])}; expected decay:at=0.5/0.75,by=0.1")
     try:
         milestones, factor = tuple(float(part) for part in match[1].split("/")), float(match[2])
     except ValueError as error:
         raise ValueError(f"{doing}: {segments[0]!r}: {error}; expected decay:at=0.5/0.75,by=0.1") from error
-    return Rate(lr, epochs, milestones, factor), segments[1:]
+    curve = Decay(**parse_options(doing, Decay, match[3] or "", skip=0))
+    return Rate(lr, epochs, milestones, factor, curve=curve), segments[1:]
+
+
+def schedule_suffix(name: str, shape: str, warmup: float) -> str:
+    """Write a learning-rate schedule into a policy's name.
+
+    Args:
+        name: A policy's name without a schedule.
+        shape: "levels", "constant", "cosine", "linear" or "wsd".
+        warmup: Share of the run.
+
+    Returns:
+        The name with the schedule.
+
+    Raises:
+        ValueError: There is no such shape, or the name has a schedule.
+
+    Example:
+        ```python
+        name = fs.policy.schedule_suffix("s32-cabs+linear", "cosine", 0.05)
+        assert name == "s32-cabs+cosine:warmup=0.05+linear"
+        ```
+    """
+    head, *segments = name.split("+")
+    doing = f"giving {short_repr(name)} a schedule"
+    if segments and segments[0].partition(":")[0] in SCHEDULES:
+        raise ValueError(f"{doing}: it has one, +{segments[0]}; leave out one of the two")
+    _look_up(doing, shape, {**SHAPES, "constant": ""})
+    levels = (0.5, 0.75) if shape == "levels" else ()
+    rate = Rate(1.0, 1, levels, shape=shape if shape in SHAPES else "levels", curve=Decay(warmup=warmup))
+    return "+".join([head + rate.suffix, *segments])
 
 
 def _parse_head(doing: str, head: str, rate: Rate, options: str) -> Policy:
@@ -147,15 +190,15 @@ def _parse_head(doing: str, head: str, rate: Rate, options: str) -> Policy:
     return policy
 
 
-def _look_up(doing: str, name: str, table: Mapping[str, Any]) -> Any:
-    """Return the table's entry.
+def _look_up(doing: str, name: str, table: Mapping[str, Any], others: tuple[str, ...] = ()) -> Any:
+    """Return the table's entry; `others` are names that could have been meant.
 
     Raises:
         ValueError: There is none; names the nearest one.
     """
     if name in table:
         return table[name]
-    choices = [choice for choice in table if choice]
+    choices = [choice for choice in (*table, *others) if choice]
     near = get_close_matches(name, choices, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(choices)}"
     raise ValueError(f"{doing}: {short_repr(name)} is unknown; {hint}")

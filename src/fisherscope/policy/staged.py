@@ -102,4 +102,4 @@ class Staged:
         stage = min(int(share * STAGES), STAGES - 1)
         new: State = {"level": level, "stage": stage}
         reason = f"stage {stage + 1} of {STAGES}, learning-rate level {level + 1}" if new != state else ""
-        return new, Decision(self.sizes[stage], self.rate.of_level(level), reason)
+        return new, Decision(self.sizes[stage], self.rate.at(observation), reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fisherscope.tasks.errors import DataError, TaskError
 from fisherscope.tasks.factory import file_digest
-from fisherscope.tasks.registry import check_name, check_trust, get, names
+from fisherscope.tasks.registry import check_name, check_trust, get, names, settings
 from fisherscope.tasks.sanity_check import check_task
 from fisherscope.tasks.task import Evaluation, Split, Task
 from fisherscope.tasks.user_code import error_text, reraise_with_location
@@ -27,6 +27,7 @@ __all__ = [
     "get",
     "names",
     "reraise_with_location",
+    "settings",
     "subject",
     "subject_of",
     "told",

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fisherscope.plain_text import short_repr
-from fisherscope.tasks import models
+from fisherscope.tasks import gpt, models
 from fisherscope.tasks.datasets.digits import digits
 from fisherscope.tasks.datasets.files import data_dir as data_directory
 from fisherscope.tasks.datasets.images import Images
+from fisherscope.tasks.datasets.text import Windows, tinystories, topics, wikitext
 from fisherscope.tasks.datasets.vision import cifar10, cifar100, mnist, svhn
 from fisherscope.tasks.errors import TaskError
 from fisherscope.tasks.factory import load_task
@@ -48,7 +50,8 @@ def get(
             al. 2020; by default where its file is.
 
     Returns:
-        The task. Its images are float32 (n, channels, height, width), its labels int64 (n,).
+        The task. Its images are float32 (n, channels, height, width), its labels int64 (n,); a text's samples
+        are windows of bytes, int64 (n, context), with the bytes that follow.
 
     Raises:
         TaskError: The name is unknown, the factory failed, or `augment` or `extra` does not apply.
@@ -74,6 +77,8 @@ def get(
         return load_task(name)
     check_name(name)
     data, _, network = name.partition("/")
+    if data in _TEXTS:
+        return _text_task(name, data_directory(data_dir), validation, augment)
     read_splits, channels, classes, side = _DATA[data]
     if extra is not None:
         read_splits = partial(_image_splits, partial(svhn, extra=extra))
@@ -142,7 +147,28 @@ def names() -> list[str]:
         assert "digits/mlp" in fs.tasks.names()
         ```
     """
-    return [f"{data}/{network}" for data in _DATA for network in models.NAMES]
+    images = [f"{data}/{network}" for data in _DATA for network in models.NAMES]
+    return images + [f"{data}/{network}" for data in _TEXTS for network in gpt.SHAPES]
+
+
+def settings(name: str) -> dict[str, Any]:
+    """Return the settings that a built-in task is trained with where none are given.
+
+    Args:
+        name: A task's name.
+
+    Returns:
+        Keys of `fisherscope.training.Configuration`; empty for all but the texts' networks, which are
+        trained by AdamW on a cosine.
+
+    Example:
+        ```python
+        assert fs.tasks.settings("text/gpt-mini")["optimizer"] == "AdamW"
+        assert not fs.tasks.settings("digits/mlp")
+        ```
+    """
+    data, _, network = name.partition("/")
+    return dict(gpt.SETTINGS.get(network, {})) if data in _TEXTS else {}
 
 
 def _digits_splits(folder: Path, validation: bool, augment: bool | None) -> Splits:
@@ -166,6 +192,25 @@ def _image_splits(
     return *hold_out(train, samples), test, notes
 
 
+def _text_task(name: str, folder: Path, validation: bool, augment: bool | None) -> Task:
+    if augment is not None:
+        raise TaskError(f"getting task {name!r}: augment={augment} applies to images; leave it out")
+    data, _, network = name.partition("/")
+    shape = gpt.SHAPES[network]
+    train, validation_split, test = _TEXTS[data](folder, shape.context)
+    return Task(
+        name, partial(gpt.GPT, shape), train, validation_split if validation else test, test,
+        gpt.next_token_loss, gpt.next_token_scores, metric="loss",
+    )  # fmt: skip
+
+
+_TEXTS: dict[str, Callable[[Path, int], tuple[Windows, Windows, Windows]]] = {
+    "text": lambda folder, context: topics(context),
+    "tinystories": tinystories,
+    "wikitext2": partial(wikitext, "wikitext2"),
+    "wikitext103": partial(wikitext, "wikitext103"),
+}
+"""By text: reader of its training, validation and test split."""
 _DATA: dict[str, tuple[Callable[[Path, bool, bool | None], Splits], int, int, int]] = {
     "digits": (_digits_splits, 1, 10, 8),
     "mnist": (partial(_image_splits, mnist), 1, 10, 32),

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 import fisherscope as fs
 from fisherscope.plain_text import short_repr
 
-NUMBERS = (int, float, int | None)
+NUMBERS = (int, float, int | None, float | None)
 
 
 class ConfigurationError(ValueError):
@@ -37,6 +37,12 @@ class Configuration(BaseModel):
         momentum: Momentum, for optimizers that have one.
         weight_decay: Weight decay.
         nesterov: Whether SGD uses Nesterov's momentum.
+        schedule: Learning-rate schedule: "levels", "constant", "cosine", "linear" or "wsd". It becomes a part
+            of the policy's name.
+        warmup: Share of the run over which the rate rises; a part of the policy's name too.
+        grad_clip: Largest norm of the gradient; a larger one is scaled to it.
+        decay_matrices_only: Whether weight decay leaves out parameters of fewer than two dimensions, such as
+            biases and normalisation, in a group of their own.
         every: Steps per measurement.
         per_epoch: Measurements per epoch, instead of `every`.
         stride: Whether to measure at fixed instead of random distances.
@@ -89,6 +95,10 @@ class Configuration(BaseModel):
     rule: str | None = None
     measure_precision: Literal["default", "float64"] | None = None
     fused: bool | None = None
+    schedule: str | None = Field(None, exclude=True)  # `of` writes it into the policy's name
+    warmup: float | None = Field(None, ge=0, lt=1, exclude=True)  # likewise
+    grad_clip: float | None = Field(None, gt=0)
+    decay_matrices_only: bool | None = None
     limit_train: int | None = Field(None, gt=0)
     limit_test: int | None = Field(None, gt=0)
     micro_batch: int | None = Field(None, gt=0)  # samples in memory at once; a larger batch is accumulated
@@ -140,11 +150,12 @@ class Configuration(BaseModel):
                 f"configuring a run: received {type(values).__name__}; expected a mapping of settings, "
                 'such as {"task": "digits/resnet8"}'
             )
+        values = _with_task_settings(values)
         config = cls._parse(values)
         policy_lr = None if config.policy is None else fs.policy.rate_in(config.policy)
         if policy_lr is not None and values.get("lr") is None:
             config = config.model_copy(update={"lr": policy_lr})
-        policy = config.policy_of(f"s{config.batch_size}" if config.policy is None else config.policy)
+        policy = config.policy_of(config._policy_name())
         if policy.closed_loop and not config.measure:
             raise ConfigurationError(
                 f"configuring a run: the policy {policy.name} reads measurements, and measure=false takes "
@@ -157,7 +168,15 @@ class Configuration(BaseModel):
                 f"configuring a run: batch_size {config.batch_size} and the policy {policy.name}, which "
                 f"begins with {size}, contradict each other; give one of the two"
             )
-        return config.model_copy(update={"policy": policy.name, "batch_size": size})
+        own = {"policy": policy.name, "batch_size": size, "schedule": None, "warmup": None}
+        return config.model_copy(update=own)
+
+    def _policy_name(self) -> str:
+        """Return the policy's name with the schedule in it."""
+        name = f"s{self.batch_size}" if self.policy is None else self.policy
+        if self.schedule is None and self.warmup is None:
+            return name
+        return str(fs.policy.schedule_suffix(name, self.schedule or "levels", self.warmup or 0.0))
 
     @classmethod
     def _parse(cls, values: Mapping[str, Any]) -> Configuration:
@@ -236,6 +255,19 @@ class Configuration(BaseModel):
         """The run's name: readable, with a hash of the values that are not default."""
         name: str = fs.runs.run_id(self.identity(), _defaults())
         return name
+
+
+def _with_task_settings(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Fill in the task's own settings where nothing else is given; a policy says its schedule itself."""
+    own = fs.tasks.settings(str(values.get("task")))
+    given = {key: value for key, value in values.items() if value is not None}
+    policy = given.get("policy")
+    left_out: set[str] = set()
+    if policy is not None:
+        left_out = {"batch_size", "schedule", "warmup"}
+        if fs.policy.rate_in(str(policy)) is not None:
+            left_out.add("lr")
+    return {**values, **{key: own[key] for key in own if key not in given and key not in left_out}}
 
 
 def _defaults() -> dict[str, Any]:

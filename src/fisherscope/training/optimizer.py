@@ -45,12 +45,23 @@ def make_optimizer(config: Configuration, model: nn.Module) -> torch.optim.Optim
     }
     if kind is torch.optim.SGD:
         settings["nesterov"] = config.nesterov and config.momentum > 0
-    return _instantiate(kind, model, {name: value for name, value in settings.items() if name in accepted})
+    parameters = _parameter_groups(model) if config.decay_matrices_only else list(model.parameters())
+    known = {name: value for name, value in settings.items() if name in accepted}
+    return _instantiate(kind, model, parameters, known)
 
 
-def _instantiate(kind: Any, model: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
+def _parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Return two groups: parameters of at least two dimensions, and the others without weight decay."""
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    others = [p for p in model.parameters() if p.dim() < 2]
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def _instantiate(
+    kind: Any, model: nn.Module, parameters: list[Any], settings: dict[str, Any]
+) -> torch.optim.Optimizer:
     """Call an optimizer class, fused (one pass over memory) if the parameters allow it."""
-    parameters = list(model.parameters())
     sparse = any(getattr(module, "sparse", False) for module in model.modules())
     if "fused" in inspect.signature(kind).parameters and not sparse:
         try:

@@ -126,6 +126,9 @@ class TrainState:
                 observation.loss = loss if config.micro_batch else None
         else:
             loss = self._backward(batch)
+        if config.grad_clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self._note(self.sampler.step(self.monitor.measurement))

@@ -68,11 +68,11 @@ class BeaconPolicy:
     def __post_init__(self) -> None:
         own = (self.rate.epochs, self.rate.milestones, self.rate.factor)
         expected = (self.beacons.epochs, self.beacons.milestones, self.beacons.factor)
-        if own != expected:
+        if own != expected or self.rate.shape != "levels" or self.rate.curve.warmup:
             raise ValueError(
                 f"steering by beacons of {self.beacons.task}: they have (epochs, milestones, factor) = "
-                f"{expected}, this run {own}; the region is that of one budget: train beacons with this "
-                "schedule"
+                f"{expected}, this run {own}{self.rate.suffix}; the region is that of one budget: train "
+                "beacons with this schedule"
             )
         if self.beacons.beacons:
             self._growth  # noqa: B018  (raises now, not in the first epoch, if the rate has no beacons)
