@@ -78,3 +78,12 @@ def test_a_text_s_network_has_settings_of_its_own_and_given_ones_win() -> None:
     levels = Configuration.of({"task": "text/gpt-mini-tiny", "schedule": "levels", "warmup": 0})
     assert levels.policy == "s16"
     assert Configuration.of({"task": "digits/mlp"}).policy == "s128"
+
+
+def test_only_the_type_of_a_device_is_part_of_a_runs_identity() -> None:
+    one, other, plain, cpu = (
+        Configuration.of(SMALL | {"device": device}) for device in ("cuda:0", "cuda:1", "cuda", "cpu")
+    )
+    assert one.id == other.id == plain.id != cpu.id
+    assert one.identity() == other.identity() == plain.identity()
+    assert one.device == "cuda:0"  # trained there all the same

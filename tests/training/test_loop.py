@@ -17,7 +17,8 @@ import torch
 from tests.cases.trained_runs import SMALL, assert_same_run, killed_at, rows, state
 
 import fisherscope as fs
-from fisherscope.training import train
+from fisherscope.sweep import pending
+from fisherscope.training import Configuration, train
 
 KILLS = int(os.environ.get("FISHERSCOPE_KILLS", "3"))
 """How often a real process is killed in a run; experiments/results/crash.json is of 50."""
@@ -181,3 +182,19 @@ def test_a_checkpoint_that_does_not_fit_is_told(how: str, tmp_path: Path) -> Non
     with pytest.raises(fs.runs.RunError, match=r"does not fit what digits/mlp makes now .*delete"):
         train(SMALL, tmp_path)
     assert len(rows(path, "epochs.jsonl")) == 1
+
+
+def test_a_run_recorded_under_a_device_number_is_found_and_resumed(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Configuration.of(SMALL)
+    with monkeypatch.context() as patch:  # as version 0.1 recorded it
+        patch.setattr(Configuration, "identity", Configuration.model_dump)
+        path = train(SMALL | {"device": "cpu:0"}, tmp_path, until=1).path
+    assert path.name != config.id
+    assert pending([config], tmp_path) == [config]
+    assert train(config, tmp_path).path == path
+    assert_same_run(path, whole)
+    assert pending([config], tmp_path) == []
+    assert train(SMALL | {"device": "cpu:0"}, tmp_path).status == "finished"
+    assert [child.name for child in tmp_path.iterdir()] == [path.name]

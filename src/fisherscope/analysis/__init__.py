@@ -10,6 +10,7 @@ from fisherscope.analysis.data.settings import Settings, settings_of, together
 from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.landscapes.plane import landscape
 from fisherscope.analysis.landscapes.result import Landscape
+from fisherscope.analysis.landscapes.setting_table import landscape_table
 from fisherscope.analysis.selection.expected_error import select
 from fisherscope.analysis.selection.result import Selection
 from fisherscope.analysis.tables.result import Table
@@ -31,6 +32,7 @@ __all__ = [
     "claims",
     "export_runs",
     "landscape",
+    "landscape_table",
     "select",
     "settings_of",
     "table",

@@ -31,6 +31,8 @@ def runs(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the runs below a directory: status, epochs, last errors and measures."""
+    import polars as pl
+
     import fisherscope as fs
 
     loaded = fs.load_runs(directory)
@@ -38,7 +40,11 @@ def runs(
         from fisherscope.analysis import settings_of
 
         settings_of(directory)  # raises an error that says what the directory holds instead
-    table = loaded.runs
+    reason = pl.col("run_id").replace_strict(loaded.dead, default=None, return_dtype=pl.String)
+    table = loaded.runs.with_columns(reason.alias("dead")).with_columns(
+        status=pl.when(pl.col("dead").is_null()).then(pl.col("status")).otherwise(pl.lit(fs.runs.DEAD)),
+        reason=pl.coalesce("dead", "reason"),
+    )
     if len(loaded.epochs):
         last = loaded.epochs.sort("epoch").group_by("run_id").last()
         table = table.join(last, on="run_id", how="left", suffix="_epoch")

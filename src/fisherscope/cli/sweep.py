@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from fisherscope.training import Configuration
 
+LISTED = 4
+"""Names of runs in one sentence."""
 FAILED_STATUSES = ("failed", "refused")
 CHECK_SECONDS = 2.0
 """Time for the steps that a sweep's cost is estimated from, before it starts."""
@@ -82,7 +84,7 @@ def sweep(
     if (jobs is not None and jobs < 1) or (until is not None and until < 1):
         raise ValueError(f"sweeping with jobs={jobs}, until={until}: expected at least 1 of each")
     from fisherscope.cli.sweep_progress import sweep_display
-    from fisherscope.sweep import Grid, pending, run_sweep
+    from fisherscope.sweep import ELSEWHERE, Grid, pending, run_sweep
     from fisherscope.training.interruption import ignore_repeats
 
     grid = Grid.of(values)
@@ -97,15 +99,17 @@ def sweep(
     ignore_repeats()
     with sweep_display(todo, until) as event:
         result = run_sweep(grid, out, jobs=jobs, until=until, data_dir=data_dir, event=event)
-    failures = [
-        name
-        for name, (status, reason) in result.ends.items()
-        if status in FAILED_STATUSES and not reason.startswith("RunLockedError")
-    ]
+    failures = [name for name, (status, _) in result.ends.items() if status in FAILED_STATUSES]
     for run_id, (status, reason) in sorted(result.ends.items()):
-        if status not in ("finished", "diverged") and not (until and status == "interrupted"):
+        if status == "finished" and reason:  # a dead network
+            print(f"{run_id}: {reason}")
+        elif status not in ("finished", "diverged", ELSEWHERE) and not (until and status == "interrupted"):
             print(f"{run_id}: {status}: {reason}")
-    resumable = result.left - len(failures)
+    left = {config.id for config in pending(configurations, out)}
+    training = {name: reason for name, reason in result.elsewhere.items() if name in left}
+    if result.elsewhere:
+        print(_shared_text(result.elsewhere, training), flush=True)
+    resumable = result.left - len(failures) - len(training)
     if resumable and (result.interrupted or until is None):
         print(f"{resumable} runs are left; run the same command to resume them.", flush=True)
     if failures:
@@ -113,6 +117,15 @@ def sweep(
         raise SystemExit(FAILED)
     if result.signal is not None and result.left:
         exit_interrupted(result.signal)
+
+
+def _shared_text(elsewhere: "dict[str, str]", training: "dict[str, str]") -> str:
+    """Say which runs other sweeps of this directory have taken."""
+    text = f"Work was shared: another process took {len(elsewhere)} run{'s' if len(elsewhere) > 1 else ''}"
+    if not training:
+        return f"{text}, which have ended."
+    names = ", ".join(sorted(training)[:LISTED]) + (", …" if len(training) > LISTED else "")
+    return f"{text}; {len(training)} of them still train there ({names}), and end without this command."
 
 
 def check_fits(

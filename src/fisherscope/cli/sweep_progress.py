@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from fisherscope.cli.plain_stream import raw_stream
 from fisherscope.plain_text import one_line, printable
-from fisherscope.sweep import cost, duration
+from fisherscope.sweep import ELSEWHERE, cost, duration
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,7 +68,10 @@ class SweepDisplay:
             if value[0] == "died":
                 self.write(f"{run_id}: {value[1]}")
                 return
-            self.fractions[run_id], self.ends[run_id] = 1.0, value[0]
+            if value[0] == ELSEWHERE:  # it is none of ours to count
+                self.costs.pop(run_id), self.fractions.pop(run_id), self.rows.pop(run_id, None)
+            else:
+                self.fractions[run_id], self.ends[run_id] = 1.0, value[0]
         now = time.monotonic()
         if self.plain and (now - self.last_line > PLAIN_SECONDS or len(self.ends) == len(self.costs)):
             self.last_line = now

@@ -88,7 +88,7 @@ def train(
     if print_config:
         import yaml
 
-        print(yaml.safe_dump(config.identity(), sort_keys=False), end="")
+        print(yaml.safe_dump(config.model_dump(), sort_keys=False), end="")
         return
     from fisherscope.cli import exit_interrupted
     from fisherscope.cli.train_progress import train_display

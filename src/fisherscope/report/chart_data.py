@@ -11,9 +11,10 @@ from scipy.spatial import ConvexHull
 from fisherscope.analysis import AnalysisError, Landscape, Settings
 from fisherscope.analysis.data.labels import metric_label, shown_scale
 from fisherscope.analysis.data.run_measures import at_epoch
-from fisherscope.analysis.data.seed_means import comparable, lost_settings, over_seeds
+from fisherscope.analysis.data.seed_means import comparable, dead_settings, lost_settings, over_seeds
 from fisherscope.report.contours import SIZE, band_levels, bands
 from fisherscope.report.html_text import round_digits
+from fisherscope.runs.dead_network import DEAD
 
 Data = dict[str, Any]
 STOPS = 60
@@ -111,7 +112,7 @@ def _lines(source: Settings, name: str, stops: list[int]) -> dict[str, list[floa
 
 def _rows(source: Settings, landscape: Landscape) -> list[dict[str, Any]]:
     """Return a row a setting: its state, and its final metrics over seeds."""
-    lost, frame = set(lost_settings(source)), source.frame
+    lost, dead, frame = set(lost_settings(source)), set(dead_settings(source)), source.frame
     states = frame.group_by("setting", maintain_order=True).agg(
         pl.col("status").unique(), pl.col("reached").max(), pl.col("planned").max()
     )
@@ -123,6 +124,8 @@ def _rows(source: Settings, landscape: Landscape) -> list[dict[str, Any]]:
         unfinished = [s for s in state["status"] if s not in ("finished", "diverged", "failed")]
         if status == "finished" and "finished" not in state["status"]:
             status = unfinished[0] if unfinished else state["status"][0]
+        elif status == "finished" and row["setting"] in dead:
+            status = DEAD
         rows.append(row | {"state": status, "reached": state["reached"], "planned": state["planned"]})
     return rows
 

@@ -15,6 +15,7 @@ from fisherscope.plain_text import duration
 from fisherscope.report.chart_data import MEASURES, label
 from fisherscope.report.contours import band_levels
 from fisherscope.report.html_text import round_digits
+from fisherscope.runs.dead_network import DEAD, dead_reason
 from fisherscope.runs.reader import Runs
 
 Data = dict[str, Any]
@@ -44,9 +45,9 @@ def live_data(runs: Runs) -> Data:
     names = [*metrics, *(name for name in MEASURES if name in epochs.columns)]
     reached = sorted(set(epochs["epoch"].to_list()))
     stops = sorted({*reached[:: 1 + len(reached) // POINTS], *reached[-1:]})
-    states = Counter(runs.runs["status"].to_list())
     measured = [name for name in STEPS if name in steps.columns]
     settings = [_run(row, epochs, steps, names, measured, stops) for row in runs.runs.iter_rows(named=True)]
+    states = Counter(setting["state"] for setting in settings)
     metric = metrics[0] if metrics else None
     return {
         "title": f"{states['running']} running · fisherscope watch",
@@ -74,9 +75,10 @@ def _run(
                 lines[name][at[one["epoch"]]] = round_digits(one[name])
     fixed = FIXED_POLICY.fullmatch(str(row.get("policy") or "")) is not None
     reached = int(mine["epoch"].to_numpy().max()) if len(mine) else 0
+    is_dead = row["status"] == "finished" and bool(dead_reason(mine.to_dicts()))
     return {
         "name": row["run_id"], "fixed": fixed, "batch": row.get("batch_size"),
-        "lr": row.get("lr"), "seeds": 1, "state": row["status"], "reached": reached,
+        "lr": row.get("lr"), "seeds": 1, "state": DEAD if is_dead else row["status"], "reached": reached,
         "planned": row.get("epochs"), "lines": {name: line for name, line in lines.items() if any(
             value is not None for value in line)},
         "steps": {name: curve for name in measured if (curve := _curve(fine, name))},

@@ -5,6 +5,7 @@ from typing import Any
 
 from fisherscope.runs.atomic_io import replace_text
 from fisherscope.runs.config_values import run_id
+from fisherscope.runs.dead_network import DEAD, dead_reason
 from fisherscope.runs.errors import ChangedRunError, DamagedRunError, RunError, RunLockedError
 from fisherscope.runs.queries import (
     epoch_rows,
@@ -20,12 +21,14 @@ from fisherscope.runs.queries import (
 from fisherscope.runs.run import Run, open_run
 
 __all__ = [
+    "DEAD",
     "ChangedRunError",
     "DamagedRunError",
     "Run",
     "RunError",
     "RunLockedError",
     "Runs",
+    "dead_reason",
     "epoch_rows",
     "fingerprint",
     "has_ended",

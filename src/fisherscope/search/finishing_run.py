@@ -54,7 +54,7 @@ def finish_run(
             f"finishing {run_id}: {path.parent} is an exported file; give the directory of its runs"
         )
     check_trust(str(config.get("task", "")), task)
-    if Configuration.of(config).id != path.name:
+    if Configuration.of(config).path_in(path.parent) != path:
         raise ValueError(
             f"finishing {run_id}: it was not trained by fisherscope; finish it with its own loop"
         )

@@ -14,6 +14,7 @@ from fisherscope.analysis.selection.successive_halving import HalvingPlan, Round
 from fisherscope.runs.errors import RunLockedError
 from fisherscope.runs.reader import load_runs
 from fisherscope.sweep import Grid, SweepResult, run_sweep
+from fisherscope.sweep.worker import ENDED
 from fisherscope.tasks import Task
 from fisherscope.training import Configuration, task_of
 from fisherscope.training.optimizer import make_optimizer
@@ -175,7 +176,7 @@ def _halve(
     listener: SearchListener,
 ) -> HalvingResult:
     """Train rung by rung until a setting is chosen or a signal stops; runs on disk decide."""
-    candidates = [Candidate(c.id, c.batch_size, c.lr) for c in configurations]
+    candidates = [Candidate(c.path_in(out).name, c.batch_size, c.lr) for c in configurations]
     failures, reported = dict[str, str](), 0
 
     def evaluate() -> HalvingResult:
@@ -218,9 +219,10 @@ def _failures(swept: SweepResult, listener: SearchListener) -> dict[str, str]:
     Raises:
         RunLockedError: Another process trains one of them.
     """
+    for reason in swept.elsewhere.values():
+        if reason != ENDED:
+            raise RunLockedError(f"choosing: {reason}; run the same command again when it has finished")
     reasons = {name: reason for name, (status, reason) in swept.ends.items() if status in FAILED}
     for name, reason in reasons.items():
-        if RunLockedError.__name__ in reason:
-            raise RunLockedError(f"choosing: {reason}; run the same command again when it has finished")
         listener.on_lost(name, reason)
     return reasons

@@ -17,9 +17,11 @@ from fisherscope.sweep.step_probe import StepProbe, probe_steps
 from fisherscope.sweep.step_time import StepTimes, record_step_times, seconds_a_step
 from fisherscope.sweep.sweep_plan import SweepPlan, plan_sweep
 from fisherscope.sweep.time_estimate import seconds_left, sweep_seconds
+from fisherscope.sweep.worker import ELSEWHERE
 from fisherscope.training import Configuration, ConfigurationError
 
 __all__ = [
+    "ELSEWHERE",
     "Grid",
     "StepProbe",
     "StepTimes",
@@ -45,7 +47,8 @@ class SweepResult:
 
     Args:
         root: Directory of the runs.
-        ends: (status, reason) of the runs trained by this call, by run id.
+        ends: (status, reason) of the runs that this call trained, or found with another process
+            ("elsewhere"), by run id.
         done_before: Runs that had finished or diverged before.
         left: Runs that have neither finished nor diverged.
         interrupted: Whether a signal stopped the sweep.
@@ -61,6 +64,11 @@ class SweepResult:
     left: int
     interrupted: bool = False
     signal: int | None = None
+
+    @property
+    def elsewhere(self) -> dict[str, str]:
+        """Runs that another process trains or has trained, with what is known of it, by run id."""
+        return {run_id: reason for run_id, (status, reason) in self.ends.items() if status == ELSEWHERE}
 
     @property
     def complete(self) -> bool:
@@ -80,8 +88,9 @@ def run_sweep(
     """Train every run of a grid that has not ended, `jobs` at a time, each on one thread.
 
     Safe to stop at any time and to start again, or twice at once: a run has one writer and resumes where it
-    stopped. A run that is refused or fails does not affect the others. In a script, call it under
-    `if __name__ == "__main__":`, as anything that starts processes.
+    stopped. Sweeps started at once in one directory, on one machine or on several that share a disk, share
+    the work: each leaves out the runs that another trains. A run that is refused or fails does not affect
+    the others. In a script, call it under `if __name__ == "__main__":`, as anything that starts processes.
 
     Args:
         grid: A `Grid`, a mapping of its axes (`batch_sizes`, `lrs`, `seeds`, `policies`) and of settings, or
@@ -129,7 +138,7 @@ def _set_aside(changed: Sequence[Configuration], root: Path) -> None:
     moved = []
     for config in changed:
         try:
-            moved.append(fs.runs.set_aside(root / config.id))
+            moved.append(fs.runs.set_aside(config.path_in(root)))
         except fs.runs.RunError as error:  # noqa: PERF203  (the run itself reports what is wrong)
             warnings.warn(str(error), stacklevel=3)
     if moved:

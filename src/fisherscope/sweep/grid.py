@@ -156,7 +156,7 @@ def pending(configurations: Sequence[Configuration], root: Path) -> list[Configu
 
     def has_ended(config: Configuration) -> bool:
         try:
-            return bool(fs.runs.has_ended(root / config.id))
+            return bool(fs.runs.has_ended(config.path_in(root)))
         except fs.runs.RunError:  # the run itself reports what is wrong
             return False
 
@@ -186,10 +186,10 @@ def changed_runs(configurations: Sequence[Configuration], root: Path) -> list[Co
     digests = {task: fs.tasks.file_digest(task) for task in {config.task for config in configurations}}
 
     def has_changed(config: Configuration) -> bool:
-        if digests[config.task] is None or not fs.runs.is_run(root / config.id):
+        if digests[config.task] is None or not fs.runs.is_run(config.path_in(root)):
             return False
         try:
-            computes = fs.runs.run_head(root / config.id).get("computes")
+            computes = fs.runs.run_head(config.path_in(root)).get("computes")
         except (fs.runs.RunError, FileNotFoundError):
             return False
         earlier = computes.get("file") if isinstance(computes, dict) else None

@@ -99,7 +99,7 @@ class WorkerPool:
                 return
             worker = worker or self._start()
             worker.busy = queue.popleft()
-            worker.pipe.send(worker.busy.identity())
+            worker.pipe.send(worker.busy.model_dump())
             self.event("start", worker.busy.id, None)
 
     def _start(self) -> Worker:
@@ -153,7 +153,7 @@ class WorkerPool:
     def _recorded_progress(self, config: Configuration) -> str:
         """Say how far a run has come, by what its directory says."""
         try:
-            epochs = len(fs.runs.epoch_rows(self.root / config.id))
+            epochs = len(fs.runs.epoch_rows(config.path_in(self.root)))
         except fs.runs.RunError:
             epochs = 0
         return f"after epoch {epochs}; resumable" if epochs else "before its first epoch ended; resumable"

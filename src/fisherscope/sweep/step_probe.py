@@ -153,7 +153,7 @@ def _evaluated_samples(task: Any) -> int:
 
 def _state(config: Configuration, size: int, task: Any, measured: bool) -> TrainState:
     """Make a training state that measures every step, or none."""
-    values = {**config.identity(), "batch_size": size, "policy": f"s{size}", "per_epoch": None, "every": 1}
+    values = {**config.model_dump(), "batch_size": size, "policy": f"s{size}", "per_epoch": None, "every": 1}
     values |= {"stride": True, "measure": True} if measured else {"measure": False}
     return TrainState(Configuration.of(values), task)
 

@@ -162,7 +162,7 @@ def torch_device_name(device: str) -> str:
 
 def _state(base: Configuration, size: int, task: Any, measured: bool) -> TrainState:
     """Make a training state of this batch size that measures every step, or none."""
-    values = {**base.identity(), "batch_size": size, "policy": f"s{size}", "per_epoch": None, "every": 1}
+    values = {**base.model_dump(), "batch_size": size, "policy": f"s{size}", "per_epoch": None, "every": 1}
     values |= {"stride": True} if measured else {"measure": False}
     return TrainState(Configuration.of(values), task)
 

@@ -140,7 +140,7 @@ def plan_sweep(
         pace, how = recorded_pace(group[0], root)
         basis.add(how or "from some steps measured now")
         for config in group:
-            epochs = max(0, _last_epoch(config, until) - len(fs.runs.epoch_rows(root / config.id)))
+            epochs = max(0, _last_epoch(config, until) - len(fs.runs.epoch_rows(config.path_in(root))))
             mean = run_seconds(config, pace) if pace else _epoch_seconds(config, probe)
             taken[config.id] = epochs * mean
             size = _run_bytes(config, probe)

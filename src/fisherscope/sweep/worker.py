@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
+ELSEWHERE = "elsewhere"
+"""Status of a run that another process trains: no failure, and nothing to retry."""
+ENDED = "another process trained it to its end"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -45,17 +47,21 @@ def _train(
     Returns:
         Status and reason of its end.
     """
-    from fisherscope.runs import ChangedRunError, set_aside
+    from fisherscope.runs import ChangedRunError, RunLockedError, has_ended, set_aside
     from fisherscope.training import train
 
     try:
+        if not again and has_ended(config.path_in(root)):  # since the sweep began
+            return ELSEWHERE, ENDED
         result = train(config, root, until=until, data_dir=data_dir, progress=_reporter(pipe, config.id))
     except ChangedRunError as error:
         if again:
             return "refused", str(error)
-        moved = set_aside(Path(root) / config.id)
+        moved = set_aside(config.path_in(root))
         pipe.send(("changed", config.id, str(moved.parent)))
         return _train(config, root, until, data_dir, pipe, again=True)
+    except RunLockedError as error:
+        return ELSEWHERE, str(error)
     except ValueError as error:
         return "refused", str(error)
     except Exception as error:  # noqa: BLE001  (a run that fails must not end the others)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -11,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 import fisherscope as fs
 from fisherscope.plain_text import short_repr
 
+DEVICE_NUMBERS = 16
+"""Device numbers under which version 0.1 may have stored a run."""
 NUMBERS = (int, float, int | None, float | None)
 
 
@@ -243,18 +247,50 @@ class Configuration(BaseModel):
             )
 
     def identity(self) -> dict[str, Any]:
-        """Return what run.json holds: every key, with plain values.
+        """Return what run.json holds: every key, with plain values, and of the device its type alone.
 
         Returns:
             Values by key.
         """
-        return self.model_dump()
+        return self.model_dump() | {"device": self.device_type}
+
+    @property
+    def device_type(self) -> str:
+        """The device without its number: a run on cuda:1 is that on cuda:0."""
+        return self.device.partition(":")[0]
 
     @property
     def id(self) -> str:
         """The run's name: readable, with a hash of the values that are not default."""
         name: str = fs.runs.run_id(self.identity(), _defaults())
         return name
+
+    def path_in(self, root: str | os.PathLike[str]) -> Path:
+        """Find the run's directory among the runs of `root`.
+
+        Version 0.1 gave a run on another device number another name; such a run is found too.
+
+        Args:
+            root: Directory of the runs.
+
+        Returns:
+            The directory that holds the run, or the one that it will get.
+
+        Example:
+            ```python
+            from fisherscope.training import Configuration
+
+            config = Configuration.of({"task": "digits/mlp", "device": "cuda:1"})
+            assert config.path_in("runs/absent").name == config.id
+            assert config.id == Configuration.of({"task": "digits/mlp", "device": "cuda"}).id
+            ```
+        """
+        path = Path(root) / self.id
+        if os.path.exists(path) or not os.path.isdir(root):  # Path raises for absurd names
+            return path
+        numbered = (self.identity() | {"device": f"{self.device_type}:{k}"} for k in range(DEVICE_NUMBERS))
+        earlier = (Path(root) / fs.runs.run_id(values, _defaults()) for values in numbered)
+        return next((other for other in earlier if fs.runs.is_run(other)), path)
 
 
 def _with_task_settings(values: Mapping[str, Any]) -> Mapping[str, Any]:

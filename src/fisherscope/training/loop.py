@@ -92,12 +92,15 @@ def train(
     config = Configuration.of(config)
     if until is not None and until < 1:
         raise ValueError(f"training until epoch {until}: expected at least 1")
-    path = Path(root) / config.id
+    path = config.path_in(root)
     if (result := _result_of_finished_run(config, path)) is not None:
         return result
     exists = fs.runs.is_run(path)  # if the directory may not be read, opening it raises the error
     state = None if exists else make_state(config, data_dir)  # raises before anything is written
-    with deferred_signals() as signals, fs.open_run(path, config.identity()) as run:
+    with (
+        deferred_signals() as signals,
+        fs.open_run(path, _recorded_identity(config, path), environment=_numbered_device(config)) as run,
+    ):
         if run.status in ("finished", "diverged"):  # by another process, since we looked
             return _result(config, run)
         if state is None:
@@ -114,6 +117,8 @@ def train(
                 run.log_text(note)
         last = min(until or config.epochs, config.epochs)
         status, reason = _train_epochs(state, run, last, progress, checkpoint_seconds, signals)
+        if status == "finished" and (why := fs.runs.dead_reason(fs.runs.epoch_rows(path))):
+            reason = f"its network is dead: {why}"
         run.finish(status, reason)
     number = signals.number if status == "interrupted" else None
     return Result(run.path, run.id, status, reason, state.sampler.epoch, number)
@@ -127,7 +132,7 @@ def _result_of_finished_run(config: Configuration, path: Path) -> Result | None:
         head = fs.runs.run_head(path)
     except fs.runs.RunError:
         return None  # opening it raises the error
-    ours, theirs = config.identity(), head["config"]
+    ours, theirs = _recorded_identity(config, path), head["config"]
     if any(ours.get(key) != theirs.get(key) for key in {*ours, *theirs}):
         return None  # likewise
     earlier, now = head.get("computes", {}).get("file"), fs.tasks.file_digest(config.task)
@@ -139,6 +144,24 @@ def _result_of_finished_run(config: Configuration, path: Path) -> Result | None:
         )
     epochs = config.epochs if head["status"] == "finished" else 0
     return Result(path, path.name, str(head["status"]), str(head["reason"]), epochs)
+
+
+def _recorded_identity(config: Configuration, path: Path) -> dict[str, Any]:
+    """Return the identity that the run of `path` has: version 0.1 wrote the device with its number."""
+    identity = config.identity()
+    if path.name != config.id:
+        try:
+            device = str(fs.runs.run_head(path)["config"].get("device"))
+        except (fs.runs.RunError, FileNotFoundError):
+            return identity  # opening it raises the error
+        if device.partition(":")[0] == config.device_type:
+            identity["device"] = device
+    return identity
+
+
+def _numbered_device(config: Configuration) -> dict[str, str] | None:
+    """Return which of several devices trains, for the run's environment."""
+    return None if config.device == config.device_type else {"device": config.device}
 
 
 def _result(config: Configuration, run: fs.Run) -> Result:

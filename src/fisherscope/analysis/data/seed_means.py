@@ -17,6 +17,13 @@ def lost_settings(source: Settings) -> list[str]:
     return sorted(set(rows["setting"].to_list()))
 
 
+def dead_settings(source: Settings) -> list[str]:
+    """Return the settings of which every finished run has a dead network (`Runs.dead`)."""
+    finished = source.frame.filter(pl.col("status") == "finished")
+    rows = finished.group_by("setting").agg(pl.col("dead").all()).filter("dead")
+    return sorted(rows["setting"].to_list())
+
+
 def comparable(source: Settings) -> Settings:
     """Keep the finished seeds of each setting; if none has finished, all that have an epoch.
 

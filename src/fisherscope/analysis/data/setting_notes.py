@@ -31,6 +31,12 @@ def setting_notes(frame: pl.DataFrame, without_setting: int, runs: Runs) -> Iter
         names = sorted(set(frame.filter(pl.col("status") == status)["setting"].to_list()))
         if names:
             yield f"{_name_list(names)} {what}."
+    dead = frame.filter("dead")
+    if len(dead):
+        example = runs.dead[dead["run_id"][0]]
+        affected = _name_list(sorted(set(dead["setting"].to_list())))
+        count = f"{count_text(len(dead), 'finished run')} {'is' if len(dead) == 1 else 'are'} dead"
+        yield f"{count} ({affected}): {example}. Their errors count as they are."
     unfinished = frame.filter(pl.col("status").is_in(["running", "interrupted"]))
     if len(unfinished):
         yield f"{len(unfinished)} of {len(frame)} runs are not finished."

@@ -218,6 +218,7 @@ def settings_of(runs: RunsLike, *, task: str | None = None) -> Settings:
     frame = frame.with_columns(
         status=pl.when(ended_nowhere).then(pl.lit("diverged")).otherwise(pl.col("status"))
     )
+    frame = frame.with_columns(dead=pl.col("run_id").is_in(list(loaded.dead)))
     kinds = {"batch_size": pl.Int64, "planned": pl.Int64, "lr": pl.Float64, "seed": pl.Int64}
     frame = frame.with_columns(pl.col(c).cast(kind, strict=False) for c, kind in kinds.items())
     without_setting = frame.filter(pl.col("setting") == "")

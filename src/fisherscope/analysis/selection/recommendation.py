@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from fisherscope.analysis.data.cost_model import NO_TIMES, Ratio
 from fisherscope.analysis.data.run_times import faster
+from fisherscope.analysis.data.seed_means import dead_settings
 from fisherscope.analysis.data.settings import FloatArray, Settings
 from fisherscope.analysis.selection.grid_edges import edge_note, edges
 from fisherscope.analysis.selection.learning_curves import LearningCurves, RecordedSweep
 from fisherscope.analysis.selection.result import CLEARLY_FASTER, Selection, is_share
 from fisherscope.analysis.selection.surrogate import Expectation, expected_improvement
 from fisherscope.analysis.stats.hypothesis_tests import Z80
+from fisherscope.runs.dead_network import DEAD
 
 
 def recommend(sweep: RecordedSweep, expectation: Expectation) -> Selection:
@@ -70,6 +72,11 @@ def _table(sweep: RecordedSweep, expectation: Expectation) -> tuple[pl.DataFrame
         low, high = high, low
     if is_share(sweep.metric, curves.as_metric(curves.final)):
         low, high = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+    dead = dead_settings(source)
+    states = [
+        DEAD if name in dead and its == "finished" else its
+        for name, its in zip(grid.names, state, strict=True)
+    ]
     reached = dict(source.frame.group_by("setting").agg(pl.col("reached").max()).iter_rows())
     counts = dict(source.frame.group_by("setting").agg(pl.len()).iter_rows())
     rows = []
@@ -77,7 +84,7 @@ def _table(sweep: RecordedSweep, expectation: Expectation) -> tuple[pl.DataFrame
         remaining = 0 if state[k] in ("finished", "diverged") else source.planned - int(reached[name])
         rows.append({
             "setting": name, "batch_size": int(grid.batch_sizes[k]), "lr": float(grid.lrs[k]),
-            "state": state[k], "expected": _finite(expected[k]), "low": _finite(low[k]),
+            "state": states[k], "expected": _finite(expected[k]), "low": _finite(low[k]),
             "high": _finite(high[k]), "in_set": bool(tied[k]), "gain": _finite(gain[k]),
             "steps": None if curves.steps is None else _finite(curves.steps[k] * source.planned),
             "seconds": _finite(curves.seconds[k] * source.planned), "left_epochs": remaining,

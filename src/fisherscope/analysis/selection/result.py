@@ -9,6 +9,7 @@ import polars as pl
 from fisherscope.analysis.data.cost_model import Ratio
 from fisherscope.analysis.data.settings import FloatArray
 from fisherscope.plain_text import duration
+from fisherscope.runs.dead_network import DEAD
 
 RATES = ("error", "accuracy")
 """Metrics that are a share of the samples, and are shown in per cent."""
@@ -116,7 +117,7 @@ class Selection:
         """Say why nothing can be recommended."""
         if (self.candidates["state"] == "diverged").all():
             return "Nothing can be recommended: every setting diverged. Try smaller learning rates."
-        open_ = ~pl.col("state").is_in(["finished", "diverged"])
+        open_ = ~pl.col("state").is_in(["finished", "diverged", DEAD])
         complete = len(self.candidates.filter(open_, pl.col("left_epochs") <= 0))
         if not complete:
             return "Nothing can be recommended yet: no run has finished."
