@@ -22,6 +22,7 @@ _HOMES = {
     "run_sweep": "fisherscope.sweep",
     "landscape": "fisherscope.analysis",
     "claims": "fisherscope.analysis",
+    "navigate": "fisherscope.analysis",
     "select": "fisherscope.analysis",
     "choose": "fisherscope.search",
     "export_runs": "fisherscope.analysis",

@@ -11,6 +11,8 @@ from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.landscapes.plane import landscape
 from fisherscope.analysis.landscapes.result import Landscape
 from fisherscope.analysis.landscapes.setting_table import landscape_table
+from fisherscope.analysis.navigation.comparison import navigate
+from fisherscope.analysis.navigation.result import Navigation
 from fisherscope.analysis.selection.expected_error import select
 from fisherscope.analysis.selection.result import Selection
 from fisherscope.analysis.tables.result import Table
@@ -24,6 +26,7 @@ __all__ = [
     "Evidence",
     "Export",
     "Landscape",
+    "Navigation",
     "Selection",
     "Settings",
     "Table",
@@ -33,6 +36,7 @@ __all__ = [
     "export_runs",
     "landscape",
     "landscape_table",
+    "navigate",
     "select",
     "settings_of",
     "table",

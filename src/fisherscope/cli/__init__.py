@@ -31,6 +31,7 @@ GROUPS = {
         "select": "Predict which setting ends best, from early epochs.",
         "claims": "Test the paper's claims on your runs.",
         "landscape": "List where settings lie in the plane of C̄ and L, as text or CSV.",
+        "navigate": "Say how to move batch size and learning rate towards a reference run.",
         "figure": "Draw the paper's figures from your runs.",
         "table": "Print Table 1 for any runs.",
         "export": "Write runs to one small file that every analysis reads.",

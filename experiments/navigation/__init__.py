@@ -1,0 +1,1 @@
+"""Back-test of navigating towards a reference, on the committed sweeps."""
