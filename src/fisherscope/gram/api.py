@@ -13,6 +13,7 @@ from torch import nn
 from fisherscope.gram.errors import GramError
 from fisherscope.gram.finalize import finish
 from fisherscope.gram.interception.parameter_selection import Chosen, model_notes, unwrap
+from fisherscope.gram.metric.optimizer_metric import OptimizerMetric, metric_of
 from fisherscope.gram.options import (
     BatchOption,
     GramOptions,
@@ -55,6 +56,7 @@ def record_gram(
     group: Group = "auto",
     spectrum: Literal["global", "rank", "off"] = "global",
     max_bytes: int = 1 << 30,
+    metric: OptimizerMetric | torch.optim.Optimizer | None = None,
 ) -> GramRecording:
     """Measure the exact Gram matrix of the per-sample gradients of the step in a block.
 
@@ -91,6 +93,8 @@ def record_gram(
         spectrum: Of several ranks: "global", F̃ of all their samples; "rank", each rank's part, with trace,
             |ĝ|² and what follows from them of all; "off", these alone.
         max_bytes: Bytes that a rank may send for the global F̃; above, `spectrum` falls back to "rank".
+        metric: The optimizer that steps the model, or an `OptimizerMetric`: `metric` of the record then
+            holds F̃_P = Jᵀ P⁻¹ J beside F̃, P from the optimizer's state as it stands (docs/optimizers.md).
 
     Returns:
         A context manager that gives the `GramRecord`, filled when the block ends without an exception.
@@ -142,6 +146,7 @@ def record_gram(
         group,
         spectrum,
         max_bytes,
+        metric_of(metric),
     )
     guard = Guard()
     try:

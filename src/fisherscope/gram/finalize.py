@@ -34,6 +34,8 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
     """
     accumulator, settings = recorder.accumulator, recorder.settings
     accumulator.multiply_pools()
+    metric = recorder.metric
+    record.metric = None if metric is None else metric.record
     record.coverage = [_coverage(recorder, name, p) for name, p in recorder.trainable.items()]
     record.notes += _changes(recorder)
     record.probe_seconds = recorder.probe_seconds
@@ -46,6 +48,8 @@ def finish(recorder: Recorder, record: GramRecord) -> None:
     else:
         measured = _measure_with_ranks(recorder, recorder.ranks, record)
     if not measured:
+        if metric is not None:
+            metric.record.status = record.status
         if settings.strict:
             raise recorder.problems.failure or GramError(f"Measuring the Gram matrix: {record.status}")
         return
@@ -84,6 +88,8 @@ def _measure_alone(recorder: Recorder, record: GramRecord) -> bool:
     # Both halves: products of blocks round differently on either side.
     record.fill((gram + gram.T).mul_(factor**2 / 2))
     _fill_statistics(recorder, record, accumulator.statistics, factor)
+    if recorder.metric is not None:
+        recorder.metric.finish(factor)
     record.entry_error = _entry_error(accumulator.entry_error.cpu(), gram)
     record.wall_seconds = recorder.gradients.seconds + accumulator.seconds
     _diagnose(recorder, record)
@@ -121,6 +127,8 @@ def _measure_with_ranks(recorder: Recorder, ranks: Ranks, record: GramRecord) ->
     _fill_statistics(recorder, record, joint.statistics, factor)
     record.wall_seconds = recorder.gradients.seconds + recorder.accumulator.seconds
     _diagnose(recorder, record)
+    if recorder.metric is not None:
+        recorder.metric.finish(factor)
     if joint.status is not None and record.status == "ok":
         record.status = f"not the step's: {joint.status}"
     return True

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fisherscope.gram.errors import GramError
 from fisherscope.gram.interception.parameter_selection import Chosen
+from fisherscope.gram.metric.optimizer_metric import OptimizerMetric
 
 Rows = Tensor | Sequence[Tensor] | Mapping[int, Tensor]
 """The sample of each row: (rows,) or (b, t) whole numbers; several tensors for several kinds of rows."""
@@ -39,6 +40,7 @@ class GramOptions:
     group: Any = False
     spectrum: Literal["global", "rank", "off"] = "global"
     max_bytes: int = 1 << 30
+    metric: OptimizerMetric | None = None
 
 
 def check_model(model: object) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from fisherscope.gram.errors import GramError
+from fisherscope.gram.metric.metric_gram import MetricRecord
 from fisherscope.guard import contain_errors
 from fisherscope.guard.function_mode import UserCall
 from fisherscope.html_repr import columns
@@ -56,6 +57,7 @@ class GramRecord:
         local_batch_size: Samples of this process.
         spectrum: "global", "rank" or "off": whose samples `gram` holds.
         bytes_sent: Sent by this process for the measurement.
+        metric: The same step in the optimizer's metric, where `metric` was given.
         wall_seconds: Time of the measurement beyond the step.
         probe_seconds: Time of finding the batch dimension, once a model and input signature.
 
@@ -94,6 +96,7 @@ class GramRecord:
     bytes_sent: int = 0
     wall_seconds: float = 0.0
     probe_seconds: float = 0.0
+    metric: MetricRecord | None = None
     _gram: Tensor | None = None
     reduction: str = "mean"
     _form_columns: Callable[[Tensor], None] | None = None

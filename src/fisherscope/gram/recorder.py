@@ -42,6 +42,7 @@ from fisherscope.gram.interception.torch_private import (
     is_in_backward,
     is_in_functional_transform,
 )
+from fisherscope.gram.metric.metric_gram import RANKS, MetricGram
 from fisherscope.gram.options import GramOptions
 from fisherscope.gram.ranks.process_group import find_ranks
 from fisherscope.gram.ranks.quiet_collectives import quiet_collectives
@@ -78,6 +79,11 @@ class Recorder:
         self.accumulator = GramAccumulator(
             self.parameters, product_options, settings.layers, settings.accumulate, jointly
         )
+        self.metric: MetricGram | None = None
+        if settings.metric is not None:
+            self.metric = MetricGram(settings.metric, self.parameters, product_options)
+            self.metric.problem = "" if self.ranks is None else RANKS
+            self.accumulator.metric = self.metric
         self.problems = SkippedParameters(self.parameters, settings.strict)
         self.usage = usage_of(self.parameters)
         expected = None if settings.accumulate else settings.batch_size  # of one backward pass

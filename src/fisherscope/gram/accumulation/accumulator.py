@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -76,6 +77,21 @@ class Passes:
         return self.current
 
 
+class StepMetric(Protocol):
+    """Add up the same columns in another metric; see `fisherscope.gram.metric`."""
+
+    def add(self, name: str, uses: list[ParameterUse], leaf: Tensor) -> None:
+        """Add a parameter of a step of one pass."""
+
+    def add_passes(
+        self, passes: Mapping[str, dict[int, Columns]], places: dict[int, slice], total: int
+    ) -> None:
+        """Add the columns kept from several passes."""
+
+    def drop(self) -> None:
+        """Forget the passes so far."""
+
+
 @dataclass
 class GramAccumulator:
     """Collect columns during a backward pass; multiply a parameter's when its gradient arrives."""
@@ -85,6 +101,7 @@ class GramAccumulator:
     keep_layers: bool = False
     accumulate: bool = False
     jointly: bool = False  # columns are kept for products with other ranks' samples
+    metric: StepMetric | None = None  # the same sums in another metric
     gram: Tensor | None = None
     entry_error: Tensor | None = None  # Σ_p error_p · diag(F̃_p): the entry errors, absolute
     statistics: dict[str, ParameterStats] = field(default_factory=dict)
@@ -107,6 +124,8 @@ class GramAccumulator:
         for store in (self.statistics, self.uses, self.stored_columns, self.pools):
             store.clear()
         self.passes = Passes()
+        if self.metric is not None:
+            self.metric.drop()
 
     def complete(self, name: str, gradient: Tensor) -> None:
         """Join a parameter's uses, multiply them and compare their sum with `gradient`.
@@ -132,6 +151,8 @@ class GramAccumulator:
             return
         if self._second_pass(name):
             raise GramError(SECOND_PASS)
+        if self.metric is not None:
+            self.metric.add(name, uses, leaf)
         if self._add_to_pool(name, uses, gradient, leaf):
             return
         disjoint = disjoint_uses(uses, leaf, self.product_options)
@@ -274,6 +295,9 @@ class GramAccumulator:
             torch.zeros(total, total, dtype=torch.float64),
             torch.zeros(total, dtype=torch.float64),
         )
+        if self.metric is not None:
+            places = {n: slice(start[n], start[n] + sizes[n]) for n in passes}
+            self.metric.add_passes(self.stored_columns, places, total)
         for name, columns in self.stored_columns.items():
             gram, entry_error = torch.zeros_like(self.gram), torch.zeros_like(self.entry_error)
             for a, left in columns.items():
