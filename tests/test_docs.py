@@ -159,7 +159,7 @@ def test_every_key_of_a_row_is_documented() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
     groups = [{"params": model[0].parameters()}, {"params": model[2].parameters(), "lr": 0.2}]
-    monitor = fs.Monitor(model, torch.optim.SGD(groups, 0.1), every=1, max_samples=4)
+    monitor = fs.Monitor(model, torch.optim.SGD(groups, 0.1), every=1, max_samples=4, metric="optimizer")
     for _ in range(2):
         with monitor.observe():
             model(torch.randn(6, 4)).square().mean().backward()

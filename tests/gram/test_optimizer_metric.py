@@ -229,7 +229,7 @@ def test_a_coordinate_without_a_past_does_not_outweigh_the_others():
     share = {k: m.traces["hidden.weight"] / sum(m.traces.values()) for k, m in (("f", floored), ("w", wild))}
     assert share["w"] > 0.99
     assert share["f"] < share["w"]
-    assert floored.floored["hidden.weight"] == pytest.approx(1 / 5)
+    assert floored.floored_share["hidden.weight"] == pytest.approx(1 / 5)
     assert wild.traces["hidden.weight"] > 100 * floored.traces["hidden.weight"]
 
 

@@ -18,6 +18,7 @@ from fisherscope.measures.gradient_statistics import (
     sum_instruments,
 )
 from fisherscope.measures.gram_sums import Gradients, GradientSums
+from fisherscope.measures.noise_window import NoiseWindow
 from fisherscope.measures.nonzero_rules import RULES, FloatArray, censored, nonzero, parse_rule
 from fisherscope.measures.running_means import RunningCond, RunningEnergy, RunningNoise, weighted_median
 from fisherscope.measures.spectral import cond, effective_rank, energy_step
@@ -28,6 +29,7 @@ __all__ = [
     "FloatArray",
     "GradientSums",
     "Gradients",
+    "NoiseWindow",
     "RunningCond",
     "RunningEnergy",
     "RunningNoise",

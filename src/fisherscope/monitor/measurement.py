@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fisherscope import measures
 from fisherscope.eigenvalues import Spectrum, cond_of_blocks, spectrum
+from fisherscope.monitor.optimizer_metric import metric_values
 
 if TYPE_CHECKING:
     import torch
@@ -65,6 +66,8 @@ class Measurement:
         energy: l_k, the energy of the step.
         batch_size: |B|, samples.
         status: "ok", or what is wrong, in words.
+        metric_values: Values in the optimizer's metric; empty where none was asked for.
+        metric_gradients: Sums over the Gram in that metric; None where it was not measured.
     """
 
     values: Row
@@ -76,6 +79,8 @@ class Measurement:
     energy: float
     batch_size: int
     status: str
+    metric_values: Row = field(default_factory=dict)
+    metric_gradients: measures.Gradients | None = None
 
 
 def measurement(
@@ -136,9 +141,10 @@ def measurement(
         values |= {key.replace("fisher/", "rank/"): value for key, value in spectral.items()}
     if not of_all:
         eigenvalues = NO_SPECTRUM
+    own, own_gradients = metric_values(record, rates[0], loss) if record.metric is not None else ({}, None)
     return Measurement(
         values, eigenvalues, gradients, record.traces, record.mean_squares, traces, energy, size,
-        status if status != "ok" else eigenvalues.status,
+        status if status != "ok" else eigenvalues.status, own, own_gradients,
     )  # fmt: skip
 
 

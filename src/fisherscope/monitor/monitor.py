@@ -13,6 +13,7 @@ from fisherscope.guard import contain_errors
 from fisherscope.monitor.breakdown import SampleId
 from fisherscope.monitor.history import History
 from fisherscope.monitor.measurement import Row
+from fisherscope.monitor.optimizer_metric import resolved_metric
 from fisherscope.monitor.safe_recording import check_options
 from fisherscope.monitor.schedule import Schedule, schedule
 from fisherscope.monitor.state import MonitorState, StateAttribute
@@ -74,8 +75,9 @@ class Monitor:
         rule: Non-zero rule (`measures.RULES`), or `paper`.
         on_measure: Callbacks; each is called with a copy of every row. Trackers are such callbacks.
         recorder: Arguments of `record_gram`: reduction, batch, sample_of (of the model's inputs, see
-            `fs.samples`), parameters, memory_budget, group, spectrum, max_bytes; and accumulate, by default
-            whether the step before had several forward passes.
+            `fs.samples`), parameters, memory_budget, group, spectrum, max_bytes; accumulate, by default
+            whether the step before had several forward passes; and metric="optimizer", which adds the
+            measures in this optimizer's own metric to each row (docs/optimizers.md).
 
     Raises:
         ValueError: An argument is outside its range or contradicts another.
@@ -141,6 +143,7 @@ class Monitor:
             on_measure=list(on_measure),
         )
         self._latest: Step | None = None
+        self._ask_for_metric()
 
     # In the loop
 
@@ -325,10 +328,15 @@ class Monitor:
             ValueError: The state is that of a monitor that measures differently; its rows would not mix.
         """
         self.state.history.load_state_dict(state)
+        self._ask_for_metric()
         self._rewind_trackers()
         self.schedule.load_state_dict(state["schedule"])
         self.state.batch_size.load_state_dict(state["sizes"])
         self.state.timer = StepTimer()
+
+    def _ask_for_metric(self) -> None:
+        """Average the measures in the optimizer's metric too, where they are asked for."""
+        self.state.history.running.metric.asked = self.options.get("metric") is not None
 
     def _rewind_trackers(self) -> None:
         """Tell the callbacks that can rewind from which step on rows will come again."""
@@ -355,5 +363,6 @@ def _check(model: Any, optimizer: Any, max_samples: int | None, rule: str, recor
     if rule != "paper":
         measures.parse_rule(rule)
     check_options(recorder)
+    resolved_metric(recorder.get("metric"), optimizer, 0)
     if recorder.get("parameters") is not None and isinstance(model, nn.Module):
         select_parameters(dict(unwrap(model).named_parameters()), recorder["parameters"])

@@ -9,6 +9,7 @@ from fisherscope import measures
 from fisherscope.guard import unchanged_on_error
 from fisherscope.monitor.breakdown import Layers, SampleId, Samples
 from fisherscope.monitor.measurement import Measurement
+from fisherscope.monitor.optimizer_metric import MetricTotals
 from fisherscope.runs.config_values import json_value
 
 
@@ -152,6 +153,7 @@ class RunningTotals:
     noise: measures.RunningNoise = field(default_factory=measures.RunningNoise)
     layers: Layers = field(default_factory=Layers)
     samples: Samples = field(default_factory=Samples)
+    metric: MetricTotals = field(default_factory=MetricTotals)
 
     def update(self, measurement: Measurement, ids: Sequence[SampleId] | None) -> None:
         """Add the measurement of the step that was counted last.
@@ -163,7 +165,7 @@ class RunningTotals:
         count, spectrum = self.counters, measurement.spectrum
         early, own = count.steps_before_change, count.own_steps
         early_samples = count.early_samples if early else 0
-        with unchanged_on_error(self.cond, self.energy, self.noise, self.layers):
+        with unchanged_on_error(self.cond, self.energy, self.noise, self.layers, *self.metric.parts):
             if early:
                 self.cond.credit_last(early, early_samples)
                 self.noise.credit_last(early)
@@ -178,6 +180,8 @@ class RunningTotals:
             )
             self.noise.add(measurement.gradients.variance, measurement.gradients.signal, own)
             self.layers.add(measurement.traces, measurement.mean_squares, measurement.batch_size)
+            if self.metric.asked:
+                self.metric.add(measurement.metric_gradients, measurement.gradients, own, early)
             if ids is not None and isinstance(measurement.gradients, measures.Gradients):
                 self.samples.add(ids, measurement.gradients)
         count.measured_now()
@@ -227,6 +231,7 @@ class RunningTotals:
             "fisher/energy_sum": energy.at(count.scale_sums) if energy.scale_sums else math.nan,
             "fisher/energy_sum_paper": energy.paper_sum(count.ratio) if energy.scale_sums else math.nan,
             "noise/scale_mean": self.noise.scale,
+            **self.metric.totals(),
         }
         return {key: json_value(value) for key, value in values.items()}
 
@@ -239,6 +244,7 @@ class RunningTotals:
             "noise": self.noise.state_dict(),
             "layers": self.layers.state_dict(),
             "samples": self.samples.state_dict(),
+            **({"metric": self.metric.state_dict()} if self.metric.asked else {}),
         }
 
     @classmethod
@@ -251,4 +257,5 @@ class RunningTotals:
             measures.RunningNoise(**state["noise"]),
             Layers(state["layers"]),
             Samples(state["samples"]),
+            MetricTotals.from_state_dict(state.get("metric")),
         )

@@ -24,6 +24,7 @@ from fisherscope.monitor.measurement import (
     measurement,
     parameter_groups,
 )
+from fisherscope.monitor.optimizer_metric import METRIC_VALUES, resolved_metric
 from fisherscope.monitor.safe_recording import Recording
 from fisherscope.monitor.schedule import Position
 from fisherscope.monitor.state import MonitorState
@@ -140,6 +141,8 @@ class Step:
             state.timer.mark_measured()
             options = {"accumulate": accumulate, **state.options, "loss_scale": state.loss_scale}
             options["sample_of"], options["batch_size"] = self.sample_of, self._find_expected()
+            measured = state.history.running.counters.measured
+            options["metric"] = resolved_metric(state.options.get("metric"), state.optimizer, measured)
             try:
                 self._recording = Recording(state.model, state.strict, options)
             except Refusal:
@@ -312,6 +315,8 @@ class Step:
         state, record, settings = self.state, recording.record, self.state.history.settings
         row: Row = state.history.running.axes(state.learning_rates, since, settings["dataset_size"])
         row |= values.values if values is not None else dict.fromkeys(MEASURES)
+        if state.options.get("metric") is not None:
+            row |= dict.fromkeys(METRIC_VALUES) if values is None else values.metric_values
         row |= state.history.running.totals()
         row["fisher/residual"] = math.nan if record is None else record.residual
         row["fisher/grouping"] = "unverified" if record is None else record.grouping

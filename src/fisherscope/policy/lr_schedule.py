@@ -146,7 +146,7 @@ class Rate:
         return self.before_warmup(observation) * self._warmup(self._share(observation))
 
     def before_warmup(self, observation: Observation) -> float:
-        """Return the learning rate of the batch at a moment as it would be without the warm-up's factor.
+        """Return the learning rate at a moment, without the warm-up's factor.
 
         Args:
             observation: The moment.

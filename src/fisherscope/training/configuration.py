@@ -41,6 +41,7 @@ class Configuration(BaseModel):
         momentum: Momentum, for optimizers that have one.
         weight_decay: Weight decay.
         nesterov: Whether SGD uses Nesterov's momentum.
+        measure_metric: "optimizer" adds the measures in the optimizer's own metric to each row.
         schedule: Learning-rate schedule: "levels", "constant", "cosine", "linear" or "wsd". It becomes a part
             of the policy's name.
         warmup: Share of the run over which the rate rises; a part of the policy's name too.
@@ -99,6 +100,7 @@ class Configuration(BaseModel):
     rule: str | None = None
     measure_precision: Literal["default", "float64"] | None = None
     fused: bool | None = None
+    measure_metric: Literal["optimizer"] | None = None
     schedule: str | None = Field(None, exclude=True)  # `of` writes it into the policy's name
     warmup: float | None = Field(None, ge=0, lt=1, exclude=True)  # likewise
     grad_clip: float | None = Field(None, gt=0)

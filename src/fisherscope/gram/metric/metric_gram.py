@@ -34,17 +34,32 @@ class MetricRecord:
         status: "ok", or why there is no Gram.
         forms: By parameter, the form in which P was taken: "scalar", "diagonal", "factored", "rank-one",
             "matrix", or "left out" where the optimizer does not move it.
-        floored: By parameter, the share of coordinates raised to the floor, or of directions left out.
+        floored_share: By parameter, the share of coordinates raised to the floor, or of directions left out.
         traces: By parameter: Σ|P^{-1/2} g_i|².
         mean_squares: By parameter: |Σ P^{-1/2} g_i|².
         error: Relative Frobenius error of the Gram by its rank-one forms; 0 if there are none, NaN if it was
             not measured.
+
+    Its `gram` has shape (n, n), dtype float64.
+
+    Example:
+        ```python
+        import torch
+
+        import fisherscope as fs
+
+        model = torch.nn.Linear(4, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with fs.record_gram(model, metric=optimizer) as record:
+            model(torch.randn(8, 4)).square().sum(1).mean().backward()
+        assert record.metric.status == "ok" and record.metric.name == "SGD"
+        ```
     """
 
     name: str
     status: str = "open"
     forms: dict[str, str] = field(default_factory=dict)
-    floored: dict[str, float] = field(default_factory=dict)
+    floored_share: dict[str, float] = field(default_factory=dict)
     traces: dict[str, float] = field(default_factory=dict)
     mean_squares: dict[str, float] = field(default_factory=dict)
     error: float = float("nan")
@@ -67,7 +82,22 @@ class MetricRecord:
         return self._gram
 
     def fill(self, gram: Tensor) -> None:
-        """Store the matrix, (n, n) float64; `record_gram` calls it."""
+        """Store the matrix; `record_gram` calls it at the end of its block.
+
+        Args:
+            gram: F̃_P (n, n), float64, scaled as F̃; kept, not copied.
+
+        Example:
+            ```python
+            import torch
+
+            from fisherscope.gram import MetricRecord
+
+            record = MetricRecord("Adam")
+            record.fill(torch.eye(3, dtype=torch.float64))
+            assert record.measured and record.status == "ok"
+            ```
+        """
         self._gram, self.status = gram, "ok"
 
 
@@ -151,7 +181,10 @@ class MetricGram:
         if preconditioner is None:
             self.record.forms[name] = "left out"
             return None
-        self.record.forms[name], self.record.floored[name] = preconditioner.form, preconditioner.floored
+        self.record.forms[name], self.record.floored_share[name] = (
+            preconditioner.form,
+            preconditioner.floored_share,
+        )
         if self._takes_rank_one(preconditioner, columns, leaf):
             assert isinstance(preconditioner, DiagonalPreconditioner), "as `_takes_rank_one` says"
             self.record.forms[name] = "rank-one"
