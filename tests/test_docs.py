@@ -219,3 +219,19 @@ def test_the_table_of_rooms_has_every_room_and_names_files_that_are_there() -> N
     named = {name for _, files in rows for name in re.findall(r"`([\w/]+\.py)`", files)}
     named |= set(re.findall(r"`((?:monitor|gram|runs|measures|model_state)/[\w/]+\.py)`", page))
     assert not [name for name in named if not (architecture.PACKAGE / name).exists()]
+
+
+def test_every_part_of_the_paper_stands_on_a_test_or_a_result() -> None:
+    """Of the table in docs/paper.md: 32 rows, and every file and test that they name is there."""
+    section = (ROOT / "docs/paper.md").read_text().partition("{ #held }")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (\d+) \| (.+) \| (.+) \|$", section, flags=re.MULTILINE)
+    assert [int(number) for number, *_ in rows] == list(range(1, 33))
+    for number, part, names in rows:
+        held = re.findall(r"`([^`]+)`", names)
+        assert held, f"{number}: {part}"
+        for name in held:
+            path, _, test = name.partition("::")
+            assert (ROOT / path).is_file(), f"{number}: {path} is not there"
+            assert not test or f"\ndef {test}(" in (ROOT / path).read_text(), (
+                f"{number}: {path} has no {test}"
+            )
