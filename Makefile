@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 .DEFAULT_GOAL := help
 .PHONY: help setup format quick check docs test demo study study-digits study-mnist \
 	campaign campaign-rows campaign-crash campaign-resume campaign-times campaign-advice campaign-dynamic campaign-ranks \
-	campaign-fuzz campaign-benchmarks clean
+	campaign-fuzz campaign-reproduce campaign-benchmarks clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1: /p' $(MAKEFILE_LIST) | awk -F ': ' '{printf "  %-20s %s\n", $$1, $$2}'
@@ -72,7 +72,7 @@ study-mnist: setup  ## train the sweeps of MNIST (hours)
 	set -e; for name in mnist-mlp mnist1000-mlp mnist-resnet8; do $(call EXPORT,$$name); done
 
 # Long runs whose results are committed. They want a quiet machine; experiments/README.md says what each writes.
-campaign: campaign-rows campaign-crash campaign-resume campaign-times campaign-advice campaign-dynamic campaign-ranks campaign-fuzz campaign-benchmarks  ## all long runs but the sweeps (a day)
+campaign: campaign-rows campaign-crash campaign-resume campaign-times campaign-advice campaign-dynamic campaign-ranks campaign-fuzz campaign-reproduce campaign-benchmarks  ## all long runs but the sweeps (a day)
 
 campaign-rows: setup  ## 2000 drawn models that move rows, against a loop over samples
 	$(BIN)/python -m experiments.row_identity --models 2000
@@ -110,6 +110,17 @@ campaign-benchmarks: setup  ## every file of benchmarks/results (needs the extra
 	$(BIN)/python benchmarks/loop.py --out benchmarks/results/loop.json
 	set -e; for name in policy reading report sweep; do $(BIN)/python benchmarks/$$name.py; done
 	$(BIN)/python benchmarks/readme.py
+
+MNIST_FULL = $(BIN)/fisherscope train mnist/$(1) --batch-size $(2) --lr $(3) --paper --seed 0 --threads 1 --data-dir $(DATA) --out runs/mnist
+campaign-reproduce: setup  ## the paper's recipes at a share, and three MNIST settings at full length (four hours), docs/reproduce.md
+	$(call MNIST_FULL,mlp,32,0.05)
+	$(call MNIST_FULL,resnet8,16,0.1)
+	$(call MNIST_FULL,densenet8,32,0.4)
+	$(BIN)/fisherscope reproduce mnist-mlp --scale 0.002 --data-dir $(DATA) --out runs/mnist-mlp
+	$(BIN)/fisherscope reproduce cifar10-resnet110 --scale 1.28e-5 --data-dir $(DATA) --out runs/cifar10-resnet110
+	$(BIN)/fisherscope export runs/mnist-mlp/runs experiments/results/reproduce/mnist-mlp-0.002.zip
+	$(BIN)/python -m experiments.reproduce full=runs/mnist mnist-mlp-0.002=runs/mnist-mlp/runs \
+		cifar10-resnet110-1.28e-5=runs/cifar10-resnet110/runs
 
 clean:  ## remove the environment, caches and builds
 	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -80,6 +80,16 @@ def test_a_smaller_one_is_the_share_it_says() -> None:
         assert all(4 * size <= (runs[0].limit_train or 0) for size in small.batch_sizes)
 
 
+def test_a_small_one_keeps_a_schedule_while_epochs_are_left() -> None:
+    for scale, epochs in ((1e-4, 15), (3.2e-5, 10), (2e-5, 6), (1.28e-5, 4)):
+        small = recipe("cifar10-resnet110", scale=scale)
+        assert {"s16-to-64", "s16-to-64-MS"} <= set(small.schedules), scale
+        assert small.settings["epochs"] == epochs
+        assert small.scale == pytest.approx(small.passes() / recipe("cifar10-resnet110").passes())
+        assert small.settings["limit_train"] * epochs == pytest.approx(scale * 5 * 320 * 50_000, rel=0.05)
+    assert recipe("cifar10-resnet110", scale=8e-6).schedules == ()  # fewer than four epochs would be left
+
+
 def test_fewer_images_than_published_are_named() -> None:
     here = recipe("cifar10-resnet110", images=20_000)
     assert here.settings["limit_train"] == 20_000

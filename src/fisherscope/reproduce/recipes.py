@@ -101,7 +101,8 @@ def recipe(
 
     A smaller version has the paper's settings and, as far as whole numbers allow, the cube root of `scale` of
     its seeds, of its epochs and of its images each. Batch sizes of which an epoch would have fewer than four
-    are left out.
+    are left out; rather than leave out all schedules, it has fewer epochs, of as many images as the smallest
+    one needs.
 
     Source: Liao et al. 2020, section 4 (docs/paper.md).
 
@@ -167,6 +168,10 @@ def _smaller(full: Recipe, scale: float, there: int, tested: int) -> Recipe:
     epochs = min(full.settings["epochs"], max(_FEWEST_EPOCHS, round(full.settings["epochs"] * root)))
     share = scale * full.seeds * full.settings["epochs"] / (seeds * epochs)
     images = min(there, max(_BATCHES * min(full.batch_sizes), round(total * share)))
+    for_schedules = _BATCHES * min(max(_ends(name)) for name in full.schedules)
+    fewer = round(total * share * epochs / for_schedules)
+    if images < for_schedules <= there and fewer >= _FEWEST_EPOCHS:
+        epochs, images = fewer, for_schedules
     sizes = tuple(size for size in full.batch_sizes if _BATCHES * size <= images)
     schedules = tuple(name for name in full.schedules if max(_ends(name)) in sizes)
     test = min(tested, max(_FEWEST_TEST, round(tested * images / total)))
