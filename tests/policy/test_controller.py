@@ -14,6 +14,8 @@ from tests.cases.trained_runs import assert_same_run, killed_at
 from fisherscope.policy import (
     BeaconPolicy,
     Observation,
+    Place,
+    Spread,
 )
 from fisherscope.policy.beacon import run_state
 from fisherscope.policy.beacon.candidates import schedules
@@ -166,3 +168,66 @@ def test_a_batch_beyond_memory_is_accumulated_and_measured_whole(tmp_path: Path)
         assert b["status"] == "ok"
         for key in ("train/loss", "fisher/trace", "fisher/cond"):
             assert b[key] == pytest.approx(a[key], rel=2e-3), key
+
+
+def test_rates_are_chosen_with_the_sizes_and_each_change_is_said() -> None:
+    """Only twice the rate gathers twice the L at c = 16; at equal time the likeliest is taken."""
+    twice = Place(
+        "s16",
+        16.0,
+        2 * math.exp(BeaconPolicy(planted(), RATE)._beacon_forecaster.end(NEW, 0, 0, (1,) * 20).energy),
+        True,
+    )
+    others = [Place(f"s{size}", float(size), place.energy, False)
+              for size, place in zip((8, 32), planted().region[::2], strict=True)]  # fmt: skip
+    beacons = planted(rates=(0.5, 1.0, 2.0), region=(twice, *others))
+    policy = BeaconPolicy(beacons, RATE)
+    for plan in ((1,) * 20, (0,) * 10 + (2,) * 10):
+        ends = [policy._forecasters[rate].end(NEW, 0, 0, plan) for rate in beacons.rates]
+        assert [end.energy - ends[1].energy for end in ends] == pytest.approx([-math.log(2), 0, math.log(2)])
+        assert len({round(end.cond, 9) for end in ends}) == 1
+    state, decision = policy.update(policy.init(), Observation(0, 0, 320))
+    assert (decision.lr, state["rate"]) == (0.2, 2.0)
+    assert decision.reason.startswith("beacon: rate 0.1 to 0.2 (from 1 to 2 of its schedule), ")
+    assert " at 2 of the rate, " in decision.reason
+    state = json.loads(json.dumps(state))
+    _, later = policy.update(state, Observation(20, 0, 320))
+    assert later.lr == pytest.approx(0.02)  # the schedule's levels stay
+    assert "rate 0.0" not in later.reason
+    alone = BeaconPolicy(planted(region=beacons.region), RATE)
+    assert alone.update(alone.init(), Observation(0, 0, 320))[1].lr == 0.1
+
+
+def test_a_run_that_gathers_too_little_is_given_another_rate() -> None:
+    spread = Spread(0.5, 0.05)
+    policy = BeaconPolicy(planted(rates=(0.5, 1.0, 2.0), energy_spread=spread), RATE)
+    state, first = policy.update(policy.init(), Observation(0, 0, 320))
+    assert first.lr == 0.1
+    size, energy = first.batch_size, 0.0
+    for epoch in range(1, 9):
+        samples = 320 * epoch
+        energy += 320 / size * 0.1 * 0.5 / math.sqrt(size)  # half of the beacons' density
+        moment = Observation(
+            epoch, 0, 320, {**row(size, samples, energy, float(size), 0.5), "steps_since": 320 // size}
+        )
+        state, decision = policy.update(state, moment)
+        size = decision.batch_size
+        if decision.lr != 0.1:
+            break
+    assert decision.lr == 0.2
+    assert "beacon: rate 0.1 to 0.2 (from 1 to 2 of its schedule), " in decision.reason
+    unmoved = {key: value for key, value in state.items() if key != "rate"}  # of a version without rates
+    assert policy.update(unmoved, Observation(epoch, 32, 320))[1].lr == 0.1
+
+
+def test_files_without_rates_keep_their_digest_and_wrong_ones_are_refused() -> None:
+    assert "rates" not in json.loads(planted().to_json())
+    assert json.loads(planted(rates=(1.0, 2.0)).to_json())["rates"] == [1.0, 2.0]
+    assert planted().digest != planted(rates=(1.0, 2.0)).digest
+    for rates in ((1.0, 0.5), (2.0,), (0.0, 1.0), ()):
+        with pytest.raises(ValueError, match="increasing multipliers, 1 among them"):
+            planted(rates=rates)
+    with pytest.raises(ValueError, match="other rates need beacons"):
+        planted(rates=(1.0, 2.0), beacons=(), tour=(8, 16))
+    with pytest.raises(ValueError, match=r"steering at lr=0\.4: only 0 batch sizes have beacons"):
+        BeaconPolicy(planted(rates=(1.0, 4.0)), RATE)

@@ -39,6 +39,7 @@ def beacons_of(
     sizes: tuple[int, ...] = (),
     tour: tuple[int, ...] = (),
     chance: float = 0.7,
+    rates: tuple[float, ...] = (1.0,),
 ) -> Beacons:
     """Read growth per batch size, the optimum region and the cost model from finished runs.
 
@@ -55,6 +56,7 @@ def beacons_of(
         tour: Batch sizes by which a run estimates growth itself, an epoch each; of the beacons only the
             region is used.
         chance: As for `Beacons`.
+        rates: Multipliers of the learning rate that the policy may use, as for `Beacons`.
 
     Returns:
         The calibration; `to_json` gives the file of `beacon:FILE`.
@@ -101,7 +103,7 @@ def beacons_of(
     return Beacons(
         source.task, target, samples or own_samples, rate.epochs, rate.milestones, rate.factor, axis, sizes,
         _step_seconds(seconds, sizes), _region(source, axis, metric, (samples or own_samples) / own_samples),
-        () if tour else beacons, spreads[0], spreads[1], tour, chance,
+        () if tour else beacons, spreads[0], spreads[1], tour, chance, rates,
     )  # fmt: skip
 
 

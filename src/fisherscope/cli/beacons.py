@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fisherscope.cli.sweep import parse_numbers
+
 OUT = Path("beacons.json")
 ROUNDS = 15
 
@@ -29,6 +31,9 @@ def beacons(
     tour: Annotated[
         str | None, typer.Option(help="Batch sizes to try in the first epochs, to estimate growth.")
     ] = None,
+    rates: Annotated[
+        str, typer.Option(help="Multipliers of the learning rate the policy may use, such as 0.5,1,2.")
+    ] = "1",
     seconds: Annotated[
         Path | None, typer.Option(help="JSON file {size: seconds per step}; by default measured now.")
     ] = None,
@@ -40,11 +45,12 @@ def beacons(
     from fisherscope.runs import load_runs, replace_text
 
     usable_sizes, first_sizes = _parse_sizes("--sizes", sizes), _parse_sizes("--tour", tour)
+    multipliers = tuple(parse_numbers(rates, float) or ())
     loaded = load_runs(runs)
     cost = _read_seconds(seconds) if seconds else _measure_seconds(loaded, task, meant_for, data_dir)
     result = beacons_of(
         loaded, cost, axis=axis, metric=metric, task=task, meant_for=meant_for, samples=samples,
-        across=across, sizes=usable_sizes, tour=first_sizes,
+        across=across, sizes=usable_sizes, tour=first_sizes, rates=multipliers,
     )  # fmt: skip
     replace_text(out, result.to_json())
     inside = [end.setting for end in result.region if end.inside]

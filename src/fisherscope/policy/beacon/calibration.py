@@ -103,6 +103,8 @@ class Beacons:
         tour: Sizes to run for one epoch each at the start; only without beacons.
         chance: The cheapest schedule is taken among those whose probability to end in the region is at least
             this share of the highest; in (0, 1).
+        rates: Multipliers of the learning rate that the policy may use besides sizes, increasing, 1 among
+            them; by default 1 alone. The rates that they make need beacons.
 
     Raises:
         ValueError: A value is out of range, or the values contradict each other.
@@ -134,6 +136,7 @@ class Beacons:
     energy_spread: Spread
     tour: tuple[int, ...] = ()
     chance: float = 0.7
+    rates: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
         _check(self)
@@ -157,7 +160,7 @@ class Beacons:
     @cached_property
     def digest(self) -> str:
         """Twelve hexadecimal digits of the content."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(self._values(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
@@ -166,7 +169,14 @@ class Beacons:
         Returns:
             A line of JSON.
         """
-        return json.dumps({"format": FORMAT, **asdict(self)}) + "\n"
+        return json.dumps({"format": FORMAT, **self._values()}) + "\n"
+
+    def _values(self) -> dict[str, Any]:
+        """Return the fields; `rates` only if there are several, as in files from before it existed."""
+        values = asdict(self)
+        if len(self.rates) == 1:
+            del values["rates"]
+        return values
 
 
 LARGEST_FILE = 1 << 24
@@ -232,6 +242,7 @@ def _beacons(contents: Mapping[str, Any]) -> Beacons:
             "region": tuple(Place(**place) for place in contents["region"]),
             "cond_spread": Spread(**contents["cond_spread"]),
             "energy_spread": Spread(**contents["energy_spread"]),
+            "rates": tuple(contents.get("rates", (1.0,))),
         }
     )
 
@@ -266,6 +277,10 @@ def _check(b: Beacons) -> None:
         raise ValueError(f"{doing}: growth must be positive numbers, the same count for every beacon")
     if bool(b.beacons) == bool(b.tour) or not set(b.tour) <= set(b.sizes) or len(b.tour) == 1:
         raise ValueError(f"{doing}: give beacons, or at least two sizes as tour=; received tour={b.tour}")
+    if not _positive(b.rates) or any(not a < c for a, c in pairwise(b.rates)) or 1.0 not in b.rates:
+        raise ValueError(f"{doing}: rates={b.rates}; expected increasing multipliers, 1 among them")
+    if b.tour and len(b.rates) > 1:
+        raise ValueError(f"{doing}: rates={b.rates} with a tour; other rates need beacons")
     if len(b.tour) >= b.epochs / 2:
         raise ValueError(f"{doing}: a tour of {len(b.tour)} epochs must be less than half of {b.epochs}")
     if not 0 < b.chance < 1 or not _positive(

@@ -1,18 +1,20 @@
 """BeaconPolicy: the cheapest schedule that ends in the optimum region of the plane."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from fisherscope.policy.beacon import run_state
 from fisherscope.policy.beacon.calibration import Beacons, read_beacons
 from fisherscope.policy.beacon.candidates import Schedule, format_schedule, schedules
-from fisherscope.policy.beacon.forecast import End, Forecaster, build_forecaster
+from fisherscope.policy.beacon.forecast import End, Forecaster, RunSoFar, build_forecaster
 from fisherscope.policy.beacon.growth import BeaconGrowth, growth_at, growth_of_tour
 from fisherscope.policy.beacon.region import Region, region_of
 from fisherscope.policy.decision import Decision, Observation, State
 from fisherscope.policy.lr_schedule import Rate
 
+Candidate = tuple[float, Schedule]
+"""A multiplier of the learning rate, and a size for each remaining part."""
 SWITCH_RATIO = 0.95
 """The policy switches to another schedule only if that takes less than this share of the time."""
 LIKELY = 0.5
@@ -28,6 +30,10 @@ class BeaconPolicy:
     schedules that are almost as likely to end in the region as the likeliest (`beacons.chance` of its
     probability) it takes the one with the least time to go, by the file's seconds per step; if none can end
     there, the one that comes nearest. Each decision has a reason, one sentence.
+
+    A schedule is a batch size for each remaining part and, if the file has several `rates`, one multiplier of
+    the learning rate for all of them; the growth at another rate is that of the beacons at that rate. As with
+    sizes, the effect of a change on the measure counts as one standard deviation: no beacon changed its rate.
 
     Source: the plane and the beacons are those of Liao et al. 2020; the policy is fisherscope's own
     (docs/policies.md).
@@ -75,7 +81,7 @@ class BeaconPolicy:
                 "beacons with this schedule"
             )
         if self.beacons.beacons:
-            self._growth  # noqa: B018  (raises now, not in the first epoch, if the rate has no beacons)
+            self._growths  # noqa: B018  (raises now, not in the first epoch, if a rate has no beacons)
 
     @property
     def name(self) -> str:
@@ -92,13 +98,14 @@ class BeaconPolicy:
 
     def init(self) -> State:
         """Return the state before the first batch; see `Policy.init`."""
-        return {"part": -1, "size": 0, "plan": [], **run_state.initial_state()}
+        return {"part": -1, "size": 0, "plan": [], "rate": 1.0, **run_state.initial_state()}
 
     def update(self, state: State, observation: Observation) -> tuple[State, Decision]:
         """Return the next state and the decision for the next batch; see `Policy.update`."""
         self._check_samples(observation)
         state, problem = self._add_measurement(state, observation)
-        lr, tour = self.rate.at(observation), self.beacons.tour
+        tour = self.beacons.tour
+        lr = self.rate.at(observation) * state.get("rate", 1.0)  # a state saved before rates existed has none
         if observation.epoch < len(tour):
             size = tour[observation.epoch]
             why = f"beacon: {size} to learn its growth" if size != state["size"] else problem
@@ -106,9 +113,10 @@ class BeaconPolicy:
         part = min(int(observation.progress * self.beacons.parts / self.rate.epochs), self.beacons.parts - 1)
         if part == state["part"]:
             return state, Decision(state["size"], lr, problem)
-        plan, why = self._choose_schedule(state, observation, part)
+        (rate, plan), why = self._choose_schedule(state, observation, part)
         size = self._forecaster(state).growth.sizes[plan[0]]
-        return {**state, "part": part, "size": size, "plan": list(plan)}, Decision(size, lr, why)
+        state = {**state, "part": part, "size": size, "plan": list(plan), "rate": rate}
+        return state, Decision(size, self.rate.at(observation) * rate, why)
 
     def forecast(self, state: State, samples: int, schedule: Schedule | None = None) -> End:
         """Forecast where the run ends under a schedule.
@@ -161,23 +169,49 @@ class BeaconPolicy:
         growth = None if in_tour else self._forecaster(state).growth
         return run_state.add_step(state, step, self.beacons, self.rate.epochs, growth), ""
 
-    def _choose_schedule(self, state: State, observation: Observation, part: int) -> tuple[Schedule, str]:
-        """Return the schedule to follow from this part on, and the sentence that says why."""
-        forecaster, parts_left = self._forecaster(state), self.beacons.parts - part
-        sizes, so_far = forecaster.growth.sizes, run_state.run_so_far(state, self.beacons)
+    def _choose_schedule(self, state: State, observation: Observation, part: int) -> tuple[Candidate, str]:
+        """Return rate and sizes to follow from this part on, and the sentence that says why."""
+        parts_left, before = self.beacons.parts - part, state.get("rate", 1.0)
+        sizes, so_far = self._forecaster(state).growth.sizes, run_state.run_so_far(state, self.beacons)
         current = sizes.index(state["size"]) if state["size"] in sizes else None
         present = tuple(state["plan"][-parts_left:]) if len(state["plan"]) >= parts_left else None
         family = schedules(len(sizes), current, parts_left, self._next_milestone(part))
-        candidates = dict.fromkeys(([present] if present else []) + family)
-        ends = {s: forecaster.end(so_far, part, observation.samples, s) for s in candidates}
-        chances = {s: self._chance(end) for s, end in ends.items()}
-        plan = self._best_schedule(ends, chances, present)
-        return plan, self._reason(sizes, plan, ends, chances[plan], plan == present)
+        plans = dict.fromkeys(([present] if present else []) + family)
+        ends = {
+            (rate, plan): self._end(state, so_far, part, observation.samples, (rate, plan))
+            for rate in self.beacons.rates
+            for plan in plans
+        }
+        chances = {candidate: self._chance(end) for candidate, end in ends.items()}
+        kept = None if present is None else (before, present)
+        chosen = self._best_schedule(ends, chances, kept)
+        why = self._reason(sizes, chosen, ends, chances[chosen], chosen == kept)
+        if chosen[0] != before:
+            lr = self.rate.at(observation)
+            moved = (
+                f"rate {lr * before:.4g} to {lr * chosen[0]:.4g} (from {before:g} to {chosen[0]:g} of its "
+                "schedule)"
+            )
+            why = why.replace("beacon: ", f"beacon: {moved}, ", 1)
+        return chosen, why
+
+    def _end(self, state: State, so_far: RunSoFar, part: int, now: float, candidate: Candidate) -> End:
+        """Forecast a candidate's end; the effect of a change of rate on the measure counts as a deviation."""
+        rate, plan = candidate
+        before = state.get("rate", 1.0)
+        end = self._forecaster(state, rate).end(so_far, part, now, plan)
+        if rate == before or not now:
+            return end
+        kept = self._forecaster(state, before).end(so_far, part, now, plan)
+        return replace(end, cond_std=math.hypot(end.cond_std, end.cond - kept.cond))
 
     def _best_schedule(
-        self, ends: dict[Schedule, End], chances: dict[Schedule, float], present: Schedule | None
-    ) -> Schedule:
-        """Return the cheapest of the likely schedules; if all are impossible, the nearest."""
+        self, ends: dict[Candidate, End], chances: dict[Candidate, float], present: Candidate | None
+    ) -> Candidate:
+        """Return the cheapest of the likely candidates; if all are impossible, the nearest.
+
+        Of several rates with the same sizes, which take the same time, the likeliest is taken.
+        """
         most = max(chances.values())
         if most == 0.0:
             return min(ends, key=lambda s: self._region.distance(ends[s].cond, ends[s].energy))
@@ -187,18 +221,17 @@ class BeaconPolicy:
         )
 
     def _reason(
-        self, sizes: tuple[int, ...], plan: Schedule, ends: dict[Schedule, End], chance: float, same: bool
+        self, sizes: tuple[int, ...], chosen: Candidate, ends: dict[Candidate, End], chance: float, same: bool
     ) -> str:
-        end = ends[plan]
+        end, count = ends[chosen], len(ends)
         if chance >= LIKELY:
-            why = f"the fastest of those that are likely to end in the region, of {len(ends)} schedules"
+            why = f"the fastest of those that are likely to end in the region, of {count} schedules"
         else:
-            why = (
-                f"none of {len(ends)} schedules is likely to end in the region, this one is among the nearest"
-            )
+            why = f"none of {count} schedules is likely to end in the region, this one is among the nearest"
+        at_rate = f" at {chosen[0]:g} of the rate" if len(self.beacons.rates) > 1 else ""
         return (
-            f"beacon: {'still ' if same else ''}{format_schedule(sizes, plan)} (twentieths of the run), "
-            f"{why}: "
+            f"beacon: {'still ' if same else ''}{format_schedule(sizes, chosen[1])} (twentieths of the run)"
+            f"{at_rate}, {why}: "
             f"{self.beacons.axis} {math.exp(end.cond):.4g} ± {100 * end.cond_std:.0f} %, "
             f"L {math.exp(end.energy):.4g} ± {100 * end.energy_std:.0f} %, {100 * chance:.0f} % inside, "
             f"{end.seconds:.3g} s to go"
@@ -212,19 +245,41 @@ class BeaconPolicy:
         borders = [math.ceil(edge * self.beacons.parts / self.rate.epochs) for edge in self.rate.edges[1:-1]]
         return next((border - part for border in borders if border > part), 0)
 
-    def _forecaster(self, state: State) -> Forecaster:
-        """Return the forecaster by the beacons; without them, by the run's own tour."""
+    def _forecaster(self, state: State, rate: float | None = None) -> Forecaster:
+        """Return the forecaster of a multiplier of the rate, by the beacons or by the run's own tour."""
         if self.beacons.beacons:
-            return self._beacon_forecaster
+            return self._forecasters[state.get("rate", 1.0) if rate is None else rate]
         return build_forecaster(self.beacons, growth_of_tour(self.beacons, state["tour"]), self.rate)
 
     @cached_property
+    def _growths(self) -> dict[float, BeaconGrowth]:
+        """Growth at each multiplier of the rate, at the sizes that all of them have."""
+        growths = {rate: growth_at(self.beacons, self.rate.lr * rate) for rate in self.beacons.rates}
+        sizes = [
+            size for size in self.beacons.sizes if all(size in growth.sizes for growth in growths.values())
+        ]
+        if len(sizes) < 2:
+            raise ValueError(
+                f"steering at {', '.join(f'{self.rate.lr * rate:g}' for rate in growths)}: fewer than two "
+                "batch sizes have beacons at all of these rates; choose other multipliers, or train more "
+                "beacons"
+            )
+        return {rate: growth.restricted(sizes) for rate, growth in growths.items()}
+
+    @property
     def _growth(self) -> BeaconGrowth:
-        return growth_at(self.beacons, self.rate.lr)
+        return self._growths[1.0]
+
+    @property
+    def _beacon_forecaster(self) -> Forecaster:
+        return self._forecasters[1.0]
 
     @cached_property
-    def _beacon_forecaster(self) -> Forecaster:
-        return build_forecaster(self.beacons, self._growth, self.rate)
+    def _forecasters(self) -> dict[float, Forecaster]:
+        return {
+            rate: build_forecaster(self.beacons, growth, replace(self.rate, lr=self.rate.lr * rate))
+            for rate, growth in self._growths.items()
+        }
 
     @cached_property
     def _region(self) -> Region:

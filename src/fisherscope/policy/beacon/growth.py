@@ -1,5 +1,7 @@
 """Growth of the measure and of L by part of a run and batch size."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +37,14 @@ class BeaconGrowth:
             cond[low] + share * (cond[low + 1] - cond[low]),
             density[low] + share * (density[low + 1] - density[low]),
         )
+
+    def restricted(self, sizes: Sequence[int]) -> BeaconGrowth:
+        """Return the growth at these sizes of its own alone."""
+        places = [self.sizes.index(size) for size in sizes]
+        cond, density = (
+            tuple(tuple(row[k] for k in places) for row in rows) for rows in (self.cond, self.density)
+        )
+        return BeaconGrowth(tuple(sizes), cond, density)
 
     def slopes(self) -> tuple[float, float]:
         """Return how much both change with log size: mean absolute slopes."""
