@@ -11,6 +11,7 @@ from experiments.pictures.gallery import COLOURS, DPI, IMAGES
 from PIL import Image
 
 import fisherscope as fs
+from fisherscope.analysis import settings_of
 from fisherscope.figures import FIGURES
 from fisherscope.figures.style import paper_style
 
@@ -23,8 +24,8 @@ SCHEDULES = ("s8-to-32-lr0.03", "s16-to-64-MS-lr0.03", "s8-increase:share=0.427-
 def main() -> None:
     """Draw the travel of the chosen policies among the fixed sizes of their rate, and their error curves."""
     runs = fs.load_runs(RUNS)
-    beacon = next(name for name in runs.runs["policy"].unique() if name.startswith("beacon:"))
-    names = (f"{beacon}-lr0.03", *SCHEDULES)
+    there = settings_of(runs).frame["setting"].unique(maintain_order=True)
+    names = (next(name for name in there if name.startswith("beacon:")), *SCHEDULES)
     alike = runs.filter(pl.col("lr") == 0.03)
     shown: dict[str, tuple[Any, dict[str, Any]]] = {
         "1d": (runs, {"settings": names}),

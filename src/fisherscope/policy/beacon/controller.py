@@ -264,7 +264,7 @@ class BeaconPolicy:
                 "batch sizes have beacons at all of these rates; choose other multipliers, or train more "
                 "beacons"
             )
-        return {rate: growth.restricted(sizes) for rate, growth in growths.items()}
+        return {rate: growth.at_sizes(sizes) for rate, growth in growths.items()}
 
     @property
     def _growth(self) -> BeaconGrowth:

@@ -38,7 +38,7 @@ class BeaconGrowth:
             density[low] + share * (density[low + 1] - density[low]),
         )
 
-    def restricted(self, sizes: Sequence[int]) -> BeaconGrowth:
+    def at_sizes(self, sizes: Sequence[int]) -> BeaconGrowth:
         """Return the growth at these sizes of its own alone."""
         places = [self.sizes.index(size) for size in sizes]
         cond, density = (
