@@ -117,10 +117,10 @@ campaign-reproduce: setup  ## the paper's recipes at a share, and three MNIST se
 	$(call MNIST_FULL,resnet8,16,0.1)
 	$(call MNIST_FULL,densenet8,32,0.4)
 	$(BIN)/fisherscope reproduce mnist-mlp --scale 0.002 --data-dir $(DATA) --out runs/mnist-mlp
-	$(BIN)/fisherscope reproduce cifar10-resnet110 --scale 1.28e-5 --data-dir $(DATA) --out runs/cifar10-resnet110
+	$(BIN)/fisherscope reproduce cifar10-resnet110 --scale 3.2e-6 --data-dir $(DATA) --out runs/cifar10-resnet110
 	$(BIN)/fisherscope export runs/mnist-mlp/runs experiments/results/reproduce/mnist-mlp-0.002.zip
 	$(BIN)/python -m experiments.reproduce full=runs/mnist mnist-mlp-0.002=runs/mnist-mlp/runs \
-		cifar10-resnet110-1.28e-5=runs/cifar10-resnet110/runs
+		cifar10-resnet110-3.2e-6=runs/cifar10-resnet110/runs
 
 clean:  ## remove the environment, caches and builds
 	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -4,8 +4,8 @@
 
 Written before its runs: mnist/mlp with 1 000 images and 20 epochs; beacons of three sizes and three rates,
 seeds 0 and 1; reference: the fixed size at the rate 0.05, and at any of the three, of least validation error
-on these seeds; seeds 10 to 14 judge test error by the margins of experiments/PREREGISTERED-dynamic.md. Time is
-the cost model of an accelerator: 1 + B/64 a step. Exploratory: one task, one rate.
+on these seeds; seeds 10 to 14 judge test error by the margins of experiments/PREREGISTERED-dynamic.md. Time:
+that of an accelerator, modelled: 1 + B/64 a step. Exploratory: one task, one rate.
 """
 
 from __future__ import annotations
