@@ -11,6 +11,7 @@ import pytest
 import scipy.io
 import torch
 import yaml
+from tests.training.test_running_scores import write_mnist
 
 import fisherscope as fs
 from fisherscope.cli import main
@@ -114,6 +115,33 @@ def test_each_switch_reaches_the_monitor(tmp_path: Path) -> None:
         ConfigurationError, match=r"rule: .* received 'papr'; expected one of floor.* or paper"
     ):
         Configuration.of({"task": "digits/mlp", "rule": "papr"})
+
+
+def test_each_switch_of_the_protocol_alone(tmp_path: Path) -> None:
+    """Compare stride, validation and augment, one at a time, with a run that has none."""
+    data = write_mnist(tmp_path / "data", samples=90)
+    small = {"task": "mnist/mlp", "batch_size": 8, "epochs": 2, "threads": 1, "every": 4, "lr": 0.01}
+    switches = {
+        "none": {},
+        "stride": {"stride": True},
+        "validation": {"validation": False},
+        "augment": {"augment": True},
+    }
+    steps, rows = {}, {}
+    for name, switch in switches.items():
+        path = train({**small, **switch}, tmp_path / name, data_dir=data).path
+        steps[name] = [json.loads(line)["step"] for line in (path / "steps.jsonl").read_text().splitlines()]
+        rows[name] = [json.loads(line) for line in (path / "epochs.jsonl").read_text().splitlines()]
+    an_epoch = rows["none"][0]["step"]
+    first = [0, *range(4, an_epoch, 4)]
+    assert steps["stride"] == [*first, *(an_epoch + step for step in first)]
+    assert steps["none"] != steps["stride"]
+    assert steps["augment"] == steps["none"]
+    same = [row["val/error"] == row["test/error"] for row in rows["validation"]]
+    assert all(same)
+    assert rows["validation"][0]["samples"] > rows["none"][0]["samples"]  # what was held out is trained on
+    assert rows["stride"][-1]["test/loss"] == rows["none"][-1]["test/loss"]  # measuring changes nothing
+    assert rows["augment"][-1]["test/loss"] != rows["none"][-1]["test/loss"]
 
 
 def test_a_run_recorded_before_the_keys_existed_resumes(tmp_path: Path) -> None:
