@@ -1,4 +1,4 @@
-"""Draw models that move rows, measure each on two batches, compare with a loop over samples, and count.
+"""Draw models that move rows, measure each on three batches, compare with a loop over samples, and count.
 
 python -m experiments.row_identity --models 2000
 """
@@ -22,8 +22,8 @@ EXACT = 1e-9
 
 
 def verdict_of(drawn: Drawn) -> str:
-    """Measure one drawn model on two batches, the second after it is known: exact, refused or wrong."""
-    verdicts = [_verdict_of(batch) for batch in (drawn, drawn.another(len(drawn.x)))]
+    """Measure one drawn model on three batches, two after it is known: exact, refused or wrong."""
+    verdicts = [_verdict_of(batch) for batch in (drawn, drawn.another(len(drawn.x)), drawn.another(1))]
     return next((verdict for verdict in ("wrong", "refused") if verdict in verdicts), "exact")
 
 

@@ -245,6 +245,125 @@ class Sometimes(Moves):
         return self.layer(z).tanh()
 
 
+class Masked(Moves):
+    """Rows picked by a mask of ones and zeros, multiplied and added up."""
+
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        mask = torch.eye(len(z), dtype=z.dtype)[torch.randperm(len(z))][:, :, None, None]
+        out = self.layer(self.pick(z, mask)).tanh()
+        return self.pick(out, mask.transpose(0, 1))
+
+    def pick(self, z: Tensor, mask: Tensor) -> Tensor:
+        if self.steps % 2:
+            return (mask * z).sum(1)
+        return torch.where(mask > 0, z, z.new_zeros(())).sum(1)
+
+
+class Kernel(Moves):
+    """Samples taken for the channels of a convolution whose kernel permutes them."""
+
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        kernel = torch.eye(len(z), dtype=z.dtype)[torch.randperm(len(z))][:, :, None]
+        out = self.layer(F.conv1d(z.flatten(1)[None], kernel)[0].view_as(z)).tanh()
+        back = kernel.transpose(0, 1).contiguous()
+        return F.conv1d(out.flatten(1)[None], back)[0].view_as(z)
+
+
+class Coin(Moves):
+    """One of two orders, chosen by a number that is multiplied with."""
+
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        coin = (torch.rand(()) < 0.5).to(z)
+        return self.choose(self.layer(self.choose(z, coin)).tanh(), coin)
+
+    def choose(self, z: Tensor, coin: Tensor) -> Tensor:
+        if self.steps % 3 == 0:
+            return torch.where(coin > 0, z, z.flip(0))
+        if self.steps % 3 == 1:
+            return coin * z + (1 - coin) * z.flip(0)
+        return torch.lerp(z, z.flip(0), coin)
+
+
+class Swap(Moves):
+    """The two halves of the batch, some of whose samples change places."""
+
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        half = len(z) // 2
+        keep = (torch.rand(half) < 0.5)[:, None, None]
+        return self.swap(self.layer(self.swap(z, keep)).tanh(), keep)
+
+    def swap(self, z: Tensor, keep: Tensor) -> Tensor:
+        first, second, rest = z.split([len(keep), len(keep), len(z) - 2 * len(keep)])
+        return torch.cat([torch.where(keep, first, second), torch.where(keep, second, first), rest])
+
+
+class Reshape(Moves):
+    """Samples laid out as a table whose sides are drawn, and read along the other side."""
+
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        n = len(z)
+        side = random.choice([k for k in range(1, n + 1) if n % k == 0])
+        return self.turn(self.layer(self.turn(z, side)).tanh(), n // side)
+
+    def turn(self, z: Tensor, side: int) -> Tensor:
+        n, width = len(z), z[0].numel()
+        if self.steps % 4 == 0:
+            return z.reshape(side, n // side, width).transpose(0, 1).reshape(z.shape)
+        if self.steps % 4 == 1:
+            return z.unflatten(0, (side, -1)).movedim(1, 0).flatten(0, 1)
+        if self.steps % 4 == 2:
+            table = z.contiguous().as_strided((n // side, side, width), (width, width * (n // side), 1))
+            return table.reshape(z.shape)
+        return z.unfold(0, n // side, n // side).permute(3, 0, 1, 2).reshape(z.shape)
+
+
+class Fourier(Moves):
+    """Moved round by a drawn number of places, with a factor for each frequency."""
+
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        n = len(z)
+        turns = torch.arange(n, dtype=torch.float64) * random.randrange(n) / n
+        factor = torch.exp(2j * torch.pi * turns).view(-1, 1, 1)
+        return self.move(self.layer(self.move(z, factor)).tanh(), factor.conj())
+
+    def move(self, z: Tensor, factor: Tensor) -> Tensor:
+        return torch.fft.ifft(torch.fft.fft(z, dim=0) * factor, dim=0).real
+
+
+class Solve(Moves):
+    """A system of equations whose matrix is a permutation."""
+
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        matrix = torch.eye(len(z), dtype=z.dtype)[torch.randperm(len(z))]
+        out = self.layer(torch.linalg.solve(matrix, z.flatten(1)).view_as(z)).tanh()
+        return torch.linalg.solve(matrix.T.contiguous(), out.flatten(1)).view_as(z)
+
+
+class Unpool(Moves):
+    """Samples taken for the places of an unpooling, which puts them where its indices say."""
+
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        order = torch.randperm(len(z))
+        return self.place(self.layer(self.place(z, order)).tanh(), order.argsort())
+
+    def place(self, z: Tensor, order: Tensor) -> Tensor:
+        columns = z.flatten(1).T[None].contiguous()
+        return F.max_unpool1d(columns, order.expand(columns.shape).contiguous(), 1)[0].T.reshape(z.shape)
+
+
+class Rotate(Moves):
+    """Moved round by a drawn number of places, with slices."""
+
+    def forward(self, z: Tensor, _: Tensor) -> Tensor:
+        shift = random.randrange(len(z))
+        return self.rotate(self.layer(self.rotate(z, shift)).tanh(), len(z) - shift)
+
+    def rotate(self, z: Tensor, shift: int) -> Tensor:
+        if self.steps % 2:
+            return torch.cat([z[shift:], z[:shift]])
+        return z.repeat(2, 1, 1)[shift : shift + len(z)]
+
+
 class ClassToken(nn.Module):
     def __init__(self, width: int, steps: int) -> None:
         super().__init__()
@@ -283,6 +402,8 @@ MOVEMENTS: dict[str, type[nn.Module]] = {
     "experts": Experts, "sorted experts": SortedExperts, "stack by number": StackByNumber,
     "cat in another order": CatInOrder, "permutation matrix": Matrix, "assign rows": Assign,
     "scatter": Scatter, "masked select": MaskedSelect, "sometimes": Sometimes, "class token": ClassToken,
+    "masked sum": Masked, "convolution over samples": Kernel, "one of two orders": Coin, "swap": Swap,
+    "reshape": Reshape, "Fourier": Fourier, "solve": Solve, "unpool": Unpool, "rotate": Rotate,
     "time first": TimeFirst, "flatten": Flat, "none": Plain,
 }  # fmt: skip
 CALLS = ("one forward", "one by one", "one by one, reordered", "chunks of a batch", "a call a sample")
@@ -395,7 +516,7 @@ def draw(seed: int) -> Drawn:
     width = numbers.choice([batch, steps + 1, 5, 6, 8])
     features = numbers.choice([batch, 3, 6])
     names = list(MOVEMENTS)
-    kinds = [names[seed % len(names)], *(numbers.choice(names) for _ in range(numbers.randint(0, 2)))]
+    kinds = [names[seed % len(names)], *(numbers.choice(names) for _ in range(numbers.randint(0, 3)))]
     numbers.shuffle(kinds)
     network = Network([MOVEMENTS[kind](width, steps) for kind in kinds], features, width).double()
     calls = CALLS[0] if numbers.random() < 0.6 else numbers.choice(CALLS[1:])

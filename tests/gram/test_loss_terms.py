@@ -96,3 +96,92 @@ def test_a_weight_of_a_product_of_losses_is_refused() -> None:
 
     with pytest.raises(GramError, match="weight each sample's loss before they are averaged"):
         measure()
+
+
+class Policy(nn.Module):
+    """A Gaussian policy whose spread only the loss knows, and a value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.mean, self.value = nn.Linear(5, 8), nn.Linear(8, 2), nn.Linear(8, 1)
+        self.log_std = nn.Parameter(torch.randn(2) * 0.3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        z = self.body(x).tanh()
+        return self.mean(z), self.value(z).squeeze(1)
+
+
+@pytest.mark.parametrize("entropy", ["of the distribution", "by hand"])
+@pytest.mark.parametrize("samples", [2, 8, 9])
+def test_a_clipped_policy_loss_is_exact(samples: int, entropy: str) -> None:
+    """PPO: ratio of likelihoods, clipped, times the advantage; squared error of the value; entropy bonus."""
+    torch.manual_seed(samples)
+    model = Policy().double()
+    x = torch.randn(samples, 5, dtype=torch.float64)
+    actions, returns, before = (torch.randn(samples, k, dtype=torch.float64) for k in (2, 1, 1))
+
+    def loss(x: Tensor, actions: Tensor, returns: Tensor, before: Tensor) -> Tensor:
+        mean, value = model(x)
+        normal = torch.distributions.Normal(mean, model.log_std.exp())
+        ratio = (normal.log_prob(actions).sum(1) - before.squeeze(1)).clamp(-2, 2).exp()
+        advantage = returns.squeeze(1) - value.detach()
+        gain = torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage).mean()
+        bonus = normal.entropy().sum(1).mean() if entropy == "of the distribution" else model.log_std.sum()
+        return -gain + 0.5 * F.mse_loss(value, returns.squeeze(1)) - 0.01 * bonus
+
+    batch = (x, actions, returns, before)
+    with fs.record_gram(model) as record:
+        loss(*batch).backward()
+    rows = []
+    for k in range(samples):
+        grads = torch.autograd.grad(loss(*(one[k : k + 1] for one in batch)), list(model.parameters()))
+        rows.append(torch.cat([g.flatten() for g in grads]))
+    wanted = torch.stack(rows) @ torch.stack(rows).T
+    assert record.status == "ok"
+    assert float((record.gram - wanted).norm() / wanted.norm()) < 1e-10
+
+
+def squares(model: nn.Module) -> Tensor:
+    """A penalty added up in place, from a tensor."""
+    total = torch.zeros((), dtype=torch.float64)
+    for parameter in model.parameters():
+        total += parameter.square().sum()
+    return total
+
+
+def from_zero(model: nn.Module) -> Tensor:
+    total: Tensor = sum(parameter.abs().sum() for parameter in model.parameters())  # type: ignore[assignment]
+    return total
+
+
+def to_earlier(model: nn.Module) -> Tensor:
+    """L2-SP, EWC, FedProx: weighted distances to weights from before, in place."""
+    total = torch.zeros(1, dtype=torch.float64)
+    for k, parameter in enumerate(model.parameters()):
+        total += ((parameter - parameter.detach() + 0.1 * (k + 1)).square() * (k + 1)).sum()
+    return total.squeeze()
+
+
+@pytest.mark.parametrize("penalty", [squares, from_zero, to_earlier])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_penalties_are_shared_equally(penalty: Callable[[nn.Module], Tensor], in_place: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 4)).double()
+    x, y = torch.randn(8, 5, dtype=torch.float64), torch.randint(0, 4, (8,))
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        value = F.cross_entropy(model(x), y)
+        if in_place:
+            value += 0.01 * penalty(model)
+            return value
+        return value + 0.01 * penalty(model)
+
+    with fs.record_gram(model) as record:
+        loss(x, y).backward()
+    rows = []
+    for k in range(len(x)):
+        grads = torch.autograd.grad(loss(x[k : k + 1], y[k : k + 1]), list(model.parameters()))
+        rows.append(torch.cat([g.flatten() for g in grads]))
+    wanted = torch.stack(rows) @ torch.stack(rows).T
+    assert record.status == "ok"
+    assert float((record.gram - wanted).norm() / wanted.norm()) < 1e-10

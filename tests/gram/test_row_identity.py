@@ -22,9 +22,9 @@ EXACT = 1e-9
 
 
 def verdict_of(seed: int) -> tuple[str, list[str], str]:
-    """ "exact", "refused" or "wrong" for one drawn model on two batches; its kinds; more words."""
+    """ "exact", "refused" or "wrong" for one drawn model on three batches; its kinds; more words."""
     drawn = draw(seed)
-    found = [_verdict_on(batch) for batch in (drawn, drawn.another(seed))]
+    found = [_verdict_on(batch) for batch in (drawn, drawn.another(seed), drawn.another(seed + 1))]
     worst = next((one for kind in ("wrong", "refused") for one in found if one[0] == kind), found[-1])
     return worst[0], drawn.kinds, worst[1]
 
@@ -50,7 +50,7 @@ def test_no_drawn_model_is_wrong_and_nearly_all_are_measured() -> None:
     kinds = Counter(kind for _, found, _ in verdicts.values() for kind in set(found))
     print("\n".join(f"{kind}: {count}" for kind, count in kinds.most_common()))  # noqa: T201
     assert set(kinds) == {*MOVEMENTS, *CALLS}
-    assert min(kinds.values()) >= MODELS // 25 - 1
+    assert min(kinds.values()) >= MODELS // 40
     measured = sum(found[0] == "exact" for found in verdicts.values())
     assert measured >= 0.95 * MODELS, Counter(
         text for kind, _, text in verdicts.values() if kind == "refused"
@@ -132,7 +132,7 @@ class Turned(nn.Module):
     ("model", "passes"),
     [
         (nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4)), (3, 0, 0)),
-        (Turned(), (3, 0, 0)),
+        (Turned(), (3, 2, 2)),
         (Shuffled(nn.LayerNorm(16)), (3, 2, 2)),
         (Shuffled(nn.BatchNorm1d(16)), (3, 2, 2)),
     ],

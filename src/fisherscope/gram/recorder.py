@@ -258,6 +258,8 @@ class Recorder:
         rule = rule_of(name)
         values = bind_arguments(rule.signature, args, kwargs)
         sources = self.sources.among(values)
+        if inplace:
+            _keep_constant(values)
         if not torch.is_grad_enabled():
             for leaf in leaves_of(sources.values()):
                 self.usage[leaf].hidden = True
@@ -358,3 +360,10 @@ class Recorder:
             if call.weighted:
                 self.tracker.terms.mark(outputs[0])
             self.settlement.outside.append(OutsideCall(pending, outputs[0], others))
+
+
+def _keep_constant(values: dict[str, Any]) -> None:
+    """Replace a number that a call writes into by what it was: a constant, which a sum begins with."""
+    for name, number in list(values.items())[:1]:
+        if isinstance(number, Tensor) and number.numel() == 1 and not number.requires_grad:
+            values[name] = number.detach().clone()

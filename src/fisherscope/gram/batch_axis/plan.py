@@ -33,10 +33,9 @@ class SettledRows:
 
     Args:
         verdict: As `settle` returns it.
-        shape: Of the call's output, where the rows moved: only there they lie so.
+        shape: Of the call's output.
         dim: The dimension along which they lie.
         lead: How many leading dimensions they lie along.
-        ids: The forward's sample of each.
         holes: Rows that no cotangent reached: a gradient there calls for another reading.
         tries: How often the call was read.
     """
@@ -45,7 +44,6 @@ class SettledRows:
     shape: torch.Size
     dim: int = 0
     lead: int = 1
-    ids: Tensor | None = None
     holes: Tensor | None = None
     tries: int = 1
 

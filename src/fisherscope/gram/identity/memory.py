@@ -22,9 +22,7 @@ def is_moved(call: PendingCall, survey: Survey) -> bool:
 
 def serves(before: SettledRows, call: PendingCall) -> bool:
     """Tell whether what is remembered of a call is enough for it as it is now."""
-    if before.verdict == "again" or (call.expected is None and before.ids is None):
-        return False
-    return before.ids is None or before.shape == call.call.out_shape
+    return before.verdict != "again" and call.expected is not None
 
 
 def recall_reading(
@@ -32,7 +30,7 @@ def recall_reading(
 ) -> SettledRows | None:
     """Return what holds for the next graph of the same signature; None if nothing does."""
     shape = call.call.out_shape
-    if 0 in shape:
+    if 0 in shape or verdict == "moved":  # rows that moved may move otherwise next time
         return None
     if verdict in ("unread", "mixed") or reading is None:
         holes = None
@@ -41,9 +39,6 @@ def recall_reading(
             return SettledRows(verdict, shape, call.expected.dim, holes=holes)
         return SettledRows(verdict, shape)
     silent = reading.ids < 0
-    if verdict == "as planned":
-        holes = silent if bool(silent.any()) else None
-        return SettledRows(verdict, shape, reading.dim, reading.lead, holes=holes)
-    if bool(silent.any()) or not is_reached(call, survey):  # the graph does not show what moved them
-        return None
-    return SettledRows(verdict, shape, reading.dim, reading.lead, reading.ids)
+    return SettledRows(
+        verdict, shape, reading.dim, reading.lead, holes=silent if bool(silent.any()) else None
+    )

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fisherscope.gram.batch_axis.forward_call import inputs_of
 from fisherscope.gram.batch_axis.permutation import moves_with_samples
 from fisherscope.gram.batch_axis.plan import SettledRows
 from fisherscope.gram.batch_axis.tracker import Forward, ForwardTracker
 from fisherscope.gram.errors import NotSplittableError
 from fisherscope.gram.grouping import Grouping
 from fisherscope.gram.identity.evidence import DERIVED, GIVEN, UNKNOWN, UNVERIFIED, VERIFIED, way_out
+from fisherscope.gram.identity.graph_nodes import RowShapes
 from fisherscope.gram.identity.identify import read_calls, settle
 from fisherscope.gram.identity.late import LateRows, empty_rows, loss_cotangents, scaled_gradients
 from fisherscope.gram.identity.memory import is_moved, is_reached, recall_reading, serves
@@ -82,7 +84,7 @@ class RowReader:
         known, outputs = forward.known, self.tracker.output_rows(forward)
         nodes = {edge.node for call in pending for _, edge in call.edges}
         roots = [tensor.grad_fn for tensor, _ in outputs]
-        survey = survey_graph(roots, nodes, forward.rows, stop, look=not forward.packs, writes=forward.writes)
+        survey = survey_graph(roots, nodes, stop, _row_shapes(forward, outputs), forward.writes)
         self._note_unknown(survey)
         rows = forward.rows if forward.given is None else forward.given.signature
         memory = known.settled_for(rows, survey.signature)
@@ -111,12 +113,9 @@ class RowReader:
     def _settle_as_before(
         self, forward: Forward, call: PendingCall, before: SettledRows, to: StepSamples, survey: Survey
     ) -> None:
-        reading = None if before.ids is None else RowReading(before.dim, before.lead, before.ids)
-        if reading is None and before.verdict == "as planned":
-            reading_verdict = settle(call, None, to.ids, to.count, to.several)
-            verdict = "as planned" if reading_verdict == "unread" else reading_verdict
-        else:
-            verdict = settle(call, reading, to.ids, to.count, to.several)
+        verdict = settle(call, None, to.ids, to.count, to.several)
+        if verdict == "unread":
+            verdict = before.verdict
         self._judge(forward, call, verdict, survey)
         self._watch_holes(forward, call, before)
 
@@ -139,7 +138,7 @@ class RowReader:
             return
         before = memory.get(call.key)
         found = recall_reading(call, reading, verdict, survey)
-        if found is not None and not (forward.given is not None and verdict == "moved"):
+        if found is not None:
             found.tries = 1 if before is None else before.tries + 1
             memory[call.key] = found
             self._watch_holes(forward, call, found)
@@ -292,7 +291,7 @@ class RowReader:
                 )
             self._judge(forward, call, verdict, survey)
             found = recall_reading(call, reading, verdict, survey)
-            if found is not None and not (forward.given is not None and verdict == "moved"):
+            if found is not None:
                 memory[call.key] = found
 
         return settle_late
@@ -335,3 +334,14 @@ class RowReader:
             text = UNKNOWN.format(name=name)
             if text not in self.tracker.notes:
                 self.tracker.notes.append(text)
+
+
+def _row_shapes(forward: Forward, outputs: Sequence[tuple[Tensor, Grouping]]) -> RowShapes:
+    """Describe how the rows of a forward lie, by its inputs and outputs."""
+    dims = forward.call.dims or ()
+    lead = all(dim in (None, 0) for dim in dims) and all(grouping.dim == 0 for _, grouping in outputs)
+    tensors = [leaf for leaf in inputs_of(forward.call.args, forward.call.kwargs) if isinstance(leaf, Tensor)]
+    lengths = dict.fromkeys(
+        size for tensor in tensors for size in tensor.shape if size not in (1, forward.rows)
+    )
+    return RowShapes(max(forward.rows, 1), lead, tuple(lengths), look=not forward.packs)
