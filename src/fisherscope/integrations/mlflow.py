@@ -30,6 +30,8 @@ class MLflowTracker:
 
         Args:
             step: Optimizer steps completed.
+
+        `Monitor.load_state_dict` calls it (see `Monitor`).
         """
         run_id = self.run_id or getattr(getattr(self._mlflow.active_run(), "info", None), "run_id", None)
         if run_id is not None:

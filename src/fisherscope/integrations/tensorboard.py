@@ -31,6 +31,8 @@ class TensorBoardTracker:
 
         Args:
             step: Optimizer steps completed.
+
+        `Monitor.load_state_dict` calls it (see `Monitor`).
         """
         events = import_framework("tensorboard.compat.proto.event_pb2", "tensorboard")
         file = getattr(self.writer, "file_writer", None) or self.writer._get_file_writer()

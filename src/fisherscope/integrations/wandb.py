@@ -36,6 +36,8 @@ class WandbTracker:
 
         Args:
             step: Optimizer steps completed.
+
+        `Monitor.load_state_dict` calls it (see `Monitor`).
         """
         last = self.run.summary.get("step")
         self._logged_up_to = -1 if last is None else int(last)

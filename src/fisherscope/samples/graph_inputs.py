@@ -57,7 +57,7 @@ def of_graph_batch(batch: Tensor, edge_index: Tensor | None = None) -> list[Tens
     """Assign the rows of nodes and of edges to graphs.
 
     Args:
-        batch: (nodes,) the graph of each node, from 0.
+        batch: (nodes,) integers, the graph of each node, from 0.
         edge_index: (2, edges) source and target node of each edge; None for no rows of edges.
 
     Returns:

@@ -61,7 +61,15 @@ class StepProbe:
     step_memory: dict[int, int]
 
     def step_seconds(self, size: int, measured: bool = False) -> float:
-        """Return the seconds of a step, linear in the batch size between and beyond those timed."""
+        """Estimate the seconds of a step; see `probe_steps`.
+
+        Args:
+            size: Batch size.
+            measured: Whether the step is measured.
+
+        Returns:
+            Seconds, linear in the batch size between and beyond those timed.
+        """
         if not measured or size in self.measured:
             return _linear(self.measured if measured else self.plain, size)
         largest = max(self.measured)
@@ -70,7 +78,14 @@ class StepProbe:
         return _linear(self.plain, size) * self.measured[largest] / _linear(self.plain, largest)
 
     def memory_of(self, size: int) -> int | None:
-        """Return the bytes of a process that trains at this batch size; None if unknown."""
+        """Estimate the bytes of a process that trains; see `probe_steps`.
+
+        Args:
+            size: Batch size.
+
+        Returns:
+            Bytes; None if unknown.
+        """
         if self.memory is None:
             return None
         return self.memory + round(_MEASURED_MEMORY * _linear(self.step_memory, size))

@@ -71,7 +71,11 @@ class SweepPlan:
         return f"{text}\n{', '.join(parts)}"
 
     def obstacle(self) -> str | None:
-        """Return why the sweep does not fit, in a sentence that says what to do; None if it fits."""
+        """Tell why the sweep does not fit, and what to do; see `plan_sweep`.
+
+        Returns:
+            A sentence; None if it fits.
+        """
         if self.disk > _SPARE_DISK * self.free_disk:
             return (
                 f"planning the sweep: its runs take about {bytes_text(self.disk)} on disk and "

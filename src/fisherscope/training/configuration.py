@@ -249,7 +249,7 @@ class Configuration(BaseModel):
             )
 
     def identity(self) -> dict[str, Any]:
-        """Return what run.json holds: every key, with plain values, and of the device its type alone.
+        """Return what run.json holds: each key's plain value, of the device its type alone.
 
         Returns:
             Values by key.

@@ -18,7 +18,7 @@ ERRORS = tuple(
 
 
 def landscape_table(runs: RunsLike, landscape: Landscape) -> pl.DataFrame:
-    """List every setting of a landscape with its errors, its measures and its distance to the best.
+    """List every setting of a landscape: errors, measures, distance to the best.
 
     It is what the paper's supplement lists per configuration.
 

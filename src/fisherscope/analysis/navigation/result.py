@@ -33,7 +33,7 @@ class Bounded:
 
 @dataclass(frozen=True)
 class Navigation:
-    """Which batch size and learning rate would bring a run nearest to a reference; made by `navigate`.
+    """The batch size and rate that bring a run nearest to a reference; made by `navigate`.
 
     Args:
         run: Name of the run or setting.
@@ -83,7 +83,11 @@ class Navigation:
         return math.log2(row["x_reference"] / row["x"]), math.log2(row["y_reference"] / row["y"])
 
     def answer(self) -> dict[str, Any]:
-        """Return the answer as plain values, for scripts."""
+        """Return the answer as plain values, for scripts (see `navigate`).
+
+        Returns:
+            Values by field; `batch_size`, `lr` and `backtest` as mappings or None, tables as lists of rows.
+        """
         names = ("run", "reference", "task", "x", "y", "epoch", "distance", "nearest", "copied", "notes")
         answer: dict[str, Any] = {name: getattr(self, name) for name in names}
         for name in ("batch_size", "lr", "backtest"):
