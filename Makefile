@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 .DEFAULT_GOAL := help
 .PHONY: help setup format quick check docs test demo study study-digits study-mnist \
 	campaign campaign-rows campaign-crash campaign-resume campaign-times campaign-advice campaign-dynamic campaign-ranks \
-	campaign-fuzz campaign-reproduce campaign-benchmarks clean
+	campaign-fuzz campaign-spikes campaign-reproduce campaign-benchmarks clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1: /p' $(MAKEFILE_LIST) | awk -F ': ' '{printf "  %-20s %s\n", $$1, $$2}'
@@ -72,7 +72,7 @@ study-mnist: setup  ## train the sweeps of MNIST (hours)
 	set -e; for name in mnist-mlp mnist1000-mlp mnist-resnet8; do $(call EXPORT,$$name); done
 
 # Long runs whose results are committed. They want a quiet machine; experiments/README.md says what each writes.
-campaign: campaign-rows campaign-crash campaign-resume campaign-times campaign-advice campaign-dynamic campaign-ranks campaign-fuzz campaign-reproduce campaign-benchmarks  ## all long runs but the sweeps (a day)
+campaign: campaign-rows campaign-crash campaign-resume campaign-times campaign-advice campaign-dynamic campaign-ranks campaign-fuzz campaign-spikes campaign-reproduce campaign-benchmarks  ## all long runs but the sweeps (a day)
 
 campaign-rows: setup  ## 2000 drawn models that move rows, against a loop over samples
 	$(BIN)/python -m experiments.row_identity --models 2000
@@ -103,6 +103,9 @@ campaign-ranks: setup  ## several processes: exactness, bytes, and failures of o
 
 campaign-fuzz: setup  ## mutated runs, exports, settings and command lines: no traceback, no hang
 	$(BIN)/python -m experiments.fuzz --inputs 10000 --lines 2000
+
+campaign-spikes: setup  ## plant 300 spikes of the gradient's norm: is the cause named first?
+	$(BIN)/python -m experiments.spikes --trials 100
 
 campaign-benchmarks: setup  ## every file of benchmarks/results (needs the extra bench)
 	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e '.[test,bench]'

@@ -16,6 +16,7 @@ from fisherscope.monitor.measurement import Row
 from fisherscope.monitor.optimizer_metric import resolved_metric
 from fisherscope.monitor.safe_recording import check_options
 from fisherscope.monitor.schedule import Schedule, schedule
+from fisherscope.monitor.spikes.spike_watch import SpikeWatch
 from fisherscope.monitor.state import MonitorState, StateAttribute
 from fisherscope.monitor.step import Step
 from fisherscope.monitor.summary import alerts, html, summary
@@ -73,6 +74,9 @@ class Monitor:
         semantics: `path` (a sample's share of this step's gradient) or `per_loss` (its own loss's gradient).
         grad_scaler: The `torch.amp.GradScaler` by which the gradients are scaled.
         rule: Non-zero rule (`measures.RULES`), or `paper`.
+        on_spike: Watch every step's gradient norm; where it leaves its running band, run the step's forward
+            again and name samples, micro-batches and layers (`spikes`). Keeps inputs and outputs of a step
+            until the next; on one process.
         on_measure: Callbacks; each is called with a copy of every row. Trackers are such callbacks.
         recorder: Arguments of `record_gram`: reduction, batch, sample_of (of the model's inputs, see
             `fs.samples`), parameters, memory_budget, group, spectrum, max_bytes; accumulate, by default
@@ -115,6 +119,7 @@ class Monitor:
         semantics: Literal["path", "per_loss"] = "path",
         grad_scaler: Any = None,
         rule: str = "floor",
+        on_spike: bool = False,
         on_measure: Sequence[Callable[[Row], Any]] = (),
         **recorder: Any,
     ) -> None:
@@ -142,6 +147,8 @@ class Monitor:
             grad_scaler=grad_scaler,
             on_measure=list(on_measure),
         )
+        if on_spike:
+            self.state.spikes = SpikeWatch(model, self.options)
         self._latest: Step | None = None
         self._ask_for_metric()
 
@@ -274,6 +281,11 @@ class Monitor:
 
         return frame(self.state.history.running.samples.rows())
 
+    @property
+    def spikes(self) -> list[dict[str, Any]]:
+        """The steps whose gradient left its band, with `on_spike=True`; keys as in docs/how-to/spikes.md."""
+        return [] if self.state.spikes is None else list(self.state.spikes.spikes)
+
     def outliers(self, count: int = 10) -> "pl.DataFrame":
         """Select samples with the largest gradients, and those that most oppose their batch.
 
@@ -316,6 +328,7 @@ class Monitor:
             **self.state.history.state_dict(),
             "schedule": self.schedule.state_dict(),
             "sizes": self.state.batch_size.state_dict(),
+            **({} if self.state.spikes is None else {"spikes": self.state.spikes.state_dict()}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -333,6 +346,8 @@ class Monitor:
         self.schedule.load_state_dict(state["schedule"])
         self.state.batch_size.load_state_dict(state["sizes"])
         self.state.timer = StepTimer()
+        if self.state.spikes is not None and "spikes" in state:
+            self.state.spikes.load_state_dict(state["spikes"])
 
     def _ask_for_metric(self) -> None:
         """Average the measures in the optimizer's metric too, where they are asked for."""

@@ -15,6 +15,7 @@ from fisherscope.monitor.history import History
 from fisherscope.monitor.measurement import MEASURES, Row
 from fisherscope.monitor.rank_agreement import RankAgreement
 from fisherscope.monitor.schedule import SCHEDULE_SETTINGS, Schedule, schedule
+from fisherscope.monitor.spikes.spike_watch import Spike, SpikeWatch
 from fisherscope.monitor.timer import StepTimer
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class MonitorState:
         timer: Times steps and measurements.
         block_open: Whether an `observe()` block is open.
         agreement: With the monitors of the other ranks; None for one process.
+        spikes: Watches the gradients' norms; None where it was not asked for.
     """
 
     model: nn.Module
@@ -58,6 +60,7 @@ class MonitorState:
     timer: StepTimer = field(default_factory=StepTimer)
     block_open: bool = False
     agreement: RankAgreement | None = None
+    spikes: SpikeWatch | None = None
     _joined: bool = False
     _warned: set[str] = field(default_factory=set)
 
@@ -114,6 +117,24 @@ class MonitorState:
             self._deliver(lost, self.run.log_step, row, eigenvalues)
         for callback in self.on_measure:
             self._deliver(f"the on_measure callback {callback!r}", callback, dict(row))
+
+    def publish_spike(self, spike: "Spike | None") -> None:
+        """Hand a spike to the run, and warn of it once a run.
+
+        Args:
+            spike: None for none.
+        """
+        if spike is None:
+            return
+        self.warn_once(
+            f"step {spike['step']}: a gradient of norm {spike['norm']} where {spike['usual_norm']} is usual; "
+            "see monitor.spikes",
+            "spike",
+        )
+        if self.run is not None and hasattr(self.run, "log_spike"):
+            self._deliver(
+                f"the spike of step {spike['step']} is not in the run: log_spike", self.run.log_spike, spike
+            )
 
     def rewind(self, callback: Any, step: int) -> None:
         """Tell a callback that rows of steps >= `step` will come again.

@@ -134,6 +134,8 @@ class Step:
         state.history.end_epoch_by_size()
         if state.agreement is not None:
             state.agreement.share_interval(state.schedule, state.history.running.counters.steps)
+        if state.spikes is not None and state.agreement is None:
+            state.publish_spike(state.spikes.begin(self._guard))
         due, accumulate = state.schedule.due(self._position()), state.batch_size.passes > 1
         if due or self.batch_size is None:
             state.batch_size.watch(state.model, due, self._guard, self.sample_of)
@@ -213,6 +215,19 @@ class Step:
             state.timer.end_block(size)
         else:
             self._measure(recording, size)
+        self._watch_for_spike(None if recording is None else recording.record)
+
+    def _watch_for_spike(self, record: GramRecord | None) -> None:
+        """Look at the step's gradient, where spikes are watched for."""
+        state, count = self.state, self.state.history.running.counters
+        if state.spikes is None or state.agreement is not None:
+            return
+        ids: Any = self.ids.tolist() if isinstance(self.ids, torch.Tensor) else self.ids
+        about = {
+            "step": count.steps - 1, "epoch": count.epoch, "samples": count.samples,
+            "batch_size": count.batch_size,
+        }  # fmt: skip
+        state.publish_spike(state.spikes.end(about, ids, state.loss_scale, self.sample_of, record))
 
     def _size(self, record: GramRecord | None) -> int:
         reader, count = self.state.batch_size, self.state.history.running.counters

@@ -16,6 +16,7 @@ from fisherscope.runs.queries import (
     run_directories,
     run_head,
     set_aside,
+    spikes,
     status,
 )
 from fisherscope.runs.run import Run, open_run
@@ -41,6 +42,7 @@ __all__ = [
     "run_head",
     "run_id",
     "set_aside",
+    "spikes",
     "status",
 ]
 

@@ -11,7 +11,7 @@ from fisherscope.runs.errors import DamagedRunError, RunError
 from fisherscope.runs.lock import Lock
 from fisherscope.runs.logs import Logs
 from fisherscope.runs.metadata import RunMetadata, read_run
-from fisherscope.runs.paths import CHECKPOINT, OUTCOMES, RUN, STATUSES, TEXT
+from fisherscope.runs.paths import CHECKPOINT, OUTCOMES, RUN, SPIKES, STATUSES, TEXT
 
 Status = Literal["running", "finished", "diverged", "interrupted", "failed"]
 
@@ -235,6 +235,6 @@ class RunLifecycle:
             self._head.mark("running")
 
     def _delete_contents(self) -> None:
-        for name in (CHECKPOINT, OUTCOMES):  # first, since a checkpoint's marks need the rows
+        for name in (CHECKPOINT, OUTCOMES, SPIKES):  # first, since a checkpoint's marks need the rows
             (self.path / name).unlink(missing_ok=True)
         self._logs.truncate({})

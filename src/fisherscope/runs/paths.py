@@ -5,6 +5,7 @@ FORMAT = 1
 
 RUN, STEPS, SPECTRA, EPOCHS = "run.json", "steps.jsonl", "spectra.bin", "epochs.jsonl"
 OUTCOMES, CHECKPOINT, TEXT, LOCK = "outcomes.npz", "checkpoint.pt", "log.txt", "lock"
+SPIKES = "spikes.jsonl"
 
 EARLIER = ".earlier"
 """Directory beside runs for those of earlier code, which a sweep trained anew."""

@@ -14,7 +14,7 @@ from fisherscope.runs.atomic_io import disk_error
 from fisherscope.runs.jsonl import read_rows
 from fisherscope.runs.lock import holder, locked_error
 from fisherscope.runs.metadata import read_run, whole_config
-from fisherscope.runs.paths import EARLIER, EPOCHS, FINAL_STATUSES, LOCK, RUN, STEPS, WRITER_GONE
+from fisherscope.runs.paths import EARLIER, EPOCHS, FINAL_STATUSES, LOCK, RUN, SPIKES, STEPS, WRITER_GONE
 
 SHOWN_FILES = (RUN, STEPS, EPOCHS, LOCK)
 """Files whose change can change what a reader of tables and statuses sees."""
@@ -193,6 +193,29 @@ def epoch_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         ```
     """
     return read_rows(Path(path) / EPOCHS)
+
+
+def spikes(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Return the spikes of a run: the steps whose gradient left its band.
+
+    Args:
+        path: The run's directory.
+
+    Returns:
+        A row for each, in order, with the keys of docs/how-to/spikes.md; none where there are none.
+
+    Raises:
+        DamagedRunError: A row is damaged.
+        RunError: The file cannot be read.
+
+    Example:
+        ```python
+        with fs.open_run("runs/mine/calm", {"seed": 0}, restart=True) as run:
+            pass
+        assert fs.runs.spikes("runs/mine/calm") == []
+        ```
+    """
+    return [row for row in read_rows(Path(path) / SPIKES) if isinstance(row, dict)]
 
 
 def run_directories(root: str | os.PathLike[str]) -> Iterator[Path]:

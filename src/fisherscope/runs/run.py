@@ -9,12 +9,12 @@ from fisherscope.runs import checkpoint
 from fisherscope.runs.atomic_io import disk_error, replace
 from fisherscope.runs.config_values import json_value
 from fisherscope.runs.errors import RunError
-from fisherscope.runs.jsonl import slash_keys
+from fisherscope.runs.jsonl import encode_row, read_rows, slash_keys
 from fisherscope.runs.lifecycle import RunLifecycle
 from fisherscope.runs.lock import Lock
 from fisherscope.runs.metadata import now
 from fisherscope.runs.nonfinite_marks import mark_nonfinite
-from fisherscope.runs.paths import CHECKPOINT, FINAL_STATUSES, LOCK, OUTCOMES, RUN
+from fisherscope.runs.paths import CHECKPOINT, FINAL_STATUSES, LOCK, OUTCOMES, RUN, SPIKES
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -177,6 +177,31 @@ class Run(RunLifecycle):
         """
         self._check_open()
         self._text.append(f"{now()} {line}\n".encode())
+
+    def log_spike(self, row: Mapping[str, Any]) -> None:
+        """Add a step whose gradient left its band; spikes of that step or later ones are dropped.
+
+        Args:
+            row: Plain values with `step`, as `monitor.spikes` lists them.
+
+        Raises:
+            RunError: The run is closed or is to be resumed first, or the disk is full.
+            TypeError: A value is neither a number, text, None nor a list or mapping of these.
+
+        Cost: replaces the file of spikes.
+
+        Example:
+            ```python
+            with fs.open_run("runs/mine/spiked", {"seed": 0}, restart=True) as run:
+                run.log_spike({"step": 7, "norm": 120.0})
+            assert fs.runs.spikes("runs/mine/spiked")[0]["norm"] == 120.0
+            ```
+        """
+        self._prepare_to_write()
+        new = json_value(row, "row")
+        rows = [old for old in read_rows(self.path / SPIKES) if old.get("step", -1) < new["step"]]
+        data = b"".join(encode_row(each) for each in [*rows, new])
+        replace(self.path / SPIKES, lambda file: file.write(data))
 
     # Resume
 

@@ -41,6 +41,7 @@ class Configuration(BaseModel):
         momentum: Momentum, for optimizers that have one.
         weight_decay: Weight decay.
         nesterov: Whether SGD uses Nesterov's momentum.
+        on_spike: Whether to watch every step's gradient norm, and take apart those that leave its band.
         measure_metric: "optimizer" adds the measures in the optimizer's own metric to each row.
         schedule: Learning-rate schedule: "levels", "constant", "cosine", "linear" or "wsd". It becomes a part
             of the policy's name.
@@ -100,6 +101,7 @@ class Configuration(BaseModel):
     rule: str | None = None
     measure_precision: Literal["default", "float64"] | None = None
     fused: bool | None = None
+    on_spike: bool | None = None
     measure_metric: Literal["optimizer"] | None = None
     schedule: str | None = Field(None, exclude=True)  # `of` writes it into the policy's name
     warmup: float | None = Field(None, ge=0, lt=1, exclude=True)  # likewise

@@ -88,6 +88,7 @@ class TrainState:
             precision=config.measure_precision or "default",
             rule=config.rule or "floor",
             **({"accumulate": True} if config.micro_batch else {}),
+            on_spike=bool(config.on_spike),
             **({"metric": config.measure_metric} if config.measure_metric else {}),
         )
         self.running = RunningScores(self.task, self.step_model)

@@ -1,0 +1,1 @@
+"""Is the planted cause of a spike named first?"""

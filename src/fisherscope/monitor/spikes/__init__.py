@@ -1,0 +1,1 @@
+"""Steps whose gradient is far larger than usual, taken apart: which samples, micro-batches and layers."""
