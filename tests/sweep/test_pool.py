@@ -205,7 +205,7 @@ def test_started_twice_at_once_each_run_is_trained_once_and_both_say_so(swept: P
     words = ["sweep", "--config", settings, "--jobs", "1", "--out", out, "--no-check"]
     command = [sys.executable, "-m", "fisherscope", *words]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    told = [process.communicate(timeout=300)[0] for process in both]
+    told = [process.communicate(timeout=900)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     shares = [int(share) for text in told for share in re.findall(r"another process took (\d) run", text)]
     assert 1 <= sum(shares) <= 8  # what one trained, the other left out; but what ended before it began

@@ -105,7 +105,7 @@ def sweep(
             print(f"{run_id}: {reason}")
         elif status not in ("finished", "diverged", ELSEWHERE) and not (until and status == "interrupted"):
             print(f"{run_id}: {status}: {reason}")
-    left = {config.id for config in pending(configurations, out)}
+    left = {config.id for config in pending(configurations, out)} if result.elsewhere else set()
     training = {name: reason for name, reason in result.elsewhere.items() if name in left}
     if result.elsewhere:
         print(_shared_text(result.elsewhere, training), flush=True)
@@ -123,7 +123,7 @@ def _shared_text(elsewhere: "dict[str, str]", training: "dict[str, str]") -> str
     """Say which runs other sweeps of this directory have taken."""
     text = f"Work was shared: another process took {len(elsewhere)} run{'s' if len(elsewhere) > 1 else ''}"
     if not training:
-        return f"{text}, which have ended."
+        return f"{text}, which {'has' if len(elsewhere) == 1 else 'have'} ended."
     names = ", ".join(sorted(training)[:LISTED]) + (", …" if len(training) > LISTED else "")
     return f"{text}; {len(training)} of them still train there ({names}), and end without this command."
 
