@@ -77,7 +77,14 @@ def check_syntax(python: Path) -> dict[str, str]:
     """Check the code by ruff with each supported Python as its target; the last line that it says."""
     said = {}
     for version in PYTHONS:
-        command = [python, "-m", "ruff", "check", "--no-cache", f"--target-version=py{version.replace('.', '')}"]
+        command = [
+            python,
+            "-m",
+            "ruff",
+            "check",
+            "--no-cache",
+            f"--target-version=py{version.replace('.', '')}",
+        ]
         command += ["--select=E9,F", "src"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         said[version] = (done.stdout.strip() or done.stderr.strip()).splitlines()[-1]

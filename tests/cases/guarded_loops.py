@@ -85,6 +85,7 @@ class Outcome:
     numbers: list[Tensor]
     rows: list[dict[str, Any]] = field(default_factory=list)
     warned: list[str] = field(default_factory=list)
+    run_status: str = ""
 
     def is_same_training(self, other: Outcome) -> bool:
         """Whether all numbers are the same, bit for bit."""

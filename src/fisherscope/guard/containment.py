@@ -1,6 +1,8 @@
 """The border of a method: what fails inside is handed to a recovery, in the state of the thread as it was."""
 
 import sys
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -8,7 +10,7 @@ from functools import wraps
 from traceback import clear_frames
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from fisherscope.guard.refusal import Refusal
+from fisherscope.guard.refusal import Refusal, describe
 
 Owner = TypeVar("Owner")
 Arguments = ParamSpec("Arguments")
@@ -73,6 +75,62 @@ def contain_errors(
     return decorate
 
 
+def repeat_once(
+    method: Callable[Concatenate[Owner, Arguments], Value],
+) -> Callable[Concatenate[Owner, Arguments], Value]:
+    """Decorate a method without which training can't go on, so that an error is followed by one more call.
+
+    The attributes of the object are put back before. What the second call raises, as errors meant for the
+    user and those of a policy of the user's own are, passes; what it does not raise is warned of.
+
+    Args:
+        method: Changes nothing but the attributes of its object, and gives the same when it is called again.
+
+    Returns:
+        The method.
+
+    Example:
+        ```python
+        import warnings
+        from fisherscope.guard.containment import repeat_once
+
+        calls = []
+
+        class Queue:
+            @repeat_once
+            def take(self):
+                calls.append(1)
+                if len(calls) == 1:
+                    raise KeyError("memory")
+                return 3
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert Queue().take() == 3
+        assert "called again" in str(caught[0].message)
+        ```
+    """
+
+    @wraps(method)
+    def repeated(self: Owner, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
+        try:
+            with unchanged_on_error(self):
+                return method(self, *args, **kwargs)
+        except StopIteration:
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever it is: the second call decides)
+            value = method(self, *args, **kwargs)
+            warnings.warn(
+                f"{type(self).__name__}.{method.__name__} failed and was called again, which succeeded: "
+                f"{describe(error)}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return value
+
+    return repeated
+
+
 def capture_thread() -> Any:
     """Capture what a measurement switches in this thread; None where torch is not loaded."""
     if "torch" not in sys.modules:
@@ -93,10 +151,13 @@ def unchanged_on_error(*parts: object) -> Iterator[None]:
     """Put back the attributes of some objects if the block raises: it adds all or nothing.
 
     Args:
-        parts: Objects with attributes; lists and dicts among these are restored too, not what is in them.
+        parts: Objects with attributes; lists, deques and dicts among these are restored too, not what is in them.
     """
     before = [
-        {name: copy(value) if isinstance(value, list | dict) else value for name, value in vars(part).items()}
+        {
+            name: copy(value) if isinstance(value, list | dict | deque) else value
+            for name, value in vars(part).items()
+        }
         for part in parts
     ]
     try:

@@ -19,6 +19,10 @@ class RefusedState(Refusal, RuntimeError):
     """A call that can't be meant in the present state."""
 
 
+class RefusedType(Refusal, TypeError):
+    """An argument of a kind that can't be meant."""
+
+
 class RefusedValue(Refusal, ValueError):
     """An argument outside its range, or against the data."""
 

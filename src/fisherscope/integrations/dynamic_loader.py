@@ -5,6 +5,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from fisherscope.guard import repeat_once
 from fisherscope.sampler import DynamicBatchSampler
 
 MOST_ITERATIONS = 3
@@ -47,6 +48,7 @@ class DynamicLoader:
         self.loader, self.dataset, self.sampler = loader, loader.dataset, sampler
         self._iterations = (0, 0)  # since which step, and how many
 
+    @repeat_once
     def __iter__(self) -> Iterator[Any]:
         """Iterate from the first batch that was not stepped; Lightning does so twice before it trains.
 
@@ -67,10 +69,12 @@ class DynamicLoader:
         self.sampler.forget_drawn()
         return iter(self.loader)
 
+    @repeat_once
     def state_dict(self) -> dict[str, Any]:
         """Return the sampler's state, which Lightning stores with its loops."""
         return self.sampler.state_dict()
 
+    @repeat_once
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Resume where `state_dict` was taken.
 

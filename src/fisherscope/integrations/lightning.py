@@ -3,7 +3,9 @@
 import os
 from typing import Any
 
+from fisherscope.guard import RefusedValue, contain_errors, repeat_once
 from fisherscope.integrations.dynamic_loader import DynamicLoader
+from fisherscope.integrations.guarded_callback import GuardedCallback
 from fisherscope.integrations.lightning_loaders import (
     accumulates,
     batch_size_of,
@@ -33,7 +35,7 @@ lightning = import_framework("lightning.pytorch", "lightning")
 Callback: Any = lightning.Callback
 
 
-class LightningCallback(Callback):
+class LightningCallback(GuardedCallback, Callback):
     """Measure a Lightning training while it runs.
 
     A step opens before the first of its batches and closes before the optimizer steps, so accumulated batches
@@ -102,23 +104,46 @@ class LightningCallback(Callback):
         self._of_batch: list[BatchSamples] = []
         self._batch_samples: int | None = None
         self._reopened = False  # whether the open step began after another one of its batch
+        self._is_sampling = False  # whether the sampler is attached for the training that begins
         self._advanced = False  # whether the sampler is past the current batch
         self._decided: dict[str, Any] = {}  # batch size and learning rate of the latest batch of the sampler
 
     # Training starts
 
+    @contain_errors(GuardedCallback._report)
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Refuse what Lightning would fail at with an error of its own."""
         refuse_overfitting(trainer)
 
+    def _recover_start(self, error: Exception, trainer: Any, pl_module: Any) -> None:
+        """Train unmeasured; the sampler of a `DynamicLoader` is stepped all the same."""
+        self._give_up(error, trainer.global_step)
+        if not self._is_sampling:
+            self._begin_sampling(trainer)
+
+    @contain_errors(_recover_start)
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Build the monitor, once model, optimizer and data are there.
 
         Raises:
             RunError, ValueError: As the class says.
         """
-        optimizer, saved, self._saved_state = _optimizer(trainer), self._saved_state, {}
+        self._is_sampling = self._is_unmeasured = False
+        self._begin_sampling(trainer)
+        self._begin_measuring(trainer, pl_module)
+
+    @repeat_once
+    def _begin_sampling(self, trainer: Any) -> None:
+        _optimizer(trainer)
         loader = dynamic_loader(trainer)
+        if loader is not None:
+            self._attach(loader, trainer, self._saved_state.get("sampler"))
+        self.sampler = None if loader is None else loader.sampler
+        self._decided = dict(self._saved_state.get("decided") or {})
+        self._is_sampling = True
+
+    def _begin_measuring(self, trainer: Any, pl_module: Any) -> None:
+        optimizer, saved, self._saved_state = _optimizer(trainer), self._saved_state, {}
         self._parts = len(list(loaders_of(trainer.train_dataloader)))
         self._manual = not pl_module.automatic_optimization
         monitor = self._build_monitor(trainer, pl_module, optimizer)
@@ -127,10 +152,6 @@ class LightningCallback(Callback):
             earlier = self.monitor.state_dict()  # a fit that goes on with the one before
         if trainer.global_step:
             restore(monitor, earlier, trainer.global_step, trainer.current_epoch)
-        if loader is not None:
-            self._attach(loader, trainer, saved.get("sampler"))
-        self.sampler = None if loader is None else loader.sampler
-        self._decided = dict(saved.get("decided", {}))
         description = _description(trainer, pl_module, self.sampler)
         monitor.run = self._training_record().begin(monitor.progress[0], description)
         self.monitor, self._steps = monitor, Steps(monitor)
@@ -157,6 +178,7 @@ class LightningCallback(Callback):
             self._record = TrainingRecord(self.options["run"], notified=True)
         return self._record
 
+    @contain_errors(GuardedCallback._report)
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """End an epoch that Lightning completed without calling `on_train_epoch_end`."""
         self._end_missed_epochs(trainer)
@@ -168,15 +190,22 @@ class LightningCallback(Callback):
 
     # Steps
 
+    def _recover_batch(self, error: Exception, *_: Any) -> None:
+        """Count the step of a batch that could not be looked at."""
+        self._samples, self._advanced = None, False
+        self._report_in_step(error)
+
+    @contain_errors(_recover_batch)
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Open a step at its first batch."""
+        self._advanced = False
         if self._steps is None:
             return
         for function in self._of_batch:
             function.bind(batch)
         own = self._steps.monitor.state.options.get("sample_of")
         count = own.count() if isinstance(own, BatchSamples) else count_samples(batch, self._parts)
-        self._batch_samples, self._advanced = count, False
+        self._batch_samples = count
         self._open_step(reopened=False)
 
     def _open_step(self, *, reopened: bool) -> None:
@@ -189,7 +218,9 @@ class LightningCallback(Callback):
         options = self._steps.monitor.state.options
         comparable = not options.get("accumulate") and not self._manual and self._parts == 1
         self._steps.begin(self._samples if comparable else None)
+        self._report_early_error()
 
+    @contain_errors(GuardedCallback._report_at_step_end)
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Close the step: all its gradients are computed."""
         if self._steps is None or not self._steps.open:
@@ -200,6 +231,7 @@ class LightningCallback(Callback):
             for logger in trainer.loggers:
                 logger.log_metrics(numbers(row), step=row["step"])
 
+    @contain_errors(GuardedCallback._report)
     def _after_optimizer_step(self, optimizer: Any, *_: Any) -> None:
         """Move on: to the next batch, or to the next step that a manual optimization takes on this one."""
         if self._steps is None:
@@ -210,11 +242,18 @@ class LightningCallback(Callback):
             self._open_step(reopened=True)
 
     def _advance(self) -> None:
-        if self.sampler is not None and self.monitor is not None and not self._advanced:
-            decision, self._advanced = self.sampler.current.decision, True
+        if self.sampler is not None and not self._advanced:
+            decision = self.sampler.current.decision
             self._decided = {"batch_size": decision.batch_size, "lr": decision.lr}
-            self.sampler.step(self.monitor.measurement)
+            self.sampler.step(None if self.monitor is None else self.monitor.measurement)
+            self._advanced = True
 
+    def _recover_batch_end(self, error: Exception, *_: Any) -> None:
+        """Advance the sampler: without that, the next batch would be drawn again."""
+        self._report(error)
+        self._advance()
+
+    @contain_errors(_recover_batch_end)
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -225,6 +264,7 @@ class LightningCallback(Callback):
 
     # Epochs
 
+    @contain_errors(GuardedCallback._report)
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Log the epoch's row, with the logged metrics."""
         if self.monitor is not None:
@@ -239,6 +279,13 @@ class LightningCallback(Callback):
 
     # Training ends
 
+    def _recover_end(self, error: Exception, *_: Any) -> None:
+        """Leave nothing behind, and end the run."""
+        self._report(error)
+        self._release()
+        self._training_record().end()
+
+    @contain_errors(_recover_end)
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Drop batches that were accumulated for a step that never came, and finish the run."""
         self._release()
@@ -248,10 +295,19 @@ class LightningCallback(Callback):
             reason = reason or f"stopped early, after epoch {trainer.current_epoch} of {limit}"
         self._record.end(status, reason)
 
+    @contain_errors(GuardedCallback._report)
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         """Finish the run of a training that was complete when it was resumed."""
         self._training_record().conclude(trainer.global_step, *ending_of(pl_module))
 
+    def _recover_exception(
+        self, error: Exception, trainer: Any, pl_module: Any, exception: BaseException
+    ) -> None:
+        """Leave nothing behind; the training's own exception goes its way."""
+        self._release()
+        self._training_record().end_by(exception)
+
+    @contain_errors(_recover_exception)
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Remove every hook from the model, and record how the run ended."""
         self._release(exception)
@@ -260,12 +316,24 @@ class LightningCallback(Callback):
     def _release(self, error: BaseException | None = None) -> None:
         if self._steps is not None:
             self._steps.drop(error)
+        self._steps = None
+        self._detach()
+
+    def _detach(self) -> None:
         if self._hook is not None:
             self._hook.remove()
-        self._steps = self._hook = None
+        self._hook = None
+        super()._detach()
 
     # Checkpoints
 
+    def _recover_state(self, error: Exception) -> dict[str, Any]:
+        """Return the state without the monitor's: a resumed training counts on from its step."""
+        self._report(error)
+        state = None if self.sampler is None else self.sampler.state_dict()
+        return {"monitor": None, "sampler": state, "decided": self._decided}
+
+    @contain_errors(_recover_state)
     def state_dict(self) -> dict[str, Any]:
         """Return what Lightning's checkpoint stores.
 
@@ -278,18 +346,19 @@ class LightningCallback(Callback):
             "decided": self._decided,
         }
 
+    @repeat_once
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume from a checkpoint when training starts.
 
         Args:
             state_dict: The value of `state_dict`.
         """
-        self._saved_state = state_dict if state_dict.get("monitor") else {}
+        self._saved_state = dict(state_dict)
 
 
 def _optimizer(trainer: Any) -> Any:
     if len(trainer.optimizers) != 1:
-        raise ValueError(
+        raise RefusedValue(
             f"measuring a Lightning training: it has {len(trainer.optimizers)} optimizers; expected one, "
             "because a measurement belongs to the step of one. Build one fs.Monitor per optimizer by hand"
         )

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fisherscope.guard import RefusedState, RefusedValue
 from fisherscope.integrations.dynamic_loader import DynamicLoader
 from fisherscope.integrations.optional_import import import_framework
 from fisherscope.sampler import DynamicBatchSampler
@@ -45,7 +46,7 @@ def dynamic_loader(trainer: Any) -> DynamicLoader | None:
     """
     loaders = list(loaders_of(trainer.train_dataloader))
     if any(isinstance(getattr(loader, "batch_sampler", None), DynamicBatchSampler) for loader in loaders):
-        raise ValueError(
+        raise RefusedValue(
             "measuring a Lightning training: Lightning counts a DataLoader's batches once, and a "
             "DynamicBatchSampler changes their number; pass it fs.integrations.DynamicLoader(loader)"
         )
@@ -53,7 +54,7 @@ def dynamic_loader(trainer: Any) -> DynamicLoader | None:
     if not dynamic:
         return None
     if len(dynamic) > 1:
-        raise ValueError(
+        raise RefusedValue(
             f"measuring a Lightning training: it has {len(dynamic)} DynamicLoaders, each with a learning "
             "rate for the one optimizer; give one data set a DynamicLoader, and the others a DataLoader"
         )
@@ -63,14 +64,14 @@ def dynamic_loader(trainer: Any) -> DynamicLoader | None:
 
 def _refuse_contradictions(trainer: Any) -> None:
     if accumulates(trainer):
-        raise ValueError(
+        raise RefusedValue(
             "measuring a Lightning training: a DynamicBatchSampler chooses the batch of each step, and "
             f"accumulate_grad_batches={trainer.accumulate_grad_batches} would join several of its batches; "
             "leave that at 1"
         )
     schedulers = [type(config.scheduler).__name__ for config in trainer.lr_scheduler_configs]
     if schedulers:
-        raise ValueError(
+        raise RefusedValue(
             f"measuring a Lightning training: {', '.join(schedulers)} and the policy of the DynamicLoader "
             "would both set the learning rate; return the optimizer alone from configure_optimizers, and "
             "give the policy its schedule by name, such as s8-to-32+decay:at=0.5/0.75,by=0.1"
@@ -95,7 +96,7 @@ def refuse_overfitting(trainer: Any) -> None:
     """
     given = getattr(getattr(trainer.fit_loop, "_data_source", None), "instance", None)
     if trainer.overfit_batches and any(isinstance(loader, DynamicLoader) for loader in loaders_of(given)):
-        raise ValueError(
+        raise RefusedValue(
             f"measuring a Lightning training: overfit_batches={trainer.overfit_batches} repeats the same "
             "batches, and the sampler of a DynamicLoader draws each sample once per epoch; give it a "
             "torch.utils.data.Subset of the data instead, and leave overfit_batches at 0"
@@ -113,7 +114,7 @@ def redraw(trainer: Any) -> None:
     """
     fetcher = getattr(trainer.fit_loop, "_data_fetcher", None)
     if fetcher is None:
-        raise RuntimeError(
+        raise RefusedState(
             "resuming a Lightning training with a DynamicLoader: this version of Lightning does not show the "
             "batches that it drew ahead, so the first batch would be a wrong one; use Lightning 2.4 to 2.6"
         )

@@ -46,7 +46,7 @@ class Steps:
             loader_count: The same where it is to be compared only.
             compared: Whether `batch_size` is to be what a measured step counts.
         """
-        step, self._step = self._step, None
+        step = self._step
         if step is None:
             return
         if not step.measured and batch_size is not None:
@@ -54,9 +54,20 @@ class Steps:
         own = batch_size if compared else None
         step.loader_count = own if loader_count is None else loader_count
         step.__exit__(None, None, None)
+        self._step = None
         row = self.monitor.measurement
         if batch_size and row is not None and row.get("fisher/trace") is not None:
             self._ratio = row["batch_size"] / batch_size
+
+    def fail(self, error: Exception) -> None:
+        """Measure the open step no further, or open one that is not measured: its row will say why.
+
+        Args:
+            error: What was raised.
+        """
+        self.begin()
+        if self._step is not None:
+            self._step.fail(error)
 
     def drop(self, error: BaseException | None = None) -> None:
         """Close an unfinished step without counting it, and remove every hook from the model.
@@ -64,10 +75,11 @@ class Steps:
         Args:
             error: What ended the step; None for the end of the loop.
         """
-        step, self._step = self._step, None
+        step = self._step
         if step is not None:
             error = error or RuntimeError("the loop ended within a step")
             step.__exit__(type(error), error, error.__traceback__)
+            self._step = None
 
 
 def dataset_size(loader: Any) -> int | None:

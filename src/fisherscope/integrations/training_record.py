@@ -64,6 +64,24 @@ class TrainingRecord:
             atexit.register(self._end_with_the_process)
         return self.run
 
+    def begin_unmeasured(self, step: int, status: str) -> None:
+        """Keep the run for a training without a monitor: one row that says why, its epochs, and its end.
+
+        Args:
+            step: Optimizer steps that the training has completed.
+            status: Why it is not measured.
+        """
+        try:
+            if not isinstance(self.run, Run):
+                if self.run is not None:
+                    self.run.log_step({"step": step, "status": status}, None)
+            elif self.run.is_open and (step > 0 or not self.run.has_rows):
+                self._status = "running"
+                self.run.rewind(step)
+                self.run.log_step({"step": step, "status": status})
+        except Exception as error:  # noqa: BLE001  (the training goes on; its record is what is lost)
+            warnings.warn(f"the training is not recorded: {error}", RuntimeWarning, stacklevel=2)
+
     def _open_at(self, step: int) -> None:
         """Open the run if the end of an earlier fit closed it, and drop the rows from `step` on."""
         if self._status is not None and not self.run.is_open:

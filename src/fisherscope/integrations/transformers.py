@@ -7,6 +7,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from fisherscope.guard import contain_errors
+from fisherscope.integrations.guarded_callback import GuardedCallback
 from fisherscope.integrations.optional_import import import_framework
 from fisherscope.integrations.step_hooks import Steps, dataset_size, restore
 from fisherscope.integrations.training_description import (
@@ -28,7 +30,7 @@ WHOLE = 1e-6
 """Rounding of Trainer's epochs, which are fractions of steps."""
 
 
-class TransformersCallback(TrainerCallback):
+class TransformersCallback(GuardedCallback, TrainerCallback):
     """Measure a Hugging Face training: `Trainer(…, callbacks=[TransformersCallback()])`.
 
     A step opens before the first of its micro-batches and closes before the optimizer steps. A sample's
@@ -81,13 +83,19 @@ class TransformersCallback(TrainerCallback):
 
     # Training starts
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
+    def _recover_begin(self, error: Exception, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Train unmeasured."""
+        self._give_up(error, state.global_step)
+
+    @contain_errors(_recover_begin)
+    def on_train_begin(self, /, args: Any, state: Any, control: Any, **objects: Any) -> None:
         """Build the monitor, once model, optimizer and data are there.
 
         Raises:
             RunError: As the class says.
         """
         self._drop()
+        self._is_unmeasured = False
         self._epoch, self._metrics, self._rate = None, {}, None
         optimizer = objects["optimizer"]
         defaults = {
@@ -117,12 +125,14 @@ class TransformersCallback(TrainerCallback):
 
     # Steps
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    @contain_errors(GuardedCallback._report_in_step)
+    def on_step_begin(self, /, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Open a step before its first micro-batch."""
         self._write_epoch()  # no evaluation followed the epoch before
         if self._steps is not None:
             self._steps.drop()  # a step that an error ended: Trainer does not notify callbacks of exceptions
             self._steps.begin()
+            self._report_early_error()
 
     def _loader_count(self, args: Any, state: Any) -> int | None:
         """Return the samples of the step that ends; None for an epoch's last, which may have fewer."""
@@ -130,7 +140,8 @@ class TransformersCallback(TrainerCallback):
             return None
         return int(args.train_batch_size * args.gradient_accumulation_steps)
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    @contain_errors(GuardedCallback._report_at_step_end)
+    def on_pre_optimizer_step(self, /, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Close the step: all its gradients are computed."""
         if self._steps is not None:
             self._rate = float(self._steps.monitor.optimizer.param_groups[0]["lr"])
@@ -138,13 +149,15 @@ class TransformersCallback(TrainerCallback):
 
     # Epochs
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    @contain_errors(GuardedCallback._report)
+    def on_epoch_end(self, /, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Take the epoch's totals; its row waits for an evaluation."""
         self._drop()
         self._write_epoch()
         self._end_epoch(math.ceil((state.epoch or 0.0) - WHOLE), state)
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
+    @contain_errors(GuardedCallback._report)
+    def on_evaluate(self, /, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
         """Log the epoch's row with its evaluation, or keep that for the epoch's end."""
         self._drop()
         if state.global_step > 0:  # not of the model before it was trained
@@ -167,7 +180,8 @@ class TransformersCallback(TrainerCallback):
 
     # Checkpoints
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    @contain_errors(GuardedCallback._report)
+    def on_save(self, /, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Write the monitor's state into the checkpoint's folder."""
         self._write_epoch()
         folder = _checkpoint(args, state)
@@ -177,7 +191,14 @@ class TransformersCallback(TrainerCallback):
 
     # Training ends
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
+    def _recover_end(self, error: Exception, *_: Any, **__: Any) -> None:
+        """Leave nothing behind, and end the run."""
+        self._report(error)
+        self._detach()
+        self._training_record().end()
+
+    @contain_errors(_recover_end)
+    def on_train_end(self, /, args: Any, state: Any, control: Any, **objects: Any) -> None:
         """Log the last epoch's row, if no evaluation followed it, and finish the run."""
         self._drop()
         self._write_epoch()

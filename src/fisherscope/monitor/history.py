@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from fisherscope.guard import RefusedValue
 from fisherscope.monitor.measurement import Row
 from fisherscope.monitor.running_totals import Counters, RunningTotals
 
@@ -88,7 +89,7 @@ class History:
             if before.get(key) != value
         ]
         if differing:
-            raise ValueError(
+            raise RefusedValue(
                 f"loading a monitor's state: it was saved with {', '.join(differing)}; build the Monitor "
                 "with the saved settings, because C̄ and L can't be compared across ways of measuring"
             )

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from fisherscope import measures
 from fisherscope.gram.interception.parameter_selection import select_parameters, unwrap
-from fisherscope.guard import contain_errors
+from fisherscope.guard import RefusedType, RefusedValue, contain_errors
 from fisherscope.monitor.breakdown import SampleId
 from fisherscope.monitor.history import History
 from fisherscope.monitor.measurement import Row
@@ -367,16 +367,19 @@ def _check(model: Any, optimizer: Any, max_samples: int | None, rule: str, recor
         TypeError, ValueError: As `Monitor` says.
     """
     if not hasattr(optimizer, "param_groups"):
-        raise TypeError(
+        raise RefusedType(
             f"building a Monitor: received a {type(optimizer).__name__} as optimizer, without param_groups; "
             "expected the torch optimizer that steps this model"
         )
     if max_samples is not None and max_samples < 2:
-        raise ValueError(
+        raise RefusedValue(
             f"building a Monitor: max_samples={max_samples}; a spectrum needs at least 2 samples"
         )
     if rule != "paper":
-        measures.parse_rule(rule)
+        try:
+            measures.parse_rule(rule)
+        except ValueError as error:
+            raise RefusedValue(str(error)) from None
     check_options(recorder)
     resolved_metric(recorder.get("metric"), optimizer, 0)
     if recorder.get("parameters") is not None and isinstance(model, nn.Module):

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from fisherscope.gram import GramRecord, record_gram
-from fisherscope.guard import describe
+from fisherscope.guard import RefusedType, describe
 
 
 class Recording:
@@ -77,7 +77,7 @@ def check_options(options: dict[str, Any]) -> None:
     accepted = set(inspect.signature(record_gram).parameters) - {"model", "strict", "loss_scale"}
     unknown = sorted(set(options) - accepted)
     if unknown:
-        raise TypeError(
+        raise RefusedType(
             f"building a Monitor: unknown argument {', '.join(unknown)}; in addition to its own it accepts "
             f"those of record_gram: {', '.join(sorted(accepted))}"
         )

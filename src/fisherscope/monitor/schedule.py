@@ -7,6 +7,8 @@ from math import ceil
 from statistics import median
 from typing import Any, Protocol
 
+from fisherscope.guard import RefusedValue
+
 SCHEDULE_SETTINGS = ("every", "seed", "stride", "per_epoch", "budget", "dataset_size")
 """Settings that say which steps are measured: the arguments of `schedule`."""
 
@@ -233,24 +235,24 @@ def schedule(
         ValueError: An argument is outside its range, or two of them contradict each other.
     """
     if sum((stride, per_epoch is not None, budget is not None)) > 1:
-        raise ValueError(
+        raise RefusedValue(
             f"choosing the measured steps: stride={stride}, per_epoch={per_epoch} and budget={budget} "
             "exclude each other; pass one of them"
         )
     if every < 1 or (per_epoch is not None and per_epoch < 1):
-        raise ValueError(
+        raise RefusedValue(
             f"choosing the measured steps: every={every}, per_epoch={per_epoch}; expected 1 or more"
         )
     if budget is not None:
         if not 0 < budget < 1:
-            raise ValueError(
+            raise RefusedValue(
                 f"choosing the measured steps: budget={budget!r}; expected the share of the training time "
                 "that measuring may take, in (0, 1)"
             )
         return Budget(budget, seed)
     if per_epoch is not None:
         if dataset_size is None:
-            raise ValueError(
+            raise RefusedValue(
                 f"choosing the measured steps: per_epoch={per_epoch} needs dataset_size, the number of "
                 "samples of an epoch; pass it too"
             )

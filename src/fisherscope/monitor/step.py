@@ -237,6 +237,7 @@ class Step:
         size = reader.counted_samples or (
             reader.read() if self.batch_size is None else self.batch_size
         )  # of this rank
+        size = size if size is not None else self.loader_count
         if size is None:
             self.state.warn_once(
                 "the batch size of a step could not be read, because the model was not called with a tensor "

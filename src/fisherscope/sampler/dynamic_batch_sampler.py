@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fisherscope.guard import repeat_once
 from fisherscope.policy import Decision, Observation, Policy, State
 from fisherscope.sampler.learning_rate import LearningRateSetter
 from fisherscope.sampler.planned_batch import PlannedBatch
@@ -17,6 +18,35 @@ from fisherscope.sampler.validation import check_arguments, length_of, refuse_as
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
+
+
+class _EpochIterator:
+    """Iterate over the batches of an epoch, from the first that was not stepped.
+
+    It is no generator: one that raised is over, and can't be asked again.
+    """
+
+    def __init__(self, sampler: "DynamicBatchSampler") -> None:
+        self._sampler = sampler
+        self._batch: PlannedBatch | None = None  # the latest
+        self._order: np.ndarray[Any, np.dtype[np.int64]] | None = None
+
+    def __iter__(self) -> "_EpochIterator":
+        return self
+
+    @repeat_once
+    def __next__(self) -> list[int]:
+        sampler, batch = self._sampler, self._batch
+        if batch is None or self._order is None:
+            self._batch, self._order = sampler._begin_epoch()
+        elif batch.start + batch.size == sampler.length:
+            sampler._last_epoch = batch.epoch
+            raise StopIteration
+        else:
+            self._batch = sampler._plan(batch.step + 1)
+        begin, end = self._batch.start, self._batch.start + self._batch.size
+        drawn: list[int] = self._order[begin:end][sampler.rank :: sampler.world_size].tolist()
+        return drawn
 
 
 class DynamicBatchSampler:
@@ -84,22 +114,22 @@ class DynamicBatchSampler:
 
     # What the DataLoader calls
 
+    @repeat_once
     def __iter__(self) -> Iterator[list[int]]:
-        refuse_as_sampler(self, sys._getframe(1))
+        refuse_as_sampler(self, sys._getframe(2))  # 1 is that of repeat_once
+        return _EpochIterator(self)
+
+    def _begin_epoch(self) -> "tuple[PlannedBatch, np.ndarray[Any, np.dtype[np.int64]]]":
+        """Return the first batch that was not stepped, and the order of its epoch's samples."""
         batch = self._plan(self._steps)
         if self._last_epoch == batch.epoch and batch.start == 0:
             raise RuntimeError(
                 f"starting an epoch: epoch {batch.epoch} was drawn to its end but none of its batches was "
                 "stepped; call sampler.step() after each optimizer step"
             )
-        order = self._order(batch.epoch)
-        while True:
-            yield order[batch.start : batch.start + batch.size][self.rank :: self.world_size].tolist()
-            if batch.start + batch.size == self.length:
-                self._last_epoch = batch.epoch
-                return
-            batch = self._plan(batch.step + 1)
+        return batch, self._order(batch.epoch)
 
+    @repeat_once
     def __len__(self) -> int:
         """Return how many batches the next iteration draws.
 
@@ -117,6 +147,7 @@ class DynamicBatchSampler:
 
     # What the loop calls
 
+    @repeat_once
     def attach(self, optimizer: "Optimizer") -> None:
         """Set the learning rate of an optimizer, now and at every step.
 
@@ -138,6 +169,7 @@ class DynamicBatchSampler:
         self._setter = LearningRateSetter(optimizer)
         self._apply()
 
+    @repeat_once
     def step(self, measurement: Mapping[str, Any] | None = None) -> Decision:
         """Finish the current batch, and set the learning rate of the next one.
 
@@ -168,20 +200,23 @@ class DynamicBatchSampler:
             warnings.warn(
                 f"{self.policy.name!r} reads measurements and got none for an epoch; its sizes stay. "
                 "Pass it the monitor's rows: sampler.step(row)",
-                stacklevel=2,
+                stacklevel=3,
             )
         return self._apply()
 
     @property
+    @repeat_once
     def current(self) -> PlannedBatch:
         """The batch being trained: the first one that was not stepped."""
         return self._plan(self._steps)
 
     @property
+    @repeat_once
     def epoch(self) -> int:
         """The current batch's epoch."""
         return self.current.epoch
 
+    @repeat_once
     def forget_drawn(self) -> None:
         """Allow a new iterator of an epoch that was drawn to its end and not stepped.
 
@@ -200,6 +235,7 @@ class DynamicBatchSampler:
 
     # State
 
+    @repeat_once
     def state_dict(self) -> dict[str, Any]:
         """Return the state from which the same batches follow, planned ones included.
 
@@ -226,6 +262,7 @@ class DynamicBatchSampler:
             "rows": [[step, row] for step, row in self._rows.items()],
         }
 
+    @repeat_once
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume where `state_dict` was taken, and set the attached optimizer's learning rate.
 
