@@ -1,1 +1,1 @@
-"""Make each function that a training calls raise once, and compare the training with one without a monitor."""
+"""Make each function that a training calls raise once, and compare it with a training without a monitor."""

@@ -1,8 +1,9 @@
 """Run the core suite on a version of torch: python -m experiments.torch_versions 2.14.1.
 
 Makes an environment in a temporary directory, with the pins of constraints.txt but for torch, installs the
-project and its test extra there, runs the suite and mypy for each supported Python, removes the environment,
-and writes what came out as that version's row of experiments/results/torch-versions.json.
+project and its test extra there, runs the suite, removes the environment, and writes what came out as that
+version's row of experiments/results/torch-versions.json. `static` in place of a version checks syntax by ruff and
+types by mypy for each supported Python.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "experiments" / "results" / "torch-versions.json"
-ROOMS = (
-    "gram", "guard", "integrations", "measures", "model_state", "monitor", "sampler", "samples", "verification",
-)  # fmt: skip
-SUITE = [f"tests/{room}" for room in ROOMS] + ["tests/test_eigenvalues.py"]
+ROOMS = "gram guard measures model_state monitor sampler samples verification".split()
+SUITE = [f"tests/{room}" for room in ROOMS] + [
+    "tests/test_eigenvalues.py", "tests/integrations/test_lightning.py", "tests/integrations/test_transformers.py"
+]  # fmt: skip
 """The core suite: the rooms that call torch while a user trains, and the frameworks around them."""
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 TOLD = ("torch", "numpy", "lightning", "transformers", "mypy", "ruff")
@@ -97,14 +98,37 @@ def versions_of(python: Path) -> dict[str, str]:
     return dict(json.loads(subprocess.run([python, "-c", code], capture_output=True, check=True).stdout))
 
 
+def check_statically(python: Path, folder: Path) -> dict[str, Any]:
+    """Check syntax and types for each supported Python, in this environment."""
+    return {
+        "command": "make check-pythons",
+        "versions": versions_of(python),
+        "python": platform.python_version(),
+        "ruff": check_syntax(python),
+        "mypy": check_types(python, folder),
+    }
+
+
+def write_row(path: Path, key: str, row: dict[str, Any]) -> None:
+    """Put one row into the results, which keep the others."""
+    rows = json.loads(path.read_text()) if path.exists() else {}
+    rows[key] = row
+    ordered = dict(sorted(rows.items(), key=lambda item: [int(k) for k in re.findall(r"\d+", item[0])]))
+    path.write_text(json.dumps(ordered, indent=1) + "\n")
+
+
 def main() -> None:
     """Install, test, check, write, remove."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("version", help="Of torch.")
+    parser.add_argument("version", help="Of torch; or `static`: syntax and types for each Python.")
     parser.add_argument("--suite", nargs="+", default=SUITE, help="Test files and folders.")
     parser.add_argument("-o", "--out", type=Path, default=RESULT)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="torch-"))
+    if options.version == "static":
+        python = Path(sys.executable)
+        write_row(options.out, "static", check_statically(python, folder))
+        return
     try:
         python = make_environment(folder, options.version)
         row = {
@@ -114,15 +138,10 @@ def main() -> None:
             "python": platform.python_version(),
             "device": "cpu",
             **run_suite(python, folder, options.suite),
-            "ruff": check_syntax(python),
-            "mypy": check_types(python, folder),
         }
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    rows = json.loads(options.out.read_text()) if options.out.exists() else {}
-    rows[options.version] = row
-    ordered = dict(sorted(rows.items(), key=lambda item: [int(part) for part in item[0].split(".")]))
-    options.out.write_text(json.dumps(ordered, indent=1) + "\n")
+    write_row(options.out, options.version, row)
     print(f"torch {row['versions']['torch']}: {row['passed']} passed, {row['failed']} failed")
     sys.exit(1 if row["failed"] else 0)
 

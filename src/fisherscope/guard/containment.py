@@ -151,7 +151,7 @@ def unchanged_on_error(*parts: object) -> Iterator[None]:
     """Put back the attributes of some objects if the block raises: it adds all or nothing.
 
     Args:
-        parts: Objects with attributes; lists, deques and dicts among these are restored too, not what is in them.
+        parts: Objects with attributes; lists, dicts and deques among these are restored, not what is in them.
     """
     before = [
         {
