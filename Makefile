@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 .DEFAULT_GOAL := help
 .PHONY: help setup format quick check docs test demo study study-digits study-mnist \
 	campaign campaign-rows campaign-crash campaign-resume campaign-times campaign-advice campaign-dynamic campaign-ranks \
-	campaign-fuzz campaign-spikes campaign-reproduce campaign-benchmarks clean
+	campaign-fuzz campaign-faults campaign-spikes campaign-reproduce campaign-benchmarks test-torch check-pythons clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1: /p' $(MAKEFILE_LIST) | awk -F ': ' '{printf "  %-20s %s\n", $$1, $$2}'
@@ -49,6 +49,12 @@ docs: setup  ## the pictures of the architecture, and the site in site/
 test: check  ## everything that continuous integration runs (minutes)
 	$(BIN)/python -m pytest -n 2
 
+test-torch: setup  ## the core suite on another torch: make test-torch VERSION=2.14.1 (some GB; half an hour)
+	$(BIN)/python -m experiments.torch_versions $(VERSION)
+
+check-pythons: setup  ## syntax and types for Python 3.10 to 3.14
+	$(BIN)/python -m experiments.torch_versions static
+
 demo: setup  ## train a small grid on embedded data, write demo/report.html
 	$(BIN)/fisherscope demo
 
@@ -72,7 +78,7 @@ study-mnist: setup  ## train the sweeps of MNIST (hours)
 	set -e; for name in mnist-mlp mnist1000-mlp mnist-resnet8; do $(call EXPORT,$$name); done
 
 # Long runs whose results are committed. They want a quiet machine; experiments/README.md says what each writes.
-campaign: campaign-rows campaign-crash campaign-resume campaign-times campaign-advice campaign-dynamic campaign-ranks campaign-fuzz campaign-spikes campaign-reproduce campaign-benchmarks  ## all long runs but the sweeps (a day)
+campaign: campaign-rows campaign-crash campaign-resume campaign-times campaign-advice campaign-dynamic campaign-ranks campaign-fuzz campaign-faults campaign-spikes campaign-reproduce campaign-benchmarks  ## all long runs but the sweeps (a day)
 
 campaign-rows: setup  ## 2000 drawn models that move rows, against a loop over samples
 	$(BIN)/python -m experiments.row_identity --models 2000
@@ -106,6 +112,9 @@ campaign-fuzz: setup  ## mutated runs, exports, settings and command lines: no t
 
 campaign-spikes: setup  ## plant 300 spikes of the gradient's norm: is the cause named first?
 	$(BIN)/python -m experiments.spikes --trials 100
+
+campaign-faults: setup  ## every internal function made to raise, in a loop, Lightning and Trainer (an hour)
+	$(BIN)/python -m experiments.faults
 
 campaign-benchmarks: setup  ## every file of benchmarks/results (needs the extra bench)
 	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e '.[test,bench]'

@@ -2,8 +2,8 @@
 
 Makes an environment in a temporary directory, with the pins of constraints.txt but for torch, installs the
 project and its test extra there, runs the suite, removes the environment, and writes what came out as that
-version's row of experiments/results/torch-versions.json. `static` in place of a version checks syntax by ruff and
-types by mypy for each supported Python.
+version's row of experiments/results/torch-versions.json. `static` in place of a version checks syntax by ruff
+and types by mypy for each supported Python.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "experiments" / "results" / "torch-versions.json"
-ROOMS = "gram guard measures model_state monitor sampler samples verification".split()
+ROOMS = ("gram", "guard", "measures", "model_state", "monitor", "sampler", "samples", "verification")
 SUITE = [f"tests/{room}" for room in ROOMS] + [
-    "tests/test_eigenvalues.py", "tests/integrations/test_lightning.py", "tests/integrations/test_transformers.py"
-]  # fmt: skip
+    "tests/test_eigenvalues.py",
+    "tests/integrations/test_lightning.py",
+    "tests/integrations/test_transformers.py",
+]
 """The core suite: the rooms that call torch while a user trains, and the frameworks around them."""
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 TOLD = ("torch", "numpy", "lightning", "transformers", "mypy", "ruff")

@@ -57,9 +57,8 @@ def train_lightning(mode: str, monitored: bool, folder: Path, during: During = n
     module, tokens = Module(), TensorDataset(data_of(mode))
     sampler: Any = None
     if mode == "sampler":
-        sampler = fs.DynamicBatchSampler(
-            tokens, fs.policy.parse(f"s{SIZE}", lr=0.25, epochs=1000)
-        )  # one rate
+        policy = fs.policy.parse(f"s{SIZE}", lr=0.25, epochs=99)  # whose first epoch has one rate
+        sampler = fs.DynamicBatchSampler(tokens, policy)
     batches = [list(range(k, k + SIZE)) for k in range(0, len(tokens), SIZE)]
     if sampler is not None and not monitored:
         batches, sampler = list(sampler), None
@@ -85,7 +84,8 @@ def train_transformers(mode: str, monitored: bool, folder: Path, during: During 
     rows = [{"tokens": row} for row in data_of(mode)]
     settings = hugging.TrainingArguments(
         str(folder / "saved"), use_cpu=True, report_to=[], disable_tqdm=True, num_train_epochs=1,
-        save_steps=2, per_device_train_batch_size=SIZE, remove_unused_columns=False, max_grad_norm=0.0, logging_steps=1,
+        save_steps=2, per_device_train_batch_size=SIZE, remove_unused_columns=False, max_grad_norm=0.0,
+        logging_steps=1,
         gradient_accumulation_steps=2 if mode == "accumulate" else 1, train_sampling_strategy="sequential",
         save_only_model=True,
     )  # fmt: skip
