@@ -54,6 +54,7 @@ def main() -> None:
     """Train, raise, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--loops", nargs="+", default=list(LOOPS), choices=list(LOOPS))
+    parser.add_argument("--modes", nargs="+", default=sorted({m for modes in LOOPS.values() for m in modes}))
     parser.add_argument("-o", "--out", type=Path, default=RESULT)
     options = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -65,7 +66,7 @@ def main() -> None:
     }
     for loop in options.loops:
         result[loop] = {}
-        for mode in LOOPS[loop]:
+        for mode in (mode for mode in LOOPS[loop] if mode in options.modes):
             result[loop][mode] = try_loop(loop, mode)
             seen = result[loop][mode]
             print(

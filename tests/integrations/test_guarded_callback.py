@@ -94,7 +94,9 @@ def test_strict_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lightning = importlib.import_module("lightning.pytorch")
     callback = fs.integrations.LightningCallback(2, strict=True)
     monkeypatch.setattr(callback, "_build_monitor", lambda *_: torch.ones(2)[5])
-    trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
-                                enable_progress_bar=False, enable_model_summary=False, callbacks=[callback])  # fmt: skip
+    trainer = lightning.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[callback],
+    )  # fmt: skip
     with pytest.raises(IndexError):
         trainer.fit(lightning_module(draw(0)), DataLoader(lightning_data(), batch_size=8))

@@ -112,7 +112,7 @@ def repeat_once(
     """
 
     @wraps(method)
-    def repeated(self: Owner, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
+    def call_again_on_error(self: Owner, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
         try:
             with unchanged_on_error(self):
                 return method(self, *args, **kwargs)
@@ -128,7 +128,7 @@ def repeat_once(
             )
             return value
 
-    return repeated
+    return call_again_on_error
 
 
 def capture_thread() -> Any:
