@@ -1,12 +1,19 @@
 """Blocks of `observe`: neutral to training, and clear where a loop misuses them."""
 
+import copy
 import io
+import pickle
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 import torch
 from tests.cases.monitor_loop import Loop
 from torch import nn
 from torch.nn import functional as F
+
+import fisherscope as fs
 
 
 def test_measuring_leaves_training_bit_for_bit_and_nothing_on_the_model():
@@ -72,3 +79,111 @@ def test_steps_of_a_failed_measurement_are_left_to_the_next():
     assert [row["step"] for row in rows] == [0, 2, 4]
     weighted = (rows[0]["fisher/cond"] + 4 * rows[2]["fisher/cond"]) / 5
     assert rows[2]["fisher/cond_mean"] == pytest.approx(weighted)
+
+
+def copies_in_a_block(copy_of: Callable[[nn.Module], nn.Module], when: str) -> tuple[nn.Module, nn.Module]:
+    """Measure a step and copy the model within; return the model and its copy."""
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)), torch.randn(6, 5)
+    monitor = fs.Monitor(model, torch.optim.SGD(model.parameters(), 0.1), strict=True)
+    with monitor.observe():
+        copied = copy_of(model) if when == "before" else model
+        loss = model(x).square().sum(1).mean()
+        copied = copy_of(model) if when == "after the forward" else copied
+        loss.backward()
+        copied = copy_of(model) if when == "after the backward" else copied
+    assert monitor.measurement["status"] == "ok"
+    assert monitor.measurement["batch_size"] == 6
+    return model, copied
+
+
+def saved_and_loaded(model: nn.Module) -> nn.Module:
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize("when", ["before", "after the forward", "after the backward"])
+@pytest.mark.parametrize(
+    "copy_of", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model)), saved_and_loaded]
+)
+def test_a_model_is_copied_and_saved_inside_a_block(
+    copy_of: Callable[[nn.Module], nn.Module], when: str
+) -> None:
+    model, copied = copies_in_a_block(copy_of, when)
+    x = torch.randn(3, 5)
+    assert torch.equal(copied(x), model(x))
+    copied(x).sum().backward()
+    assert all(p.grad is not None for p in copied.parameters())
+
+
+def test_another_thread_uses_the_model_while_it_is_measured() -> None:
+    def train(monitored: bool) -> tuple[list[torch.Tensor], list[str], int]:
+        torch.manual_seed(0)
+        model, data = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)), torch.randn(60, 6, 5)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        monitor = fs.Monitor(model, optimizer, every=1)
+        errors: list[str] = []
+        stopped, calls = threading.Event(), [0]
+
+        def serve() -> None:
+            try:
+                while not stopped.is_set():
+                    with torch.no_grad():
+                        assert torch.isfinite(model(torch.ones(9, 5))).all()
+                    calls[0] += 1
+            except Exception as error:  # noqa: BLE001  (what would end a server)
+                errors.append(repr(error))
+
+        thread = threading.Thread(target=serve)
+        if monitored:
+            thread.start()
+        for x in data:
+            optimizer.zero_grad()
+            with monitor.observe() if monitored else nullcontext():
+                model(x).square().sum(1).mean().backward()
+            optimizer.step()
+        stopped.set()
+        if monitored:
+            thread.join()
+        rows = monitor.state.history.rows
+        assert [(row["status"], row["batch_size"]) for row in rows] == [("ok", 6)] * (60 * monitored)
+        return [p.detach().clone() for p in model.parameters()], errors, calls[0]
+
+    plain, _, _ = train(False)
+    measured, errors, calls = train(True)
+    assert all(map(torch.equal, plain, measured))
+    assert calls > 10
+    assert not errors
+
+
+@pytest.mark.parametrize("stance", ["default", "force_eager", "eager_on_recompile"])
+@pytest.mark.parametrize("inside", ["the step is compiled", "the model is compiled"])
+def test_a_compiled_step_with_a_block_trains_as_without(stance: str, inside: str) -> None:
+    def train(monitored: bool) -> tuple[list[torch.Tensor], list[str]]:
+        torch.manual_seed(0)
+        torch.compiler.reset()
+        model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        monitor = fs.Monitor(model, optimizer, every=2, stride=True)
+        called = torch.compile(model, backend="eager") if inside == "the model is compiled" else model
+
+        def step(x: torch.Tensor) -> None:
+            optimizer.zero_grad()
+            with monitor.observe() if monitored else nullcontext():
+                called(x).square().sum(1).mean().backward()
+            optimizer.step()
+
+        compiled = torch.compile(step, backend="eager") if inside == "the step is compiled" else step
+        with torch.compiler.set_stance(stance):
+            for x in torch.randn(4, 6, 5).double():
+                compiled(x)
+        return [p.detach().clone() for p in model.parameters()], [
+            row["status"] for row in monitor.state.history.rows
+        ]
+
+    plain, _ = train(False)
+    measured, statuses = train(True)
+    assert all(map(torch.equal, plain, measured))
+    assert statuses == ["ok", "ok"]

@@ -13,6 +13,7 @@ from torch import nn
 from fisherscope.gram.errors import GramError
 from fisherscope.gram.finalize import finish
 from fisherscope.gram.interception.parameter_selection import Chosen, model_notes, unwrap
+from fisherscope.gram.interception.torch_private import run_eagerly
 from fisherscope.gram.metric.optimizer_metric import OptimizerMetric, metric_of
 from fisherscope.gram.options import (
     BatchOption,
@@ -30,6 +31,7 @@ from fisherscope.gram.ranks.measure_with_ranks import others_never_wait
 from fisherscope.gram.ranks.process_group import Group, Ranks, RanksError, find_ranks
 from fisherscope.gram.record import GramRecord
 from fisherscope.gram.recorder import Recorder
+from fisherscope.gram.torch_check import refuse_failing_torch
 from fisherscope.guard import Refusal, contain_errors, describe
 from fisherscope.guard.custom_functions import custom_functions_seen
 from fisherscope.guard.step_guard import Guard
@@ -225,6 +227,7 @@ class GramRecording:
         Raises:
             GramError: Another recorder is open on the same parameters.
         """
+        refuse_failing_torch(record_gram)
         _check_alone(recorder)
         guard = self._guard
         guard.add_undo(recorder.detach)
@@ -233,7 +236,7 @@ class GramRecording:
         guard.add_undo(recorders.remove, recorder)
         recorder.attach()
         if "torch._dynamo" in sys.modules:
-            guard.add_context(torch.compiler.set_stance("force_eager"))
+            guard.add_context(run_eagerly())
         if self._record.semantics == "path":
             guard.add_context(custom_functions_seen())
             guard.add_mode(recorder.mode)
