@@ -94,18 +94,20 @@ class _SmallModel(nn.Module):
         super().__init__()
         count = 0
 
-        def drawn(*shape: int) -> nn.Parameter:
+        def draw_weight(*shape: int) -> nn.Parameter:
             nonlocal count
             count += 1
             return nn.Parameter(_numbers(count, *shape))
 
-        self.kernel, self.weight, self.bias = drawn(3, 2, 2), drawn(4, 9), drawn(4)
-        self.gain, self.scale = drawn(9), drawn(4)
+        self.kernel, self.weight, self.bias = draw_weight(3, 2, 2), draw_weight(4, 9), draw_weight(4)
+        self.gain, self.scale = draw_weight(9), draw_weight(4)
 
     def forward(self, x: Tensor) -> Tensor:
         x = nn.functional.conv1d(x, self.kernel).flatten(1)
         x = nn.functional.layer_norm(x, (9,), self.gain).tanh()
-        return _Scaled.apply(nn.functional.linear(x, self.weight, self.bias), self.scale)
+        scaled: Any = _Scaled
+        out: Tensor = scaled.apply(nn.functional.linear(x, self.weight, self.bias), self.scale)
+        return out
 
 
 def _numbers(seed: int, *shape: int) -> Tensor:
