@@ -1,4 +1,4 @@
-"""Wrappers that scale the learning rate with the size: linear, square root, AdaScale."""
+"""Wrappers that scale the learning rate with the batch size: linear, square root, AdaScale."""
 
 import math
 from dataclasses import dataclass, replace
@@ -11,14 +11,15 @@ from fisherscope.policy.wrappers import Wrapper
 
 @dataclass(frozen=True)
 class Coupling(Wrapper):
-    """Multiply the learning rate by a gain that follows from S, size over reference size.
+    """Multiply the learning rate by a gain that follows from S.
 
-    Without such a wrapper the learning rate does not depend on the size. Put it last in the name, so that S
-    is the size that is used.
+    S is the batch size over a reference batch size. Without such a wrapper the learning rate does not depend
+    on the batch size. Put it last in the text given to `parse`, so that S counts the batch size that is used.
 
     Args:
         policy: The policy whose learning rate is scaled.
-        reference: Size at which the inner rate holds; None for the size of the run's first batch.
+        reference: Batch size for which the wrapped policy's learning rate was chosen (S = 1); None for the
+            run's first.
 
     Raises:
         ValueError: The reference is not a whole number of at least 1.
@@ -35,7 +36,7 @@ class Coupling(Wrapper):
 
         Args:
             state: The wrapper's state.
-            scale: S, the size over the reference size.
+            scale: S, the batch size over the reference.
 
         Returns:
             The factor, positive.
@@ -52,13 +53,14 @@ class Coupling(Wrapper):
 
 @dataclass(frozen=True)
 class Linear(Coupling):
-    """Scale the learning rate linearly, `+linear`: gain S, which keeps rate/size.
+    """Scale the learning rate linearly, `+linear`: gain S: rate over batch size stays constant.
 
     Source: Goyal et al., "Accurate, large minibatch SGD", 2017.
 
     Args:
         policy: The policy whose learning rate is scaled.
-        reference: Size at which the inner rate holds; None for the size of the run's first batch.
+        reference: Batch size for which the wrapped policy's learning rate was chosen (S = 1); None for the
+            run's first.
 
     Raises:
         ValueError: The reference is not a whole number of at least 1.
@@ -81,13 +83,14 @@ class Linear(Coupling):
 
 @dataclass(frozen=True)
 class SquareRoot(Coupling):
-    """Scale the learning rate by √S, `+sqrt`, which keeps the variance of a step.
+    """Scale the learning rate by √S, `+sqrt`: the variance of an update stays constant.
 
     Source: Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014.
 
     Args:
         policy: The policy whose learning rate is scaled.
-        reference: Size at which the inner rate holds; None for the size of the run's first batch.
+        reference: Batch size for which the wrapped policy's learning rate was chosen (S = 1); None for the
+            run's first.
 
     Raises:
         ValueError: The reference is not a whole number of at least 1.
@@ -113,7 +116,8 @@ class AdaScale(Coupling):
     """Scale the learning rate by AdaScale's gain, `+adascale`.
 
     The gain lies between 1 (no noise) and S (only noise). It is (σ² + μ²)/(σ²/S + μ²), with σ² the variance
-    of a reference batch's gradient, tr Σ/reference, and μ² = max(|G|², 0). Both are smoothed over
+    of a reference batch's gradient, tr Σ/reference (Σ the covariance of per-sample gradients), and
+    μ² = max(|G|², 0), |G|² the unbiased estimate of the gradient's squared norm. Both are smoothed over
     measurements; before the first the gain is 1. The source also stretches the schedule by the gain (its
     scale-invariant steps); here schedules stay in epochs.
 
@@ -121,11 +125,13 @@ class AdaScale(Coupling):
 
     Args:
         policy: The policy whose learning rate is scaled.
-        reference: Size at which the inner rate holds; None for the size of the run's first batch.
-        memory: Weight in [0, 1) of the previous measurements; 0 for none.
+        reference: Batch size for which the wrapped policy's learning rate was chosen (S = 1); None for the
+            run's first.
+        memory: Weight in [0, 1) of the previous average in the moving averages; 0 for none.
 
     Raises:
-        ValueError: An argument is outside its range; from `update`: a row lacks a key.
+        ValueError: An argument is outside its range; from `update`: a measurement lacks
+            `noise/variance` or `noise/signal`.
 
     Example:
         ```python
@@ -159,6 +165,6 @@ class AdaScale(Coupling):
         """Return the state, and the decision with the scaled rate; see `Wrapper.change`."""
         if observation.measurement is not None:
             parts = read_parts(observation, ("variance", "signal"))
-            if not isinstance(parts, str):
+            if not isinstance(parts, str):  # a text says why the measurement is of no use
                 state = {**state, "sums": smooth(state.get("sums", {}), parts, self.memory)}
         return super().change(state, decision, observation)

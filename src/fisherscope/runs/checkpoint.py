@@ -30,10 +30,10 @@ def write(
 
     Args:
         path: The file.
-        state: What it holds.
+        state: The state to save.
         config: The run's configuration.
-        marks: Bytes of each log that belong to it.
-        checksums: CRC-32 of these bytes.
+        marks: Length in bytes of each log when the checkpoint was written.
+        checksums: CRC-32 of each log's bytes up to that length.
 
     Raises:
         TypeError: The state holds a type that could not be read back.
@@ -49,7 +49,8 @@ def read(path: Path, config: Mapping[str, Any]) -> tuple[Any, dict[str, int], di
     """Read the checkpoint.
 
     Returns:
-        Its state, the bytes of each log that belong to it, and their CRC-32 (none in version 0.1).
+        Its state, the length in bytes of each log when it was written, and the CRC-32 of those bytes (empty
+        in checkpoints of version 0.1).
 
     Raises:
         DamagedRunError: The file is not a complete checkpoint.
@@ -61,15 +62,15 @@ def read(path: Path, config: Mapping[str, Any]) -> tuple[Any, dict[str, int], di
         with open(open_regular(path), "rb") as file, zipfile.ZipFile(file) as archive:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 raise zipfile.BadZipFile("a member is compressed, which torch.save does not do")
-            if (member := archive.testzip()) is not None:  # torch.load checks no checksum
+            if (member := archive.testzip()) is not None:  # torch.load does not
                 raise zipfile.BadZipFile(f"checksum of {member}")
         contents = torch.load(path, map_location="cpu", weights_only=True)
-        version, theirs = contents["format"], contents["config"]
+        version, saved_config = contents["format"], contents["config"]
         state, marks = contents["state"], {str(name): int(size) for name, size in contents["marks"].items()}
         checksums = {str(name): int(value) for name, value in contents.get("checksums", {}).items()}
     except OSError as error:
         raise RunError(f"reading {path}: {error.strerror or error}; check its permissions") from error
-    except Exception as error:  # whatever the bytes make torch raise
+    except Exception as error:  # damaged bytes make torch raise anything
         raise DamagedRunError(
             f"reading {path}: damaged or not a fisherscope checkpoint ({_first_sentence(error)}, "
             f"{os.stat(path).st_size} bytes); restore it from a copy, or delete the run's "
@@ -80,7 +81,7 @@ def read(path: Path, config: Mapping[str, Any]) -> tuple[Any, dict[str, int], di
             f"reading {path}: it has checkpoint format {version!r}, this version of fisherscope reads "
             f"{FORMAT}; use the version that wrote it, or delete the run's directory to start over"
         )
-    if differing := differences(config, theirs):
+    if differing := differences(config, saved_config):
         raise RunError(
             f"reading {path}: it belongs to another configuration: {', '.join(differing)}; "
             "resume with that configuration, or give another directory"

@@ -1,4 +1,4 @@
-"""Surfaces over a plane from scattered settings: nearest five, paper's formula, GP."""
+"""Surfaces over a plane from scattered settings: five nearest, the paper's formula, Gaussian process."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from fisherscope.analysis.stats.hypothesis_tests import spearman
 Method = Literal["nearest", "process", "paper"]
 NEAREST = 5
 FOLDS = 48
-"""Fits at most where values are predicted from the others: each costs the cube of their number."""
+"""Most fits of a leave-one-out prediction: each costs the cube of the number of points."""
 GRID = 51
 """Points along each side of the paper's contour maps."""
 
@@ -27,7 +27,7 @@ class Surface:
         points: Known points, shape (n, 2), each axis scaled to [0, 1] over them.
         values: Shape (n,).
         method: `nearest` (five, inverse distance, weights that sum to 1), `process` (of the logarithm
-            if all values are positive) or `paper` (the reference formula: weights do not sum to 1,
+            if all values are positive) or `paper` (the paper's formula: weights do not sum to 1,
             undefined on a point).
     """
 
@@ -112,7 +112,7 @@ def nearest(
 def leave_one_out(points: FloatArray, values: FloatArray, method: Method) -> FloatArray:
     """Predict each value from the others; NaN if fewer than three points are left.
 
-    Beyond `FOLDS` points those whose places differ by a multiple of it are left out at once.
+    Beyond `FOLDS` points, those whose numbers are equal modulo `FOLDS` are left out together.
 
     Args:
         points: Shape (n, 2).
@@ -136,9 +136,10 @@ def leave_one_out(points: FloatArray, values: FloatArray, method: Method) -> Flo
 
 
 def compare_methods(points: FloatArray, values: FloatArray) -> pl.DataFrame:
-    """Compare both surfaces, and the mean of the others, by leave-one-out.
+    """Compare the surfaces `nearest` and `process` with the mean of the other values, by leave-one-out.
 
-    Errors are of the logarithm if all values are positive: a run that learns nothing must not decide.
+    Errors are of the logarithm if all values are positive, so that one failed run's large value does not
+    decide.
 
     Args:
         points: Shape (n, 2).

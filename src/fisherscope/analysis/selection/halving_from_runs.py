@@ -28,12 +28,12 @@ def halving_from_runs(
     """Return what halving has done so far, from the runs on disk alone (so it can resume).
 
     Args:
-        runs: From `load_runs`; None before there is any. Runs of no candidate are ignored.
+        runs: From `load_runs`; None before there is any. Runs that belong to no candidate are ignored.
         candidates: The settings, in the order of the grid.
         plan: From `halving_plan`.
-        metric: Column of the epochs that settings are compared by.
+        metric: Column of `runs.epochs` by which settings are compared.
         smaller: Whether smaller is better.
-        failed: Why runs take no further part besides those that diverged, by run id.
+        failed: Why a run is excluded, by run id; diverged runs are excluded anyway.
         samples: Validation samples, for the noise of an error rate.
 
     Returns:
@@ -46,6 +46,7 @@ def halving_from_runs(
     diverged = [] if own is None else own.runs.filter(pl.col("status") == "diverged")["run_id"].to_list()
 
     def by_epoch(column: str) -> FloatArray:
+        """Return (candidates, epochs + 1): infinite where not finite, NaN where missing."""
         out = np.full((len(rows), plan.epochs + 1), math.nan)
         if column in epochs.columns:
             for run_id, epoch, value in epochs.select("run_id", "epoch", column).iter_rows():
@@ -53,16 +54,19 @@ def halving_from_runs(
         return out
 
     values = by_epoch(metric)
-    oriented = np.where(np.isinf(values) | smaller, values, -values)
-    lost = np.array([c.run_id in {*failed, *diverged} for c in candidates])
+    smallest_first = np.where(np.isinf(values) | smaller, values, -values)
+    excluded = np.array([c.run_id in {*failed, *diverged} for c in candidates])
     steps, seconds = np.zeros(len(rows)), np.full(len(rows), math.nan)
     times = None if own is None else run_times(own)
-    for run_id, taken, modelled in (
+    for run_id, step_count, step_seconds in (
         [] if times is None else times.frame.select("run_id", "steps", "seconds").iter_rows()
     ):
-        steps[rows[run_id]], seconds[rows[run_id]] = taken, math.nan if modelled is None else modelled
+        steps[rows[run_id]], seconds[rows[run_id]] = (
+            step_count,
+            math.nan if step_seconds is None else step_seconds,
+        )
     return HalvingResult(
-        tuple(candidates), plan, halving_state(oriented, lost, plan), metric, smaller, values,
+        tuple(candidates), plan, halving_state(smallest_first, excluded, plan), metric, smaller, values,
         {name: by_epoch(name) for name in (COND, ENERGY)}, seconds,
         samples if is_share(metric, values) else None, steps, None if times is None else times.model,
         dict.fromkeys(diverged, "") | dict(failed),

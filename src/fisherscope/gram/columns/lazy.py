@@ -1,4 +1,4 @@
-"""Gradients formed on demand, block by block, by a rule that has a faster kernel than a product."""
+"""Per-sample gradients formed on demand, block by block, where a layer's own kernel beats a product."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from fisherscope.gram.columns.matmul import rounding_scale
 
 
 class LazyColumns(Columns):
-    """Form gradients on demand, block by block, by a rule's own kernel.
+    """Form per-sample gradients on demand, block by block, by the kernel of a layer's rule.
 
     Args:
-        form: Called with (start, stop, dtype), returns parameter rows start…stop, (n, stop - start, q).
-        samples: n.
+        form: Called with (start, stop, dtype); returns the gradients of the parameter's rows start to stop,
+            (n, stop - start, q): n samples, q numbers a row.
+        samples: Number of samples n.
         shape: The parameter's shape.
         like: A tensor of the columns' dtype and device.
-        factors: The two tensors that `form` holds, for `nbytes` and `rounding_scale`.
-        terms: Number of products that each entry of the columns' sum adds up.
+        factors: The two tensors that `form` computes from (inputs and cotangents), for `nbytes` and
+            `rounding_scale`.
+        terms: Number of products that are added up in each entry of the gradient summed over samples.
 
     Example:
         ```python
