@@ -37,6 +37,12 @@ def _stem(kind: str) -> str:
     return kind.rstrip("0123456789").removesuffix("Backward").removesuffix("Backward")
 
 
+@lru_cache(maxsize=4096)
+def leaves_rows(kind: str) -> bool:
+    """Tell whether nodes of a kind leave rows where they are, whatever their shapes."""
+    return _stem(kind) in STAYING or kind in ("AccumulateGrad", "SuppliedGradientsBackward")
+
+
 @dataclass(frozen=True)
 class RowShapes:
     """How the rows of one forward lie, as far as shapes tell.
@@ -82,7 +88,7 @@ class RowShapes:
             Whether it may; True of kinds that nobody looked at.
         """
         stem = _stem(kind)
-        if stem in STAYING or stem in COMBINED or stem in RESHAPED or kind in NUMBERS:
+        if leaves_rows(kind) or stem in COMBINED or stem in RESHAPED or kind in NUMBERS:
             return False  # what `COMBINED` does is a matter of each of its values: `spread`
         if self.samples < 2:
             return False
@@ -105,7 +111,7 @@ class RowShapes:
             return self._index_moves(node)
         if kind == "CppFunction":  # of an extension
             return moves_rows(node) is not False
-        return kind != "AccumulateGrad" and kind != "SuppliedGradientsBackward"
+        return True
 
     def spread(self, kind: str, node: Any) -> list[Any]:
         """List the values of a node that it uses along a dimension of samples which they do not have.

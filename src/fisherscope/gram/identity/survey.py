@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fisherscope.gram.identity.cotangents import BATCH_NORMS, has_own_backward
-from fisherscope.gram.identity.graph_nodes import RowShapes
+from fisherscope.gram.identity.graph_nodes import RowShapes, leaves_rows
 from fisherscope.gram.identity.known_functions import function_name, moves_rows, stays_in_place
 from fisherscope.gram.interception.torch_private import uses_batch_statistics
 
@@ -96,6 +96,9 @@ def survey_graph(
             children.append((index.get(child, -1), place))
         survey.below[node] = children
         kind = type(node).__name__
+        if kind not in BATCH_NORMS and leaves_rows(kind):
+            tokens.append((kind, *children))
+            continue
         before = len(survey.movers) + len(spread)
         if kind in BATCH_NORMS and uses_batch_statistics(node):
             survey.batch_norms.append(node)
