@@ -283,7 +283,7 @@ class Monitor:
 
     @property
     def spikes(self) -> list[dict[str, Any]]:
-        """The steps whose gradient left its band, with `on_spike=True`; keys as in docs/how-to/spikes.md."""
+        """The steps whose gradient left its band, with `on_spike=True` (docs/how-to/spikes.md)."""
         return [] if self.state.spikes is None else list(self.state.spikes.spikes)
 
     def outliers(self, count: int = 10) -> "pl.DataFrame":
