@@ -36,7 +36,7 @@ FOREIGN_RIGHTS = ("integrations", "training")
 WHOLE_ROOM = {
     "cli": {"main"},
     "figures": {"figures"},
-    "gram": {"exact", "hugging_face", "memory", "row_identity"},
+    "gram": {"deep_networks", "exact", "hugging_face", "memory", "row_identity"},
     "integrations": {"trackers", "lightning_samples", "transformers_samples"},
     "monitor": {"step_samples"},
     "runs": {"recorded_runs"},
