@@ -156,34 +156,3 @@ def test_another_thread_uses_the_model_while_it_is_measured() -> None:
     assert all(map(torch.equal, plain, measured))
     assert calls > 10
     assert not errors
-
-
-@pytest.mark.parametrize("stance", ["default", "force_eager", "eager_on_recompile"])
-@pytest.mark.parametrize("inside", ["the step is compiled", "the model is compiled"])
-def test_a_compiled_step_with_a_block_trains_as_without(stance: str, inside: str) -> None:
-    def train(monitored: bool) -> tuple[list[torch.Tensor], list[str]]:
-        torch.manual_seed(0)
-        torch.compiler.reset()
-        model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)).double()
-        optimizer = torch.optim.SGD(model.parameters(), 0.1)
-        monitor = fs.Monitor(model, optimizer, every=2, stride=True)
-        called = torch.compile(model, backend="eager") if inside == "the model is compiled" else model
-
-        def step(x: torch.Tensor) -> None:
-            optimizer.zero_grad()
-            with monitor.observe() if monitored else nullcontext():
-                called(x).square().sum(1).mean().backward()
-            optimizer.step()
-
-        compiled = torch.compile(step, backend="eager") if inside == "the step is compiled" else step
-        with torch.compiler.set_stance(stance):
-            for x in torch.randn(4, 6, 5).double():
-                compiled(x)
-        return [p.detach().clone() for p in model.parameters()], [
-            row["status"] for row in monitor.state.history.rows
-        ]
-
-    plain, _ = train(False)
-    measured, statuses = train(True)
-    assert all(map(torch.equal, plain, measured))
-    assert statuses == ["ok", "ok"]

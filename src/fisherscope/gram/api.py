@@ -13,7 +13,6 @@ from torch import nn
 from fisherscope.gram.errors import GramError
 from fisherscope.gram.finalize import finish
 from fisherscope.gram.interception.parameter_selection import Chosen, model_notes, unwrap
-from fisherscope.gram.interception.torch_private import run_eagerly
 from fisherscope.gram.metric.optimizer_metric import OptimizerMetric, metric_of
 from fisherscope.gram.options import (
     BatchOption,
@@ -236,7 +235,7 @@ class GramRecording:
         guard.add_undo(recorders.remove, recorder)
         recorder.attach()
         if "torch._dynamo" in sys.modules:
-            guard.add_context(run_eagerly())
+            guard.add_context(torch.compiler.set_stance("force_eager"))
         if self._record.semantics == "path":
             guard.add_context(custom_functions_seen())
             guard.add_mode(recorder.mode)

@@ -164,21 +164,3 @@ def quiet_fsdp_hooks(modules: Sequence[nn.Module]) -> Iterator[None]:
     finally:
         for hooks, number, hook in changed:
             hooks[number] = hook
-
-
-# Compilation
-
-
-@contextmanager
-def run_eagerly() -> Iterator[None]:
-    """Run compiled code eagerly; within a compiled region no stance may be set, so its hook is taken off."""
-    hooks: Any = torch._C._dynamo.eval_frame
-    if hooks.get_eval_frame_callback() in (None, False):
-        with torch.compiler.set_stance("force_eager"):
-            yield
-        return
-    before = hooks.set_eval_frame(None)
-    try:
-        yield
-    finally:
-        hooks.set_eval_frame(before)
