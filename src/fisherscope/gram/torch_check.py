@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fisherscope.gram.errors import GramError
 
-OLDEST_TRIED, NEWEST_TRIED = "2.11", "2.15"
+OLDEST_TRIED, NEWEST_TRIED = "2.13", "2.15"
 """Versions of torch on which the core suite was run: experiments/results/torch-versions.json."""
 TOLERANCE = 1e-9
 """Relative difference of sums in float64 that differ in their order alone."""
