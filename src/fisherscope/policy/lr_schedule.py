@@ -77,6 +77,11 @@ class Rate:
     shape: str = "levels"
     curve: Decay = Decay()
 
+    def __repr__(self) -> str:  # a checkpoint holds it: levels read as they did before there were curves
+        names = ["lr", "epochs", "milestones", "factor"]
+        names += [name for name in ("shape", "curve") if getattr(self, name) != getattr(Rate, name)]
+        return f"Rate({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise ValueError(f"building a learning-rate schedule: lr={self.lr!r} must be positive and finite")
