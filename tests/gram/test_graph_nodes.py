@@ -114,3 +114,11 @@ def test_values_used_along_the_samples_of_others_are_listed() -> None:
     gain = torch.randn(3, requires_grad=True).relu()
     scaled = rows * gain
     assert shapes.spread("MulBackward0", scaled.grad_fn) == []
+
+
+@pytest.mark.parametrize(("samples", "reorders"), [(1, False), (4, True)])
+def test_one_sample_has_no_order(samples: int, reorders: bool) -> None:
+    """A loop that calls the model on one sample at a time pays for no reading of orders."""
+    shapes = RowShapes(samples=samples, lead=True, lengths=(), look=True)
+    node = torch.randn(4, 3, requires_grad=True).relu().flip(0).grad_fn
+    assert shapes.reorders("FlipBackward0", node, shapes.numbers("FlipBackward0", node)) is reorders

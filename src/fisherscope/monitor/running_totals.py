@@ -101,7 +101,7 @@ class Counters:
             self.early_scales[group] += sign * rate / math.sqrt(batch_size)
 
     def measured_now(self) -> None:
-        """Begin anew: the step that was counted last is measured."""
+        """Start over: the step that was counted last is measured."""
         self.since = self.since_samples = self.early = self.early_samples = 0
         self.early_scales = []
         self.measured_size = self.batch_size

@@ -164,7 +164,9 @@ class RowShapes:
         return tuple(tuple(value) if isinstance(value, list | tuple) else value for value in values)
 
     def reorders(self, kind: str, node: Any, numbers: Any) -> bool:
-        """Tell whether a node puts samples in another order by numbers."""
+        """Tell whether a node puts samples in another order by numbers; one sample has no order."""
+        if self.samples < 2:
+            return False
         if kind in ("ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0"):
             shapes = node._saved_self_sym_sizes, node._input_metadata[0].shape
             return not all(any(size % self.samples == 0 for size in shape) for shape in shapes)
