@@ -33,6 +33,18 @@ def test_what_is_left_out_is_seen() -> None:
     ]  # fmt: skip
 
 
+def test_an_error_that_only_the_example_raises_needs_no_section() -> None:
+    def twice(value: int) -> int:
+        """Double a number.
+
+        Example:
+            raise ValueError("not the function's own")
+        """
+        return 2 * value
+
+    assert "Raises" not in missing_parts("monitor.twice", twice, {})
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_example_of_a_docstring_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

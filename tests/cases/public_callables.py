@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
 import re
+import textwrap
+from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 import fisherscope
@@ -30,7 +34,7 @@ UNPUBLISHED = (
 SOURCE = re.compile(r"et al|\beq\. ?\d|\b(?:19|20)\d\d\b|docs/paper\.md|arXiv|doi\.org|[Ss]ource:")
 REFERRING = re.compile(r"[;:(] ?see [`A-Za-z]|\b[Ss]ee `|>>>|docs/[\w/-]+\.md")
 """Text of a docstring whose example is another one's."""
-NOTHING = (None, "None", "Iterator[None]")
+NOTHING = (None, "None", "Iterator[None]", Iterator[None])
 """Return annotations of what gives no value; the last is that of a context manager."""
 CONTRACTS = ("fisherscope.policy.protocol.Policy", "fisherscope.tasks.task.Split")
 """Protocols that classes fulfil without inheriting."""
@@ -80,7 +84,12 @@ def missing_parts(name: str, value: Any, values: dict[str, Any]) -> list[str]:
     annotations = " ".join(
         str(a) for a in (*(p.annotation for p in signature.parameters.values()), signature.return_annotation)
     )
-    if set(signature.parameters) - {"self", "cls"} and not re.search("^(Args|Attributes):", text, re.M):
+    protocol = inspect.isclass(value) and getattr(value, "_is_protocol", False)
+    if (
+        not protocol
+        and set(signature.parameters) - {"self", "cls"}
+        and not re.search("^(Args|Attributes):", text, re.M)
+    ):
         missing.append("Args")
     gives = not inspect.isclass(value) and signature.return_annotation not in NOTHING
     if gives and not isinstance(value, property) and not re.search("^(Returns|Yields):", text, re.M):
@@ -88,8 +97,7 @@ def missing_parts(name: str, value: Any, values: dict[str, Any]) -> list[str]:
     if re.search("Tensor|NDArray|ndarray", annotations):
         missing += [] if SHAPE.search(text) else ["shape"]
         missing += [] if DTYPE.search(text) else ["dtype"]
-    raises = re.search(r"^ +raise (?!NotImplementedError)[A-Z]", inspect.getsource(function), re.M)
-    if inspect.isfunction(value) and raises and "Raises:" not in text:
+    if inspect.isfunction(value) and raises_an_error(value) and "Raises:" not in text:
         missing.append("Raises")
     published = name.startswith(SOURCED) and not name.startswith(UNPUBLISHED)
     if published and name.count(".") == 2 and not SOURCE.search(text):
@@ -97,6 +105,14 @@ def missing_parts(name: str, value: Any, values: dict[str, Any]) -> list[str]:
     if not isinstance(value, property) and not has_example(name, text, values):
         missing.append("example")
     return missing
+
+
+def raises_an_error(function: FunctionType) -> bool:
+    """Tell whether a function's own code raises a named error other than `NotImplementedError`."""
+    code = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    raised = [node.exc for node in ast.walk(code) if isinstance(node, ast.Raise)]
+    names = [ast.unparse(error.func if isinstance(error, ast.Call) else error) for error in raised if error]
+    return any(name[0].isupper() and name != "NotImplementedError" for name in names)
 
 
 def fulfils_contract(name: str, value: Any, values: dict[str, Any]) -> bool:

@@ -55,7 +55,7 @@ def conclude(
 
 
 def _measuring_interval(noise: GradientSamples, profile: StepProfile, size: int) -> int | None:
-    """Steps between measurements of this batch size that cost `OVERHEAD` of the time."""
+    """Return the steps between measurements of this batch size that cost `OVERHEAD` of the time."""
     plain = [step.seconds for step in profile.steps if step.batch_size == size and step.seconds]
     if not plain or not noise.grams:
         return None

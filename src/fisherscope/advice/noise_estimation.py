@@ -265,7 +265,7 @@ def measured_step(
 
 
 def _mean_gradient(runner: StepRunner, size: int) -> Tensor:
-    """The batch's mean gradient as a vector, shape (p,), float32."""
+    """Return the batch's mean gradient as a vector, shape (p,), float32."""
     parts = []
     for parameter in runner.model.parameters():
         if parameter.requires_grad:

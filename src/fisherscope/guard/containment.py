@@ -78,7 +78,7 @@ def contain_errors(
 def repeat_once(
     method: Callable[Concatenate[Owner, Arguments], Value],
 ) -> Callable[Concatenate[Owner, Arguments], Value]:
-    """Decorate a method without which training can't go on, so that an error is followed by one more call.
+    """Decorate a method that training needs, so that an error is followed by one more call.
 
     The attributes of the object are put back before. What the second call raises, as errors meant for the
     user and those of a policy of the user's own are, passes; what it does not raise is warned of.
@@ -152,6 +152,21 @@ def unchanged_on_error(*parts: object) -> Iterator[None]:
 
     Args:
         parts: Objects with attributes; lists, dicts and deques among these are restored, not what is in them.
+
+    Example:
+        ```python
+        from types import SimpleNamespace
+
+        from fisherscope.guard import unchanged_on_error
+
+        totals = SimpleNamespace(steps=3)
+        try:
+            with unchanged_on_error(totals):
+                totals.steps += 1
+                raise KeyError("loss")
+        except KeyError:
+            assert totals.steps == 3
+        ```
     """
     before = [
         {

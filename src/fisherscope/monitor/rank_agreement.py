@@ -48,7 +48,10 @@ class RankAgreement:
 
     @classmethod
     def open(cls, group: Any) -> RankAgreement | None:
-        """Find the ranks; None for one process.
+        """Find the ranks.
+
+        Returns:
+            What they agree by; None for one process.
 
         Raises:
             RanksError: The group is not one, or the other ranks did not answer.

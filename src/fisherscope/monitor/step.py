@@ -117,6 +117,9 @@ class Step:
     def __enter__(self) -> "Step":
         """Begin the step.
 
+        Returns:
+            The step, for `as`.
+
         Raises:
             RuntimeError: Another block of this monitor is open.
         """
@@ -154,7 +157,7 @@ class Step:
         return self
 
     def _find_expected(self) -> int | None:
-        """Samples of the step, as far as the loop says."""
+        """Return the number of samples of the step, as far as the loop says."""
         return self.batch_size or (len(self.ids) if self.ids is not None else self.loader_count) or None
 
     def _position(self) -> Position:

@@ -263,7 +263,7 @@ HTML_CURVES = {"train/loss": "loss", "fisher/cond_mean": "C̄", "noise/scale_mea
 
 
 def _curve(rows: Sequence[Row], key: str) -> tuple[list[float], list[float]]:
-    """Steps and values of the rows that have a value."""
+    """Select steps and values of the rows that have a value."""
     points = [(float(row["step"]), row[key]) for row in rows if row.get(key) is not None]
     return [step for step, _ in points], [float(value) for _, value in points]
 

@@ -23,6 +23,8 @@ class Compared:
         published: The paper's; None where it has none.
         same: What the published setting reached: "error ± deviation", per cent; empty if it has not finished.
         best: What the best setting of the kind reached, with its name.
+
+    Example: see `compare`.
     """
 
     what: str
@@ -99,6 +101,14 @@ def comparison_rows(compared: list[Compared]) -> list[list[str]]:
 
     Returns:
         For each row: what, published setting, published error, the same setting here, the best here.
+
+    Example:
+        ```python
+        from fisherscope.reproduce import Compared, comparison_rows
+
+        rows = comparison_rows([Compared("best of the grid", None, "", "s16-lr0.1 1.00 (1 seed)")])
+        assert rows == [["best of the grid", "–", "–", "–", "s16-lr0.1 1.00 (1 seed)"]]
+        ```
     """
     rows = []
     for one in compared:

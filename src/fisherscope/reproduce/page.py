@@ -46,6 +46,8 @@ def write_page(made: Recipe, root: Path, command: str, plan: str = "") -> Path:
         AnalysisError: No run of the task is there.
 
     Cost: some ten seconds for 100 runs.
+
+    Example: docs/reproduce.md has the command that calls it.
     """
     runs = load_runs(root / "runs")
     rows = comparison_rows(compare(runs, made.task))

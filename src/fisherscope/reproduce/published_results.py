@@ -18,6 +18,8 @@ class PublishedResult:
         error: Mean test error, per cent.
         std: Standard deviation over five seeds, per cent.
         hours: Hours on one GPU of the time; None where the paper gives none.
+
+    Example: see `paper_results`.
     """
 
     task: str

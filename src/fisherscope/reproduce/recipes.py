@@ -39,6 +39,16 @@ class Recipe:
         figures: Figures of the paper that are drawn.
         scale: Share of the full recipe's sample passes; 1 is the paper's experiment.
         changes: What a smaller version has in place of the paper's, in words.
+
+    Example:
+        ```python
+        from fisherscope.reproduce import recipe
+
+        mlp = recipe("mnist-mlp", scale=0.01)
+        configurations = mlp.configurations()
+        assert {one.task for one in configurations} == {"mnist/mlp"}
+        assert mlp.passes() == sum(mlp.settings["limit_train"] * one.epochs for one in configurations)
+        ```
     """
 
     name: str
@@ -53,7 +63,11 @@ class Recipe:
     changes: tuple[str, ...] = field(default=())
 
     def configurations(self) -> list[Configuration]:
-        """List the runs: the grid, in which the beacons are, and the schedules."""
+        """List the runs: the grid, in which the beacons are, and the schedules.
+
+        Returns:
+            Configurations of all seeds.
+        """
         seeds = tuple(range(self.seeds))
         runs = Grid(self.task, self.batch_sizes, self.lrs, seeds, settings=self.settings).configurations()
         if not self.schedules:
@@ -62,7 +76,11 @@ class Recipe:
         return runs + dynamic.configurations()
 
     def passes(self) -> float:
-        """Return the sample passes of all runs: images × epochs × runs."""
+        """Count the sample passes of all runs: images × epochs × runs.
+
+        Returns:
+            Their number.
+        """
         images = self.settings.get("limit_train") or _IMAGES[self.task.partition("/")[0]][0]
         runs = len(self.batch_sizes) * len(self.lrs) + len(self.schedules)
         return float(images * self.settings["epochs"] * self.seeds * runs)
@@ -198,6 +216,14 @@ def describe_scale(made: Recipe) -> str:
 
     Returns:
         A sentence.
+
+    Example:
+        ```python
+        from fisherscope.reproduce import describe_scale, recipe
+
+        assert describe_scale(recipe("mnist-mlp")) == "The paper's experiment at full length."
+        assert describe_scale(recipe("mnist-mlp", scale=0.05)).startswith("A smaller version, ")
+        ```
     """
     if made.scale == 1 and not made.changes:
         return "The paper's experiment at full length."

@@ -72,6 +72,18 @@ class BatchSamples:
 
     Args:
         function: Batch → what `sample_of` or `batch` takes.
+
+    Example:
+        ```python
+        import torch
+        import fisherscope as fs
+
+        rows = fs.samples.of_batch(lambda batch: batch["bag"])
+        rows.bind({"bag": torch.tensor([0, 0, 1])})
+        assert rows.count() == 2
+        assert rows(torch.randn(3, 4)).tolist() == [0, 0, 1]  # whatever the model's inputs are
+        assert rows.copy().count() is None  # no batch is known there
+        ```
     """
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
@@ -79,11 +91,19 @@ class BatchSamples:
         self._batch: tuple[Any, ...] = ()
 
     def bind(self, batch: Any) -> None:
-        """Set the batch that the next forwards are about."""
+        """Set the batch that the next forwards are about.
+
+        Args:
+            batch: As the loader gave it.
+        """
         self._batch = (batch,)
 
     def count(self) -> int | None:
-        """Return how many samples the bound batch has; None where the function does not say."""
+        """Count the samples of the bound batch.
+
+        Returns:
+            Their number; None where no batch is bound or the function does not say.
+        """
         try:
             first = next(tensors([self.function(*self._batch)]), None)
             return None if first is None else int(first.max()) + 1
@@ -91,7 +111,11 @@ class BatchSamples:
             return None
 
     def copy(self) -> BatchSamples:
-        """Return the same function without a batch, for one loop."""
+        """Copy the function without its batch, for one loop.
+
+        Returns:
+            A function of its own.
+        """
         return BatchSamples(self.function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

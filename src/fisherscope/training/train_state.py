@@ -42,7 +42,9 @@ class TrainState:
         config = Configuration.of({"task": "digits/mlp", "batch_size": 32})
         state = TrainState(config, task_of(config))
         saved = state.state_dict()
-        state.step(next(iter(state.sampler)))
+        indices = next(iter(state.sampler))
+        assert state.first_loss(state.first_batch(indices)) > 0
+        state.step(indices)
         assert not state.has_diverged()
         assert "val_error" in state.outcomes()
         print(state.epoch_row())
@@ -165,7 +167,7 @@ class TrainState:
             batch: From `first_batch`.
 
         Returns:
-            A scalar without a graph.
+            A scalar, shape (), detached, in the precision of the run.
 
         Raises:
             TaskError: A user's loss raised an exception.
