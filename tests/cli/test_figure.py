@@ -26,7 +26,7 @@ from fisherscope.model_state import rng
 from fisherscope.sweep import Grid
 from fisherscope.training import Configuration, fill_from_paper, task_of, train
 
-SIZES, RATES, EVERY, EPOCHS = (6, 12, 25), (0.01, 0.03), 4, 2
+SIZES, RATES, EVERY, EPOCHS = (6, 12, 25), (0.005, 0.01), 4, 2
 
 
 SCHEDULE = "s6-to-12"
@@ -118,8 +118,9 @@ def _figure_of_command(
     return saved[0]
 
 
-# a c of 1e3 is at float32's rounding: κ²·eps = 0.1 of its eigenvalue, here in a mean of 20
-CLOSE = {"rtol": np.array([5e-3, 1e-5])}
+# float32 moves c by c²·|B|·eps/2 of itself: up to 6e-5 of C̄ at these rates. At 0.03
+# c reaches 1e3 and it is 0.13: another processor's kernels lead to another C̄.
+CLOSE = {"rtol": np.array([1e-3, 1e-5])}
 
 
 def _assert_contours(
