@@ -35,6 +35,7 @@ LIGHT = (
     ["select", "runs"],
     ["claims", "runs"],
     ["table", "runs"],
+    ["diagnose", "runs"],
     ["export", "runs", "out.zip"],
     ["beacons", "runs", "--seconds", "seconds.json", "--out", "out.json"],
 )

@@ -25,9 +25,10 @@ _HOMES = {
     "navigate": "fisherscope.analysis",
     "select": "fisherscope.analysis",
     "choose": "fisherscope.search",
+    "diagnose": "fisherscope.diagnosis",
     "export_runs": "fisherscope.analysis",
 }
-_ROOMS = ("policy", "gram", "measures", "runs", "tasks", "samples", "integrations")
+_ROOMS = ("policy", "gram", "measures", "runs", "diagnosis", "tasks", "samples", "integrations")
 
 __all__ = [*_HOMES, *_ROOMS]
 

@@ -21,6 +21,14 @@ def columns(rows: Mapping[str, str], beside: str = "") -> str:
     )
 
 
+def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of texts under a head, as an HTML table."""
+    top = "".join(f"<th style='text-align:left'>{escape(name)}</th>" for name in head)
+    cell = "<td style='text-align:left'>{}</td>".format
+    body = "".join(f"<tr>{''.join(cell(escape(text)) for text in row)}</tr>" for row in rows)
+    return f"<table><tr>{top}</tr>{body}</table>"
+
+
 def sketch(places: Sequence[float], values: Sequence[float], title: str) -> str:
     """Return a line as inline SVG, values on a logarithmic axis.
 

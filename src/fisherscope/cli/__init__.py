@@ -23,6 +23,7 @@ GROUPS = {
         "report": "Write an HTML page about a directory of runs.",
         "watch": "Show a live page of runs.",
         "runs": "List runs with their status and last measures.",
+        "diagnose": "List what is wrong or wasted in a run, and what to try.",
         "spikes": "List steps whose gradient left its band, and what is to blame.",
     },
     "Study": {

@@ -302,7 +302,7 @@ class Monitor:
     @property
     def alerts(self) -> list[str]:
         """What is wrong or wasted at present, one text each."""
-        return alerts(self.state.history.rows, self.state.history.running)
+        return alerts(self.state.history.rows)
 
     def summary(self) -> str:
         """Summarise the run in sentences, alerts last.

@@ -3,131 +3,29 @@
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from statistics import median
 from typing import Any
 
+from fisherscope.diagnosis.step_findings import (
+    RECENT_ROWS,
+    measured_samples,
+    recent_noise_scale,
+    step_findings,
+)
 from fisherscope.html_repr import sketch
 from fisherscope.monitor.measurement import Row
 from fisherscope.monitor.running_totals import RunningTotals
 
-RECENT_ROWS = 10
-"""Latest measured steps that alerts and the summary look at: enough for a noise scale, yet recent."""
-TOO_LARGE = 3.0
-"""Noise scales above which a larger batch gains little (McCandlish et al. 2018, figure 1)."""
-DOMINANT_SAMPLE = 0.2
-"""Share of the trace above which one sample dominates the step."""
-MANY_ZEROS = 0.1
-"""Share of samples without gradient above which there is an alert."""
-CENSORED = 0.1
-"""Share of C̄ from censored measurements above which C̄ is dominated by rounding."""
 
-
-def alerts(rows: Sequence[Row], running: RunningTotals) -> list[str]:
+def alerts(rows: Sequence[Row]) -> list[str]:
     """List what is wrong or wasted at present.
 
     Args:
-        rows: Measured steps of the run; the last `RECENT_ROWS` are looked at.
-        running: Running totals of the run.
+        rows: Measured steps of the run; the last ones are looked at (`diagnosis/step_findings.py`).
 
     Returns:
-        One text for each problem; empty if there is none.
+        A text for each finding; empty if there is none.
     """
-    recent = [row for row in rows[-RECENT_ROWS:] if row["fisher/trace"] is not None]
-    texts = [_failures(rows[-RECENT_ROWS:])]
-    if recent:
-        texts += [_batch(recent), _rank(recent), _sample(recent), _zeros(recent), _censored_text(running)]
-    return [text for text in texts if text]
-
-
-def _failures(recent: Sequence[Row]) -> str:
-    failed = [row for row in recent if row["fisher/trace"] is None]
-    if not failed:
-        return ""
-    broken = [row for row in failed if "non-finite" in row["status"] or "NaN" in row["status"]]
-    if broken:
-        step, status = broken[-1]["step"], broken[-1]["status"].removeprefix("non-finite: ")
-        return f"Gradients are NaN or infinite (step {step}: {status}): training has diverged or overflowed."
-    return (
-        f"{len(failed)} of the last {len(recent)} measurements failed or did not pass their self-check; "
-        f"the latest, step {failed[-1]['step']}: {failed[-1]['status']}"
-    )
-
-
-def _batch(recent: Sequence[Row]) -> str:
-    scale, size = recent_noise_scale(recent), recent[-1]["batch_size"]
-    if scale is None or size <= TOO_LARGE * scale:
-        return ""
-    return (
-        f"The batch of {size} is {size / scale:.1f} times the noise scale ({scale:.0f} samples): a smaller "
-        "batch would make nearly the same progress per step."
-    )
-
-
-def _rank(recent: Sequence[Row]) -> str:
-    deficient = [row for row in recent if _missing_rank(row) > 0]
-    if not deficient:
-        return ""
-    return (
-        f"The gradients have lost rank in {len(deficient)} of the last {len(recent)} measurements (latest: "
-        f"{deficient[-1]['fisher/rank']} of {_samples(deficient[-1])}): samples repeat, or differ by less "
-        "than rounding error."
-    )
-
-
-def _sample(recent: Sequence[Row]) -> str:
-    worst = max(recent, key=lambda row: row["gradient/largest_share"] or 0.0)
-    share, size = worst["gradient/largest_share"] or 0.0, worst["batch_size"]
-    if share <= DOMINANT_SAMPLE or share <= 3 / size:  # among a few samples one in five is nothing
-        return ""
-    return (
-        f"One sample holds {share:.0%} of the trace at step {worst['step']}: it may be mislabelled, or the "
-        "loss may need clipping. Pass observe(ids=…) to see which sample it is."
-    )
-
-
-def _zeros(recent: Sequence[Row]) -> str:
-    share = median(row["gradient/zero_share"] for row in recent)
-    if share <= MANY_ZEROS:
-        return ""
-    return f"{share:.0%} of the samples have no gradient at all: they do not contribute to the update."
-
-
-def _censored_text(running: RunningTotals) -> str:
-    share = running.cond.censored_share
-    if not share > CENSORED:
-        return ""
-    return (
-        f"{share:.0%} of C̄ comes from censored measurements, whose smallest singular value lies at the "
-        "rounding floor: precision='float64' lowers that floor; a rule such as 'relative' "
-        "does not depend on it."
-    )
-
-
-def recent_noise_scale(recent: Sequence[Row]) -> float | None:
-    """Compute the noise scale over some rows, as a ratio of means.
-
-    Args:
-        recent: Rows of measured steps.
-
-    Returns:
-        Samples; None where the mean signal is not positive.
-    """
-    parts = [(row["noise/variance"], row["noise/signal"]) for row in recent]
-    pairs = [(variance, signal) for variance, signal in parts if variance is not None and signal is not None]
-    signal = sum(signal for _, signal in pairs)
-    return sum(variance for variance, _ in pairs) / signal if signal > 0 else None
-
-
-def _samples(row: Row) -> int:
-    size: int = row["batch_size"]
-    return min(size, int(row.get("fisher/subset") or size))
-
-
-def _missing_rank(row: Row) -> int:
-    if row["fisher/rank"] is None:
-        return 0
-    nonzero = _samples(row) * (1 - float(row["gradient/zero_share"]))
-    return round(nonzero) - int(row["fisher/rank"])
+    return [finding.sentence for finding in step_findings(rows)]
 
 
 def summary(
@@ -157,7 +55,7 @@ def summary(
         lines += [_measures(running, settings["rule"]), _noise(recent), _ranks(recent), _layers(running)]
     lines += [_cost(rows, running), _check(rows)]
     lines += [f"Note: {note}" for note in notes]
-    lines += [f"ALERT: {text}" for text in alerts(rows, running)]
+    lines += [f"ALERT: {text}" for text in alerts(rows)]
     return "\n".join(line for line in lines if line)
 
 
@@ -186,7 +84,7 @@ def _ranks(recent: Sequence[Row]) -> str:
     if row is None:
         return ""
     effective = row["fisher/effective_rank"]
-    return f"Rank {row['fisher/rank']} of {_samples(row)}" + (
+    return f"Rank {row['fisher/rank']} of {measured_samples(row)}" + (
         f", effective rank {effective:.1f}." if effective is not None else "."
     )
 
@@ -250,7 +148,7 @@ def html(rows: Sequence[Row], running: RunningTotals) -> str:
         for key in HTML_KEYS
         if key in latest
     )
-    warnings = "".join(f"<li>{escape(text)}</li>" for text in alerts(rows, running))
+    warnings = "".join(f"<li>{escape(text)}</li>" for text in alerts(rows))
     curves = [
         f"<td style='vertical-align:top'>{sketch(*_curve(rows, key), title)}</td>"
         for key, title in HTML_CURVES.items()
