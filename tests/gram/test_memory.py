@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -36,17 +37,21 @@ print(status("VmHWM") - before)
 
 def peak(budget: int) -> int:
     """Bytes by which a measured step raises the peak of a fresh process."""
+    # Blocks of a megabyte go back to the system when they are freed: glibc's own threshold moves with what a
+    # process has freed, and the peak with it, by up to 40 MB from one run to the next.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
     done = subprocess.run(
-        [sys.executable, "-c", STEP, str(budget)], capture_output=True, text=True, check=True, timeout=120
-    )
+        [sys.executable, "-c", STEP, str(budget)],
+        capture_output=True, text=True, check=True, timeout=120, env=environment,
+    )  # fmt: skip
     return int(done.stdout)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_memory_budget_bounds_what_a_step_takes() -> None:
     """A block of 72 MB is formed where the budget allows it, and not where it does not."""
-    saved = peak(256 << 20) - min(peak(8 << 20) for _ in range(2))  # the allocator adds, up to 30 MB
-    assert saved > 40 << 20
+    saved = peak(256 << 20) - peak(8 << 20)
+    assert saved > 32 << 20  # 42 were seen
 
 
 def test_a_recorder_leaves_the_allocator_as_it_is() -> None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from fisherscope.gram.errors import GramError
 from fisherscope.gram.finalize import finish
+from fisherscope.gram.interception.model_parts import list_parts
 from fisherscope.gram.interception.parameter_selection import Chosen, model_notes, unwrap
 from fisherscope.gram.metric.optimizer_metric import OptimizerMetric, metric_of
 from fisherscope.gram.options import (
@@ -22,6 +23,7 @@ from fisherscope.gram.options import (
     check_choice,
     check_model,
     check_numbers,
+    check_parameters,
     check_samples,
 )
 from fisherscope.gram.per_loss import per_loss_backward
@@ -130,6 +132,8 @@ def record_gram(
     check_samples(batch, sample_of)
     check_batch_size(batch_size)
     inner = unwrap(model)
+    parts = list_parts(inner)
+    check_parameters(parts.parameters)
     settings = GramOptions(
         semantics,
         reduction,
@@ -151,7 +155,7 @@ def record_gram(
     )
     guard = Guard()
     try:
-        recorder = Recorder(inner, settings, guard)
+        recorder = Recorder(inner, parts, settings, guard)
         notes = model_notes(model, inner, recorder.modules, recorder.ranks is None)
     except Refusal:
         raise

@@ -13,6 +13,7 @@ from fisherscope.gram.accumulation.remedies import PER_LOSS, SECOND_ORDER, StepK
 from fisherscope.gram.accumulation.residual import TOLERATED_ROUNDINGS
 from fisherscope.gram.errors import GramError, IncompleteError
 from fisherscope.gram.identity.evidence import weakest
+from fisherscope.gram.interception.model_parts import list_parts
 from fisherscope.gram.nonfinite import nonfinite_samples, nonfinite_text
 from fisherscope.gram.ranks.measure_with_ranks import measure_with_ranks
 from fisherscope.gram.ranks.process_group import Ranks
@@ -245,7 +246,7 @@ def _changes(recorder: Recorder) -> list[str]:
     """Parameters that are no longer those that the `with` block began with."""
     if recorder.sharded is not None:
         return []  # whole parameters come and go in every forward
-    now = dict(recorder.model.named_parameters())
+    now = list_parts(recorder.model).parameters
     replaced = [name for name, p in recorder.trainable.items() if now.get(name) is not p]
     converted = [
         name

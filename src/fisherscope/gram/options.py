@@ -44,18 +44,26 @@ class GramOptions:
 
 
 def check_model(model: object) -> None:
-    """Refuse what is no module, or has parameters that no forward has made yet.
+    """Refuse what is no module.
 
     Raises:
-        GramError: Says which.
+        GramError: Says what it is.
     """
     if not isinstance(model, nn.Module):
         raise GramError(
             f"record_gram(model): received {type(model).__name__}; expected a torch.nn.Module, whose "
             "parameters are measured."
         )
-    for name, parameter in model.named_parameters():
-        if isinstance(parameter, nn.parameter.UninitializedParameter):
+
+
+def check_parameters(parameters: Mapping[str, Tensor]) -> None:
+    """Refuse parameters that no forward has made yet.
+
+    Raises:
+        GramError: Names one.
+    """
+    for name, parameter in parameters.items():
+        if nn.parameter.is_lazy(parameter):
             raise GramError(
                 f"record_gram(model): parameter {name!r} has no shape yet (a lazy module); call the model "
                 "once on a batch before it is measured."

@@ -27,6 +27,7 @@ from fisherscope.gram.identity.reader import Pass
 from fisherscope.gram.identity.settlement import OutsideCall, Settlement
 from fisherscope.gram.interception.call_ids import Key
 from fisherscope.gram.interception.fused import attach_parameters, attachable, detached_call
+from fisherscope.gram.interception.model_parts import ModelParts
 from fisherscope.gram.interception.output_edge import output_edge
 from fisherscope.gram.interception.parameter_selection import (
     is_wrapper,
@@ -51,6 +52,7 @@ from fisherscope.gram.rules import Call, rule_of
 from fisherscope.gram.rules.replay import gradients_of
 from fisherscope.guard.function_mode import UserCall
 from fisherscope.guard.step_guard import Guard
+from fisherscope.guard.thread_state import without_function_mode
 
 
 class Recorder:
@@ -58,6 +60,7 @@ class Recorder:
 
     Args:
         model: Whose parameters are measured; never a wrapper of `torch.compile`.
+        parts: What it is made of.
         settings: As asked for.
         guard: Of the step: every hook goes through it.
 
@@ -65,12 +68,13 @@ class Recorder:
         GramError: Nothing to measure, or a module whose calls can't be seen.
     """
 
-    def __init__(self, model: nn.Module, settings: GramOptions, guard: Guard) -> None:
+    def __init__(self, model: nn.Module, parts: ModelParts, settings: GramOptions, guard: Guard) -> None:
         self.guard = guard
-        self.model, self.settings, self.modules = model, settings, list(model.modules())
+        self.model, self.settings, self.modules = model, settings, parts.modules
         self.ranks = find_ranks(settings.group)
-        self.sharded = ShardedModel.of(model, self.ranks)
-        self.trainable = trainable_parameters(model) if self.sharded is None else self.sharded.parameters
+        self.sharded = ShardedModel.of(model, parts, self.ranks)
+        everything = parts.parameters if self.sharded is None else self.sharded.parameters
+        self.trainable = trainable_parameters(everything)
         self.began = {name: (p.shape, p.dtype, p.device) for name, p in self.trainable.items()}
         self.parameters = select_parameters(self.trainable, settings.parameters)
         dtype = torch.float64 if settings.precision == "float64" else None
@@ -135,7 +139,7 @@ class Recorder:
         self.frame.begin_forward()
         self._idle = True
         try:
-            with self._apart_from_ranks():
+            with without_function_mode(self.mode), self._apart_from_ranks():
                 self.tracker.may_probe_again = self.sharded is None  # in mid-forward they are in pieces
                 self.settlement.link(self.tracker.begin(module, args, kwargs))
             self._idle = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from traceback import clear_frames
 from typing import Any
 
@@ -25,26 +25,27 @@ class Guard:
         self.is_live = True
         self.paused = False  # a pass of our own runs
         self._thread = threading.get_ident()
-        self._undo = ExitStack()
+        self._undo: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
 
     # What is registered ----------------------------------------------------------------------------
 
     def add_undo(self, action: Callable[..., object], *args: Any) -> None:
         """Register what `close` does, `action(*args)`; the last registered is done first."""
-        self._undo.callback(action, *args)
+        self._undo.append((action, args))
 
     def add_handle(self, handle: Any) -> None:
         """Register a hook's handle, to be removed by `close`."""
-        self._undo.callback(handle.remove)
+        self._undo.append((handle.remove, ()))
 
     def add_mode(self, mode: Any) -> None:
         """Enter a `TorchFunctionMode` until `close`, which finds it below modes of others too."""
         mode.__enter__()
-        self._undo.callback(remove_function_mode, mode)
+        self._undo.append((remove_function_mode, (mode,)))
 
     def add_context(self, context: Any) -> None:
         """Enter a context until `close`."""
-        self._undo.enter_context(context)
+        context.__enter__()
+        self._undo.append((context.__exit__, (None, None, None)))
 
     def before_forward(self, module: nn.Module, action: Callable[[nn.Module, Any, Any], None]) -> None:
         """Call `action(module, args, kwargs)` before the module's forward, in this thread alone."""
@@ -100,10 +101,17 @@ class Guard:
     def close(self) -> None:
         """Remove every hook and mode; nothing stays behind, also if one can't be removed."""
         self.is_live = False
-        try:
-            self._undo.close()
-        except Exception as error:  # noqa: BLE001  (the others were undone all the same)
-            self.fail(error)
+        interrupt: BaseException | None = None
+        while self._undo:
+            action, args = self._undo.pop()
+            try:
+                action(*args)
+            except Exception as error:  # noqa: BLE001  (the others are undone all the same)
+                self.fail(error)
+            except BaseException as error:  # noqa: BLE001  (Ctrl-C: raised once all is undone)
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
 
 
 class _ModuleHook:

@@ -6,7 +6,8 @@ The private names of torch that the guard needs are here; those of the engine ar
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -65,6 +66,19 @@ def pop_function_mode() -> AbstractContextManager[Any]:
     """Take the innermost mode off the stack for a block, as while its handler runs."""
     mode: AbstractContextManager[Any] = _pop_mode_temporarily()
     return mode
+
+
+@contextmanager
+def without_function_mode(mode: Any) -> Iterator[None]:
+    """Take a mode off the stack for a block, if it is the innermost: calls of ours don't pass through it."""
+    if _get_current_function_mode() is not mode:
+        yield
+        return
+    _pop()
+    try:
+        yield
+    finally:
+        _push(mode)
 
 
 def remove_function_mode(mode: Any) -> None:

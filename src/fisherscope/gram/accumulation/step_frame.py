@@ -10,7 +10,7 @@ from torch import Tensor
 from fisherscope.gram.interception.torch_private import (
     backward_hooks_of,
     disable_torch_function,
-    version_of,
+    versions_of,
 )
 
 _NUMBERS = 4096
@@ -41,10 +41,13 @@ class StepFrame:
     def begin(self) -> None:
         """Note the gradients that exist when the block opens."""
         count = 0
-        for name, parameter in sorted(self._parameters.items(), key=lambda item: item[1].numel()):
-            if _plain(parameter) and (not self._watched or count + parameter.numel() <= _NUMBERS):
+        sizes = [(parameter.numel(), name) for name, parameter in self._parameters.items()]
+        for size, name in sorted(sizes):
+            if self._watched and count + size > _NUMBERS:
+                break  # as all that follow
+            if _plain(parameter := self._parameters[name]):
                 self._watched[name] = parameter
-                count += parameter.numel()
+                count += size
         self._before = {
             name: _entries(gradient).clone()
             for name, parameter in self._watched.items()
@@ -124,7 +127,17 @@ class StepFrame:
         ):
             return None  # averaged over ranks, or stepped inside the block
         with disable_torch_function():
-            return self._difference()
+            return None if self._is_as_arrived() else self._difference()
+
+    def _is_as_arrived(self) -> bool:
+        """Tell whether the parameters hold, number by number, the gradients that arrived."""
+        for name, arrived in self._arrived.items():
+            gradient = self._watched[name].grad
+            if gradient is None or gradient.is_sparse or gradient.dtype != arrived.dtype:
+                return False
+            if not torch.equal(_entries(gradient), arrived):
+                return False
+        return True
 
     def _difference(self) -> str | None:
         names = [name for name in self._arrived if not _has_other_hooks(self._watched[name])]
@@ -160,7 +173,7 @@ class StepFrame:
 
     def _current(self) -> list[int]:
         with disable_torch_function():  # an attribute of a parameter is a call, too
-            return [version_of(parameter) for parameter in self._parameters.values()]
+            return versions_of(self._parameters.values())
 
 
 def _plain(parameter: Tensor) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -65,16 +66,19 @@ class RowReader:
         tracker: Of the step's forwards.
         quiet: A context in which nothing is recorded.
         budget: Bytes that gradients may take while rows are read.
-        generator: Of the recorder's own random numbers.
         hooked: Whether the user registered a hook on a tensor in this step: gradients may not be linear then.
     """
 
     tracker: ForwardTracker
     quiet: Callable[..., Any]
     budget: int
-    generator: torch.Generator
     hooked: bool = False
     _ordered: list[Forward] = field(default_factory=list)
+
+    @cached_property
+    def generator(self) -> torch.Generator:
+        """The recorder's own random numbers: the user's are not drawn from."""
+        return torch.Generator().manual_seed(torch.initial_seed() % (1 << 31))
 
     def settle(self, forward: Forward, to: StepSamples, step: Pass, stop: Collection[Any]) -> None:
         """Settle a forward's calls: as remembered, or read now, or as their gradients arrive."""

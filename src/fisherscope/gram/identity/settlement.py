@@ -62,12 +62,14 @@ class Settlement:
     quiet: Callable[..., Any]
     budget: int
     outside: list[OutsideCall] = field(default_factory=list)
-    generator: torch.Generator = field(
-        default_factory=lambda: torch.Generator().manual_seed(torch.initial_seed() % (1 << 31))
-    )
 
     def __post_init__(self) -> None:
-        self.reader = RowReader(self.tracker, self.quiet, self.budget, self.generator)
+        self.reader = RowReader(self.tracker, self.quiet, self.budget)
+
+    @property
+    def generator(self) -> torch.Generator:
+        """The recorder's own random numbers."""
+        return self.reader.generator
 
     def link(self, forward: Forward) -> None:
         """Find which samples a forward's rows are, where others ran before it in this pass."""

@@ -27,8 +27,11 @@ def is_wrapper(module: nn.Module) -> bool:
     return type(module).__name__ in _HAND_ON
 
 
-def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
+def trainable_parameters(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the parameters that receive gradients, by name.
+
+    Args:
+        parameters: All of a model's, by name.
 
     Returns:
         Parameters by name, at least one.
@@ -36,7 +39,7 @@ def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
     Raises:
         GramError: There is none.
     """
-    by_name: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    by_name = {name: p for name, p in parameters.items() if p.requires_grad}
     if not by_name:
         raise GramError(
             "record_gram(model): the model has no trainable parameter; a Gram matrix is made of their "

@@ -6,7 +6,7 @@ A new release of torch may change any of them: this is the file to look at then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -50,6 +50,11 @@ def saved_batch_statistics(node: Any) -> tuple[Tensor, Tensor]:
     return node._saved_result1, node._saved_result2
 
 
+def saved_layer_statistics(node: Any) -> tuple[Tensor, Tensor]:
+    """Return a layer-norm node's (mean, 1/deviation), which the call does not return."""
+    return node._saved_result1, node._saved_result2
+
+
 def saved_batch_norm_weight(node: Any) -> Tensor | None:
     """Return a batch-norm node's scale: its backward with constant statistics needs it."""
     weight: Tensor | None = node._saved_weight
@@ -82,6 +87,11 @@ def operator_name(operator: Any) -> str | None:
 def version_of(tensor: Tensor) -> int:
     """Return a tensor's count of in-place writes: it shows an overwritten input."""
     return tensor._version
+
+
+def versions_of(tensors: Iterable[Tensor]) -> list[int]:
+    """Return `version_of` each of some tensors."""
+    return [tensor._version for tensor in tensors]
 
 
 def is_view(tensor: Tensor) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fisherscope.gram.errors import GramError
+from fisherscope.gram.interception.model_parts import ModelParts
 from fisherscope.gram.interception.torch_private import quiet_fsdp_hooks
 from fisherscope.gram.ranks.process_group import Ranks, RanksError
 
@@ -19,13 +20,13 @@ _known: WeakKeyDictionary[nn.Module, tuple[dict[str, Tensor], dict[str, Tensor]]
 """Whole and sharded parameters of each model, by name: both last as long as it does."""
 
 
-def refuse_unknown_shards(model: nn.Module) -> None:
+def refuse_unknown_shards(parts: ModelParts) -> None:
     """Refuse a model whose parameters are spread in a way that is not understood, before it is touched.
 
     Raises:
         GramError: Names the way, and what to do.
     """
-    for module in model.modules():
+    for module in parts.modules:
         if type(module).__name__ == "FullyShardedDataParallel":
             raise GramError(
                 "record_gram(model): received a FullyShardedDataParallel module (FSDP1), which replaces its "
@@ -33,9 +34,12 @@ def refuse_unknown_shards(model: nn.Module) -> None:
                 "torch.distributed.fsdp.fully_shard (FSDP2), which is measured exactly, or with "
                 "DistributedDataParallel"
             )
-    owned = {id(p) for module in _fsdp_modules(model) for p in module.parameters()}
-    for name, parameter in model.named_parameters():
-        if _is_spread(parameter) and id(parameter) not in owned:
+    spread = {name: p for name, p in parts.parameters.items() if _is_spread(p)}
+    if not spread:
+        return
+    owned = {id(p) for module in _fsdp_modules(parts.modules) for p in module.parameters()}
+    for name, parameter in spread.items():
+        if id(parameter) not in owned:
             raise GramError(
                 f"record_gram(model): parameter {name!r} is a DTensor of tensor parallelism "
                 f"({tuple(parameter.placements)}): its gradients are spread over the ranks in a way that is "  # type: ignore[attr-defined]
@@ -47,10 +51,10 @@ def _is_spread(parameter: Tensor) -> bool:
     return "torch.distributed.tensor" in sys.modules and type(parameter.data).__name__ == "DTensor"
 
 
-def _fsdp_modules(model: nn.Module) -> list[Any]:
+def _fsdp_modules(modules: Iterable[nn.Module]) -> list[Any]:
     fsdp = sys.modules.get("torch.distributed.fsdp")
     kind = getattr(fsdp, "FSDPModule", None)
-    return [] if kind is None else [module for module in model.modules() if isinstance(module, kind)]
+    return [] if kind is None else [module for module in modules if isinstance(module, kind)]
 
 
 class ShardedModel:
@@ -68,7 +72,7 @@ class ShardedModel:
 
     def __init__(self, model: nn.Module, ranks: Ranks) -> None:
         self.model, self.ranks = model, ranks
-        self.modules = _fsdp_modules(model)
+        self.modules = _fsdp_modules(model.modules())
         standings = ranks.agree(0)
         if any(standings):
             raise RanksError(f"measuring over {ranks.size} ranks: not all of them are ready for this step")
@@ -79,8 +83,13 @@ class ShardedModel:
         self.parameters = {name: p for name, p in whole.items() if p.requires_grad}
 
     @classmethod
-    def of(cls, model: nn.Module, ranks: Ranks | None) -> ShardedModel | None:
+    def of(cls, model: nn.Module, parts: ModelParts, ranks: Ranks | None) -> ShardedModel | None:
         """Describe a model that is sharded.
+
+        Args:
+            model: The model.
+            parts: What it is made of.
+            ranks: The ranks that train together, or None.
 
         Returns:
             The description; None for a model that is not sharded.
@@ -88,8 +97,8 @@ class ShardedModel:
         Raises:
             GramError: It is sharded in a way that can't be measured.
         """
-        refuse_unknown_shards(model)
-        if not _fsdp_modules(model):
+        refuse_unknown_shards(parts)
+        if not _fsdp_modules(parts.modules):
             return None
         if ranks is None:
             raise GramError(
@@ -153,5 +162,7 @@ def _gather_parameters(modules: list[Any]) -> Iterator[None]:
 
 def _is_sharded_now(module: nn.Module) -> bool:
     """Tell whether the parameters that this module's own `fully_shard` manages are sharded."""
-    inner = {id(p) for child in _fsdp_modules(module) if child is not module for p in child.parameters()}
+    inner = {
+        id(p) for child in _fsdp_modules(module.modules()) if child is not module for p in child.parameters()
+    }
     return any(_is_spread(p) for p in module.parameters() if id(p) not in inner)

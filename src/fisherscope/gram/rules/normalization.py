@@ -6,7 +6,11 @@ import torch
 from torch import Tensor
 
 from fisherscope.gram.columns import Columns, Dense
-from fisherscope.gram.interception.torch_private import has_saved_tensor_hooks, saved_batch_statistics
+from fisherscope.gram.interception.torch_private import (
+    has_saved_tensor_hooks,
+    saved_batch_statistics,
+    saved_layer_statistics,
+)
 from fisherscope.gram.rules.registry import Call, Rule, UnsuitedError, register
 
 _FEW_DEVIATIONS = 4.0
@@ -131,9 +135,20 @@ def _standardise(x: Tensor, eps: float) -> Tensor:
     return (x - mean) * torch.rsqrt(variance + eps)
 
 
+def save_layer_statistics(call: Call, out: Tensor) -> None:
+    """Save the mean and 1/deviation of each position from the call's own graph node, as for batch norm."""
+    if "weight" in call.parameters and not has_saved_tensor_hooks():
+        node = out.grad_fn
+        if type(node).__name__ == "NativeLayerNormBackward0":
+            call.saved_by_rule = saved_layer_statistics(node)
+
+
 def layer_norm(call: Call, gradient: Tensor) -> dict[str, Columns]:
     """x̂ over the trailing dimensions `normalized_shape`; all others are positions."""
-    return _trailing(call, gradient, _centred_rows)
+    if not call.saved_by_rule:
+        return _trailing(call, gradient, _centred_rows)
+    mean, scale = (call.split(one).flatten(1).unsqueeze(2) for one in call.saved_by_rule)
+    return _trailing(call, gradient, lambda x, _: (x - mean.to(x.dtype)).mul_(scale.to(x.dtype)))
 
 
 def rms_norm(call: Call, gradient: Tensor) -> dict[str, Columns]:
@@ -159,7 +174,9 @@ def _trailing(call: Call, gradient: Tensor, normalise) -> dict[str, Columns]:  #
     columns: dict[str, Columns] = {}
     if "weight" in call.parameters:
         x = call.split(call.input("input", gradient)).reshape(d.shape)
-        columns["weight"] = Dense((d * normalise(x, call.get("eps"))).sum(1), call.parameters["weight"].shape)
+        columns["weight"] = Dense(
+            normalise(x, call.get("eps")).mul_(d).sum(1), call.parameters["weight"].shape
+        )
     if "bias" in call.parameters:
         columns["bias"] = Dense(d.sum(1), call.parameters["bias"].shape)
     return columns
@@ -170,5 +187,11 @@ _INSTANCE_NORM = "input weight bias running_mean running_var use_input_stats mom
 register("batch_norm", Rule("batch norm", batch_norm, tuple(_BATCH_NORM.split()), after_call=save_statistics))
 register("instance_norm", Rule("instance norm", instance_norm, tuple(_INSTANCE_NORM.split())))
 register("group_norm", Rule("group norm", group_norm, ("input", "num_groups", "weight", "bias", "eps")))
-register("layer_norm", Rule("layer norm", layer_norm, ("input", "normalized_shape", "weight", "bias", "eps")))
+_LAYER_NORM = Rule(
+    "layer norm",
+    layer_norm,
+    ("input", "normalized_shape", "weight", "bias", "eps"),
+    after_call=save_layer_statistics,
+)
+register("layer_norm", _LAYER_NORM)
 register("rms_norm", Rule("RMS norm", rms_norm, ("input", "normalized_shape", "weight", "eps")))
