@@ -1,4 +1,4 @@
-"""Draw models that move rows, measure each on three batches, compare with a loop over samples, and count.
+"""Draw models that move rows, measure each on six batches, compare with a loop over samples, and count.
 
 python -m experiments.row_identity --models 2000
 """
@@ -22,8 +22,9 @@ EXACT = 1e-9
 
 
 def verdict_of(drawn: Drawn) -> str:
-    """Measure one drawn model on three batches, two after it is known: exact, refused or wrong."""
-    verdicts = [_verdict_of(batch) for batch in (drawn, drawn.another(len(drawn.x)), drawn.another(1))]
+    """Measure one drawn model on six batches, five after it is known: exact, refused or wrong."""
+    others = [drawn.another(k) for k in (len(drawn.x), 1, 2, 3, 4)]
+    verdicts = [_verdict_of(batch) for batch in (drawn, *others)]
     return next((verdict for verdict in ("wrong", "refused") if verdict in verdicts), "exact")
 
 

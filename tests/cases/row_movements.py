@@ -8,7 +8,7 @@ which row of a batch is whose.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -395,6 +395,72 @@ class Plain(Moves):
         return F.layer_norm(self.layer(z).tanh() + z, z.shape[-1:])
 
 
+class Inside(nn.Module):
+    """Several layers between a shuffle and its inverse: in place, moved by numbers, or by chance again."""
+
+    def __init__(self, width: int, steps: int) -> None:
+        super().__init__()
+        drawn = torch.randint(len(self.KINDS), (int(torch.randint(2, 5, ())),)).tolist()
+        self.parts, self.steps, self.norm = [self.KINDS[k] for k in drawn], steps, nn.LayerNorm(width)
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(len(self.parts) + 1))
+        self.gate_is_open = 0.0
+
+    def forward(self, z: Tensor, lengths: Tensor) -> Tensor:
+        order = z.detach().sum((1, 2)).argsort() if self.steps % 3 == 0 else torch.randperm(len(z))
+        inside = self.layers[-1](z[order]).tanh()
+        for part, layer in zip(self.parts, self.layers, strict=False):
+            inside = getattr(self, part)(inside, layer)
+        return inside[order.argsort()]
+
+    def residual(self, z: Tensor, layer: nn.Module) -> Tensor:
+        return z + layer(self.norm(z)).tanh()
+
+    def roll(self, z: Tensor, layer: nn.Module) -> Tensor:
+        return layer(z.roll(1, 0)).tanh().roll(-1, 0)
+
+    def twice(self, z: Tensor, layer: nn.Module) -> Tensor:
+        return sum(layer(torch.cat([z, 0.5 * z])).tanh().chunk(2))  # type: ignore[return-value]
+
+    def chunks(self, z: Tensor, layer: nn.Module) -> Tensor:
+        return torch.cat([layer(part).tanh() for part in z.split(2)])
+
+    def flat(self, z: Tensor, layer: nn.Module) -> Tensor:
+        return layer(z.flatten(0, 1)).tanh().view_as(z)
+
+    def time_first(self, z: Tensor, layer: nn.Module) -> Tensor:
+        return layer(z.transpose(0, 1)).tanh().transpose(0, 1)
+
+    def pool(self, z: Tensor, layer: nn.Module) -> Tensor:
+        return z + layer(z.mean(1)).tanh().unsqueeze(1)
+
+    def attention(self, z: Tensor, layer: nn.Module) -> Tensor:
+        q = layer(z)
+        return z + (q @ q.mT).softmax(-1) @ q
+
+    def coin(self, z: Tensor, layer: nn.Module) -> Tensor:
+        coin = torch.rand(()) < 0.2
+        out = layer(torch.where(coin, z.flip(0), z)).tanh()
+        return torch.where(coin, out.flip(0), out)
+
+    def gate(self, z: Tensor, layer: nn.Module) -> Tensor:
+        """One path in another order, whose gradient is zero for the first batches."""
+        order = torch.randperm(len(z))
+        h = layer(z)
+        return h.tanh() + self.gate_is_open * h[order].tanh()[order.argsort()]
+
+    def again(self, z: Tensor, layer: nn.Module) -> Tensor:
+        order = torch.rand(len(z)).argsort()
+        return layer(z[order]).tanh()[order.argsort()]
+
+    def tokens(self, z: Tensor, layer: nn.Module) -> Tensor:
+        """Tokens of all samples in an order of their own."""
+        order = z.detach().flatten(0, 1).sum(1).argsort()
+        return layer(z.flatten(0, 1)[order]).tanh()[order.argsort()].view_as(z)
+
+    KINDS = ("residual", "roll", "twice", "chunks", "flat", "time_first", "pool", "attention", "coin", "gate",
+             "again", "tokens")  # fmt: skip
+
+
 MOVEMENTS: dict[str, type[nn.Module]] = {
     "roll": Roll, "flip": Flip, "sort by value": Sort, "sort by length": SortByLength, "shuffle": Shuffle,
     "shuffle on the host": HostShuffle, "pack": Pack, "mask": Mask, "gather": Gather, "last token": LastToken,
@@ -404,7 +470,7 @@ MOVEMENTS: dict[str, type[nn.Module]] = {
     "scatter": Scatter, "masked select": MaskedSelect, "sometimes": Sometimes, "class token": ClassToken,
     "masked sum": Masked, "convolution over samples": Kernel, "one of two orders": Coin, "swap": Swap,
     "reshape": Reshape, "Fourier": Fourier, "solve": Solve, "unpool": Unpool, "rotate": Rotate,
-    "time first": TimeFirst, "flatten": Flat, "none": Plain,
+    "inside a shuffle": Inside, "time first": TimeFirst, "flatten": Flat, "none": Plain,
 }  # fmt: skip
 CALLS = ("one forward", "one by one", "one by one, reordered", "chunks of a batch", "a call a sample")
 
@@ -486,6 +552,9 @@ class Drawn:
     def another(self, seed: int) -> Drawn:
         """Another batch of the same shape for the same model, which has other orders."""
         numbers = torch.Generator().manual_seed(seed)
+        for part in self.network.parts:
+            if isinstance(part, Inside):
+                part.gate_is_open = float(seed % 3 == 0)
         x = torch.randn(self.x.shape, generator=numbers, dtype=torch.float64)
         places, order = (torch.randperm(len(x), generator=numbers) for _ in range(2))
         return replace(self, x=x, lengths=self.lengths[places], y=self.y[order], order=order)
@@ -508,14 +577,13 @@ class Drawn:
         return columns @ columns.T
 
 
-def draw(seed: int) -> Drawn:
+def draw(seed: int, names: Sequence[str] = tuple(MOVEMENTS)) -> Drawn:
     """Draw a model and a batch: sizes often coincide with widths, as everyday ones do."""
     numbers = random.Random(seed)
     torch.manual_seed(seed)
     batch, steps = numbers.randint(2, 9), numbers.randint(1, 7)
     width = numbers.choice([batch, steps + 1, 5, 6, 8])
     features = numbers.choice([batch, 3, 6])
-    names = list(MOVEMENTS)
     kinds = [names[seed % len(names)], *(numbers.choice(names) for _ in range(numbers.randint(0, 3)))]
     numbers.shuffle(kinds)
     network = Network([MOVEMENTS[kind](width, steps) for kind in kinds], features, width).double()

@@ -22,9 +22,9 @@ EXACT = 1e-9
 
 
 def verdict_of(seed: int) -> tuple[str, list[str], str]:
-    """ "exact", "refused" or "wrong" for one drawn model on three batches; its kinds; more words."""
+    """ "exact", "refused" or "wrong" for one drawn model on five batches; its kinds; more words."""
     drawn = draw(seed)
-    found = [_verdict_on(batch) for batch in (drawn, drawn.another(seed), drawn.another(seed + 1))]
+    found = [_verdict_on(batch) for batch in (drawn, *(drawn.another(seed + k) for k in range(4)))]
     worst = next((one for kind in ("wrong", "refused") for one in found if one[0] == kind), found[-1])
     return worst[0], drawn.kinds, worst[1]
 

@@ -15,6 +15,7 @@ from fisherscope.gram.batch_axis.probe import Plan, ProbeResult, probe
 from fisherscope.gram.batch_axis.probe_run import ModelError
 from fisherscope.gram.errors import AmbiguousBatchError
 from fisherscope.gram.grouping import Layout
+from fisherscope.gram.identity.carried_rows import CarriedRows
 from fisherscope.gram.interception.call_ids import Key
 from fisherscope.gram.interception.torch_private import tree_flatten, tree_leaves
 from fisherscope.gram.rules import signature_of
@@ -58,6 +59,7 @@ class KnownPlan:
         outputs: Where the samples lie in each output tensor.
         settled: What reading the rows of each call gave, by the rows' number and the graph's signature.
         readings: How often rows were read.
+        carried: Which calls may take over rows from others, by the rows' number and the graph's signature.
         hard: Calls that a reading did not explain: their rows mix samples, or no cotangent reached them.
         permuted: The calls that were checked by the whole batch in another order, and whether they
             passed; None where that could not be determined.
@@ -71,6 +73,7 @@ class KnownPlan:
     outputs: list[Layout | None]
     settled: dict[tuple[int, int], dict[Key, SettledRows]] = field(default_factory=dict)
     readings: int = 0
+    carried: dict[tuple[int, int], CarriedRows] = field(default_factory=dict)
     hard: set[Key] = field(default_factory=set)
     permuted: dict[Key, bool | None] = field(default_factory=dict)
     keep: Callable[[], None] | None = None
@@ -80,7 +83,12 @@ class KnownPlan:
         """Return what is known of the calls of a forward of so many rows with such a graph."""
         if len(self.settled) > _KINDS and (rows, signature) not in self.settled:
             self.settled.clear()
+            self.carried.clear()
         return self.settled.setdefault((rows, signature), {})
+
+    def carried_for(self, rows: int, signature: int) -> CarriedRows:
+        """Return what is known of the calls that take over rows, in such a forward."""
+        return self.carried.setdefault((rows, signature), CarriedRows())
 
 
 _plans: WeakKeyDictionary[nn.Module, dict[Any, KnownPlan]] = WeakKeyDictionary()

@@ -16,6 +16,7 @@ from fisherscope.gram.batch_axis.plan import SettledRows
 from fisherscope.gram.batch_axis.tracker import Forward, ForwardTracker
 from fisherscope.gram.errors import NotSplittableError
 from fisherscope.gram.grouping import Grouping
+from fisherscope.gram.identity.carried_rows import StepReadings, TakenRows
 from fisherscope.gram.identity.evidence import DERIVED, GIVEN, UNKNOWN, UNVERIFIED, VERIFIED, way_out
 from fisherscope.gram.identity.graph_nodes import RowShapes
 from fisherscope.gram.identity.identify import read_calls, settle
@@ -101,15 +102,19 @@ class RowReader:
                 self._settle_as_before(forward, call, before, to, survey)
         if not todo:
             return
+        carries = outputs and not (forward.given or forward.packs or survey.own)
+        carried = (
+            known.carried_for(rows, survey.signature)
+            if carries and (survey.moved or known.readings)
+            else None
+        )
+        step_readings = StepReadings(todo, survey, carried)
         fresh = any(call.key not in memory for call in todo) and not known.readings
-        if not fresh and self._read_late(forward, todo, outputs, to, step, survey, memory):
+        if not fresh and self._read_late(forward, step_readings, outputs, to, step, memory):
             return
-        readings = self._read(forward, todo, outputs, 1 if known.readings else DRAWS, survey)
-        known.readings += 1
-        if not outputs:
-            self._follow(forward, pending, todo, readings)
-        for k, call in enumerate(todo):
-            self._settle_read(forward, call, readings.get(k), to, survey, memory)
+        self._read_now(forward, step_readings, outputs, pending)
+        for call in todo:
+            self._settle_read(forward, call, step_readings.found.get(call.key), to, survey, memory)
         if known.keep is not None and not any(call.call.refusal for call in pending):
             known.keep()
             known.keep = None
@@ -173,6 +178,32 @@ class RowReader:
 
     # Readings --------------------------------------------------------------------------------------
 
+    def _read_now(
+        self,
+        forward: Forward,
+        readings: StepReadings,
+        outputs: Sequence[tuple[Tensor, Grouping]],
+        pending: Sequence[PendingCall],
+    ) -> None:
+        """Read the rows of calls by passes of their own, but of those that take them over."""
+        draws = 1 if forward.known.readings else DRAWS
+        forward.known.readings += 1
+        read = readings.to_read
+        found = self._read(forward, read, outputs, draws, readings.survey)
+        if not outputs:
+            self._follow(forward, pending, read, found)
+        for k, call in enumerate(read):
+            readings.record(call, found.get(k))
+        for call in read:
+            self._note_elsewhere(readings.compare(call))
+        for call in readings.taking:
+            taken = readings.taken(call)
+            readings.record(call, None if taken is None or bool((taken.ids < 0).any()) else taken)
+        rest = [call for call in readings.taking if readings.found[call.key] is None]
+        found = self._read(forward, rest, outputs, draws, readings.survey) if rest else {}
+        for k, call in enumerate(rest):
+            readings.record(call, found.get(k))
+
     def _read(
         self,
         forward: Forward,
@@ -235,11 +266,10 @@ class RowReader:
     def _read_late(
         self,
         forward: Forward,
-        calls: Sequence[PendingCall],
+        readings: StepReadings,
         outputs: Sequence[tuple[Tensor, Grouping]],
         to: StepSamples,
         step: Pass,
-        survey: Survey,
         memory: dict[Any, SettledRows],
     ) -> bool:
         """Read rows by one pass now and the step's own gradients as the other, if those are of the same kind.
@@ -248,7 +278,7 @@ class RowReader:
             Whether that could be done: not where batch statistics, hooks or few bits change gradients, or
             where the loss takes another way to the calls than the outputs.
         """
-        known = forward.known
+        known, survey, calls = forward.known, readings.survey, readings.to_read
         size = sum(call.call.out_shape.numel() * call.call.out_dtype.itemsize for call in calls)
         if (
             survey.batch_norms or survey.own or self.hooked or forward.packs
@@ -258,7 +288,7 @@ class RowReader:
         ):  # fmt: skip
             return False
         tensors = [tensor for tensor, _ in outputs]
-        nodes = {edge.node for call in calls for _, edge in call.edges}
+        nodes = {edge.node for call in readings.calls for _, edge in call.edges}
         try:
             with self.quiet():
                 cotangents = loss_cotangents(step.loss, step.gradient, tensors, nodes, survey)
@@ -268,9 +298,12 @@ class RowReader:
         except RuntimeError:
             return False
         for call, gradients in zip(calls, scaled, strict=True):
-            call.call.late = LateRows(
-                call, gradients, codes, self._late_settlement(forward, call, to, survey, memory)
-            )
+            settlement = self._late_settlement(forward, call, to, readings, memory)
+            call.call.late = LateRows(call, gradients, codes, settlement)
+        for call in readings.taking:
+            settlement = self._late_settlement(forward, call, to, readings, memory)
+            call.call.late = TakenRows(call, readings, settlement)
+        for call in readings.calls:
             call.call.grouping = call.expected or empty_rows(call, to.count)
         return True
 
@@ -279,10 +312,12 @@ class RowReader:
         forward: Forward,
         call: PendingCall,
         to: StepSamples,
-        survey: Survey,
+        readings: StepReadings,
         memory: dict[Any, SettledRows],
     ) -> Callable[[RowReading | None], None]:
         def settle_late(reading: RowReading | None) -> None:
+            readings.record(call, reading)
+            self._note_elsewhere(readings.compare(call))
             if reading is None:  # no gradient, whoever's rows they are
                 call.call.grouping, call.call.evidence = empty_rows(call, to.count), VERIFIED
                 return
@@ -293,8 +328,8 @@ class RowReader:
                     "whose its rows are could not be read from the step's own gradient; the next "
                     "measurement reads them in passes of their own"
                 )
-            self._judge(forward, call, verdict, survey)
-            found = recall_reading(call, reading, verdict, survey)
+            self._judge(forward, call, verdict, readings.survey)
+            found = recall_reading(call, reading, verdict, readings.survey)
             if found is not None:
                 memory[call.key] = found
 
@@ -332,6 +367,10 @@ class RowReader:
             call.call.refusal += way_out(survey)
             return
         call.call.evidence = UNVERIFIED if checked[call.key] is None else DERIVED
+
+    def _note_elsewhere(self, text: str) -> None:
+        if text and text not in self.tracker.notes:
+            self.tracker.notes.append(text)
 
     def _note_unknown(self, survey: Survey) -> None:
         for name in dict.fromkeys(survey.unknown):

@@ -23,6 +23,8 @@ class Survey:
         below: Of each node, the (number, place) of those that it leads to.
         roots: The numbers of the outputs' nodes.
         movers: Nodes that may move rows by data or by chance.
+        spread: Nodes whose values are used along a dimension of samples that they do not have.
+        ordering: Nodes that put samples in another order by numbers: their kind and those numbers.
         moved: Nodes below one that may move rows by data or by chance: whose each row is has to be read.
         batch_norms: Batch normalisations with the batch's own statistics.
         own: Nodes whose backward is Python code that nobody said may run twice.
@@ -35,6 +37,8 @@ class Survey:
     below: dict[Any, list[tuple[int, int]]] = field(default_factory=dict)
     roots: list[int] = field(default_factory=list)
     movers: list[Any] = field(default_factory=list)
+    spread: list[Any] = field(default_factory=list)
+    ordering: dict[Any, Any] = field(default_factory=dict)
     moved: set[Any] = field(default_factory=set)
     batch_norms: list[Any] = field(default_factory=list)
     own: list[Any] = field(default_factory=list)
@@ -82,8 +86,7 @@ def survey_graph(
             order.append(root)
     survey.roots = [index[root] for root in roots]
     tokens: list[Any] = [tuple(survey.roots)]
-    spread: list[Any] = []
-    ordering: dict[Any, Any] = {}
+    spread, ordering = survey.spread, survey.ordering
     copies: list[Any] = []
     for node in order:  # which grows
         if node in stop and node not in roots:
@@ -99,7 +102,7 @@ def survey_graph(
         if kind not in BATCH_NORMS and leaves_rows(kind):
             tokens.append((kind, *children))
             continue
-        before = len(survey.movers) + len(spread)
+        movers, values = len(survey.movers), len(spread)
         if kind in BATCH_NORMS and uses_batch_statistics(node):
             survey.batch_norms.append(node)
         elif kind == "CopySlices":
@@ -109,11 +112,12 @@ def survey_graph(
         elif shapes.may_move(kind, node, calls):
             survey.movers.append(node)
         else:
-            spread += shapes.spread(kind, node)
+            spread.extend(shapes.spread(kind, node))
         numbers = shapes.numbers(kind, node)
         if shapes.reorders(kind, node, numbers):
             ordering[node] = kind, numbers
-        tokens.append((kind, numbers, len(survey.movers) + len(spread) - before, *children))
+        found = len(survey.movers) - movers, *(index[value] for value in spread[values:])
+        tokens.append((kind, numbers, found, *children))
     if copies:
         tokens.append(tuple(writes))
     if len(copies) > len(writes):  # into a view, where nothing says which
@@ -124,11 +128,32 @@ def survey_graph(
     if spread:
         survey.moved |= {*spread, *survey.reached_from(spread)}
     if ordering:
-        survey.moved |= _reached_in_two_orders(survey, ordering)
+        survey.moved |= _reached_in_two_orders(survey)
     return survey
 
 
-def _reached_in_two_orders(survey: Survey, ordering: dict[Any, Any]) -> set[Any]:
+def order_behind(order: int, survey: Survey, node: Any, position: int, child: int, place: int) -> int:
+    """Name the order of samples behind a step from a node to what it is made of.
+
+    Args:
+        order: The order at the node.
+        survey: Of the graph.
+        node: The node.
+        position: Which of its values it is.
+        child: The number of the node where that comes from.
+        place: Which of that node's outputs it is.
+
+    Returns:
+        The order there: the same number where no node has put samples in another one by numbers.
+    """
+    if node in survey.ordering:
+        return hash((order, (survey.ordering[node], position)))
+    if place and survey.order[child] in survey.ordering:
+        return hash((order, place))
+    return order
+
+
+def _reached_in_two_orders(survey: Survey) -> set[Any]:
     """List the nodes that two paths lead to which put rows in different orders: data may choose one."""
     orders: dict[int, set[int]] = {number: {0} for number in survey.roots}
     stack = list(orders)
@@ -138,12 +163,7 @@ def _reached_in_two_orders(survey: Survey, ordering: dict[Any, Any]) -> set[Any]
         for position, (child, place) in enumerate(survey.below.get(node, ())):
             if child < 0:
                 continue
-            here = orders[number]
-            if node in ordering:
-                step = (ordering[node], position)
-                here = {hash((order, step)) for order in here}
-            elif survey.order[child] in ordering:
-                here = {hash((order, place)) for order in here} if place else here
+            here = {order_behind(order, survey, node, position, child, place) for order in orders[number]}
             known = orders.setdefault(child, set())
             if len(known) < 2 and not here <= known:
                 known |= here
