@@ -218,7 +218,7 @@ class StepReadings:
             return ""
         return self.carried.compare(call, self.found.get(call.key), above, self.found.get(above.key))
 
-    def taken(self, call: PendingCall) -> RowReading | None:
+    def taken_rows(self, call: PendingCall) -> RowReading | None:
         """Return the rows that a call takes over; None where those above don't tell."""
         its = self.found.get(self.above[call.key].key)
         if its is None or self.carried is None:
@@ -248,7 +248,7 @@ class TakenRows:
         """
         self.call.call.late = None
         gradient = gradients if isinstance(gradients, Tensor) else next(g for g in gradients if g is not None)
-        reading = self.readings.taken(self.call)
+        reading = self.readings.taken_rows(self.call)
         if reading is None:
             if bool(gradient.any()):
                 self._refuse("whose the rows are of the call above it could not be read")

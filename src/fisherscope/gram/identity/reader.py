@@ -197,7 +197,7 @@ class RowReader:
         for call in read:
             self._note_elsewhere(readings.compare(call))
         for call in readings.taking:
-            taken = readings.taken(call)
+            taken = readings.taken_rows(call)
             readings.record(call, None if taken is None or bool((taken.ids < 0).any()) else taken)
         rest = [call for call in readings.taking if readings.found[call.key] is None]
         found = self._read(forward, rest, outputs, draws, readings.survey) if rest else {}
