@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fisherscope.analysis.data.cost_model import MEDIAN_ERROR, NORMAL_QUARTILES
+from fisherscope.analysis.data.cost_estimation import MEDIAN_ERROR, NORMAL_QUARTILES
 
 RESULTS = Path(__file__).parents[1] / "results"
 Z95 = 1.96

@@ -12,7 +12,7 @@ import pytest
 
 import fisherscope as fs
 from fisherscope import analysis
-from fisherscope.analysis.data.cost_model import cost_model
+from fisherscope.analysis.data.cost_estimation import cost_model
 from fisherscope.analysis.data.run_measures import measure_of_runs
 from fisherscope.analysis.data.run_times import run_times
 from fisherscope.runs.step_times import STEP_TIMES, StepTimesRecord, add_step_times, timed_config

@@ -8,7 +8,7 @@ import pytest
 
 import fisherscope as fs
 from fisherscope import analysis
-from fisherscope.analysis.data.cost_model import cost_model
+from fisherscope.analysis.data.cost_estimation import cost_model
 from fisherscope.analysis.data.run_times import run_times
 from fisherscope.cli.times import times
 from fisherscope.sweep import Grid, run_sweep

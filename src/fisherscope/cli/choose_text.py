@@ -5,9 +5,9 @@ import shlex
 
 import numpy as np
 
+from fisherscope.analysis.data.compared_metric import metric_text
 from fisherscope.analysis.data.run_measures import COND, ENERGY
 from fisherscope.analysis.selection.halving_result import HalvingResult
-from fisherscope.analysis.selection.result import metric_text
 from fisherscope.analysis.selection.successive_halving import ROUNDING, HalvingPlan, Round
 from fisherscope.plain_text import aligned_table
 

@@ -81,7 +81,7 @@ def timed_configurations(directory: Path) -> list[tuple[Path, dict[str, Any], li
 
 
 def _row(record: Any, size: int) -> tuple[str, ...]:
-    from fisherscope.analysis.data.cost_model import interleaved_model
+    from fisherscope.analysis.data.cost_estimation import interleaved_model
 
     model = interleaved_model(record)
     k = record.sizes.index(size)

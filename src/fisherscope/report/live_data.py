@@ -10,7 +10,7 @@ import polars as pl
 
 from fisherscope.analysis.data.labels import shown_scale
 from fisherscope.analysis.data.run_measures import COND, ENERGY
-from fisherscope.analysis.data.settings import FIXED_POLICY
+from fisherscope.analysis.data.setting_of_run import FIXED_POLICY
 from fisherscope.plain_text import duration
 from fisherscope.report.chart_data import MEASURES, label
 from fisherscope.report.contours import band_levels

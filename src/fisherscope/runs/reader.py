@@ -69,18 +69,18 @@ def load_runs(root: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -
     heads = {path / name: head for path, archive in archives.items() for name, head in archive.heads.items()}
     for path, archive in archives.items():
         damaged |= {path / HEADS / short_repr(name): text for name, text in archive.damaged.items()}
-    for path in dict.fromkeys(run for root in roots for run in run_directories(root)):
-        try:
-            if (head := current_head(path)) is not None:
-                heads[path] = head
-        except RunError as error:  # noqa: PERF203  (one bad run must not hide the others)
-            damaged[path / RUN] = str(error)
     for path in dict.fromkeys(link for root in roots for link in linked_runs(root)):
         warnings.warn(
             f"{path} is a link to a run and not followed; give it, or the directory it leads to, by name",
             RuntimeWarning,
             stacklevel=2,
         )
+    for path in dict.fromkeys(run for root in roots for run in run_directories(root)):
+        try:
+            if (head := current_head(path)) is not None:
+                heads[path] = head
+        except RunError as error:  # noqa: PERF203  (one bad run must not hide the others)
+            damaged[path / RUN] = str(error)
     runs = Runs(distinct_names(heads), heads, damaged, archives)
     _warn(damaged)
     return runs

@@ -2,7 +2,7 @@
 
 `step_times.json` in a directory of runs is a list of records, one a configuration; an export has the same
 file. Every time that a screen shows comes from these records, or from the runs' own process times
-(`analysis.data.cost_model`).
+(`analysis.data.cost_estimation`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -12,7 +12,8 @@ from fisherscope.analysis.claim_tests.travel import travel_angle
 from fisherscope.analysis.claim_tests.verdicts import Claim, Evidence
 from fisherscope.analysis.data.run_measures import BY_EPOCHS, at_epoch, measure
 from fisherscope.analysis.data.setting_grid import SettingGrid, seed_mean
-from fisherscope.analysis.data.settings import FloatArray, Settings, setting_name
+from fisherscope.analysis.data.setting_of_run import setting_name
+from fisherscope.analysis.data.settings import FloatArray, Settings
 from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.stats.hypothesis_tests import Difference, paired_difference
 

@@ -18,7 +18,8 @@ import polars as pl
 
 from fisherscope.analysis.data.credited_steps import credited_steps
 from fisherscope.analysis.data.run_times import seconds_by_epoch
-from fisherscope.analysis.data.settings import FloatArray, Settings, constant_sizes
+from fisherscope.analysis.data.setting_of_run import constant_sizes
+from fisherscope.analysis.data.settings import FloatArray, Settings
 from fisherscope.analysis.data.stored_spectra import conds
 from fisherscope.analysis.errors import AnalysisError
 from fisherscope.measures import parse_rule, weighted_median

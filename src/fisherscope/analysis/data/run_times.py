@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from fisherscope.analysis.data.cost_model import CostModel, Duration, Ratio, cost_model, work_by_epoch
+from fisherscope.analysis.data.cost_estimation import cost_model, work_by_epoch
+from fisherscope.analysis.data.cost_model import CostModel, Duration
 from fisherscope.analysis.data.settings import FloatArray
 from fisherscope.policy import parse
 from fisherscope.runs.reader import Runs
@@ -115,21 +116,6 @@ def epoch_duration(model: CostModel, epochs: pl.DataFrame) -> Duration:
     rows = work_by_epoch(epochs)
     work = np.median(rows.select("size", "steps").to_numpy().astype(np.float64), axis=0)
     return Duration(model, model.weights(work[:1], work[1:]), None)
-
-
-def faster(slow: Duration | None, fast: Duration | None, at_least: float) -> Ratio | None:
-    """Return how many times faster one is; None unless that is at least so much, and its interval above 1.
-
-    Args:
-        slow: The slower one.
-        fast: The faster one.
-        at_least: Ratio below which nothing is called faster.
-    """
-    if slow is None or fast is None:
-        return None
-    ratio = slow.over(fast)
-    certain = ratio.low > 1 or not math.isfinite(ratio.low)
-    return ratio if ratio.estimate >= at_least and certain else None
 
 
 def closed_loop_runs(runs: Runs) -> set[str]:

@@ -1,7 +1,6 @@
 """Runs grouped as settings (batch size and learning rate, or schedule) and seeds."""
 
 import os
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,21 +11,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fisherscope.analysis.data.labels import metric_kind
+from fisherscope.analysis.data.compared_metric import compared_metric
 from fisherscope.analysis.data.setting_notes import content_text, count_text, setting_notes
+from fisherscope.analysis.data.setting_of_run import setting_row
 from fisherscope.analysis.errors import AnalysisError
 from fisherscope.plain_text import short_repr, short_text
 from fisherscope.runs.reader import Runs, load_runs
 
 FloatArray = NDArray[np.float64]
 RunsLike = Runs | str | os.PathLike[str]
-
-FIXED_POLICY = re.compile(r"(?:s(?P<size>\d+))?(?:-?lr(?P<lr>[\d.]+(?:e-?\d+)?))?(?:-constant|\+.*)?")
-BEACON_FOLDER = re.compile(r"(?<=beacon:)[^@]*/(?=[^@/]+@)")
-"""Folder of a beacon file in a policy's name; its digest identifies it."""
-HIGHER_IS_BETTER = ("accuracy", "acc", "top1", "top5", "f1", "auc", "bleu", "r2")
-PREFERRED = ("val/error", "val/loss", "test/error", "test/loss")
-"""Metrics taken when none is named: validation before test (docs/evidence.md, rule 1)."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +88,8 @@ class Settings:
         """Choose the column of the epochs that settings are compared by.
 
         Args:
-            name: Column, or its last part; by default the task's metric, else the first one of `PREFERRED`
-                that was recorded.
+            name: Column, or its last part; by default the task's metric, else the validation error or
+                loss, or the test error or loss.
 
         Returns:
             The column, and whether smaller is better.
@@ -104,28 +97,7 @@ class Settings:
         Raises:
             AnalysisError: There is no such column.
         """
-        columns = [c for c in self.epochs.columns if c.partition("/")[0] in ("train", "val", "test")]
-        if name is None:
-            declared = _config_column(self.runs.runs, "metric")
-            preferred = [f"val/{declared}", f"test/{declared}"] if declared else []
-            name = next((c for c in (*preferred, *PREFERRED) if c in columns), None)
-        elif name not in columns and f"val/{name}" in columns:
-            name = f"val/{name}"
-        if name is None or name not in columns:
-            missing = f"there is no {name}" if name else f"there is none of {', '.join(PREFERRED)}"
-            raise AnalysisError(
-                f"reading the metric of {self.describe()}: {missing} among the epochs' columns "
-                f"({', '.join(columns) or 'no epoch has a metric'}); log it by "
-                "run.log_epoch(val_error=…), or name another one by metric="
-            )
-        smaller = metric_kind(name) not in HIGHER_IS_BETTER
-        if metric_kind(name) == _config_column(self.runs.runs, "metric"):
-            smaller = (
-                _config_column(self.runs.runs, "direction") != "max"
-                if _config_column(self.runs.runs, "direction")
-                else smaller
-            )
-        return name, smaller
+        return compared_metric(self.epochs.columns, self.runs.runs, name, self.describe)
 
     def describe(self) -> str:
         """Describe what is there.
@@ -205,7 +177,9 @@ def settings_of(runs: RunsLike, *, task: str | None = None) -> Settings:
     if not len(loaded):
         raise AnalysisError(f"analysing runs: there is no run{where}{content_text(runs)}")
     loaded, name = _of_task(loaded, task)
-    frame = pl.DataFrame([_row(row) for row in loaded.runs.iter_rows(named=True)], infer_schema_length=None)
+    frame = pl.DataFrame(
+        [setting_row(row) for row in loaded.runs.iter_rows(named=True)], infer_schema_length=None
+    )
     reached = (
         loaded.epochs.group_by("run_id").agg(pl.col("epoch").max().alias("reached"))
         if len(loaded.epochs)
@@ -243,67 +217,6 @@ def _runs_without_finite_end(runs: Runs) -> list[str]:
     return [str(run_id) for run_id in lost["run_id"]]
 
 
-def setting_name(batch_size: int, lr: float) -> str:
-    """Name a setting as the paper does: `s32-lr0.1`."""
-    return f"s{batch_size}-lr{lr:.6g}"
-
-
-def constant_sizes(runs: Runs) -> dict[str, int | None]:
-    """Return each run's batch size by run id; None if it changes or is unknown."""
-    rows = (_row(row) for row in runs.runs.iter_rows(named=True))
-    return {row["run_id"]: row["batch_size"] for row in rows}
-
-
-def _row(row: dict[str, Any]) -> dict[str, Any]:
-    """Return one run's row: its setting, and whether its batch size is constant."""
-    policy, size, lr = str(row.get("policy") or ""), row.get("batch_size"), row.get("lr")
-    match = FIXED_POLICY.fullmatch(policy)
-    if match is not None:
-        size = match["size"] or size
-        lr = match["lr"] or lr
-        suffix = (
-            policy[policy.index("+") :] if "+" in policy else "-constant" if "-constant" in policy else ""
-        )
-        size, lr = _positive(size), _positive(lr)
-        name = "" if size is None or lr is None else setting_name(int(size), lr) + suffix
-    else:
-        match_lr = re.search(r"-lr([\d.]+(?:e-?\d+)?)", policy)
-        lr = _positive(match_lr[1] if match_lr else lr)
-        short = BEACON_FOLDER.sub("", policy)
-        size, name = None, short if match_lr or lr is None else f"{short}-lr{float(lr):.6g}"
-    return {
-        "run_id": row["run_id"],
-        "setting": name,
-        "fixed": match is not None,
-        "batch_size": None if size is None else int(size),
-        "lr": None if lr is None else float(lr),
-        "seed": _seed_of(row.get("seed")),
-        "status": row["status"],
-        "planned": row.get("epochs"),
-        "path": row["path"],
-    }
-
-
-def _positive(value: Any) -> float | None:
-    """Return a batch size or learning rate as a number; None for what cannot be one."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if 0 < number < LARGEST_SETTING else None
-
-
-def _seed_of(value: Any) -> int:
-    try:
-        return min(max(int(value), -(1 << 62)), 1 << 62)
-    except (TypeError, ValueError, OverflowError):
-        return 0
-
-
-LARGEST_SETTING = 1e15
-"""Above any batch size and learning rate."""
-
-
 def _of_task(runs: Runs, task: str | None) -> tuple[Runs, str]:
     if "task" not in runs.runs.columns:
         return runs, ""
@@ -320,11 +233,3 @@ def _of_task(runs: Runs, task: str | None) -> tuple[Runs, str]:
     if len(counts) == 1:
         return runs, name
     return runs.filter(pl.lit(pl.Series([str(value) == name for value in runs.runs["task"].to_list()]))), name
-
-
-def _config_column(frame: pl.DataFrame, key: str) -> str | None:
-    """Return the one value of a column of the configurations; None if there are several."""
-    if key not in frame.columns:
-        return None
-    values = {str(value) for value in frame[key].to_list() if value is not None}
-    return next(iter(values)) if len(values) == 1 else None

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from fisherscope.analysis.data.compared_metric import is_share
 from fisherscope.analysis.data.run_measures import COND, ENERGY
 from fisherscope.analysis.data.run_times import run_times
 from fisherscope.analysis.data.settings import FloatArray
 from fisherscope.analysis.selection.halving_result import Candidate, HalvingResult
-from fisherscope.analysis.selection.result import is_share
 from fisherscope.analysis.selection.successive_halving import HalvingPlan, halving_state
 from fisherscope.runs.reader import Runs
 

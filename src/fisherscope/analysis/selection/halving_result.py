@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherscope.analysis.data.cost_model import CostModel, Ratio
-from fisherscope.analysis.data.run_times import faster
-from fisherscope.analysis.data.settings import FloatArray, setting_name
+from fisherscope.analysis.data.compared_metric import metric_text, value_text
+from fisherscope.analysis.data.cost_model import CostModel, Ratio, faster
+from fisherscope.analysis.data.setting_of_run import setting_name
+from fisherscope.analysis.data.settings import FloatArray
 from fisherscope.analysis.selection.grid_edges import edge_note, edges
-from fisherscope.analysis.selection.result import metric_text, use_text, value_text
+from fisherscope.analysis.selection.result import use_text
 from fisherscope.analysis.selection.successive_halving import ROUNDING, HalvingPlan, HalvingState
 from fisherscope.analysis.stats.hypothesis_tests import Z80, share_deviation, share_interval
 from fisherscope.plain_text import duration

@@ -11,7 +11,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fisherscope.analysis.data.cost_model import CostModel, cost_model, work_by_epoch
+from fisherscope.analysis.data.compared_metric import is_share
+from fisherscope.analysis.data.cost_estimation import cost_model, work_by_epoch
+from fisherscope.analysis.data.cost_model import CostModel
 from fisherscope.analysis.data.run_measures import COND, ENERGY, measure
 from fisherscope.analysis.data.run_times import epoch_duration
 from fisherscope.analysis.data.setting_grid import SettingGrid, seed_mean
@@ -47,6 +49,7 @@ class LearningCurves:
             known.
         steps: Steps of an epoch, shape (n,); NaN where they were not logged.
         model: The cost model behind `seconds`.
+        share: Whether the metric is a share of the samples, between 0 and 1.
     """
 
     grid: SettingGrid
@@ -57,6 +60,7 @@ class LearningCurves:
     seconds: FloatArray
     steps: FloatArray | None = None
     model: CostModel | None = None
+    share: bool = False
 
     @classmethod
     def of(cls, grid: SettingGrid, metric: str, smaller: bool) -> "LearningCurves":
@@ -69,7 +73,8 @@ class LearningCurves:
             values[name] = _log(_by_epoch(grid, column, epochs))
         model = cost_model(grid.source.runs)
         steps, seconds = _epoch_costs(grid, model)
-        return cls(grid, values, _final(grid, values["metric"]), smaller, logarithmic, seconds, steps, model)
+        final, share = _final(grid, values["metric"]), is_share(metric, raw)
+        return cls(grid, values, final, smaller, logarithmic, seconds, steps, model, share)
 
     @property
     def epochs(self) -> int:
@@ -94,8 +99,9 @@ class LearningCurves:
         values = self.values[name][:, :, epoch]
         return seed_mean(values if seeds is None else values[:, seeds])
 
-    def final_means(self) -> FloatArray:
-        """Return the mean final metric, (n,); inf if a seed diverged, NaN if none has finished."""
+    @property
+    def final_mean(self) -> FloatArray:
+        """The mean final metric over seeds, (n,); inf if a seed diverged, NaN if none has finished."""
         diverged = np.isinf(self.final).any(axis=1)
         metric = self.as_metric(np.where(np.isinf(self.final), math.nan, self.final))
         return np.where(diverged, math.inf, self.from_metric(seed_mean(metric)))
@@ -193,17 +199,16 @@ def load_sweep(
             "schedules are compared by fisherscope table"
         )
     curves = LearningCurves.of(grid, name, smaller)
-    final = curves.final_means()
-    epoch = _early_epoch(curves, ~np.isinf(final), at_epoch, source)
+    epoch = _early_epoch(curves, at_epoch, source)
     features = {predictor: curves.features(predictor, epoch) for predictor in PREDICTORS}
     early = {feature: curves.feature(feature, epoch) for feature in ("metric", "train_loss")}
-    return RecordedSweep(source, name, curves, EarlyCurves(epoch, features, early, final, curves.final))
+    early_curves = EarlyCurves(epoch, features, early, curves.final_mean, curves.final)
+    return RecordedSweep(source, name, curves, early_curves)
 
 
-def _early_epoch(
-    curves: LearningCurves, candidates: NDArray[np.bool_], at_epoch: int | None, source: Settings
-) -> int:
+def _early_epoch(curves: LearningCurves, at_epoch: int | None, source: Settings) -> int:
     """Return the epoch at which features are read."""
+    candidates = ~np.isinf(curves.final).any(axis=1)
     there: NDArray[np.bool_] = np.asarray(np.isfinite(curves.values["metric"][candidates]).any(axis=1))
     if not there.any():
         return at_epoch or 0

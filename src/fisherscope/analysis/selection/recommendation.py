@@ -9,13 +9,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fisherscope.analysis.data.cost_model import NO_TIMES, Ratio
-from fisherscope.analysis.data.run_times import faster
+from fisherscope.analysis.data.cost_model import NO_TIMES, Ratio, faster
 from fisherscope.analysis.data.seed_means import dead_settings
 from fisherscope.analysis.data.settings import FloatArray, Settings
 from fisherscope.analysis.selection.grid_edges import edge_note, edges
 from fisherscope.analysis.selection.learning_curves import LearningCurves, RecordedSweep
-from fisherscope.analysis.selection.result import CLEARLY_FASTER, Selection, is_share
+from fisherscope.analysis.selection.result import CLEARLY_FASTER, Selection
 from fisherscope.analysis.selection.surrogate import Expectation, expected_improvement
 from fisherscope.analysis.stats.hypothesis_tests import Z80
 from fisherscope.runs.dead_network import DEAD
@@ -40,6 +39,7 @@ def recommend(sweep: RecordedSweep, expectation: Expectation) -> Selection:
     notes += expectation.notes
     next_setting = None if expectation.next_setting is None else grid.names[expectation.next_setting]
     fastest, next_run = _fastest(table, recommended), _open_run(source, next_setting)
+    time_note = _time_note(sweep.curves, fastest)
     speed_up = _speed_up(sweep.curves, table, recommended, fastest)
     if recommended is not None:
         position = grid.names.index(recommended)
@@ -48,7 +48,7 @@ def recommend(sweep: RecordedSweep, expectation: Expectation) -> Selection:
         table, recommended, fastest, next_setting, next_run, distinguishable,
         expectation.predictor, sweep.early.epoch, sweep.metric,
         int(source.frame["reached"].sum()), int(source.frame["planned"].fill_null(source.planned).sum()),
-        source.task, tuple(notes), speed_up, _time_note(sweep.curves, fastest),
+        source.task, tuple(notes), speed_up, time_note,
     )  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def _table(sweep: RecordedSweep, expectation: Expectation) -> tuple[pl.DataFrame
     expected, low, high = (curves.as_metric(values) for values in bounds)
     if not curves.smaller:
         low, high = high, low
-    if is_share(sweep.metric, curves.as_metric(curves.final)):
+    if curves.share:
         low, high = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
     dead = dead_settings(source)
     states = [
@@ -120,7 +120,7 @@ def _fastest(table: pl.DataFrame, recommended: str | None) -> str | None:
     tied = table.filter(pl.col("in_set"))
     if recommended is None or not len(tied):
         return None
-    row = table.filter(pl.col("setting") == recommended).row(0, named=True)
+    row = table.filter(pl.col("setting") == recommended).to_dicts()[0]
     by = "steps" if row["seconds"] is None else "seconds"
     tied = tied.filter(pl.col(by).is_not_null()).sort(by, maintain_order=True)
     if not len(tied) or tied["batch_size"][0] == row["batch_size"]:

@@ -3,16 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import polars as pl
 
+from fisherscope.analysis.data.compared_metric import metric_text, value_text
 from fisherscope.analysis.data.cost_model import Ratio
-from fisherscope.analysis.data.settings import FloatArray
 from fisherscope.plain_text import duration
 from fisherscope.runs.dead_network import DEAD
 
-RATES = ("error", "accuracy")
-"""Metrics that are a share of the samples, and are shown in per cent."""
 CLEARLY_FASTER = 1.1
 """Ratio of training times from which a setting is called faster."""
 AT_MOST = 8
@@ -183,21 +180,3 @@ class Selection:
 def use_text(batch_size: object, lr: object, setting: object) -> str:
     """Begin a recommendation with a setting's batch size, learning rate and name."""
     return f"Use batch size {batch_size}, learning rate {lr:.6g} ({setting})"
-
-
-def metric_text(name: str) -> str:
-    """Name a metric in words: `val/error` is the validation error."""
-    return name.replace("val/", "validation ").replace("test/", "test ")
-
-
-def is_share(metric: str, values: FloatArray) -> bool:
-    """Return whether a metric is a share of the samples: an error rate or an accuracy within 0 and 1."""
-    finite = values[np.isfinite(values)]
-    return metric.rpartition("/")[2] in RATES and not ((finite < 0) | (finite > 1)).any()
-
-
-def value_text(value: object, metric: str) -> str:
-    """Format a value of a metric, in per cent if it is a share."""
-    if not isinstance(value, float):
-        return "?"
-    return f"{100 * value:.2f} %" if metric.rpartition("/")[2] in RATES else f"{value:.4g}"

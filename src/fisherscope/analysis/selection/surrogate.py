@@ -77,6 +77,8 @@ def fit_surrogate(early: EarlyCurves, predictor: str) -> Expectation:
     predictor, note = _choose_predictor(early) if predictor == "auto" else (predictor, "")
     notes = [note] if note else []
     features, final = early.features[predictor], early.final
+    training = np.isfinite(final) & np.isfinite(features).all(axis=1)
+    deviation = _seed_deviation(early.seed_finals)
     mean, std = final.copy(), np.where(np.isnan(final), math.nan, 0.0)
     finished = int(np.isfinite(final).sum())
     if np.isnan(final).any():
@@ -86,7 +88,9 @@ def fit_surrogate(early: EarlyCurves, predictor: str) -> Expectation:
         else:
             notes.append(f"Finished settings: {finished}; at least {FEWEST} are needed to predict others.")
     seeds = np.maximum(np.isfinite(early.seed_finals).sum(axis=1), 1)
-    std = np.where(np.isfinite(final), _seed_deviation(early, features) / np.sqrt(seeds), std)
+    if math.isnan(deviation) and training.sum() >= FEWEST:  # one seed each: the surrogate's noise
+        deviation = GaussianProcess.fit(features[training], final[training]).noise
+    std = np.where(np.isfinite(final), deviation / np.sqrt(seeds), std)
     state = tuple(_state(f, m) for f, m in zip(final.tolist(), mean.tolist(), strict=True))
     values = early.early[ordering(predictor) or "metric"]
     following = next_setting(features, final, early.candidates, values if np.isfinite(values).any() else None)
@@ -200,18 +204,14 @@ def _choose_predictor(early: EarlyCurves) -> tuple[str, str]:
     return WITHOUT_MEASURES, "" if math.isnan(without) else f"(C̄, L) do not help here: {errors}."
 
 
-def _seed_deviation(early: EarlyCurves, features: FloatArray) -> float:
-    """Return the deviation between seeds, pooled; with one seed each, the surrogate's noise."""
-    values = np.where(np.isfinite(early.seed_finals), early.seed_finals, math.nan)
-    count = np.isfinite(values).sum(axis=1)
-    freedom = int(np.maximum(count - 1, 0).sum())
-    if freedom:
-        square = np.nansum((values - seed_mean(values)[:, None]) ** 2)
-        return math.sqrt(float(square) / freedom)
-    training = np.isfinite(early.final) & np.isfinite(features).all(axis=1)
-    if training.sum() < FEWEST:
+def _seed_deviation(seed_finals: FloatArray) -> float:
+    """Return the deviation between seeds, pooled; NaN where each setting has one."""
+    values = np.where(np.isfinite(seed_finals), seed_finals, math.nan)
+    freedom = int(np.maximum(np.isfinite(values).sum(axis=1) - 1, 0).sum())
+    if not freedom:
         return math.nan
-    return GaussianProcess.fit(features[training], early.final[training]).noise
+    square = np.nansum((values - seed_mean(values)[:, None]) ** 2)
+    return math.sqrt(float(square) / freedom)
 
 
 def _state(final: float, mean: float) -> str:
