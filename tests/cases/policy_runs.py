@@ -37,6 +37,8 @@ NAMES = [
     "s32-to-512",
     "s512-to-32-MS",
     "s32-to-128-MS+sqrt",
+    "s32-to-128+constant+sqrt+beta2:reference=64",
+    "s32-cabs+betas",
     "s32-norm-test:memory=0.5,theta=0.3+multiple:of=8+bounds:min=8,max=512+hysteresis+linear",
     "s32-noise-scale:factor=0.5+constant+growth-limit:factor=3.0,epochs=0.1+adascale:reference=64",
     BEACON,

@@ -66,8 +66,9 @@ class MonitorState:
 
     @property
     def learning_rates(self) -> list[float]:
-        """Learning rate of each parameter group."""
-        return [float(group["lr"]) for group in self.optimizer.param_groups]
+        """Learning rate of each parameter group in the step; a sampler may multiply a scheduler's."""
+        gain = getattr(self.optimizer, "fisherscope_gain", 1.0)  # set by `fisherscope.sampler`
+        return [float(group["lr"]) * gain for group in self.optimizer.param_groups]
 
     @property
     def loss_scale(self) -> float:

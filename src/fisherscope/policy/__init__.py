@@ -2,6 +2,7 @@
 
 from fisherscope.policy.beacon.calibration import Beacon, Beacons, Place, Spread, read_beacons
 from fisherscope.policy.beacon.controller import BeaconPolicy
+from fisherscope.policy.beta_scaling import Beta2, Betas
 from fisherscope.policy.big_batch import BigBatch
 from fisherscope.policy.cabs import Cabs
 from fisherscope.policy.decision import Decision, Observation, State
@@ -26,6 +27,8 @@ __all__ = [
     "Beacon",
     "BeaconPolicy",
     "Beacons",
+    "Beta2",
+    "Betas",
     "BigBatch",
     "Bounds",
     "Cabs",

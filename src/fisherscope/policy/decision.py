@@ -71,6 +71,10 @@ class Decision:
         batch_size: Samples over all ranks.
         lr: Learning rate of the first parameter group.
         reason: A sentence if something changed, otherwise empty.
+        gain: What `lr` was multiplied by because of the batch size; a schedule of the user's own is
+            multiplied by it (`attach(…, lr="couple")`).
+        beta1_power: Power of an Adam-like optimizer's first beta for this batch; 1 leaves it alone.
+        beta2_power: Power of its second beta.
 
     Example:
         ```python
@@ -83,6 +87,9 @@ class Decision:
     batch_size: int
     lr: float
     reason: str = ""
+    gain: float = 1.0
+    beta1_power: float = 1.0
+    beta2_power: float = 1.0
 
 
 def require_size(doing: str, size: int, least: int = 1) -> int:

@@ -49,4 +49,5 @@ class Increase(Fixed):
         state, decision = super().update(state, observation)
         most = max(int(self.share * observation.epoch_samples), self.batch_size)
         size = min(round(self.batch_size * self.rate.lr / self.rate.before_warmup(observation)), most)
-        return state, Decision(size, decision.lr * size / self.batch_size, decision.reason)
+        gain = size / self.batch_size
+        return state, Decision(size, decision.lr * size / self.batch_size, decision.reason, gain)

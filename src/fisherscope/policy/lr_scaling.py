@@ -48,7 +48,7 @@ class Coupling(Wrapper):
         reference = state.get("reference", self.reference or decision.batch_size)
         state = {**state, "reference": reference}
         gain = self.gain(state, decision.batch_size / reference)
-        return state, replace(decision, lr=decision.lr * gain)
+        return state, replace(decision, lr=decision.lr * gain, gain=decision.gain * gain)
 
 
 @dataclass(frozen=True)

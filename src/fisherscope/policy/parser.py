@@ -7,6 +7,7 @@ from typing import Any
 
 from fisherscope.plain_text import short_repr
 from fisherscope.policy.beacon.controller import parse_beacon
+from fisherscope.policy.beta_scaling import Beta2, Betas
 from fisherscope.policy.big_batch import BigBatch
 from fisherscope.policy.cabs import Cabs
 from fisherscope.policy.diversity import Diversity
@@ -32,7 +33,8 @@ FAMILIES: Mapping[str, type[Any]] = {
 """Policy classes by what may follow `s32-`; each takes (batch_size, rate, options)."""
 
 WRAPPERS: Mapping[str, type[Any]] = {
-    kind.family: kind for kind in (Bounds, Multiple, Hysteresis, GrowthLimit, Linear, SquareRoot, AdaScale)
+    kind.family: kind
+    for kind in (Bounds, Multiple, Hysteresis, GrowthLimit, Linear, SquareRoot, AdaScale, Beta2, Betas)
 }
 """Wrapper classes by what may follow a `+`; each takes (policy, options)."""
 

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from fisherscope.sampler.step_scaling import write
+
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
@@ -37,7 +39,4 @@ class LearningRateSetter:
                 f"{len(self._ratios)} when it was attached; attach it again after adding one"
             )
         for group, ratio in zip(groups, self._ratios, strict=True):
-            if hasattr(group["lr"], "fill_"):  # capturable optimizers keep the rate in a tensor
-                group["lr"].fill_(lr * ratio)
-            else:
-                group["lr"] = lr * ratio
+            write(group, lr * ratio)

@@ -1,9 +1,9 @@
 """Argument checks of the sampler: data, sizes, and use as a DataLoader's batch sampler."""
 
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
 from types import FrameType
 
-from fisherscope.policy import Observation, Policy
+from fisherscope.policy import Decision, Observation, Policy
 
 
 def check_arguments(policy: object, length: int, seed: int, lag: int, rank: int, world_size: int) -> None:
@@ -27,6 +27,23 @@ def check_arguments(policy: object, length: int, seed: int, lag: int, rank: int,
         raise ValueError(f"building a DynamicBatchSampler: lag={lag}, seed={seed}; neither may be negative")
 
 
+def planned_decisions(policy: Policy, length: int) -> Iterator[tuple[int, Decision]]:
+    """Play a schedule through at a hundred moments of the run; of a closed loop, only its first.
+
+    Args:
+        policy: The policy.
+        length: Samples in an epoch.
+
+    Yields:
+        The epoch and the decision.
+    """
+    state, whole = policy.init(), policy.rate.epochs * length
+    for hundredth in range(1 if policy.closed_loop else 100):
+        epoch, start = divmod(hundredth * whole // 100, length)
+        state, decision = policy.update(state, Observation(epoch, start, length))
+        yield epoch, decision
+
+
 def refuse_sizes_beyond(policy: Policy, length: int) -> None:
     """Raise an error now, not in a late stage, if a schedule asks for more than the data.
 
@@ -35,10 +52,7 @@ def refuse_sizes_beyond(policy: Policy, length: int) -> None:
     """
     if policy.closed_loop:
         return
-    state, whole = policy.init(), policy.rate.epochs * length
-    for hundredth in range(100):
-        epoch, start = divmod(hundredth * whole // 100, length)
-        state, decision = policy.update(state, Observation(epoch, start, length))
+    for epoch, decision in planned_decisions(policy, length):
         if decision.batch_size > length:
             raise ValueError(
                 f"building a DynamicBatchSampler: {policy.name!r} asks for {decision.batch_size} samples per "

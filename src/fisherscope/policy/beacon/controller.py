@@ -105,18 +105,19 @@ class BeaconPolicy:
         self._check_samples(observation)
         state, problem = self._add_measurement(state, observation)
         tour = self.beacons.tour
-        lr = self.rate.at(observation) * state.get("rate", 1.0)  # a state saved before rates existed has none
+        gain = state.get("rate", 1.0)  # a state saved before rates existed has none
+        lr = self.rate.at(observation) * gain
         if observation.epoch < len(tour):
             size = tour[observation.epoch]
             why = f"beacon: {size} to learn its growth" if size != state["size"] else problem
-            return {**state, "size": size}, Decision(size, lr, why)
+            return {**state, "size": size}, Decision(size, lr, why, gain)
         part = min(int(observation.progress * self.beacons.parts / self.rate.epochs), self.beacons.parts - 1)
         if part == state["part"]:
-            return state, Decision(state["size"], lr, problem)
+            return state, Decision(state["size"], lr, problem, gain)
         (rate, plan), why = self._choose_schedule(state, observation, part)
         size = self._forecaster(state).growth.sizes[plan[0]]
         state = {**state, "part": part, "size": size, "plan": list(plan), "rate": rate}
-        return state, Decision(size, self.rate.at(observation) * rate, why)
+        return state, Decision(size, self.rate.at(observation) * rate, why, rate)
 
     def forecast(self, state: State, samples: int, schedule: Schedule | None = None) -> End:
         """Forecast where the run ends under a schedule.
