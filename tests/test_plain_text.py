@@ -34,6 +34,12 @@ def test_a_cell_of_several_lines_leaves_its_columns_aligned() -> None:
     assert lines == ["a  reason  c", "x  first   1", "   second", "y          2"]
 
 
+def test_a_foreign_name_does_not_stretch_a_table() -> None:
+    lines = aligned_table(["a", "b"], [["x" * 50_000, "1"], ["y\n" + "z" * 3000, "2"]])
+    assert max(map(len, lines)) == 203
+    assert lines[1].endswith("xxx  1")
+
+
 def test_examples() -> None:
     result = doctest.testmod(plain_text)
     assert result.attempted

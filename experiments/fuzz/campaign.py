@@ -66,6 +66,9 @@ class Tally:
         calls: Number of calls of a verb.
         longest: Seconds of the slowest call.
         slowest: That call.
+        growth: MiB that the call that used the most added to the process.
+        largest: That call.
+        peak: MiB of the process at most.
     """
 
     cases: Counter[str] = field(default_factory=Counter)
@@ -73,17 +76,21 @@ class Tally:
     calls: int = 0
     longest: float = 0.0
     slowest: str = ""
+    growth: int = 0
+    largest: str = ""
+    peak: int = 0
 
     def judge(self, kind: str, case: str, outcome: Outcome) -> Outcome:
         """Count a call, and note what is wrong with it."""
         self.calls += 1
+        text = f"{case} {kind}: {' '.join(outcome.arguments)[:150]}"
         if outcome.seconds > self.longest:
-            self.longest, self.slowest = (
-                outcome.seconds,
-                f"{case} {kind}: {' '.join(outcome.arguments)[:150]}",
-            )
+            self.longest, self.slowest = outcome.seconds, text
+        if outcome.growth > self.growth:
+            self.growth, self.largest = outcome.growth, text
+        self.peak = max(self.peak, outcome.peak)
         if outcome.problem is not None:
-            self.problems.append(f"{case} {kind}: {' '.join(outcome.arguments)[:150]}: {outcome.problem}")
+            self.problems.append(f"{text}: {outcome.problem}")
         return outcome
 
 
@@ -133,18 +140,18 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def run_inputs(place: Workplace, seed: int, count: int, tally: Tally) -> None:
-    """Mutate `count` inputs, drawn by seed, and read each by several verbs."""
-    for k in range(count):
+def run_inputs(place: Workplace, seed: int, numbers: Iterable[int], tally: Tally) -> None:
+    """Mutate the inputs of these numbers, drawn by seed, and read each by several verbs."""
+    for k in numbers:
         draw = random.Random(f"{seed}-{k}")
         family = draw.choice(FAMILIES)
         getattr(_Cases, family)(place, draw, f"input {seed}-{k}", tally)
 
 
-def run_command_lines(place: Workplace, seed: int, count: int, tally: Tally) -> None:
-    """Draw `count` command lines by seed, and call each."""
+def run_command_lines(place: Workplace, seed: int, numbers: Iterable[int], tally: Tally) -> None:
+    """Draw the command lines of these numbers by seed, and call each."""
     place.fresh()
-    for k in range(count):
+    for k in numbers:
         arguments = draw_command_line(random.Random(f"line-{seed}-{k}"))
         if k % 50 == 49:
             place.fresh()

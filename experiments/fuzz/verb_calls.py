@@ -17,17 +17,23 @@ from pathlib import Path
 from types import FrameType
 
 import fisherscope.cli as cli
+from fisherscope.step_cost import process_memory
 
 SECONDS = 20
 """Seconds after which a call counts as hanging."""
 LONGEST_OUTPUT = 200_000
+LARGEST_GROWTH = 600
+"""MiB that a call may add to the process: with what is loaded (400 MiB), it stays within 1 GiB."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 CODES = {0, 1, 2, 130, 143}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Hold how a call ended: exit code (None if an exception or a time-out ended it), texts, seconds."""
+    """Hold how a call ended: exit code (None if an exception or a time-out ended it), texts, seconds.
+
+    `growth` and `peak` are the MiB that it added at most, and those of the process then.
+    """
 
     arguments: tuple[str, ...]
     code: int | None
@@ -35,6 +41,8 @@ class Outcome:
     err: str
     trace: str
     seconds: float
+    growth: int = 0
+    peak: int = 0
 
     @property
     def problem(self) -> str | None:
@@ -53,6 +61,8 @@ class Outcome:
             return "a control character was printed"
         if len(self.err) > LONGEST_OUTPUT or len(self.out) > LONGEST_OUTPUT:
             return f"{len(self.out)} + {len(self.err)} characters were printed"
+        if self.growth > LARGEST_GROWTH:
+            return f"{self.growth} MiB more were used"
         return None
 
 
@@ -73,7 +83,8 @@ def call(arguments: Sequence[str], folder: Path | None = None, seconds: float = 
     """
     out, err, began = io.StringIO(), io.StringIO(), time.monotonic()
     code: int | None = 0
-    trace = ""
+    trace, before = "", process_memory("VmRSS") or 0
+    _forget_peak()
     cli._warnings.clear()
     with _surroundings(arguments, folder, out, err, seconds):
         try:
@@ -84,7 +95,15 @@ def call(arguments: Sequence[str], folder: Path | None = None, seconds: float = 
             code, trace = None, "".join(traceback.format_exc(limit=-6)) + f"hangs: {seconds} s"
         except BaseException:  # noqa: BLE001  (what would print a traceback)
             code, trace = None, traceback.format_exc()
-    return Outcome(tuple(arguments), code, out.getvalue(), err.getvalue(), trace, time.monotonic() - began)
+    seconds, peak = time.monotonic() - began, process_memory("VmHWM") or 0
+    mib = ((peak - before) >> 20, peak >> 20)
+    return Outcome(tuple(arguments), code, out.getvalue(), err.getvalue(), trace, seconds, *mib)
+
+
+def _forget_peak() -> None:
+    """Let the largest memory of this process be counted from now on, where Linux allows it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 @contextlib.contextmanager

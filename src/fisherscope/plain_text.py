@@ -8,6 +8,9 @@ from typing import Any
 LONGEST_VALUE = 80
 """Characters of a received value that a message repeats."""
 
+LONGEST_CELL = 200
+"""Characters of a line in a table's cell."""
+
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
 )
@@ -68,9 +71,7 @@ def short_repr(value: Any) -> str:
         text = _short.repr(value)
     except Exception:  # noqa: BLE001  (a repr of the user's, or a number of too many digits)
         text = f"<{type(value).__name__}>"
-    if len(text) > LONGEST_VALUE:
-        text = f"{text[: LONGEST_VALUE - 23]}...{text[-20:]}"
-    return printable(text)
+    return printable(_cut(text, LONGEST_VALUE))
 
 
 def short_text(text: str) -> str:
@@ -88,8 +89,11 @@ def short_text(text: str) -> str:
         >>> len(short_text("x" * 1000))
         80
     """
-    text = one_line(text)
-    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 23]}...{text[-20:]}"
+    return _cut(one_line(text), LONGEST_VALUE)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 23]}...{text[-20:]}"
 
 
 def duration(seconds: float) -> str:
@@ -137,7 +141,8 @@ def aligned_table(
 
     Args:
         head: Column names.
-        rows: Cells; one that contains line breaks takes several lines.
+        rows: Cells; one that contains line breaks takes several lines, of which each is cut in its middle
+            where it is longer than 200 characters, so that one foreign name does not stretch all rows.
         align: A letter per column, `l` or `r`; the last one counts for all columns that follow.
         rule: Whether a line of dashes separates the head from the rows.
 
@@ -151,12 +156,16 @@ def aligned_table(
         s8         3.1
         s16       12.4
     """
-    table = [[cell.splitlines() or [""] for cell in row] for row in [head, *rows]]
+    table = [[_cell_lines(cell) for cell in row] for row in [head, *rows]]
     widths = [max(len(line) for row in table for line in row[k]) for k in range(len(head))]
     sides = align.ljust(len(head), align[-1])
     lines = [line for row in table[:1] for line in _row_lines(row, widths, sides)]
     lines += ["  ".join("-" * width for width in widths)] if rule else []
     return lines + [line for row in table[1:] for line in _row_lines(row, widths, sides)]
+
+
+def _cell_lines(cell: str) -> list[str]:
+    return [_cut(line, LONGEST_CELL) for line in cell.splitlines()] or [""]
 
 
 def _row_lines(row: Sequence[Sequence[str]], widths: Sequence[int], sides: str) -> list[str]:

@@ -128,6 +128,17 @@ def test_nothing_finished(tmp_path: Path) -> None:
         table(tmp_path, lr=0.2)
 
 
+@pytest.mark.parametrize("config", [{}, {"batch_size": 8}, {"lr": 0.1}, {"policy": None, "lr": "x"}])
+def test_a_task_without_settings_does_not_hide_the_others(config: dict[str, object], tmp_path: Path) -> None:
+    for seed in range(2):
+        finished(tmp_path, "s32", seed, 0.05 + seed / 100, 0.06)
+    with fs.open_run(tmp_path / "bare", {"task": "bare", "epochs": 1, **config}) as run:
+        run.log_epoch(epoch=1, val_error=0.1)
+    made = str(table(tmp_path))
+    assert "s32" in made
+    assert "bare: left out: " in made
+
+
 def test_a_task_without_a_metric_does_not_hide_the_others(tmp_path: Path) -> None:
     for seed in range(2):
         finished(tmp_path, "s32", seed, 0.05 + seed / 100, 0.06)

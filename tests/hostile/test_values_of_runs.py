@@ -47,6 +47,16 @@ def test_tasks_of_any_name_are_told_apart_and_cut(seed: int, tmp_path: Path) -> 
     assert len(str(raised.value)) < 1500
 
 
+@pytest.mark.parametrize("policy", ["é" * 50_000, "s8-to-" + "9" * 3000, "x\n" * 2000])
+def test_settings_of_any_name_are_cut(policy: str, tmp_path: Path) -> None:
+    for seed in range(2):
+        write(tmp_path, f"plain-{seed}", "t", seed)
+        with fs.open_run(tmp_path / f"odd-{seed}", {"task": "t", "policy": policy, "lr": 0.1}) as run:
+            run.log_epoch(epoch=1, val_error=0.2, step=3)
+    for form in ("text", "markdown", "latex"):
+        assert len(analysis.table(tmp_path).render(form)) < 5000
+
+
 def nested(draw: random.Random, depth: int) -> Any:
     """A value of JSON with numbers that JSON has no word for."""
     if depth and draw.random() < 0.7:

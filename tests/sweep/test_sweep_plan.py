@@ -56,6 +56,16 @@ def test_a_larger_batch_takes_longer_and_more() -> None:
     assert probe.step_seconds(64) < probe.step_seconds(64, measured=True)
 
 
+@pytest.mark.parametrize("sizes", [[10**6], [8, 10**18], [2000, 2**63]])
+def test_sizes_without_limit_are_not_tried(sizes: list[int]) -> None:
+    config = Configuration.of({"task": "digits/mlp", "threads": 1})
+    probe = probe_steps(config, sizes, seconds=0.1)
+    samples = len(fs.tasks.get("digits/mlp").train)
+    assert max(probe.plain) <= samples
+    assert max(probe.measured) <= samples
+    assert probe.step_seconds(sizes[-1]) > probe.step_seconds(samples)
+
+
 PLAN = SweepPlan({"a": 7200.0, "b": 3600.0}, 2, 1, 10**9, 10**10, 10**9, 10**10, "from steps")
 
 

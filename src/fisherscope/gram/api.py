@@ -34,6 +34,7 @@ from fisherscope.gram.record import GramRecord
 from fisherscope.gram.recorder import Recorder
 from fisherscope.gram.torch_check import refuse_failing_torch
 from fisherscope.guard import Refusal, contain_errors, describe
+from fisherscope.guard.compilation import leave_to_python, run_eagerly
 from fisherscope.guard.custom_functions import custom_functions_seen
 from fisherscope.guard.step_guard import Guard
 
@@ -123,6 +124,7 @@ def record_gram(
         assert record.gram.shape == (8, 8)
         ```
     """
+    leave_to_python()
     check_model(model)
     check_choice("reduction", reduction, ("mean", "sum"))
     check_choice("semantics", semantics, ("path", "per_loss"))
@@ -239,7 +241,7 @@ class GramRecording:
         guard.add_undo(recorders.remove, recorder)
         recorder.attach()
         if "torch._dynamo" in sys.modules:
-            guard.add_context(torch.compiler.set_stance("force_eager"))
+            guard.add_context(run_eagerly())
         if self._record.semantics == "path":
             guard.add_context(custom_functions_seen())
             guard.add_mode(recorder.mode)

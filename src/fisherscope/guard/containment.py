@@ -58,6 +58,7 @@ def contain_errors(
     ) -> Callable[Concatenate[Owner, Arguments], Value]:
         @wraps(method)
         def border(self: Owner, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
+            keep_from_compilation()
             state = capture_thread()
             try:
                 return method(self, *args, **kwargs)
@@ -70,6 +71,7 @@ def contain_errors(
                 clear_frames(error.__traceback__)
                 return value
 
+        border._torchdynamo_disable = True  # type: ignore[attr-defined]  # a compiled step calls it as it is
         return border
 
     return decorate
@@ -129,6 +131,14 @@ def repeat_once(
             return value
 
     return call_again_on_error
+
+
+def keep_from_compilation() -> None:
+    """Keep our functions out of what `torch.compile` traces, where it is in use."""
+    if "torch._dynamo" in sys.modules:
+        from fisherscope.guard.compilation import leave_to_python
+
+        leave_to_python()
 
 
 def capture_thread() -> Any:

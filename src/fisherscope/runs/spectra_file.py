@@ -56,4 +56,5 @@ def _read(file: int, path: Path, begin: int | None, length: int) -> "np.ndarray[
             f"of {STEPS}; load the runs again if this one was being resumed, else restore it from a copy"
         )
     os.lseek(file, begin * SPECTRUM_BYTES, os.SEEK_SET)
-    return np.frombuffer(os.read(file, length * SPECTRUM_BYTES), dtype="<f8").copy()
+    values: np.ndarray[Any, Any] = np.frombuffer(os.read(file, length * SPECTRUM_BYTES), dtype="<f8").copy()
+    return values

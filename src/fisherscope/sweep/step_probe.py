@@ -24,6 +24,8 @@ _ROUNDS = 5
 _MEASURED_MEMORY = 1.2
 """Memory of a measured step over that of a plain one, at most (docs/cost.md)."""
 _EVALUATED = 1000
+_LARGEST_TIMED = 4096
+"""Samples of a timed step at most; a measured one of them takes 0.3 GB. Larger ones follow from these."""
 _VALUE_BYTES = 9
 """A number of the monitor's history in a checkpoint."""
 Listener = Callable[[str], None]
@@ -103,7 +105,7 @@ def probe_steps(
 
     Args:
         config: Task, network and device; its batch size is not used.
-        sizes: Batch sizes of the sweep.
+        sizes: Batch sizes of the sweep; of those above the training samples, or above 4096, none is timed.
         data_dir: Directory of the data files, as for `fs.tasks.get`.
         seconds: Time for the steps.
         listener: Called with a sentence when the next part begins.
@@ -139,8 +141,8 @@ def probe_steps(
 def _probe(
     config: Configuration, task: Any, sizes: list[int], seconds: float, listener: Listener
 ) -> StepProbe:
-    smallest = min(sizes[0], len(task.train))
-    plain, measured = (_state(config, smallest, task, measuring) for measuring in (False, True))
+    sizes = sorted({min(size, len(task.train), _LARGEST_TIMED) for size in sizes})
+    plain, measured = (_state(config, sizes[0], task, measuring) for measuring in (False, True))
     clock = _clock(config)
     listener(f"timing steps of {config.task}")
     memory = (
@@ -199,10 +201,9 @@ def _time_sizes(
     found: dict[int, float] = {}
     memory: dict[int, int] = {}
     end = time.perf_counter() + budget
-    drawn = min(sizes[0], len(state.task.train))
-    time_call(lambda: state.step(list(range(drawn))), lambda: _wait(state))  # the first step prepares
+    time_call(lambda: state.step(list(range(sizes[0]))), lambda: _wait(state))  # the first step prepares
     for size in sizes:
-        indices = [k % len(state.task.train) for k in range(size)]
+        indices = list(range(size))
         if len(found) >= fewest and time.perf_counter() + 2 * _linear(found, size) > end:
             break
         times = []

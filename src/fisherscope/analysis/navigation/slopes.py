@@ -79,7 +79,7 @@ def suggested_move(settings: Map, start: FloatArray, gap: FloatArray) -> FloatAr
     slopes = local_slopes(settings, start) / settings.spread[:, None]
     low, high = settings.coordinates.min(axis=0) - start, settings.coordinates.max(axis=0) - start
     free = high > low
-    target = start.copy()
+    target: FloatArray = start.copy()
     if free.any():
         found = lsq_linear(
             slopes[:, free], gap / settings.spread, (np.minimum(low, 0)[free], np.maximum(high, 0)[free])

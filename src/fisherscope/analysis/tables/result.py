@@ -84,7 +84,7 @@ class Table:
         rows = [
             [
                 short_text(row["task"]),
-                f"{row['a']} – {row['b']}",
+                f"{short_text(row['a'])} – {short_text(row['b'])}",
                 _difference(row, self.metric),
                 *(_p(row[c]) for c in ("p_welch", "p_student", "p_holm")),
                 "–" if row["hedges_g"] is None else f"{row['hedges_g']:.2f}",
@@ -128,7 +128,7 @@ def _scale(metric: str) -> float:
 
 def _entry(row: dict[str, object], metric: str) -> str:
     scale = _scale(metric)
-    text = f"{row['setting']} {scale * number(row['mean']):.2f}"
+    text = f"{short_text(str(row['setting']))} {scale * number(row['mean']):.2f}"
     if math.isfinite(number(row["std"])):
         text += f"±{scale * number(row['std']):.2f}"
     hours = number(row["hours"])

@@ -77,14 +77,14 @@ def table(
     durations: Durations = {}
     for task in tasks:
         name = None if task is None else short_text(task)
-        source = settings_of(store if len(store) else runs, task=task)
-        times = run_times(source.runs)
         try:
+            source = settings_of(store if len(store) else runs, task=task)
+            times = run_times(source.runs)
             best, names = best_of_kinds(source, times, lr, metric, paper)
         except AnalysisError as error:
             if len(tasks) == 1:
                 raise
-            notes.append(f"{name}: left out: {error}")  # one task without a metric does not hide the others
+            notes.append(f"{name}: left out: {error}")  # one task without settings does not hide the others
             continue
         rows += best
         durations |= {(row["task"], row["kind"]): _duration_of(source, times, row["setting"]) for row in best}
