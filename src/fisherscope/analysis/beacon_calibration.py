@@ -164,12 +164,13 @@ def _samples(source: Settings) -> int:
     """Return the samples in an epoch of the runs."""
     first = source.epochs.filter(pl.col("epoch") == 1)
     counts = set(first["samples"].to_list()) if "samples" in first.columns else set()
-    if len(counts) != 1:
+    known = sorted(count for count in counts if count is not None and 1 <= count < math.inf)
+    if len(counts) != 1 or not known:
         raise AnalysisError(
-            f"making beacons of {source.describe()}: their epochs have {sorted(counts) or 'unknown numbers'} "
+            f"making beacons of {source.describe()}: their epochs have {known or 'unknown numbers'} "
             "of samples; expected one number"
         )
-    return int(counts.pop())
+    return int(known[0])
 
 
 def _curve(source: Settings, axis: str, row: Mapping[str, object]) -> Iterator[_Curve]:

@@ -1,6 +1,7 @@
 """The lifecycle of a run directory that is being written: open, guard, finish, close."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -191,9 +192,9 @@ class RunLifecycle:
                 self.finish("failed", f"{type(error).__name__}: {error}")
             else:
                 self.finish()
-        except RunError:
-            if error is None:
-                raise  # otherwise the loop's own error is what matters
+        except RunError as failure:
+            if error is None:  # else the loop's own error matters; what was trained is yet to be saved
+                warnings.warn(f"{failure}; the run counts as crashed", RuntimeWarning, stacklevel=2)
         finally:
             self.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from traceback import clear_frames
 from typing import Any
 
 import torch
@@ -94,6 +95,7 @@ def _call_model(model: nn.Module, args: Any, kwargs: Any) -> Any:
     try:
         return model(*args, **kwargs)
     except Exception as error:
+        clear_frames(error.__traceback__)  # up to torch 2.12, a checkpoint's hooks stay while its frame lives
         raise ModelError(f"the model raised {type(error).__name__}: {str(error)[:200]}") from error
 
 

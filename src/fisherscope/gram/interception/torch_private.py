@@ -157,13 +157,11 @@ def quiet_fsdp_hooks(modules: Sequence[nn.Module]) -> Iterator[None]:
     """
     changed: list[tuple[dict[int, Any], int, Any]] = []
     for module in modules:
-        state = module._get_fsdp_state()  # type: ignore[operator]
+        policy = module._get_fsdp_state()._mp_policy  # type: ignore[operator]
+        entering = policy.param_dtype if policy.cast_forward_inputs else None
         for hooks, quiet in (
-            (
-                module._forward_pre_hooks,
-                lambda _, args, kwargs, s=state: s._cast_forward_inputs(args, kwargs),
-            ),
-            (module._forward_hooks, lambda _, args, output, s=state: s._cast_output_dtype(output)),
+            (module._forward_pre_hooks, lambda _, args, kwargs, to=entering: _cast((args, kwargs), to)),
+            (module._forward_hooks, lambda _, args, output, to=policy.output_dtype: _cast(output, to)),
         ):
             for number, hook in list(hooks.items()):
                 if (getattr(hook, "__module__", None) or "").startswith("torch.distributed.fsdp"):
@@ -174,3 +172,10 @@ def quiet_fsdp_hooks(modules: Sequence[nn.Module]) -> Iterator[None]:
     finally:
         for hooks, number, hook in changed:
             hooks[number] = hook
+
+
+def _cast(values: Any, dtype: torch.dtype | None) -> Any:
+    """Cast the floating-point tensors among some values, as the hooks of `fully_shard` do."""
+    if dtype is None:
+        return values
+    return tree_map(lambda v: v.to(dtype) if isinstance(v, Tensor) and v.is_floating_point() else v, values)
