@@ -13,6 +13,7 @@ HOMES = {
     "LightningCallback": "lightning",
     "DynamicLoader": "lightning",
     "TransformersCallback": "transformers",
+    "DynamicBatchSize": "transformers",
     "TensorBoardTracker": "tensorboard",
     "MLflowTracker": "mlflow",
     "WandbTracker": "wandb",

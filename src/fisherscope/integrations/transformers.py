@@ -10,6 +10,7 @@ from typing import Any
 from fisherscope.guard import contain_errors
 from fisherscope.integrations.guarded_callback import GuardedCallback
 from fisherscope.integrations.optional_import import import_framework
+from fisherscope.integrations.ordered_batches import OrderedBatches
 from fisherscope.integrations.step_hooks import Steps, dataset_size, restore
 from fisherscope.integrations.training_description import (
     compared_metric,
@@ -18,11 +19,14 @@ from fisherscope.integrations.training_description import (
     whole_epochs,
 )
 from fisherscope.integrations.training_record import TrainingRecord
+from fisherscope.integrations.transformers_batch_size import DynamicBatchSize
 from fisherscope.monitor import Monitor
 from fisherscope.runs import replace_text
 
 transformers = import_framework("transformers", "transformers")
 TrainerCallback: Any = transformers.TrainerCallback
+
+__all__ = ["DynamicBatchSize", "TransformersCallback"]
 
 STATE = "fisherscope.json"
 """File in a checkpoint's folder with the monitor's state."""
@@ -213,6 +217,8 @@ class TransformersCallback(GuardedCallback, TrainerCallback):
 
 
 def _steps_per_epoch(loader: Any, args: Any) -> int:
+    if isinstance(getattr(loader, "batch_sampler", None), OrderedBatches):
+        return 0  # a policy's epochs differ
     try:
         return -(-len(loader) // int(args.gradient_accumulation_steps))
     except TypeError:
@@ -253,13 +259,17 @@ def _description(args: Any, state: Any, objects: dict[str, Any]) -> dict[str, An
     loader, name = objects["train_dataloader"], type(objects["model"]).__name__
     optimizer = getattr(objects["optimizer"], "optimizer", objects["optimizer"])
     parts = args.gradient_accumulation_steps
-    steps = math.ceil(len(loader) / parts) if hasattr(loader, "__len__") else None
+    batches = getattr(loader, "batch_sampler", None)
+    policy = batches.sizes.policy if isinstance(batches, OrderedBatches) else None
+    steps = math.ceil(len(loader) / parts) if hasattr(loader, "__len__") and policy is None else None
+    size = (state.train_batch_size or args.train_batch_size) * parts * args.world_size
     return {
         "framework": f"transformers {transformers.__version__}",
         "task": name,
         "model": name,
         "optimizer": type(optimizer).__name__,
-        "batch_size": (state.train_batch_size or args.train_batch_size) * parts * args.world_size,
+        "policy": None if policy is None else policy.name,
+        "batch_size": size if policy is None else None,
         "lr": args.learning_rate,
         "lr_schedule": getattr(args.lr_scheduler_type, "value", str(args.lr_scheduler_type)),
         "epochs": whole_epochs(None if steps else args.num_train_epochs, state.max_steps, steps),

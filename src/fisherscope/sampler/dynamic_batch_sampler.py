@@ -3,7 +3,7 @@
 import sys
 import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from copy import copy
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,13 @@ from fisherscope.policy import Decision, Observation, Policy, State
 from fisherscope.sampler.attachment import Attachment, RateOwner
 from fisherscope.sampler.epoch_iterator import EpochIterator
 from fisherscope.sampler.planned_batch import PlannedBatch
-from fisherscope.sampler.validation import check_arguments, length_of, refuse_as_sampler, refuse_sizes_beyond
+from fisherscope.sampler.validation import (
+    check_arguments,
+    check_order,
+    length_of,
+    refuse_as_sampler,
+    refuse_sizes_beyond,
+)
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -44,6 +50,8 @@ class DynamicBatchSampler:
         rank: Number of this process, below `world_size`; every rank must receive the same measurements.
         world_size: Number of processes that share each batch.
         shuffle: Whether epochs are shuffled; otherwise samples come in the dataset's order.
+        order: Function from an epoch to the order of its samples, such as one grouped by length, in place of
+            that of `seed`; called once for each iteration.
 
     Raises:
         TypeError: `data` has no length, or is a DataLoader; while iterating: it was passed as `sampler=`.
@@ -69,10 +77,12 @@ class DynamicBatchSampler:
         world_size: int = 1,
         *,
         shuffle: bool = True,
+        order: Callable[[int], Sequence[int]] | None = None,
     ) -> None:
         self.length = length_of(data)
         check_arguments(policy, self.length, seed, lag, rank, world_size)
         self.policy, self.seed, self.lag, self.shuffle = policy, seed, lag, shuffle
+        self.order = order
         self.rank, self.world_size = rank, world_size
         refuse_sizes_beyond(policy, self.length)
         self._state: State = policy.init()
@@ -109,14 +119,40 @@ class DynamicBatchSampler:
         Raises:
             TypeError: The policy reads measurements, so the number is not known in advance.
         """
+        return self.count_batches(self.current.epoch + 1)[-1]
+
+    def count_batches(self, epochs: int) -> list[int]:
+        """Count the batches that are not stepped, by epoch.
+
+        Args:
+            epochs: Length of the run in epochs.
+
+        Returns:
+            Batches left in the current epoch, then those of each epoch that follows.
+
+        Raises:
+            TypeError: The policy reads measurements, so the numbers are not known in advance.
+
+        Cost: a decision for each batch, some microseconds.
+
+        Example:
+            ```python
+            sampler = fs.DynamicBatchSampler(100, fs.policy.parse("s25-to-50", lr=0.1, epochs=2))
+            assert sampler.count_batches(2) == [4, 3]
+            ```
+        """
         if self.policy.closed_loop:
             raise TypeError(f"counting the batches of an epoch: {self.policy.name!r} decides during training")
         twin = copy(self)
         twin._queue, twin._rows = deque(self._queue), {}
-        batch, count = twin._plan(twin._steps), 1
-        while batch.start + batch.size < self.length:
-            batch, count = twin._plan(batch.step + 1), count + 1
-        return count
+        batch = twin._plan(twin._steps)
+        counts = [0] * (epochs - batch.epoch)
+        first = batch.epoch
+        while batch.epoch < epochs:
+            counts[batch.epoch - first] += 1
+            batch = twin._plan(batch.step + 1)
+            twin._queue.popleft()
+        return counts
 
     # What the loop calls
 
@@ -170,6 +206,22 @@ class DynamicBatchSampler:
             self._attached.detach()
         self._attached = attached
         self._apply()
+
+    def detach(self) -> None:
+        """Leave the attached optimizer alone from now on: its steps are as its groups say.
+
+        Example:
+            ```python
+            optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+            sampler = fs.DynamicBatchSampler(100, fs.policy.parse("s32+linear", lr=0.1, epochs=2))
+            sampler.attach(optimizer, "couple")
+            sampler.detach()
+            assert sampler.attachment is None
+            ```
+        """
+        if self._attached is not None:
+            self._attached.detach()
+        self._attached = None
 
     @property
     def attachment(self) -> Attachment | None:
@@ -351,6 +403,8 @@ class DynamicBatchSampler:
         return PlannedBatch(step, epoch, start, size, decision)
 
     def _order(self, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        if self.order is not None:
+            return check_order(self.order(epoch), self.length)
         if not self.shuffle:
             return np.arange(self.length)
         return np.random.default_rng((self.seed, epoch)).permutation(self.length)

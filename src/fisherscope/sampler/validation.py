@@ -1,7 +1,10 @@
 """Argument checks of the sampler: data, sizes, and use as a DataLoader's batch sampler."""
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from types import FrameType
+from typing import Any
+
+import numpy as np
 
 from fisherscope.policy import Decision, Observation, Policy
 
@@ -82,6 +85,20 @@ def length_of(data: Sized | int) -> int:
     if length < 1:
         raise ValueError("building a DynamicBatchSampler: the dataset is empty")
     return length
+
+
+def check_order(order: Sequence[int], length: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    """Return the order of an epoch's samples that a function gave.
+
+    Raises:
+        ValueError: It does not hold each sample once.
+    """
+    samples = np.asarray(order, dtype=np.int64)
+    if samples.shape != (length,) or not np.array_equal(np.sort(samples), np.arange(length)):
+        raise ValueError(
+            f"ordering an epoch: order= gave {samples.size} samples; expected each of 0 to {length - 1} once"
+        )
+    return samples
 
 
 def refuse_as_sampler(sampler: object, caller: FrameType | None) -> None:
