@@ -117,9 +117,9 @@ def _departures(directory: Path, number: str, given: dict[str, Any]) -> list[str
             expected = paper_settings(str(task)).get(key)
             others = rows.filter(rows[key].ne_missing(expected))
             if expected is not None and len(others):
-                found = ", ".join(sorted({str(value) for value in others[key].to_list()}))
+                recorded = ", ".join(sorted({str(value) for value in others[key].to_list()}))
                 which = f"{len(others)} of {len(rows)} runs of {task}"
-                notes.append(f"{which} have {key} = {found}, not the paper's {expected}")
+                notes.append(f"{which} have {key} = {recorded}, not the paper's {expected}")
     return notes
 
 

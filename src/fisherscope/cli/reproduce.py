@@ -42,11 +42,11 @@ def reproduce(
     from fisherscope.reproduce import describe_scale, write_page
     from fisherscope.sweep import pending, plan_sweep, run_sweep
 
-    made = _recipe_of_data(name, scale, data_dir)
+    recipe = _recipe_of_data(name, scale, data_dir)
     root = out or Path("reproduce") / (name if scale == 1 else f"{name}-scale{scale:g}")
-    configurations = made.configurations()
+    configurations = recipe.configurations()
     todo = pending(configurations, root / "runs")
-    print(f"{made}\n{describe_scale(made)}")
+    print(f"{recipe}\n{describe_scale(recipe)}")
     print(f"{len(configurations)} runs, {len(configurations) - len(todo)} done before", flush=True)
     plan = plan_sweep(todo, root / "runs", jobs=jobs, data_dir=data_dir, listener=print_progress)
     print(plan, flush=True)
@@ -61,7 +61,7 @@ def reproduce(
     with sweep_display(todo, None) as event:
         result = run_sweep(configurations, root / "runs", jobs=jobs, data_dir=data_dir, event=event)
     words = [f"fisherscope reproduce {name}"] + ([f"--scale {scale:g}"] if scale != 1 else [])
-    page = write_page(made, root, " ".join(words), str(plan).replace("\n", "; ") if todo else "")
+    page = write_page(recipe, root, " ".join(words), str(plan).replace("\n", "; ") if todo else "")
     print(f"{page}: open it in a browser")
     if not result.complete:
         print(f"{result.left} runs are left; run the same command to resume them.")

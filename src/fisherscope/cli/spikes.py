@@ -26,14 +26,14 @@ def spikes(
         raise ValueError(
             f"reading {run}: there is no run; expected a run's directory, or one that holds runs"
         )
-    found = {str(path): fs.runs.spikes(path) for path in directories}
+    by_run = {str(path): fs.runs.spikes(path) for path in directories}
     if as_json:
-        print(json.dumps(found, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(by_run, ensure_ascii=False, allow_nan=False))
         return
-    for path, rows in found.items():
-        if rows or len(found) == 1:
+    for path, rows in by_run.items():
+        if rows or len(by_run) == 1:
             print("\n".join([f"{path}: {len(rows)} spikes", *(line for row in rows for line in _lines(row))]))
-    if not any(found.values()):
+    if not any(by_run.values()):
         print("No spikes are recorded; they are with fs.Monitor(…, on_spike=True) or --set on_spike=true.")
 
 

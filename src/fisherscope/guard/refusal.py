@@ -58,9 +58,9 @@ def describe(error: BaseException) -> str:
 
 def _place(traceback: TracebackType | None) -> str:
     """Innermost file and line of this package that an error passed, relative to the package."""
-    found = ""
+    location = ""
     for frame, line in walk_tb(traceback):
         path = Path(frame.f_code.co_filename)
         if _PACKAGE in path.parents and _PACKAGE / "guard" not in path.parents:
-            found = f"{path.relative_to(_PACKAGE)}:{line}"
-    return found
+            location = f"{path.relative_to(_PACKAGE)}:{line}"
+    return location

@@ -23,9 +23,9 @@ def mark_nonfinite(row: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         The row; with `nonfinite`, if a metric is infinite or undefined.
     """
-    found = {key: _number(value) for key, value in row.items() if key.startswith(METRICS)}
+    numbers = {key: _number(value) for key, value in row.items() if key.startswith(METRICS)}
     marks = [
-        f"{key}={value}" for key, value in found.items() if value is not None and not math.isfinite(value)
+        f"{key}={value}" for key, value in numbers.items() if value is not None and not math.isfinite(value)
     ]
     return {**row, KEY: " ".join(marks)} if marks else dict(row)
 

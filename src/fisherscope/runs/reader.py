@@ -173,19 +173,19 @@ class Runs:
         """Seconds of a step that `fisherscope times` measured, beside these runs or in their export."""
         archives = {archive.path: archive for path in self.paths.values() if (archive := self._archive(path))}
         parents = dict.fromkeys(path.parent for path in self.paths.values() if self._archive(path) is None)
-        found: list[StepTimesRecord] = []
+        records: list[StepTimesRecord] = []
         for parent in parents:
             try:
-                found += read_step_times(parent / STEP_TIMES)
+                records += read_step_times(parent / STEP_TIMES)
             except RunError as error:  # noqa: PERF203  (times are lost, not the runs)
                 self.damaged[parent / STEP_TIMES] = str(error)
                 _warn({parent / STEP_TIMES: str(error)})
         for path, archive in archives.items():
             try:
-                found += archive.step_times
+                records += archive.step_times
             except RunError as error:  # noqa: PERF203  (likewise)
                 self.mark_damaged(path / STEP_TIMES, str(error))
-        return found
+        return records
 
     def filter(self, *predicates: pl.Expr) -> "Runs":
         """Select the runs whose row in `runs` meets every predicate.

@@ -248,11 +248,11 @@ def free_memory() -> int | None:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
-    found = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")]
+    available = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")]
     limits = [_number(Path("/sys/fs/cgroup/memory.max")), _number(Path("/sys/fs/cgroup/memory.current"))]
     if limits[0] is not None and limits[1] is not None:
-        found.append(limits[0] - limits[1])
-    return min(found, default=None)
+        available.append(limits[0] - limits[1])
+    return min(available, default=None)
 
 
 def _number(path: Path) -> int | None:

@@ -71,16 +71,16 @@ def output_columns(
 
 def _rows(calls: list[_Seen], samples: int) -> list[tuple[Tensor, Tensor]]:
     """List outputs of one row a sample: of calls on the whole batch, or on its parts in turn."""
-    found = [
+    gradients = [
         [t for t in output_tensors(out) if t.requires_grad and t.dim() and t.shape[0] == len(own[0])]
         for _, _, out in calls
         if (own := [t for t in output_tensors(out) if t.requires_grad and t.dim()])
     ]
-    lengths = [len(tensors[0]) for tensors in found]
+    lengths = [len(tensors[0]) for tensors in gradients]
     if not lengths or (any(length != samples for length in lengths) and sum(lengths) != samples):
         return []
     rows, start = [], 0
-    for tensors, length in zip(found, lengths, strict=True):
+    for tensors, length in zip(gradients, lengths, strict=True):
         rows += [(t, _along(start + torch.arange(length), t)) for t in tensors]
         start = 0 if length == samples else start + length
     return rows

@@ -44,12 +44,12 @@ class Examination:
     @property
     def exact(self) -> bool:
         """Whether all comparisons agree, one of them independent, and every parameter is covered."""
-        made = [proof for proof in self.proofs if proof.error is not None]
+        computed = [proof for proof in self.proofs if proof.error is not None]
         if any(proof.contradicts for proof in self.proofs):
             return False
         complete = not any(row.rule == "left out" for row in self.coverage)
-        independent = any(proof.independent for proof in made)
-        return independent and complete and all(proof.exact for proof in made)
+        independent = any(proof.independent for proof in computed)
+        return independent and complete and all(proof.exact for proof in computed)
 
     def as_dict(self) -> dict[str, Any]:
         """Return all fields and `exact` as JSON values.

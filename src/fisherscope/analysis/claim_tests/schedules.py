@@ -135,8 +135,8 @@ def _common(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[int]]:
         seeds, key=lambda own: (seeds.count(own) * (len(own) >= FEWEST_SEEDS), len(own)), default=[]
     )
     complete = pl.col("seed").is_in(most).sum().over("setting") == len(most)
-    kept = frame.filter(complete, pl.col("seed").is_in(most))
-    return (kept, most) if kept["fixed"].n_unique() == 2 else (kept, [])
+    compared = frame.filter(complete, pl.col("seed").is_in(most))
+    return (compared, most) if compared["fixed"].n_unique() == 2 else (compared, [])
 
 
 def _missing_text(frame: pl.DataFrame, seeds: list[int]) -> str:

@@ -30,12 +30,12 @@ class RunTimes:
 
     def mean_duration(self, run_ids: Sequence[str]) -> Duration | None:
         """Return the mean over runs, such as the seeds of a setting; None if it is not known."""
-        found = [self.durations[run_id] for run_id in run_ids if run_id in self.durations]
-        if self.model is None or not found:
+        durations = [self.durations[run_id] for run_id in run_ids if run_id in self.durations]
+        if self.model is None or not durations:
             return None
-        extras = [d.extra for d in found if d.extra is not None]
-        extra = np.sum(extras, axis=0) / len(found) if extras else None
-        duration = Duration(self.model, np.mean([d.plain for d in found], axis=0), extra)
+        extras = [d.extra for d in durations if d.extra is not None]
+        extra = np.sum(extras, axis=0) / len(durations) if extras else None
+        duration = Duration(self.model, np.mean([d.plain for d in durations], axis=0), extra)
         return duration if math.isfinite(duration.seconds) else None
 
 

@@ -96,9 +96,9 @@ def navigate(
                     run.log_epoch(
                         val_error=0.1, fisher_cond_mean=size * lr**0.5, fisher_energy_sum=lr * size**-0.5
                     )
-        found = fs.navigate("runs/navigate/s8-lr0.05", to="runs/navigate/s32-lr0.1")
-        assert (round(found.batch_size.value), round(found.lr.value, 3)) == (32, 0.1)
-        print(found)
+        navigation = fs.navigate("runs/navigate/s8-lr0.05", to="runs/navigate/s32-lr0.1")
+        assert (round(navigation.batch_size.value), round(navigation.lr.value, 3)) == (32, 0.1)
+        print(navigation)
         ```
     """
     loaded = _load([run, to], runs)
@@ -113,9 +113,9 @@ def navigate(
     epoch = int(both["epoch"][-1])
     source = settings_of(loaded, task=mine.task or None)
     grid = SettingGrid.of(_same_length(source, mine), x=x, y=y)
-    settings, kept = _map(grid, epoch)
+    settings, reached = _map(grid, epoch)
     ends = np.log2(both.select("x", "y", "x_reference", "y_reference").to_numpy())
-    spread = settings.spread if len(kept) > 1 else np.ones(2)
+    spread = settings.spread if len(reached) > 1 else np.ones(2)
     distance = np.sqrt((((ends[:, 2:] - ends[:, :2]) / spread) ** 2).sum(axis=1))
     ways = both.with_columns(distance=pl.Series(distance))
     start = _coordinates(mine, grid.source)
@@ -123,15 +123,15 @@ def navigate(
     bare = Navigation(
         mine.name, other.name, mine.task, x, y, epoch, ways, pl.DataFrame(schema=SLOPES), copied
     )
-    if len(kept) < FEWEST or start is None:
+    if len(reached) < FEWEST or start is None:
         note = (
-            f"No slopes: {len(kept)} fixed settings of this task and length reached epoch {epoch}; at least "
+            f"No slopes: {len(reached)} fixed settings of this task and length reached epoch {epoch}; at least "
             f"{FEWEST} are needed, and batch size and learning rate of {mine.name}. Give more runs (--runs)."
         )
         return replace(bare, notes=(note,))
-    names = [grid.names[row] for row in kept]
+    names = [grid.names[row] for row in reached]
     advised = _with_advice(bare, settings, names, start, ends[-1, 2:] - ends[-1, :2])
-    return replace(advised, backtest=_backtest(grid, settings, kept, metric))
+    return replace(advised, backtest=_backtest(grid, settings, reached, metric))
 
 
 def _with_advice(
@@ -203,7 +203,7 @@ def _way(runs: Runs, place: PathLike, x: str, y: str) -> Way:
 
 def _ids_of_setting(runs: Runs, name: str) -> list[str]:
     tasks = sorted({str(task) for task in runs.runs["task"]}) if "task" in runs.runs.columns else [None]
-    found: list[str] = []
+    matching: list[str] = []
     names: set[str] = set()
     for task in tasks:
         try:
@@ -212,18 +212,18 @@ def _ids_of_setting(runs: Runs, name: str) -> list[str]:
             continue
         names |= set(frame["setting"].to_list())
         ids = frame.filter(pl.col("setting") == name)["run_id"].to_list()
-        if ids and found:
+        if ids and matching:
             raise AnalysisError(
                 f"navigating: {short_repr(name)} is a setting of several tasks; give a run's id or directory"
             )
-        found = found or ids
-    if not found:
+        matching = matching or ids
+    if not matching:
         near = get_close_matches(name, [*names, *runs.runs["run_id"].to_list()], 1)
         hint = f"did you mean {near[0]}?" if near else "list them by fisherscope runs"
         raise AnalysisError(
             f"navigating: {short_repr(name)} is no run directory, and no run or setting of these runs; {hint}"
         )
-    return found
+    return matching
 
 
 def _check_alike(mine: Way, other: Way) -> None:
@@ -255,8 +255,8 @@ def _same_length(source: Settings, mine: Way) -> Settings:
 def _map(grid: SettingGrid, epoch: int) -> tuple[Map, list[int]]:
     """Return the positions of the settings that reached an epoch, and which these are."""
     logs = np.column_stack([seed_mean(grid.logs(name, epoch)) for name in (grid.x, grid.y)]).reshape(-1, 2)
-    kept = np.flatnonzero(np.isfinite(logs).all(axis=1))
-    return Map(grid.coordinates[kept], logs[kept]), kept.tolist()
+    reached = np.flatnonzero(np.isfinite(logs).all(axis=1))
+    return Map(grid.coordinates[reached], logs[reached]), reached.tolist()
 
 
 def _coordinates(mine: Way, source: Settings) -> FloatArray | None:

@@ -81,10 +81,10 @@ def suggested_move(settings: Map, start: FloatArray, gap: FloatArray) -> FloatAr
     free = high > low
     target: FloatArray = start.copy()
     if free.any():
-        found = lsq_linear(
+        solution = lsq_linear(
             slopes[:, free], gap / settings.spread, (np.minimum(low, 0)[free], np.maximum(high, 0)[free])
         )
-        target[free] += found.x
+        target[free] += solution.x
     return target
 
 

@@ -222,8 +222,8 @@ class HalvingResult:
         """Say why no setting could be finished, and what to do about each reason."""
         reasons = Counter(reason for reason in self.reasons.values() if reason)
         diverged = sum(not reason for reason in self.reasons.values())
-        kept = np.array([c.run_id not in self.reasons for c in self.candidates])
-        unscored = int((kept & np.isinf(self.values).any(axis=1)).sum())
+        candidates_left = np.array([c.run_id not in self.reasons for c in self.candidates])
+        unscored = int((candidates_left & np.isinf(self.values).any(axis=1)).sum())
         texts = []
         if reasons:
             (reason, count), *others = reasons.most_common()

@@ -85,12 +85,12 @@ def topics(context: int) -> tuple[Windows, Windows, Windows]:
 
 def _without_repeats(text: str) -> str:
     seen: set[str] = set()
-    kept = []
+    sentences = []
     for paragraph in re.split(r"\n\s*\n|\0", text):
         if len(paragraph) < SHORTEST_REPEAT or paragraph not in seen:
-            kept.append(paragraph)
+            sentences.append(paragraph)
         seen.add(paragraph)
-    return "\n\n".join(kept)
+    return "\n\n".join(sentences)
 
 
 def tokens_of(text: bytes) -> Tensor:
