@@ -36,7 +36,7 @@ REFERRING = re.compile(r"[;:(] ?see [`A-Za-z]|\b[Ss]ee `|>>>|docs/[\w/-]+\.md")
 """Text of a docstring whose example is another one's."""
 NOTHING = (None, "None", "Iterator[None]", Iterator[None])
 """Return annotations of what gives no value; the last is that of a context manager."""
-CONTRACTS = ("fisherscope.policy.protocol.Policy", "fisherscope.tasks.task.Split")
+CONTRACTS = ("fisherscope.policy.protocol.Policy", "fisherscope.tasks.split.Split")
 """Protocols that classes fulfil without inheriting."""
 
 

@@ -20,7 +20,8 @@ from fisherscope.measures.gradient_statistics import (
 from fisherscope.measures.gram_sums import Gradients, GradientSums
 from fisherscope.measures.noise_window import NoiseWindow
 from fisherscope.measures.nonzero_rules import RULES, FloatArray, censored, nonzero, parse_rule
-from fisherscope.measures.running_means import RunningCond, RunningEnergy, RunningNoise, weighted_median
+from fisherscope.measures.running_energy import RunningEnergy
+from fisherscope.measures.running_means import RunningCond, RunningNoise, weighted_median
 from fisherscope.measures.spectral import cond, effective_rank, energy_step
 
 __all__ = [

@@ -25,8 +25,8 @@ from fisherscope.plain_text import one_line, printable, short_repr
 from fisherscope.report.html_document import document
 from fisherscope.report.html_text import finite
 from fisherscope.report.live_data import live_data
-from fisherscope.runs.queries import fingerprint
 from fisherscope.runs.reader import Runs, load_runs
+from fisherscope.runs.run_listing import fingerprint
 
 HOST = "127.0.0.1"
 LOCAL_NAMES = (HOST, "localhost", "[::1]")

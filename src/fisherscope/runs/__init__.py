@@ -9,17 +9,16 @@ from fisherscope.runs.dead_network import DEAD, dead_reason
 from fisherscope.runs.errors import ChangedRunError, DamagedRunError, RunError, RunLockedError
 from fisherscope.runs.queries import (
     epoch_rows,
-    fingerprint,
     has_ended,
     is_run,
     run_config,
-    run_directories,
     run_head,
     set_aside,
     spikes,
     status,
 )
 from fisherscope.runs.run import Run, open_run
+from fisherscope.runs.run_listing import fingerprint, run_directories
 
 __all__ = [
     "DEAD",

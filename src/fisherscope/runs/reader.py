@@ -20,8 +20,9 @@ from fisherscope.runs.dead_network import DEAD_COLUMNS, dead_reason
 from fisherscope.runs.errors import DamagedRunError, RunError
 from fisherscope.runs.jsonl_frames import concat_frames, read_frame
 from fisherscope.runs.paths import EPOCHS, OUTCOMES, RUN, SPECTRA, STEPS
-from fisherscope.runs.queries import current_head, distinct_names, linked_runs, run_directories
+from fisherscope.runs.queries import current_head
 from fisherscope.runs.row_types import setting_value
+from fisherscope.runs.run_listing import distinct_names, linked_runs, run_directories
 from fisherscope.runs.spectra_file import Spectra, read_spectra
 from fisherscope.runs.step_times import STEP_TIMES, StepTimesRecord, read_step_times
 

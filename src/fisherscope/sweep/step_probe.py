@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from fisherscope.step_cost import Seconds, process_memory, time_call
-from fisherscope.tasks.task import Subset
+from fisherscope.tasks.split import Subset
 from fisherscope.training import Configuration, TrainState, task_of
 
 BUDGET_SECONDS = 10.0

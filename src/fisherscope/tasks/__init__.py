@@ -6,7 +6,8 @@ from fisherscope.tasks.errors import DataError, TaskError
 from fisherscope.tasks.factory import file_digest
 from fisherscope.tasks.registry import check_name, check_trust, get, names, settings
 from fisherscope.tasks.sanity_check import check_task
-from fisherscope.tasks.task import Evaluation, Split, Task
+from fisherscope.tasks.split import Split
+from fisherscope.tasks.task import Evaluation, Task
 from fisherscope.tasks.user_code import error_text, reraise_with_location
 from fisherscope.tasks.workload import TEMPLATE, Workload, subject, subject_of
 

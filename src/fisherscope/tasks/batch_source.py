@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from fisherscope.gram.batch_axis.forward_call import ForwardCall, entry_of
 from fisherscope.tasks.errors import TaskError
-from fisherscope.tasks.task import Split, seeded_order
+from fisherscope.tasks.split import Split, seeded_order
 from fisherscope.tasks.user_data import as_split, checked_collation
 
 

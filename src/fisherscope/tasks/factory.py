@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from fisherscope.bounded_reading import read_bytes
 from fisherscope.tasks.errors import TaskError
-from fisherscope.tasks.task import SPLITS, Split, Task, classification, cross_entropy, hold_out
+from fisherscope.tasks.split import Split, hold_out
+from fisherscope.tasks.task import SPLITS, Task, classification, cross_entropy
 from fisherscope.tasks.user_code import reraise_with_location
 from fisherscope.tasks.user_data import as_split
 

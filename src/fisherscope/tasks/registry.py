@@ -19,7 +19,8 @@ from fisherscope.tasks.datasets.text import Windows, tinystories, topics, wikite
 from fisherscope.tasks.datasets.vision import cifar10, cifar100, mnist, svhn
 from fisherscope.tasks.errors import TaskError
 from fisherscope.tasks.factory import load_task
-from fisherscope.tasks.task import Split, Task, classification, cross_entropy, hold_out
+from fisherscope.tasks.split import Split, hold_out
+from fisherscope.tasks.task import Task, classification, cross_entropy
 
 Splits = tuple[Split, Split, Split, tuple[str, ...]]
 """Training, validation and test split, and notes on them."""

@@ -21,7 +21,7 @@ from torch.utils.data import (
 from fisherscope.model_state import preserve_random_state
 from fisherscope.tasks.datasets.images import draws
 from fisherscope.tasks.errors import TaskError
-from fisherscope.tasks.task import Split
+from fisherscope.tasks.split import Split
 
 
 def as_split(data: Any, where: str) -> Split:

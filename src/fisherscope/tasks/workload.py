@@ -20,14 +20,13 @@ from __future__ import annotations
 import copy
 import difflib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
-from fisherscope.gram.interception.torch_private import tree_leaves
-from fisherscope.samples import BatchSamples, copy_batch_functions
+from fisherscope.samples import copy_batch_functions
 from fisherscope.tasks.batch_source import (
     BatchSource,
     StreamSource,
@@ -36,9 +35,10 @@ from fisherscope.tasks.batch_source import (
     split_source,
 )
 from fisherscope.tasks.errors import TaskError
-from fisherscope.tasks.factory import as_task, batch_loss, call_factory
+from fisherscope.tasks.factory import as_task, call_factory
 from fisherscope.tasks.registry import get
 from fisherscope.tasks.task import Task
+from fisherscope.tasks.workload_loss import Loss, bound_loss, loss_of, module_reduction, type_text
 
 KEYS = ("name", "model", "loss", "batch", "data", "reduction", "record")
 TRAINING_KEYS = ("scores", "validation", "test", "metric", "direction")
@@ -55,8 +55,6 @@ def factory():
     return {"model": model, "loss": loss, "data": my_dataset}
 """
 """A factory to copy into a file and fill in."""
-
-Loss = Callable[[nn.Module, Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -169,7 +167,7 @@ def subject(name: str, data_dir: str | os.PathLike[str] | None = None) -> Worklo
         return subject_of(parts[0], parts[1], batch=parts[2], name=name)
     if not isinstance(parts, Mapping):
         raise TaskError(
-            f"{name!r}: its factory returned {_description(parts)}; expected (model, loss, batch) or a "
+            f"{name!r}: its factory returned {type_text(parts)}; expected (model, loss, batch) or a "
             f"mapping, such as\n\n{TEMPLATE}"
         )
     unknown = sorted(set(parts) - {*KEYS, *TRAINING_KEYS})
@@ -221,7 +219,7 @@ def subject_of(
         raise TaskError(
             f"{name!r}: expected either 'batch' (one batch) or 'data' (a data set); received {received}"
         )
-    own_reduction = _module_reduction(loss)
+    own_reduction = module_reduction(loss)
     if reduction not in (None, "mean", "sum") or own_reduction not in (None, "mean", "sum"):
         raise TaskError(
             f"{name!r}: the loss's reduction is {reduction or own_reduction!r}; expected 'mean' or 'sum', "
@@ -233,7 +231,7 @@ def subject_of(
     source = single_batch_source(first, batch, dim) if data is None else data_source(data)
     samples = None if isinstance(source, StreamSource) else source.samples
     dataset_size, given_size = (None, samples) if data is None else (samples, None)
-    final_loss = _bound_loss(_loss(name, loss), of_batch)
+    final_loss = bound_loss(loss_of(name, loss), of_batch)
     return Workload(name, make, final_loss, source, dataset_size, given_size, final, options)
 
 
@@ -247,69 +245,7 @@ def _first_model(name: str, make: Any) -> nn.Module:
     model = make() if callable(make) else make
     if not isinstance(model, nn.Module):
         raise TaskError(
-            f"{name!r}: 'model' is {_description(model)}; expected a torch.nn.Module, or a function that "
+            f"{name!r}: 'model' is {type_text(model)}; expected a torch.nn.Module, or a function that "
             "makes one"
         )
     return model
-
-
-def _loss(name: str, loss: Any) -> Loss:
-    """Convert a loss to (model, batch) → scalar, checked."""
-    if loss is None:
-        return _model_loss
-    if not callable(loss):
-        raise TaskError(
-            f"{name!r}: 'loss' is {_description(loss)}; expected a function, such as "
-            "lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])"
-        )
-    return batch_loss(loss)
-
-
-def _bound_loss(loss: Loss, of_batch: Sequence[BatchSamples]) -> Loss:
-    """Bind each batch to the functions of it before its loss is taken."""
-    if not of_batch:
-        return loss
-
-    def bound(model: nn.Module, batch: Any) -> Tensor:
-        for function in of_batch:
-            function.bind(batch)
-        return loss(model, batch)
-
-    return bound
-
-
-def _model_loss(model: nn.Module, batch: Any) -> Tensor:
-    """Return the loss that the model computes itself.
-
-    Raises:
-        TaskError: The batch is no mapping, or the model's output has no loss.
-    """
-    if not isinstance(batch, Mapping):
-        raise TaskError(
-            f"taking the model's own loss, model(**batch).loss: the batch is {_description(batch)}; expected "
-            "a mapping. Give 'loss': lambda model, batch: …"
-        )
-    output = model(**batch)
-    loss = getattr(output, "loss", None)
-    if not isinstance(loss, Tensor):
-        raise TaskError(
-            f"taking the model's own loss, model(**batch).loss: {type(model).__name__} returned "
-            f"{_description(output)} without one; put labels in the batch, or give 'loss': lambda model, "
-            "batch: …"
-        )
-    return loss
-
-
-def _module_reduction(loss: Any) -> str | None:
-    """Return the reduction of a loss module, None for other losses."""
-    reduction = getattr(loss, "reduction", None)
-    return reduction if isinstance(loss, nn.Module) and isinstance(reduction, str) else None
-
-
-def _description(value: Any) -> str:
-    """Describe a value's type, with its items' types or tensors' shapes."""
-    shapes = [tuple(leaf.shape) for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
-    if isinstance(value, tuple | list):
-        kinds = ", ".join(type(item).__name__ for item in value)
-        return f"a {type(value).__name__} of {len(value)} ({kinds})"
-    return f"{type(value).__name__}" + (f" with tensors of shape {shapes[:4]}" if shapes else "")

@@ -1,19 +1,15 @@
 """`navigate`: from a run to a reference, at equal epochs (Liao et al. 2020, section 3.1)."""
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from fisherscope.analysis.data.run_measures import COND, ENERGY, measure
+from fisherscope.analysis.data.run_measures import COND, ENERGY
 from fisherscope.analysis.data.setting_grid import SettingGrid, seed_mean
-from fisherscope.analysis.data.settings import FloatArray, Settings, concat_runs, settings_of
+from fisherscope.analysis.data.settings import FloatArray, Settings, settings_of
 from fisherscope.analysis.errors import AnalysisError
 from fisherscope.analysis.landscapes.plane import margin
 from fisherscope.analysis.navigation.leave_one_out import NavigationBacktest, navigation_backtest
@@ -26,30 +22,11 @@ from fisherscope.analysis.navigation.slopes import (
     resample_settings,
     suggested_move,
 )
-from fisherscope.plain_text import short_repr
-from fisherscope.runs.queries import is_run
-from fisherscope.runs.reader import Runs, load_runs
+from fisherscope.analysis.navigation.way import Way, coordinates_of, epoch_span, load_named_runs, way_of
+from fisherscope.runs.reader import Runs
 
 PathLike = str | os.PathLike[str]
 COORDINATES = ("batch size", "learning rate")
-
-
-class Way(NamedTuple):
-    """One run or setting on its way through the plane.
-
-    Args:
-        name: Run id or setting.
-        task: Its task; empty if unknown.
-        planned: Length of its schedule in epochs; None if unknown.
-        frame: Its rows of `Settings.frame`.
-        points: `epoch, x, y`, geometric means over its seeds.
-    """
-
-    name: str
-    task: str
-    planned: int | None
-    frame: pl.DataFrame
-    points: pl.DataFrame
 
 
 def navigate(
@@ -101,14 +78,14 @@ def navigate(
         print(navigation)
         ```
     """
-    loaded = _load([run, to], runs)
-    mine, other = (_way(loaded, place, x, y) for place in (run, to))
+    loaded = load_named_runs([run, to], runs)
+    mine, other = (way_of(loaded, place, x, y) for place in (run, to))
     _check_alike(mine, other)
     both = mine.points.join(other.points, on="epoch", suffix="_reference").sort("epoch")
     if not len(both):
         raise AnalysisError(
             f"navigating from {mine.name} to {other.name}: no epoch has {x} and {y} of both; "
-            f"{mine.name} has epochs {_span(mine)}, {other.name} {_span(other)}"
+            f"{mine.name} has epochs {epoch_span(mine)}, {other.name} {epoch_span(other)}"
         )
     epoch = int(both["epoch"][-1])
     source = settings_of(loaded, task=mine.task or None)
@@ -118,15 +95,16 @@ def navigate(
     spread = settings.spread if len(reached) > 1 else np.ones(2)
     distance = np.sqrt((((ends[:, 2:] - ends[:, :2]) / spread) ** 2).sum(axis=1))
     ways = both.with_columns(distance=pl.Series(distance))
-    start = _coordinates(mine, grid.source)
+    start = coordinates_of(mine, grid.source)
     copied = str(other.frame["setting"][0]) if bool(other.frame["fixed"].all()) else ""
     bare = Navigation(
         mine.name, other.name, mine.task, x, y, epoch, ways, pl.DataFrame(schema=SLOPES), copied
     )
     if len(reached) < FEWEST or start is None:
         note = (
-            f"No slopes: {len(reached)} fixed settings of this task and length reached epoch {epoch}; at least "
-            f"{FEWEST} are needed, and batch size and learning rate of {mine.name}. Give more runs (--runs)."
+            f"No slopes: {len(reached)} fixed settings of this task and length reached epoch {epoch}; at "
+            f"least {FEWEST} are needed, and batch size and learning rate of {mine.name}. Give more runs "
+            "(--runs)."
         )
         return replace(bare, notes=(note,))
     names = [grid.names[row] for row in reached]
@@ -157,73 +135,6 @@ def _with_advice(
 SLOPES = {
     "measure": pl.String, "coordinate": pl.String, "slope": pl.Float64, "low": pl.Float64, "high": pl.Float64,
 }  # fmt: skip
-
-
-def _load(places: Sequence[PathLike], runs: PathLike | Sequence[PathLike] | Runs | None) -> Runs:
-    """Load the runs that names and slopes are looked up in."""
-    if isinstance(runs, Runs):
-        return runs
-    given = [] if runs is None else [runs] if isinstance(runs, str | os.PathLike) else list(runs)
-    beside = [str(Path(place).resolve().parent) for place in places if is_run(place)]
-    names = list(dict.fromkeys([*(str(place) for place in given), *beside]))
-    if not names:
-        raise AnalysisError(
-            f"navigating from {os.fspath(places[0])} to {os.fspath(places[1])}: neither is a run directory; "
-            "give one, or say by runs= (--runs) where runs or settings of these names are"
-        )
-    loaded = concat_runs(names)
-    return loaded if isinstance(loaded, Runs) else load_runs(loaded)
-
-
-def _way(runs: Runs, place: PathLike, x: str, y: str) -> Way:
-    """Find a run or a setting, and its way through the plane."""
-    table, name = runs.runs, os.fspath(place)
-    if is_run(place):
-        where = Path(place).resolve()
-        name = next((run_id for run_id, path in runs.paths.items() if path.resolve() == where), where.name)
-    ids = [name] if name in table["run_id"].to_list() else _ids_of_setting(runs, name)
-    tasks = {} if "task" not in table.columns else dict(table.select("run_id", "task").iter_rows())
-    task = str(tasks.get(ids[0]) or "")
-    source = settings_of(runs.filter(pl.col("run_id").is_in(ids)))
-    across, up = (measure(source, measured) for measured in (x, y))
-    rows = across.join(up, on=["run_id", "epoch"], suffix="_up").filter(
-        pl.col("value") > 0, pl.col("value_up") > 0
-    )
-    points = rows.group_by("epoch").agg(
-        pl.col("value").log().mean().exp().alias("x"),
-        pl.col("value_up").log().mean().exp().alias("y"),
-        pl.len(),
-    )
-    points = (
-        points.filter(pl.col("len") == points["len"].max()).drop("len") if len(points) else points.drop("len")
-    )
-    planned = source.frame["planned"].max()
-    return Way(name, task, int(planned) if isinstance(planned, int) else None, source.frame, points)
-
-
-def _ids_of_setting(runs: Runs, name: str) -> list[str]:
-    tasks = sorted({str(task) for task in runs.runs["task"]}) if "task" in runs.runs.columns else [None]
-    matching: list[str] = []
-    names: set[str] = set()
-    for task in tasks:
-        try:
-            frame = settings_of(runs, task=task).frame
-        except AnalysisError:
-            continue
-        names |= set(frame["setting"].to_list())
-        ids = frame.filter(pl.col("setting") == name)["run_id"].to_list()
-        if ids and matching:
-            raise AnalysisError(
-                f"navigating: {short_repr(name)} is a setting of several tasks; give a run's id or directory"
-            )
-        matching = matching or ids
-    if not matching:
-        near = get_close_matches(name, [*names, *runs.runs["run_id"].to_list()], 1)
-        hint = f"did you mean {near[0]}?" if near else "list them by fisherscope runs"
-        raise AnalysisError(
-            f"navigating: {short_repr(name)} is no run directory, and no run or setting of these runs; {hint}"
-        )
-    return matching
 
 
 def _check_alike(mine: Way, other: Way) -> None:
@@ -259,20 +170,6 @@ def _map(grid: SettingGrid, epoch: int) -> tuple[Map, list[int]]:
     return Map(grid.coordinates[reached], logs[reached]), reached.tolist()
 
 
-def _coordinates(mine: Way, source: Settings) -> FloatArray | None:
-    """Return a run's (log2 B, log2 α); of a schedule the geometric mean of its epochs' sizes."""
-    row = mine.frame.row(0, named=True)
-    size = row["batch_size"]
-    if size is None and "batch_size" in source.runs.epochs.columns:
-        rows = source.runs.epochs.filter(pl.col("run_id") == row["run_id"])
-        size = rows["batch_size"].cast(pl.Float64).log().mean()
-        size = math.exp(size) if isinstance(size, float) else None
-    if not size or not row["lr"]:
-        return None
-    place: FloatArray = np.log2(np.array([float(size), float(row["lr"])]))
-    return place
-
-
 def _slope_table(
     slopes: FloatArray, draws: list[Map], start: FloatArray, names: tuple[str, str]
 ) -> pl.DataFrame:
@@ -304,8 +201,3 @@ def _backtest(
     best = float(values[usable].min() if smaller else values[usable].max())
     part = Map(settings.coordinates[usable], settings.positions[usable])
     return navigation_backtest(part, scores, margin(best, name))
-
-
-def _span(way: Way) -> str:
-    epochs = way.points["epoch"].to_list()
-    return f"{min(epochs)} to {max(epochs)}" if epochs else "none"

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from fisherscope.tasks.datasets.images import Images
-from fisherscope.tasks.task import seeded_order
+from fisherscope.tasks.split import seeded_order
 
 TRAINING, VALIDATION = 300, 500
 """Sizes of the splits: few training samples, so that settings differ in error; 997 are left for testing."""

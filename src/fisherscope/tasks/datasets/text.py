@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fisherscope.tasks.datasets.files import PACKINGS, contents, is_file
 from fisherscope.tasks.errors import DataError
-from fisherscope.tasks.task import seeded_order
+from fisherscope.tasks.split import seeded_order
 
 TOPICS = "pydoc-topics-3.11.txt.xz"
 TOPICS_SHA256 = "7e88678dc7eceb97c20e8fa08a2f750069a8f4e46125e64804f6052662c09fc5"

@@ -1,0 +1,73 @@
+"""Splits of a task's data: samples by number, some of them, and in seeded order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Split(Protocol):
+    """Give samples by number; `len` is how many there are; see `Split.batch`.
+
+    Example:
+        ```python
+        split = fs.tasks.get("digits/mlp").validation
+        images, labels = split.batch(torch.tensor([0, 1, 2]))
+        assert len(images) == len(labels) == 3 < len(split)
+        ```
+    """
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> Any:
+        """Return the samples `indices` as the task's loss takes them.
+
+        Args:
+            indices: (n,) int64.
+            epoch: If given, samples are augmented: a pure function of seed, epoch and index.
+            seed: Random seed of the augmentation.
+
+        Returns:
+            The batch; for the built-in tasks a tuple of tensors (n, ...), float32 images and int64 labels.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Select some samples of another split and renumber them."""
+
+    whole: Split
+    numbers: Tensor  # (n,) int64, in `whole`
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def to(self, device: torch.device | str) -> Subset:
+        """Copy the split to `device`."""
+        return Subset(split_on(self.whole, device), self.numbers.to(device))
+
+    def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> Any:
+        """Return samples, as `Split.batch`."""
+        return self.whole.batch(self.numbers[indices.to(self.numbers.device)], epoch, seed)
+
+
+def split_on(split: Split, device: torch.device | str) -> Split:
+    """Copy a split to `device` if it can be copied."""
+    copy: Split = split.to(device) if hasattr(split, "to") else split
+    return copy
+
+
+def seeded_order(samples: int, seed: int = 0) -> Tensor:
+    """Permute the numbers of the samples, by their count and the seed alone; (samples,) int64."""
+    return torch.from_numpy(np.random.default_rng((seed, samples)).permutation(samples))
+
+
+def hold_out(split: Split, samples: int) -> tuple[Split, Split]:
+    """Hold out `samples` of a seeded permutation; return (training rest, validation)."""
+    order = seeded_order(len(split), seed=1)
+    return Subset(split, order[samples:].sort().values), Subset(split, order[:samples].sort().values)
