@@ -283,6 +283,8 @@ class GramRecording:
                 self._recover_exit(self._guard.error, kind, error, trace)
             elif recorder is not None:
                 finish(recorder, self._record)
+        if recorder is not None:
+            recorder.forget()
 
 
 def _open_recorders() -> list[Recorder]:

@@ -145,16 +145,14 @@ def _fill_statistics(
     recorder: Recorder, record: GramRecord, statistics: Mapping[str, ParameterStats], factor: float
 ) -> None:
     """Each parameter's trace, mean gradient and residual, in one transfer from the device."""
-    table = torch.stack(
-        [
-            value
-            for t in statistics.values()
-            for value in (t.trace, t.mean_square, t.sum_error, t.rounding_scale)
-        ]
-    ).view(-1, 4)
-    norm = max(float(table[:, 0].sum()), 0.0) ** 0.5
+    scalars = [(t.trace, t.mean_square, t.sum_error, t.rounding_scale) for t in statistics.values()]
+    if any(trace.is_cuda for trace, *_ in scalars):
+        table = torch.stack([value for row in scalars for value in row]).view(-1, 4).tolist()
+    else:
+        table = [[float(value) for value in row] for row in scalars]
+    norm = max(sum(row[0] for row in table), 0.0) ** 0.5
     for (name, parameter), (trace, square, error, rounding_scale) in zip(
-        statistics.items(), table.tolist(), strict=True
+        statistics.items(), table, strict=True
     ):
         # of the gradient, and of its shares
         scale = (
@@ -247,12 +245,12 @@ def _changes(recorder: Recorder) -> list[str]:
     if recorder.sharded is not None:
         return []  # whole parameters come and go in every forward
     now = list_parts(recorder.model).parameters
-    replaced = [name for name, p in recorder.trainable.items() if now.get(name) is not p]
-    converted = [
-        name
-        for name, geometry in recorder.began.items()
-        if name not in replaced and (now[name].shape, now[name].dtype, now[name].device) != geometry
-    ]
+    replaced, converted = [], []
+    for name, parameter in recorder.trainable.items():
+        if now.get(name) is not parameter:
+            replaced.append(name)
+        elif (parameter.shape, parameter.dtype, parameter.device) != recorder.began[name]:
+            converted.append(name)
     return [
         f"changed: parameters {', '.join(map(repr, names[:3]))} were {what} inside the `with` block"
         for names, what in ((replaced, "replaced"), (converted, "moved or converted"))

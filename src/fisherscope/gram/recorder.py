@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -122,6 +122,10 @@ class Recorder:
         self._idle = True
         self.gradients.detach()
 
+    def forget(self) -> None:
+        """Let go of all parts: they refer to each other, and would wait for the collector."""
+        vars(self).clear()
+
     # Entries -------------------------------------------------------------------------------------
 
     def on_forward_pre(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -150,14 +154,16 @@ class Recorder:
             self.probe_seconds += time.perf_counter() - start
         self.guard.after_forward(module, self.on_forward)
 
-    @contextmanager
-    def _apart_from_ranks(self) -> Iterator[None]:
+    def _apart_from_ranks(self) -> AbstractContextManager[object]:
         """Run forwards of our own: whole parameters of a sharded model, and nothing sent to other ranks."""
+        return nullcontext() if self.ranks is None else self._apart(self.sharded)
+
+    @contextmanager
+    def _apart(self, sharded: ShardedModel | None) -> Iterator[None]:
         with ExitStack() as stack:
-            if self.sharded is not None:
-                stack.enter_context(self.sharded.gather_parameters())
-            if self.ranks is not None:
-                stack.enter_context(quiet_collectives())
+            if sharded is not None:
+                stack.enter_context(sharded.gather_parameters())
+            stack.enter_context(quiet_collectives())
             yield
 
     def _holds(self, module: nn.Module) -> bool:

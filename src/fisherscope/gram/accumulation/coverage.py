@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from fisherscope.gram.accumulation.remedies import StepKinds, remedies
@@ -26,7 +25,7 @@ class Usage:
 
 def usage_of(parameters: Mapping[str, Tensor]) -> dict[str, Usage]:
     """Return empty counts by parameter."""
-    return {name: Usage(torch.finfo(parameter.dtype).eps) for name, parameter in parameters.items()}
+    return {name: Usage(rounding_of(parameter.dtype)) for name, parameter in parameters.items()}
 
 
 def note_use(usage: Mapping[str, Usage], rule: Rule, sources: Iterable[ParameterSource], out: Tensor) -> None:

@@ -81,9 +81,11 @@ def disjoint_uses(uses: list[ParameterUse], leaf: Tensor, options: ProductOption
 def _untranspose(use: ParameterUse, leaf: Tensor) -> ParameterUse:
     """Turn an outer product on the transposed leaf into one on the leaf."""
     columns, geometry = use.columns, use.geometry
-    if isinstance(columns, Outer) and leaf.dim() == 2 and covers_leaf(geometry.mT, leaf):
-        if geometry.shape == leaf.shape and geometry.stride() == leaf.stride():
-            return use
+    if not isinstance(columns, Outer) or leaf.dim() != 2:
+        return use
+    if geometry.shape == leaf.shape and geometry.stride() == leaf.stride():
+        return use
+    if covers_leaf(geometry.mT, leaf):
         transposed = ParameterUse(columns.transpose(), geometry.mT)
         if use.total is not None:
             transposed.total = use.total.reshape(geometry.shape).mT.flatten()

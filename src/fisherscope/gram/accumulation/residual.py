@@ -92,7 +92,11 @@ def rounding_scale(
 
 def _estimate_error(columns: Outer | TiedColumns, gradient: Tensor, options: ProductOptions) -> Tensor:
     signs = _signs(columns.size[1], gradient.device)
-    dtype = options.of(torch.empty(0, dtype=columns.dtype))
+    dtype = (
+        options.of(columns.left)
+        if isinstance(columns, Outer)
+        else options.of(torch.empty(0, dtype=columns.dtype))
+    )
     matrix = gradient.reshape(columns.size).to(dtype)
     difference = signs.to(dtype) @ matrix.T - columns.project_total(signs, options)
     return _length(difference).div(_DIRECTIONS**0.5)

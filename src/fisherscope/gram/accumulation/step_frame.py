@@ -188,6 +188,8 @@ def _gradient(parameter: Tensor) -> Tensor:
 def _entries(gradient: Tensor) -> Tensor:
     """Take a gradient's first entries, flat: as many as are compared."""
     flat = gradient.detach()
+    if flat.numel() <= _NUMBERS:
+        return flat.reshape(-1)
     while flat.numel() > _NUMBERS and len(flat) > 1:  # rows first: no copy of a large one
         flat = flat[: max(len(flat) // 2, 1)]
     return flat.reshape(-1)[:_NUMBERS]

@@ -21,6 +21,8 @@ def packing_doubt(args: tuple[Any, ...], kwargs: dict[str, Any], samples: int) -
     Returns:
         A sentence with both readings; "" where nothing shows more.
     """
+    if not kwargs and all(type(value) is Tensor for value in args):
+        return ""  # without names
     for name, count in _sequences(args, kwargs).items():
         if count > samples:
             return (

@@ -110,8 +110,8 @@ def find_plan(
     _refuse_nested(module, args, kwargs)
     kind = _kind(module, args, kwargs, batch, tuple(parameters))
     plans = _plans.setdefault(module, {})
-    if kind in plans:
-        plan = plans[kind]
+    plan = plans.get(kind)
+    if plan is not None:
         entry = entry_of(module, args, kwargs, plan.dim)
         if entry is not None:
             return entry, plan

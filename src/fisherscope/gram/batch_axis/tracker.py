@@ -122,7 +122,7 @@ class ForwardTracker:
         self.count += 1
         self.current = Forward(self.count, call, known, ids, given)
         self.forwards.append(self.current)
-        self.samples = max(self.samples or 0, int(ids.max()) + 1 if len(ids) else 0)
+        self._count_samples(ids, call.samples if given is None else None)
         self._keys, self._renewed = CallIds(), False
         return self.current
 
@@ -130,7 +130,11 @@ class ForwardTracker:
         """Say which samples, counted over the step, the rows of the current forward are."""
         assert self.current is not None, "a forward has begun"
         self.current.ids, self.current.linked = ids, how
-        self.samples = max(self.samples or 0, int(ids.max()) + 1 if len(ids) else 0)
+        self._count_samples(ids)
+
+    def _count_samples(self, ids: Tensor, known: int | None = None) -> None:
+        count = known if known is not None else int(ids.max()) + 1 if len(ids) else 0
+        self.samples = max(self.samples or 0, count)
 
     def doubt(self, text: str) -> None:
         """Note that samples may be others than were meant, once."""

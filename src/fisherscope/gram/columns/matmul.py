@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,11 @@ _SEGMENT = 8192
 _BANDS = ((14e6, 4), (6e6, 2))
 _LONG = 256
 """Numbers of a row from which on its products weigh more than the copies of the result."""
+
+
+@cache
+def _eps(dtype: torch.dtype) -> float:
+    return float(torch.finfo(dtype).eps)
 
 
 def rounding(dtype: torch.dtype, terms: int) -> float:
@@ -34,7 +41,7 @@ def rounding(dtype: torch.dtype, terms: int) -> float:
         ```
     """
     blocked: float = 2.0 + min(terms, _SEGMENT) ** 0.5 / 16.0
-    return torch.finfo(dtype).eps * blocked
+    return _eps(dtype) * blocked
 
 
 def symmetric_product(matrix: Tensor) -> Tensor:
@@ -59,18 +66,22 @@ def symmetric_product(matrix: Tensor) -> Tensor:
         ```
     """
     n, k = matrix.shape
-    bands = next((bands for work, bands in _BANDS if n * n * k >= work), 1)
-    if n < 64 or k < _LONG or bands == 1 or matrix.is_cuda:
+    if n < 64 or k < _LONG or n * n * k < _BANDS[-1][0] or matrix.is_cuda:
         return segmented_product(matrix, matrix)
+    bands = next(bands for work, bands in _BANDS if n * n * k >= work)
     step = -(-n // bands)
-    gram = torch.empty(n, n, dtype=torch.float64, device=matrix.device)
+    segments = k > _SEGMENT
+    gram = matrix.new_empty(n, n, dtype=torch.float64 if segments else matrix.dtype)
     for start in range(0, n, step):
         stop = min(start + step, n)
-        rows = segmented_product(matrix[start:stop], matrix[start:])
-        gram[start:stop, start:] = rows
+        rows = gram[start:stop, start:]
+        if segments:
+            rows.copy_(segmented_product(matrix[start:stop], matrix[start:]))
+        else:
+            torch.mm(matrix[start:stop], matrix[start:].T, out=rows)
         if stop < n:
             gram[stop:, start:stop] = rows[:, stop - start :].T
-    return gram
+    return gram.double()
 
 
 def segmented_product(left: Tensor, right: Tensor) -> Tensor:

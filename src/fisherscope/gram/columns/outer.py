@@ -48,6 +48,7 @@ class Outer(Columns):
         self.samples, self.shape = left.shape[0], torch.Size(shape)
         self.dtype, self.device = left.dtype, left.device
         self._left_pairs: Tensor | None = None
+        self._pairwise: tuple[ProductOptions, bool] | None = None
 
     @property
     def positions(self) -> int:
@@ -117,6 +118,11 @@ class Outer(Columns):
         Returns:
             True if `products` multiplies the factors.
         """
+        if self._pairwise is None or self._pairwise[0] is not options:
+            self._pairwise = options, self._is_pairwise_cheaper(options)
+        return self._pairwise[1]
+
+    def _is_pairwise_cheaper(self, options: ProductOptions) -> bool:
         n, t, (r, q) = self.samples, self.positions, self.size
         if t > 1 and self.left.is_cuda:  # whether they cancel is looked up, which waits for the device
             return False

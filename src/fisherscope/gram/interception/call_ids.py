@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 
 from fisherscope.gram.interception.provenance import ParameterSource
@@ -15,10 +14,11 @@ class CallIds:
     """Number calls by function, parameters and turn: the same in every forward."""
 
     def __init__(self) -> None:
-        self._turns: Counter[tuple[str, tuple[str, ...]]] = Counter()
+        self._turns: dict[tuple[str, tuple[str, ...]], int] = {}
 
     def next(self, name: str, sources: Mapping[str, ParameterSource]) -> Key:
         """Return the key of the next call of `name` with these sources."""
         who = (name, tuple(sorted({leaf for source in sources.values() for leaf in source.leaves})))
-        self._turns[who] += 1
-        return (*who, self._turns[who] - 1)
+        turn = self._turns.get(who, 0)
+        self._turns[who] = turn + 1
+        return (*who, turn)

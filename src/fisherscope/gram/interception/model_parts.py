@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from torch import Tensor, nn
 
 _WALKS: tuple[Any, ...] = (nn.Module.named_modules, nn.Module.named_parameters, nn.Module._named_members)
+
+
+@lru_cache(maxsize=4096)
+def _walks_as_torch(kind: Any) -> bool:
+    """Tell whether a class of modules lists its parts in torch's own way."""
+    return (kind.named_modules, kind.named_parameters, kind._named_members) == _WALKS
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,8 @@ def list_parts(model: nn.Module) -> ModelParts:
         prefix, module = stack.pop()
         if id(module) in seen:
             continue
-        kind = type(module)
-        if (kind.named_modules, kind.named_parameters, kind._named_members) != _WALKS:
+        kind: Any = type(module)
+        if not _walks_as_torch(kind):
             return ModelParts(list(model.modules()), dict(model.named_parameters()))
         seen.add(id(module))
         modules.append(module)
@@ -53,9 +60,7 @@ def list_parts(model: nn.Module) -> ModelParts:
             if parameter is not None and id(parameter) not in seen:
                 seen.add(id(parameter))
                 parameters[prefix + name] = parameter
-        stack += [
-            (f"{prefix}{name}.", child)
-            for name, child in reversed(module._modules.items())
-            if child is not None
-        ]
+        if module._modules:
+            children = reversed(module._modules.items())
+            stack += [(f"{prefix}{name}.", child) for name, child in children if child is not None]
     return ModelParts(modules, parameters)

@@ -117,8 +117,7 @@ def model_notes(model: nn.Module, inner: nn.Module, modules: Sequence[nn.Module]
         One sentence each.
     """
     notes = []
-    is_compiled = model is not inner or any(is_compiled_in_place(m) for m in modules)
-    if is_compiled:
+    if model is not inner or any(map(is_compiled_in_place, modules)):
         notes.append("the model is compiled; this step ran eagerly, so that its calls could be seen")
     if alone and any(type(module).__name__ == "DistributedDataParallel" for module in modules):
         notes.append("distributed: this is the Gram of this rank's samples alone")

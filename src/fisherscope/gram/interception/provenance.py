@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -148,9 +148,10 @@ def _follow_view(out: Tensor, source: ParameterSource, args: Any, kwargs: Any, f
     return None
 
 
+@cache
 def rounding_of(dtype: torch.dtype) -> float:
     """Return the relative rounding of a floating-point type, 0 for others."""
-    return torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
+    return torch.finfo(dtype).eps if dtype.is_floating_point or dtype.is_complex else 0.0
 
 
 @contextmanager

@@ -34,9 +34,9 @@ def refuse_unknown_shards(parts: ModelParts) -> None:
                 "torch.distributed.fsdp.fully_shard (FSDP2), which is measured exactly, or with "
                 "DistributedDataParallel"
             )
-    spread = {name: p for name, p in parts.parameters.items() if _is_spread(p)}
-    if not spread:
+    if "torch.distributed.tensor" not in sys.modules:
         return
+    spread = {name: p for name, p in parts.parameters.items() if _is_spread(p)}
     owned = {id(p) for module in _fsdp_modules(parts.modules) for p in module.parameters()}
     for name, parameter in spread.items():
         if id(parameter) not in owned:
