@@ -134,7 +134,7 @@ def test_hostile_names_stay_text(page: Path) -> None:
 @pytest.mark.parametrize(
     ("truth", "words"),
     [
-        (Truth(batch_sizes=(8,), lrs=(0.1,), seeds=1, epochs=4), "too few for a surface"),
+        (Truth(batch_sizes=(8, 16), lrs=(0.1,), seeds=1, epochs=4), "too few for a surface"),
         (Truth(lrs=(0.1,), batch_sizes=(8, 16), seeds=2, epochs=4, diverged=("s8-lr0.1", "s16-lr0.1")),
          "diverged"),
         (Truth(seeds=1, epochs=6, lrs=(0.1,), unfinished={f"s{b}-lr0.1": 2 for b in (8, 16, 32, 64)}),

@@ -4,6 +4,9 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+from scipy.special import stdtrit
+
 WINDOW = 10
 """Measurements of a window."""
 
@@ -56,6 +59,47 @@ class NoiseWindow:
         """Σ tr Σ̂ / Σ |G|² in samples; NaN if the mean of |G|² is not positive."""
         signal = math.fsum(self.signals)
         return math.fsum(self.variances) / signal if signal > 0 else math.nan
+
+    def interval(self, level: float = 0.9) -> tuple[float, float]:
+        """Return an interval of the scale, by Fieller's theorem on the ratio of the window's means.
+
+        It takes the window's measurements as independent draws at fixed weights, each pair normal: what the
+        weights move within the window widens it. While |G|² can't be told from 0 there is no upper end.
+
+        Source: Fieller 1954, Some problems in interval estimation, JRSS B 16(2).
+
+        Args:
+            level: Nominal coverage, in (0, 1).
+
+        Returns:
+            Lower and upper end, samples; infinite, or 0, where the window does not say.
+
+        Raises:
+            ValueError: `level` is not in (0, 1).
+
+        Example:
+            ```python
+            low, high = fs.measures.NoiseWindow([50.0, 60.0, 70.0], [1.0, 1.1, 0.9]).interval()
+            assert low < 60 < high
+            ```
+        """
+        if not 0 < level < 1:
+            raise ValueError(
+                f"computing an interval of the noise scale: received level {level!r}, expected a number "
+                "between 0 and 1, such as 0.9"
+            )
+        count = len(self.variances)
+        if count < 3:
+            return 0.0, math.inf
+        variance, signal = (math.fsum(values) / count for values in (self.variances, self.signals))
+        spread = np.cov(self.variances, self.signals) * (stdtrit(count - 1, (1 + level) / 2) ** 2 / count)
+        # the ratios R with (variance - R signal)² <= t² Var(variance - R signal)
+        a = signal**2 - spread[1, 1]
+        b = variance * signal - spread[0, 1]
+        c = variance**2 - spread[0, 0]
+        root = math.sqrt(max(b * b - a * c, 0.0))
+        low = c / (b + root) if b + root > 0 else 0.0
+        return max(low, 0.0), (b + root) / a if a > 0 and signal > 0 else math.inf
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state.

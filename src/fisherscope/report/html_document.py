@@ -37,6 +37,7 @@ def document(
     *,
     fetches: bool = False,
     images: bool = False,
+    styles: Sequence[str] = ("page.css",),
     **values: object,
 ) -> str:
     """Render a page that a browser shows without any other file.
@@ -49,13 +50,14 @@ def document(
         scripts: Names of assets (`draw.js`) and texts of scripts, in the order in which they run.
         fetches: Whether the page may send requests to the server that it came from.
         images: Whether the page holds images, as data: addresses.
+        styles: Assets with the page's style sheets.
         values: Names that the template uses.
 
     Returns:
         The page.
     """
     texts = [asset(name) if name.endswith(".js") else name for name in scripts]
-    style = asset("page.css")
+    style = "".join(asset(name) for name in styles)
     allowed = " ".join(f"'{_hash(text)}'" for text in texts) or "'none'"
     policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src {allowed}"
     policy += "; connect-src 'self'" if fetches else ""

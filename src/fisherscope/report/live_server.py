@@ -25,6 +25,7 @@ from fisherscope.plain_text import one_line, printable, short_repr
 from fisherscope.report.html_document import document
 from fisherscope.report.html_text import finite
 from fisherscope.report.live_data import live_data
+from fisherscope.report.run_page import run_page, run_state
 from fisherscope.runs.reader import Runs, load_runs
 from fisherscope.runs.run_listing import fingerprint
 
@@ -34,6 +35,7 @@ CLIENT_SECONDS = 10.0
 """Seconds without a byte after which a client is left."""
 REQUEST_SECONDS = 60.0
 """Seconds after which a client is left in any case."""
+NO_RUN = b"There is no such run here any more. <a href='./'>All runs</a>"
 REST = 4.0
 """Pause after a read, in multiples of its time, so that watching many runs stays a small load."""
 
@@ -92,6 +94,27 @@ class WatchedDirectory:
             )
         return data
 
+    def run_page(self, run_id: str) -> bytes | None:
+        """Return the page of one run, or None if there is no such run."""
+        runs = self._load()
+        if run_id not in runs.paths:
+            return None
+        return printable(run_page(runs, run_id, str(runs.paths[run_id]), live=True)).encode()
+
+    def newer_run(self, run_id: str, seen: str) -> bytes | None:
+        """Return one run's state as JSON; None if the stamp `seen` is the newest, or the run is gone."""
+        stamp = fingerprint(self.root)
+        runs = self._load() if stamp != seen else None
+        if runs is None or run_id not in runs.paths:
+            return None
+        state = finite(run_state(runs, run_id) | {"seen": stamp})
+        return printable(json.dumps(state, ensure_ascii=False, allow_nan=False)).encode()
+
+    def _load(self) -> Runs:
+        with self._lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged files are listed on the page of all runs
+            return load_runs(self.root)
+
 
 class LiveServer(ThreadingHTTPServer):
     """Serve one page and its data, on this machine alone.
@@ -119,7 +142,7 @@ class LiveServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answer two addresses: the page, and its data."""
+    """Answer four addresses: the page of all runs, that of one, and the data of each."""
 
     server: LiveServer
     timeout = CLIENT_SECONDS
@@ -142,13 +165,20 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             address = urlsplit(self.path)
+            query = parse_qs(address.query)
         except ValueError:
             self._answer(400, b"", "text/plain")
             return
         if address.path == "/":
             self._answer(200, self.server.page, "text/html; charset=utf-8")
         elif address.path == "/data.json":
-            data = self.server.watched.newer(parse_qs(address.query).get("seen", [""])[0])
+            data = self.server.watched.newer(query.get("seen", [""])[0])
+            self._answer(204 if data is None else 200, data or b"", "application/json")
+        elif address.path == "/run":
+            page = self.server.watched.run_page(query.get("id", [""])[0])
+            self._answer(404 if page is None else 200, page or NO_RUN, "text/html; charset=utf-8")
+        elif address.path == "/run.json":
+            data = self.server.watched.newer_run(query.get("id", [""])[0], query.get("seen", [""])[0])
             self._answer(204 if data is None else 200, data or b"", "application/json")
         else:
             self._answer(404, b"", "text/plain")

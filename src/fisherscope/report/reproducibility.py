@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
 import fisherscope
-from fisherscope.analysis import Landscape, Settings
+from fisherscope.analysis import Landscape
 
 MOST = 8
 """Commands, or values of a key, that are listed."""
@@ -38,26 +39,27 @@ def definitions(landscape: Landscape | str) -> list[tuple[str, str]]:
     return rows
 
 
-def reproduction(source: Settings, directory: str) -> dict[str, Any]:
+def reproduction(
+    heads: Sequence[Mapping[str, Any]], directory: str, verbs: Sequence[str] = ("report",)
+) -> dict[str, Any]:
     """List what repeats the runs and the page.
 
     Args:
-        source: The runs of the page.
+        heads: run.json of each run of the page.
         directory: Their directory, as the user named it.
+        verbs: Verbs whose results the page shows; the last one writes it.
 
     Returns:
         The names of the page's last section: `commands, verbs, versions, configuration, version, run_count,
         directory`.
     """
-    heads = [source.runs.head(run_id) for run_id in source.frame["run_id"]]
     environments = [head.get("environment") or {} for head in heads]
     commands = list(dict.fromkeys(_command(str(e["command"])) for e in environments if e.get("command")))
     more = f"\n# and {len(commands) - MOST} more" if len(commands) > MOST else ""
     place = f"'{directory}'" if " " in directory else directory
-    verbs = [f"fisherscope {verb} {place}" for verb in ("select", "claims", "table", "report")]
     return {
         "commands": "\n".join(commands[:MOST]) + more,
-        "verbs": "\n".join(verbs) + " -o report.html",
+        "verbs": "\n".join(f"fisherscope {verb} {place}" for verb in verbs) + " -o report.html",
         "versions": _values(environments, without=("command",)),
         "configuration": _values([head["config"] for head in heads]),
         "version": fisherscope.__version__,

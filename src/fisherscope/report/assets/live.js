@@ -10,6 +10,7 @@ function rows(data) {
     const line = element("tr", { "data-setting": row.run });
     for (const [k, cell] of row.cells.entries()) {
       const td = element("td", {}, typeof cell === "number" ? number(cell) : String(cell ?? "–"));
+      if (k === 0) td.replaceChildren(element("a", { href: `run?id=${encodeURIComponent(row.run)}` }, row.run));
       if (k === row.bar && row.share !== null) td.prepend(element("progress", { max: 1, value: row.share }), " ");
       line.append(td);
     }
