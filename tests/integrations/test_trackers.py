@@ -30,9 +30,8 @@ TRACKERS = {
 
 
 def test_every_integration_is_under_contract() -> None:
-    assert {*TRACKERS, "LightningCallback", "DynamicLoader", "TransformersCallback"} == set(
-        integrations.HOMES
-    )
+    frameworks = {"LightningCallback", "DynamicLoader", "TransformersCallback", "DynamicBatchSize"}
+    assert {*TRACKERS, *frameworks} == set(integrations.HOMES)
 
 
 @pytest.mark.parametrize("name", TRACKERS)

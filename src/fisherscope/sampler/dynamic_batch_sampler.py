@@ -137,8 +137,8 @@ class DynamicBatchSampler:
 
         Example:
             ```python
-            sampler = fs.DynamicBatchSampler(100, fs.policy.parse("s25-to-50", lr=0.1, epochs=2))
-            assert sampler.count_batches(2) == [4, 3]
+            sampler = fs.DynamicBatchSampler(100, fs.policy.parse("s25-to-100", lr=0.1, epochs=2))
+            assert sampler.count_batches(2) == [4, 2]
             ```
         """
         if self.policy.closed_loop:
