@@ -105,6 +105,29 @@ def test_all_diverged_and_a_metric_without_known_noise(tmp_path: Path) -> None:
     assert "the noise of validation error is not" in str(looked(tmp_path / "b", TRUTH, None))
 
 
+def test_settings_whose_network_died_are_named(tmp_path: Path) -> None:
+    """Those planted are named where they were dropped and in the answer; those that diverged are not dead."""
+    planted = {"s8-lr0.2", "s16-lr0.2"}
+    made = looked(tmp_path, replace(TRUTH, dead=(*planted, "s8-lr0.1"), diverged=("s8-lr0.1",)))
+    reason = "the training loss stood at 2.3 for the last 3 epochs, at an error of 90 %"
+    assert made.answer()["dead"] == dict.fromkeys(planted, reason)
+    sentence = f"2 runs are dead (s8-lr0.2, s16-lr0.2): {reason}. Their errors count as they are."
+    assert f"\n{sentence}" in str(made)
+    first, *later = (choose_text.comparison_text(made, comparison) for comparison in made.state.rounds)
+    assert f"\n  {sentence}" in first
+    assert "dead" not in "".join(later)
+    assert "Do not use" not in str(made)
+    assert "dead" not in str(looked(tmp_path / "alive", TRUTH))
+
+
+def test_a_dead_network_that_is_left_over_is_not_to_be_used(tmp_path: Path) -> None:
+    names = tuple(f"s{size}-lr{lr:g}" for size in TRUTH.batch_sizes for lr in TRUTH.lrs)
+    made = looked(tmp_path, replace(TRUTH, dead=names))
+    assert made.recommended is not None
+    assert "\nDo not use it: its network is dead: the training loss stood at 2.3" in str(made)
+    assert "Try smaller learning rates." in str(made)
+
+
 def test_a_budget_at_which_it_lost_more_is_told() -> None:
     assert "Small budget" in choose_text.plan_text("a/b", "10%", halving_plan(36, 40, 144))
     assert "Small budget" not in choose_text.plan_text("a/b", "20%", halving_plan(36, 40, 288))

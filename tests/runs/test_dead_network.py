@@ -92,5 +92,10 @@ def test_every_verb_calls_it_dead(
     assert '"state": "dead"' in said(monkeypatch, capsys, "select", "runs", "--json") or any(
         row["state"] == "dead" for row in fs.select("runs").candidates.iter_rows(named=True)
     )
+    words = ("--batch-sizes", "16", "--lrs", "0.05,1", "--epochs", "6", "--per-epoch", "1", "--seed", "1")
+    assert any(
+        "1 run is dead (s16-lr1)" in line
+        for line in lines("choose", "digits/mlp", *words, "--budget", "100%", "--jobs", "1", "--out", "runs")
+    )
     said(monkeypatch, capsys, "report", "runs")
     assert '"state": "dead"' in Path("report.html").read_text().replace('"state":"dead"', '"state": "dead"')

@@ -8,6 +8,7 @@ import numpy as np
 from fisherscope.analysis.data.compared_metric import metric_text
 from fisherscope.analysis.data.run_measures import COND, ENERGY
 from fisherscope.analysis.selection.halving_result import HalvingResult
+from fisherscope.analysis.selection.halving_text import dead_candidates_text
 from fisherscope.analysis.selection.successive_halving import ROUNDING, HalvingPlan, Round
 from fisherscope.plain_text import aligned_table
 
@@ -55,6 +56,8 @@ def comparison_text(result: HalvingResult, comparison: Round) -> str:
             f"  Dropped: {len(dropped)}, the best of them {result.candidates[best].name} "
             f"({result.text(result.values[best, epoch])})."
         )
+        if dead := dead_candidates_text([result.candidates[k] for k in dropped], result.dead):
+            lines.append(f"  {dead}")
     lost = len(comparison.order) - survivors - len(dropped)
     return "\n".join([*lines, f"  Diverged or failed: {lost}."] if lost else lines)
 

@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import polars as pl
+
 DEAD = "dead"
 """What screens call a finished run whose network died."""
 DEAD_COLUMNS = (
@@ -63,6 +65,30 @@ def dead_reason(epochs: Sequence[Mapping[str, Any]]) -> str:
     if energy and rates and rates[-1] > rates[0] and max(energy) - min(energy) <= NO_GROWTH * max(energy):
         return f"{text}, and L did not grow: no gradient is left"
     return ""
+
+
+def dead_reasons(epochs: pl.DataFrame) -> dict[str, str]:
+    """Say which runs have a dead network, and why (`dead_reason`).
+
+    Args:
+        epochs: Rows of epochs, such as `Runs.epochs`; the last row of a run is the one it has reached.
+
+    Returns:
+        The sentence of each run whose network is dead, by run id.
+
+    Example:
+        ```python
+        rows = [{"run_id": "a", "epoch": k, "train/loss": 2.3, "val/error": 0.9} for k in (1, 2, 3)]
+        assert "an error of 90 %" in fs.runs.dead_network.dead_reasons(pl.DataFrame(rows))["a"]
+        ```
+    """
+    if not len(epochs):
+        return {}
+    rows = epochs.sort("run_id", "epoch")
+    rows = rows.select(name for name in ("run_id", *DEAD_COLUMNS) if name in rows.columns)
+    parts = rows.partition_by("run_id", as_dict=True, include_key=False)
+    reasons = {str(run_id): dead_reason(part.to_dicts()) for (run_id,), part in parts.items()}
+    return {run_id: reason for run_id, reason in reasons.items() if reason}
 
 
 def _all_above(errors: list[list[float]], level: float) -> bool:

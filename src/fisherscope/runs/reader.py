@@ -16,7 +16,7 @@ from fisherscope.plain_text import short_repr
 from fisherscope.runs import outcomes
 from fisherscope.runs.archive import HEADS, Archive
 from fisherscope.runs.config_values import flatten_config
-from fisherscope.runs.dead_network import DEAD_COLUMNS, dead_reason
+from fisherscope.runs.dead_network import dead_reasons
 from fisherscope.runs.errors import DamagedRunError, RunError
 from fisherscope.runs.jsonl_frames import concat_frames, read_frame
 from fisherscope.runs.paths import EPOCHS, OUTCOMES, RUN, SPECTRA, STEPS
@@ -158,11 +158,7 @@ class Runs:
     def dead(self) -> dict[str, str]:
         """Why the network is dead, by run id, of the finished runs whose is (`dead_reason`)."""
         finished = self.runs.filter(pl.col("status") == "finished")["run_id"].to_list()
-        rows = self.epochs.filter(pl.col("run_id").is_in(finished)).sort("run_id", "epoch")
-        rows = rows.select(name for name in ("run_id", *DEAD_COLUMNS) if name in rows.columns)
-        parts = rows.partition_by("run_id", as_dict=True, include_key=False)
-        reasons = {str(run_id): dead_reason(part.to_dicts()) for (run_id,), part in parts.items()}
-        return {run_id: reason for run_id, reason in reasons.items() if reason}
+        return dead_reasons(self.epochs.filter(pl.col("run_id").is_in(finished)))
 
     @cached_property
     def measures(self) -> pl.DataFrame:

@@ -33,10 +33,8 @@ def setting_notes(frame: pl.DataFrame, without_setting: int, runs: Runs) -> Iter
             yield f"{_name_list(names)} {what}."
     dead = frame.filter("dead")
     if len(dead):
-        example = runs.dead[dead["run_id"][0]]
-        affected = _name_list(sorted(set(dead["setting"].to_list())))
-        count = f"{count_text(len(dead), 'finished run')} {'is' if len(dead) == 1 else 'are'} dead"
-        yield f"{count} ({affected}): {example}. Their errors count as they are."
+        names = sorted(set(dead["setting"].to_list()))
+        yield dead_text(names, len(dead), "finished run", runs.dead[dead["run_id"][0]])
     unfinished = frame.filter(pl.col("status").is_in(["running", "interrupted"]))
     if len(unfinished):
         yield f"{len(unfinished)} of {len(frame)} runs are not finished."
@@ -76,6 +74,22 @@ def content_text(runs: Runs | str | os.PathLike[str]) -> str:
         else ", it is empty"
     )
     return text + "; give the directory that a sweep or open_run wrote to"
+
+
+def dead_text(names: list[str], count: int, noun: str, example: str) -> str:
+    """Say that networks are dead.
+
+    Args:
+        names: Their settings.
+        count: Number of runs.
+        noun: What the runs are called.
+        example: Why the first one is.
+
+    Returns:
+        Two sentences.
+    """
+    runs = f"{count_text(count, noun)} {'is' if count == 1 else 'are'} dead"
+    return f"{runs} ({_name_list(names)}): {example}. Their errors count as they are."
 
 
 def count_text(count: int, noun: str) -> str:

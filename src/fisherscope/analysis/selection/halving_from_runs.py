@@ -12,6 +12,7 @@ from fisherscope.analysis.data.run_times import run_times
 from fisherscope.analysis.data.settings import FloatArray
 from fisherscope.analysis.selection.halving_result import Candidate, HalvingResult
 from fisherscope.analysis.selection.successive_halving import HalvingPlan, halving_state
+from fisherscope.runs.dead_network import dead_reasons
 from fisherscope.runs.reader import Runs
 
 
@@ -55,7 +56,8 @@ def halving_from_runs(
 
     values = by_epoch(metric)
     smallest_first = np.where(np.isinf(values) | smaller, values, -values)
-    excluded = np.array([c.run_id in {*failed, *diverged} for c in candidates])
+    dropped = dict.fromkeys(diverged, "") | dict(failed)
+    excluded = np.array([c.run_id in dropped for c in candidates])
     steps, seconds = np.zeros(len(rows)), np.full(len(rows), math.nan)
     times = None if own is None else run_times(own)
     for run_id, step_count, step_seconds in (
@@ -69,5 +71,5 @@ def halving_from_runs(
         tuple(candidates), plan, halving_state(smallest_first, excluded, plan), metric, smaller, values,
         {name: by_epoch(name) for name in (COND, ENERGY)}, seconds,
         samples if is_share(metric, values) else None, steps, None if times is None else times.model,
-        dict.fromkeys(diverged, "") | dict(failed),
+        dropped, {run_id: why for run_id, why in dead_reasons(epochs).items() if run_id not in dropped},
     )  # fmt: skip

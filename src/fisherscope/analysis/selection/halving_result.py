@@ -1,7 +1,6 @@
 """The result of `choose`: the setting, how sure that is, and what it cost."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,18 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherscope.analysis.data.compared_metric import metric_text, value_text
+from fisherscope.analysis.data.compared_metric import value_text
 from fisherscope.analysis.data.cost_model import CostModel, Ratio, faster
 from fisherscope.analysis.data.setting_of_run import setting_name
 from fisherscope.analysis.data.settings import FloatArray
-from fisherscope.analysis.selection.grid_edges import edge_note, edges
-from fisherscope.analysis.selection.result import use_text
-from fisherscope.analysis.selection.successive_halving import ROUNDING, HalvingPlan, HalvingState
+from fisherscope.analysis.selection.grid_edges import edges
+from fisherscope.analysis.selection.halving_text import result_text
+from fisherscope.analysis.selection.successive_halving import HalvingPlan, HalvingState
 from fisherscope.analysis.stats.hypothesis_tests import Z80, share_deviation, share_interval
-from fisherscope.plain_text import duration
 
-LONGEST_REASON = 300
-"""Characters of a failure's text that are quoted."""
 CLEARLY_FASTER = 1.1
 """Ratio of training times from which a rival is called faster."""
 
@@ -57,6 +53,8 @@ class HalvingResult:
         steps: Steps of each setting, shape (n,).
         model: The cost model behind `seconds`.
         reasons: Why runs were dropped, by run id; an empty text for those that diverged.
+        dead: Why networks are dead, by run id (`fs.runs.dead_reason`), of runs that diverged or failed not.
+            Their settings are ranked by the metric that they have.
     """
 
     candidates: tuple[Candidate, ...]
@@ -71,6 +69,7 @@ class HalvingResult:
     steps: FloatArray | None = None
     model: CostModel | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
+    dead: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def spent_epochs(self) -> int:
@@ -197,6 +196,7 @@ class HalvingResult:
                 for r in self.state.rounds
             ],
             "lost": [c.name for c in self.lost],
+            "dead": {c.name: self.dead[c.run_id] for c in self.candidates if c.run_id in self.dead},
             "spent_epochs": self.spent_epochs,
             "allowed_epochs": self.plan.allowed,
             "all_epochs": len(self.candidates) * self.plan.epochs,
@@ -205,90 +205,7 @@ class HalvingResult:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        lines = [self._headline(), self._worse_text(), self._rivals_text(), self._cost_text()]
-        lines += [edge_note(*edge) for edge in self.edges]
-        return "\n".join(line for line in lines if line)
-
-    def _headline(self) -> str:
-        best, value = self.recommended, self.value
-        if best is None or value is None:
-            if self.state.todo:
-                return "Nothing can be recommended yet: the search is not complete."
-            return f"Nothing can be recommended: {self._losses_text()}."
-        use = use_text(best.batch_size, best.lr, best.name)
-        return f"{use}: measured {metric_text(self.metric)} {self.text(value)} ({self._interval_text()})."
-
-    def _losses_text(self) -> str:
-        """Say why no setting could be finished, and what to do about each reason."""
-        reasons = Counter(reason for reason in self.reasons.values() if reason)
-        diverged = sum(not reason for reason in self.reasons.values())
-        candidates_left = np.array([c.run_id not in self.reasons for c in self.candidates])
-        unscored = int((candidates_left & np.isinf(self.values).any(axis=1)).sum())
-        texts = []
-        if reasons:
-            (reason, count), *others = reasons.most_common()
-            more = f", and {len(others)} other reasons" if others else ""
-            texts.append(
-                f"{reasons.total()} runs failed ({count}: {reason[:LONGEST_REASON]}{more}); fix that and run "
-                "the same command again"
-            )
-        if diverged:
-            texts.append(f"{diverged} runs diverged; try smaller learning rates")
-        if unscored:
-            texts.append(
-                f"{unscored} runs have a {metric_text(self.metric)} that is not finite; check what the "
-                "task's scores return"
-            )
-        return ". ".join(texts) or "no setting could be finished"
-
-    def _interval_text(self) -> str:
-        if self.interval is None:
-            return "one seed; its noise is not known"
-        low, high = (self.text(value) for value in self.interval)
-        ends = f"{low.removesuffix(' %')} to {high}"
-        return f"80 % interval {ends}, one seed, {self.samples} validation samples"
-
-    def _worse_text(self) -> str:
-        if self.better_at is None:
-            return ""
-        epoch, value = self.better_at
-        return (
-            f"Do not rely on it: it was better at epoch {epoch} ({self.text(value)}), where it was chosen "
-            "over others. Try smaller learning rates, the --optimizer you train with, or a larger --budget, "
-            "which compares later."
-        )
-
-    def _rivals_text(self) -> str:
-        if self.recommended is None:
-            return ""
-        if self.samples is None:
-            return f"Whether others are as good is not known: the noise of {metric_text(self.metric)} is not."
-        by_epoch = dict[int, list[str]]()
-        for candidate, epoch in self.rivals:
-            by_epoch.setdefault(epoch, []).append(candidate.name)
-        if not by_epoch:
-            return (
-                f"All other settings had a clearly worse {metric_text(self.metric)} when they were dropped."
-            )
-        parts = [f"{', '.join(names)} (compared at epoch {epoch})" for epoch, names in by_epoch.items()]
-        text = f"Statistically tied with: {'; '.join(parts)}."
-        if self.fastest is not None:
-            text += f" {self.fastest[0].name} trains {self.fastest[1].text} times faster."
-        elif self.model is None and (fewer := self.fewest_steps) is not None:
-            ratio = fewer.batch_size / self.recommended.batch_size
-            text += f" {fewer.name} takes {ratio:.3g} times fewer steps."
-        return text
-
-    def _cost_text(self) -> str:
-        whole, allowed = len(self.candidates) * self.plan.epochs, math.floor(self.plan.allowed + ROUNDING)
-        epochs = self.spent_epochs
-        spent = f"Spent {epochs} of {allowed} epochs allowed, {epochs / whole:.0%} of the grid's {whole}"
-        if self.steps is not None and self.steps.sum() > 0:
-            spent += f"; {self.steps.sum():,.0f} steps"
-        if self.model is None or self.all_seconds is None:
-            return f"{spent}."
-        how = "CPU time of training" if self.model.kind == "process" else "training, modelled"
-        return f"{spent}, {duration(self.all_seconds)} of {how}."
+        return result_text(self)
 
     @property
     def all_seconds(self) -> float | None:
