@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 .DEFAULT_GOAL := help
 .PHONY: help setup format quick check docs test demo study study-digits study-mnist \
 	campaign campaign-rows campaign-crash campaign-resume campaign-times campaign-advice campaign-dynamic campaign-ranks \
-	campaign-fuzz campaign-faults campaign-spikes campaign-reproduce campaign-benchmarks test-torch check-pythons clean
+	campaign-fuzz campaign-faults campaign-spikes campaign-branches campaign-reproduce campaign-benchmarks test-torch check-pythons clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1: /p' $(MAKEFILE_LIST) | awk -F ': ' '{printf "  %-20s %s\n", $$1, $$2}'
@@ -78,7 +78,7 @@ study-mnist: setup  ## train the sweeps of MNIST (hours)
 	set -e; for name in mnist-mlp mnist1000-mlp mnist-resnet8; do $(call EXPORT,$$name); done
 
 # Long runs whose results are committed. They want a quiet machine; experiments/README.md says what each writes.
-campaign: campaign-rows campaign-crash campaign-resume campaign-times campaign-advice campaign-dynamic campaign-ranks campaign-fuzz campaign-faults campaign-spikes campaign-reproduce campaign-benchmarks  ## all long runs but the sweeps (a day)
+campaign: campaign-rows campaign-crash campaign-resume campaign-times campaign-advice campaign-dynamic campaign-ranks campaign-fuzz campaign-faults campaign-spikes campaign-branches campaign-reproduce campaign-benchmarks  ## all long runs but the sweeps (a day)
 
 campaign-rows: setup  ## 2000 drawn models that move rows, against a loop over samples
 	$(BIN)/python -m experiments.row_identity --models 2000
@@ -112,6 +112,10 @@ campaign-fuzz: setup  ## mutated runs, exports, settings and command lines: no t
 
 campaign-spikes: setup  ## plant 300 spikes of the gradient's norm: is the cause named first?
 	$(BIN)/python -m experiments.spikes --trials 100
+
+campaign-branches: setup  ## the critical batch size by branches; its interval against longer ones (two hours)
+	$(BIN)/python -m experiments.branching
+	$(BIN)/python -m experiments.branching.coverage --seeds 4 --repetitions 5
 
 campaign-faults: setup  ## every internal function made to raise, in a loop, Lightning and Trainer (an hour)
 	$(BIN)/python -m experiments.faults

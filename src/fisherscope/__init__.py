@@ -25,6 +25,7 @@ _HOMES = {
     "navigate": "fisherscope.analysis",
     "select": "fisherscope.analysis",
     "choose": "fisherscope.search",
+    "branch": "fisherscope.branching",
     "diagnose": "fisherscope.diagnosis",
     "export_runs": "fisherscope.analysis",
 }

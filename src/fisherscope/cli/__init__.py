@@ -19,6 +19,7 @@ GROUPS = {
     "Your training": {
         "advise": "Which batch sizes are worth your time, within a minute.",
         "choose": "Which batch size and learning rate to use, within a budget of epochs.",
+        "branch": "Measure the critical batch size by branches from a checkpoint.",
         "doctor": "Check the Gram on your own model and batch, and time it.",
         "report": "Write an HTML page about a directory of runs.",
         "watch": "Show a live page of runs.",

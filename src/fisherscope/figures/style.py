@@ -139,13 +139,23 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
         ```
     """
     target = Path(path)
-    suffix = target.suffix.lower().removeprefix(".")
-    if suffix not in FORMATS:
-        raise ValueError(
-            f"saving a figure as {target}: suffix {target.suffix!r}; expected one of "
-            + ", ".join(f".{name}" for name in FORMATS)
-        )
+    suffix = check_suffix(target)
     metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix, {})
     with paper_style():
         replace(target, lambda file: figure.savefig(file, format=suffix, metadata=metadata))
     return target
+
+
+def check_suffix(path: Path) -> str:
+    """Return the format that a file's suffix names.
+
+    Raises:
+        ValueError: The suffix is another.
+    """
+    suffix = path.suffix.lower().removeprefix(".")
+    if suffix not in FORMATS:
+        raise ValueError(
+            f"saving a figure as {path}: suffix {path.suffix!r}; expected one of "
+            + ", ".join(f".{name}" for name in FORMATS)
+        )
+    return suffix

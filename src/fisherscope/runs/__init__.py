@@ -19,6 +19,7 @@ from fisherscope.runs.queries import (
 )
 from fisherscope.runs.run import Run, open_run
 from fisherscope.runs.run_listing import fingerprint, run_directories
+from fisherscope.runs.saved_state import checkpoint_state
 
 __all__ = [
     "DEAD",
@@ -28,6 +29,7 @@ __all__ = [
     "RunError",
     "RunLockedError",
     "Runs",
+    "checkpoint_state",
     "dead_reason",
     "epoch_rows",
     "fingerprint",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,6 +55,44 @@ class Subset:
     def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> Any:
         """Return samples, as `Split.batch`."""
         return self.whole.batch(self.numbers[indices.to(self.numbers.device)], epoch, seed)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Draw another split in a stream of seeded permutations, cut into epochs of any length.
+
+    Args:
+        whole: The split.
+        length: Samples of an epoch; sample i of epoch e is position e·length + i of the stream.
+        seed: Seed of the permutations.
+    """
+
+    whole: Split
+    length: int
+    seed: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def to(self, device: torch.device | str) -> Stream:
+        """Copy the split to `device`."""
+        return Stream(split_on(self.whole, device), self.length, self.seed)
+
+    def batch(self, indices: Tensor, epoch: int | None = None, seed: int = 0) -> Any:
+        """Return samples, as `Split.batch`; without an epoch those of the first."""
+        samples = len(self.whole)
+        positions = (epoch or 0) * self.length + indices.cpu()
+        passes = positions // samples
+        numbers = torch.empty_like(positions)
+        for number in passes.unique().tolist():
+            part = passes == number
+            numbers[part] = _permutation(samples, self.seed, number)[positions[part] % samples]
+        return self.whole.batch(numbers, epoch, seed)
+
+
+@lru_cache(maxsize=4)
+def _permutation(samples: int, seed: int, number: int) -> Tensor:
+    return torch.from_numpy(np.random.default_rng((seed, number, samples)).permutation(samples))
 
 
 def split_on(split: Split, device: torch.device | str) -> Split:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fisherscope.tasks.split import Split, Subset, seeded_order, split_on
+from fisherscope.tasks.split import Split, Stream, Subset, seeded_order, split_on
 from fisherscope.tasks.user_code import reraise_with_location
 
 SPLITS = ("train", "validation", "test")
@@ -203,6 +203,26 @@ class Task:
                 "expected at least 1 and at most that"
             )
         return replace(self, train=Subset(self.train, seeded_order(len(self.train))[:samples]))
+
+    def in_segments(self, samples: int, seed: int) -> Task:
+        """Train in epochs of any length: seeded permutations of the data, one after another, cut up.
+
+        Validation stands in for the test split, which is then not evaluated.
+
+        Args:
+            samples: Samples of an epoch.
+            seed: Seed of the permutations.
+
+        Returns:
+            The same task with the other training and test split.
+
+        Example:
+            ```python
+            task = fs.tasks.get("digits/mlp").in_segments(128, seed=0)
+            assert len(task.train) == 128 and task.test is task.validation
+            ```
+        """
+        return replace(self, train=Stream(self.train, samples, seed), test=self.validation)
 
     def evaluated_on(self, samples: int) -> Task:
         """Limit validation and test split to the first samples of a seeded permutation.

@@ -1,7 +1,8 @@
 """Train: a configuration becomes a run directory."""
 
 from fisherscope.training.configuration import Configuration, ConfigurationError
-from fisherscope.training.loop import Result, make_state, task_of, train
+from fisherscope.training.initial_state import frozen_path, make_state, task_of
+from fisherscope.training.loop import Result, train
 from fisherscope.training.paper_preset import fill_from_paper, paper_grid, paper_settings
 from fisherscope.training.train_state import TrainState
 
@@ -11,6 +12,7 @@ __all__ = [
     "Result",
     "TrainState",
     "fill_from_paper",
+    "frozen_path",
     "make_state",
     "paper_grid",
     "paper_settings",

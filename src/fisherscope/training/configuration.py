@@ -66,6 +66,9 @@ class Configuration(BaseModel):
         compile: Whether to compile the model.
         device: "cpu", or "cuda", "cuda:1", ….
         threads: CPU threads of torch.
+        start: Name of the frozen state, among those of the runs' directory, whose weights and optimizer state
+            the run begins with (docs/branches.md).
+        segment: Samples of an epoch, taken from a stream of permutations of the training data.
 
     Raises:
         pydantic.ValidationError: A value is out of range; `Configuration.of` raises a readable error instead.
@@ -117,6 +120,8 @@ class Configuration(BaseModel):
     compile: bool = False
     device: str = "cpu"
     threads: int | None = Field(None, gt=0, le=4096)  # more of them end some systems' processes
+    start: str | None = Field(None, pattern=r"^[\w-]{1,100}$")
+    segment: int | None = Field(None, gt=0)
 
     @field_validator("rule")
     @classmethod

@@ -10,17 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import fisherscope as fs
 from fisherscope.training.computed_identity import computed_identity
 from fisherscope.training.configuration import Configuration
+from fisherscope.training.initial_state import make_state, restore_state
 from fisherscope.training.interruption import Interruption, deferred_signals
 from fisherscope.training.train_state import TrainState
 
 CHECKPOINT_SECONDS = 20.0
-LONGEST_TEXT = 300
-"""Characters of another library's error that are quoted."""
 Progress = Callable[[TrainState, "dict[str, Any] | None"], None]
 """Called after each step with None, and after each epoch with its row."""
 
@@ -96,7 +93,7 @@ def train(
     if (result := _result_of_finished_run(config, path)) is not None:
         return result
     exists = fs.runs.is_run(path)  # if the directory may not be read, opening it raises the error
-    state = None if exists else make_state(config, data_dir)  # raises before anything is written
+    state = None if exists else make_state(config, data_dir, root=root)  # raises before anything is written
     with (
         deferred_signals() as signals,
         fs.open_run(path, _recorded_identity(config, path), environment=_numbered_device(config)) as run,
@@ -105,12 +102,12 @@ def train(
             return _result(config, run)
         if state is None:
             with signals.acting():  # nothing is lost by stopping at once
-                state = make_state(config, data_dir)
+                state = make_state(config, data_dir, root=root)
         run.identify(computed_identity(state))
         with signals.acting():
             checkpoint = run.load_checkpoint()
             if checkpoint is not None:
-                _restore(state, checkpoint, path)
+                restore_state(state, checkpoint, path)
         state.monitor.run = run
         if checkpoint is None:
             for note in state.task.notes:
@@ -167,79 +164,6 @@ def _numbered_device(config: Configuration) -> dict[str, str] | None:
 def _result(config: Configuration, run: fs.Run) -> Result:
     epochs = config.epochs if run.status == "finished" else 0
     return Result(run.path, run.id, run.status, run.reason, epochs)
-
-
-def make_state(config: Configuration, data_dir: str | os.PathLike[str] | None = None) -> TrainState:
-    """Make the state of a run that has not begun: task, model, optimizer, sampler and monitor.
-
-    Args:
-        config: The run's configuration; its `threads` become torch's.
-        data_dir: Directory of the data files, as for `fs.tasks.get`.
-
-    Returns:
-        The state.
-
-    Raises:
-        ConfigurationError, TaskError, DataError: The configuration or the task is wrong, or data are missing.
-
-    Example:
-        ```python
-        from fisherscope.training import Configuration, make_state
-
-        state = make_state(Configuration.of({"task": "digits/mlp", "batch_size": 32}))
-        loss = state.step(next(iter(state.sampler)))
-        ```
-    """
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    return TrainState(config, task_of(config, data_dir))
-
-
-def _restore(state: TrainState, checkpoint: Any, path: Path) -> None:
-    """Restore the state of a checkpoint.
-
-    Raises:
-        RunError: The checkpoint is of another model, or of another version's state.
-    """
-    try:
-        state.load_state_dict(checkpoint)
-    except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
-        what = " ".join(str(error).split())[:LONGEST_TEXT]
-        raise fs.runs.RunError(
-            f"resuming {path}: its checkpoint does not fit what {state.config.task} makes now "
-            f"({type(error).__name__}: {what}); restore the earlier model, or delete {path} "
-            "to start over"
-        ) from error
-
-
-def task_of(config: Configuration, data_dir: str | os.PathLike[str] | None = None) -> fs.tasks.Task:
-    """Get the task that a configuration trains.
-
-    Args:
-        config: The configuration.
-        data_dir: Directory of the data files, as for `fs.tasks.get`.
-
-    Returns:
-        The task, limited to `config.limit_train` samples.
-
-    Raises:
-        TaskError, DataError: The task is unknown or wrong, or its data are missing or damaged.
-        ValueError: `limit_train` is above the number of samples.
-
-    Example:
-        ```python
-        from fisherscope.training import Configuration, task_of
-
-        config = Configuration.of({"task": "digits/mlp", "batch_size": 32, "limit_train": 64})
-        assert len(task_of(config).train) == 64
-        ```
-    """
-    task = fs.tasks.get(
-        config.task, data_dir, validation=config.validation, augment=config.augment, extra=config.extra
-    )
-    if config.limit_test is not None:
-        task = task.evaluated_on(config.limit_test)
-    return task if config.limit_train is None else task.limited(config.limit_train)
 
 
 def _train_epochs(

@@ -20,6 +20,8 @@ from fisherscope.training.running_scores import RunningScores
 
 _TRAINING_SCORED = 2000
 """Training samples that are evaluated after an epoch, in eval mode, as the validation samples are."""
+_SEGMENT_SCORED = 100
+"""The same where an epoch is a segment of the data, evaluated many times a pass."""
 _READ_EVERY = 50
 """Steps, on a GPU, between two reads of the loss."""
 
@@ -56,7 +58,8 @@ class TrainState:
         self.config = config
         self.device = _device(config.device)
         self.task = task.to(self.device)
-        self.scored = self.task.limited(min(_TRAINING_SCORED, len(task.train)))
+        scored = _TRAINING_SCORED if config.segment is None else _SEGMENT_SCORED
+        self.scored = self.task.limited(min(scored, len(task.train)))
         policy = config.policy_of()
         if config.batch_size > len(task.train):
             raise ConfigurationError(
@@ -300,6 +303,20 @@ class TrainState:
             "decisions": list(self.decisions),
             "random": rng.state(self.device),
         }
+
+    def begin_with(self, state: dict[str, Any]) -> None:
+        """Take weights, optimizer state and loss scale from another run's state; all else begins anew.
+
+        Args:
+            state: A value of `state_dict`, of a run with the same model and optimizer.
+
+        Raises:
+            KeyError, RuntimeError, TypeError, ValueError: It is of another model or version.
+        """
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.sampler.attach(self.optimizer)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a saved state.

@@ -1,0 +1,1 @@
+"""Is the critical batch size that `fisherscope branch` measures right?"""
