@@ -69,25 +69,34 @@ def test_a_disk_that_fills_up_is_told_once_and_training_goes_on(
     assert any("No space left" in text for text in outcome.warned)
 
 
-def test_a_logger_that_fails_loses_its_row_alone(tmp_path: Path) -> None:
+def fit_with_a_failing_logger(callback: Any, folder: Path) -> None:
     lightning = importlib.import_module("lightning.pytorch")
 
     class Offline(lightning.loggers.CSVLogger):  # type: ignore[misc, name-defined]
         def log_metrics(self, metrics: Any, step: Any = None) -> None:
             raise ConnectionError("the tracker is gone")
 
-    callback = fs.integrations.LightningCallback(2, stride=True)
     trainer = lightning.Trainer(
-        max_epochs=1, accelerator="cpu", logger=Offline(tmp_path), enable_checkpointing=False,
+        max_epochs=1, accelerator="cpu", logger=Offline(folder), enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, callbacks=[callback],
     )  # fmt: skip
+    trainer.fit(lightning_module(draw(0)), DataLoader(lightning_data(), batch_size=8))
+
+
+def test_a_logger_that_fails_loses_its_row_alone(tmp_path: Path) -> None:
+    callback = fs.integrations.LightningCallback(2, stride=True)
     with pytest.warns(RuntimeWarning, match="ConnectionError") as caught:
-        trainer.fit(lightning_module(draw(0)), DataLoader(lightning_data(), batch_size=8))
+        fit_with_a_failing_logger(callback, tmp_path)
     assert len([w for w in caught if issubclass(w.category, RuntimeWarning)]) == 1
     rows = callback.monitor.state.history.rows
     assert len(rows) > 1
     assert all(row["status"].startswith("error: ConnectionError") for row in rows)
     assert all(row["fisher/trace"] > 0 for row in rows)
+
+
+def test_strict_raises_what_a_logger_raises(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionError, match="the tracker is gone"):
+        fit_with_a_failing_logger(fs.integrations.LightningCallback(2, strict=True), tmp_path)
 
 
 def test_strict_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

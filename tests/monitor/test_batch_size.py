@@ -106,3 +106,35 @@ def test_a_step_whose_size_cannot_be_read_says_so_once_and_takes_the_previous():
 def test_a_size_that_was_said_must_be_the_batchs():
     with pytest.raises(ValueError, match="received batch_size=9 for a batch of 16"):
         Loop(every=1, strict=True).take(slice(0, 16), batch_size=9)
+
+
+class Reversed(torch.autograd.Function):
+    """A user's own function: the batch is run in another order to see whether it moves rows."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return -x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return -gradient
+
+
+class CustomLayer(nn.Module):
+    def forward(self, x):
+        return Reversed.apply(x)
+
+
+@pytest.mark.parametrize("on_spike", [False, True])
+def test_forwards_that_look_at_the_model_are_none_of_the_steps(on_spike):
+    model = nn.Sequential(nn.Linear(6, 9), CustomLayer(), nn.Linear(9, 4))
+    loop = Loop(model, every=3, stride=True, on_spike=on_spike)
+    sizes = [16, 16, 7, 16, 3, 5]
+    for size in sizes:
+        loop.take(slice(0, size))
+        assert loop.monitor.state.batch_size.passes == 1
+        if on_spike:
+            assert [call.samples for call in loop.monitor.state.spikes._tape.calls] == [size]
+    assert loop.monitor.totals()["samples"] == sum(sizes)
+    assert loop.monitor.history["batch_size"].to_list() == [16, 16]
+    assert loop.monitor.history["status"].to_list() == ["ok", "ok"]

@@ -6,9 +6,11 @@ import pickle
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
+from tests.cases.guarded_loops import MODES
 from tests.cases.monitor_loop import Loop
 from torch import nn
 from torch.nn import functional as F
@@ -156,3 +158,90 @@ def test_another_thread_uses_the_model_while_it_is_measured() -> None:
     assert all(map(torch.equal, plain, measured))
     assert calls > 10
     assert not errors
+
+
+USES: dict[str, Callable[[nn.Module, torch.Tensor], object]] = {
+    "forward": lambda model, x: model(x),
+    "gradient of the inputs": lambda model, x: torch.autograd.grad(model(x).sum(), x),
+    "backward to the inputs": lambda model, x: model(x).sum().backward(inputs=[x]),
+    "gradient of the parameters": lambda model, x: torch.autograd.grad(model(x).sum(), [*model.parameters()]),
+    "backward": lambda model, x: model(x).sum().backward(),
+}
+"""What another thread may do with the model; the last adds to the gradients, monitored or not."""
+TO_PARAMETERS = ("gradient of the parameters", "backward")
+
+
+def use_in_another_thread(use: str, model: nn.Module) -> list[str]:
+    errors: list[str] = []
+
+    def call() -> None:
+        try:
+            USES[use](model, torch.ones(9, 5, dtype=torch.float64, requires_grad=True))
+        except Exception as error:  # noqa: BLE001  (what would end the other thread)
+            errors.append(repr(error))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    return errors
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("when", ["before", "within the forward", "between", "after"])
+def test_another_threads_pass_within_a_step(use: str, when: str, mode: str) -> None:
+    """The numbers are dyadic: fused adds in another order, and has the same bits."""
+
+    def train(monitored: bool) -> tuple[list[torch.Tensor], list[str], list[dict[str, Any]]]:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3)).double()
+        for parameter in model.parameters():
+            parameter.data = torch.randint(-2, 3, parameter.shape).double() / 2
+        optimizer = torch.optim.SGD(model.parameters(), 0.25)
+        monitor = fs.Monitor(model, optimizer, every=1, **MODES[mode])
+        errors: list[str] = []
+
+        reached_so_far: list[str] = []
+
+        def reached(now: str) -> None:
+            if now == when and now not in reached_so_far:
+                reached_so_far.append(now)
+                errors.extend(use_in_another_thread(use, model))
+
+        model[1].register_forward_pre_hook(lambda *_: reached("within the forward"))
+        for _ in range(2):
+            x = torch.randint(-2, 3, (4, 5)).double()
+            optimizer.zero_grad()
+            reached_so_far.clear()
+            with monitor.observe() if monitored else nullcontext():
+                reached("before")
+                out = model(x)
+                reached("between")
+                (out.sum() / 4).backward()
+                reached("after")
+            optimizer.step()
+        return [p.detach().clone() for p in model.parameters()], errors, monitor.state.history.rows
+
+    plain, _, _ = train(False)
+    measured, errors, rows = train(True)
+    assert all(map(torch.equal, plain, measured))
+    assert not errors
+    assert [row["batch_size"] for row in rows] == [4, 4]
+    if use not in TO_PARAMETERS:
+        assert [row["status"] for row in rows] == ["ok", "ok"]
+
+
+def test_a_hook_that_another_thread_took_up_before_it_was_removed_does_nothing() -> None:
+    """Torch asks a second time whether a hook wants keyword arguments: one that is removed gets none."""
+    loop = Loop(every=1)
+    with loop.monitor.observe():
+        taken = [hook for module in loop.model.modules() for hook in module._forward_pre_hooks.values()]
+        F.cross_entropy(loop.model(loop.x[:4]), loop.y[:4]).backward()
+    row = loop.monitor.measurement
+    assert len(taken) > 3
+    for hook in taken:
+        assert hook(loop.model, (loop.x,)) is None
+        assert hook(loop.model, (loop.x,), {}) is None
+    assert loop.monitor.measurement is row
+    assert loop.run(1).totals()["samples"] == 4 + 16

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fisherscope.gram.batch_axis.probe_run import is_probing
 from fisherscope.gram.options import SampleOf
 from fisherscope.guard.step_guard import Guard
 
@@ -59,39 +60,28 @@ class BatchSizeReader:
         self._sample_of: SampleOf = None
         self._counts: list[int | None] = []
         self.count_ratio = 1.0
-        self._depth = 0
-        self._probed = False
 
-    def watch(self, model: nn.Module, probed: bool, guard: Guard, sample_of: SampleOf = None) -> None:
+    def watch(self, model: nn.Module, guard: Guard, sample_of: SampleOf = None) -> None:
         """Begin a step: note the input shapes of each forward pass until the guard is closed.
 
         Args:
-            model: What the loop calls.
-            probed: Whether a recorder opened after this may call the model from within its own call; such
-                calls are not counted, at the cost of a second hook.
+            model: What the loop calls. Calls by which a recorder looks at it are not counted.
             guard: Of the step.
             sample_of: The sample of each row, where rows of the inputs are not samples.
         """
         self._shapes.clear()
         self._sample_of, self._counts = sample_of, []
-        self._depth, self._probed = 0, probed
         guard.before_forward(model, self._before_forward)
-        if probed:
-            guard.after_forward(model, self._after_forward)
 
     def leave(self) -> None:
         """End the step: count its forward passes."""
         self.passes = len(self._shapes) or self.passes
 
     def _before_forward(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        if not self._depth and torch.is_grad_enabled():
+        if torch.is_grad_enabled() and not is_probing():
             self._shapes.append([tensor.shape for tensor in tensors((*args, *kwargs.values()))])
             if self._sample_of is not None:
                 self._counts.append(_count(self._sample_of, args, kwargs))
-        self._depth += self._probed
-
-    def _after_forward(self, module: nn.Module, args: Any, output: Any) -> None:
-        self._depth -= 1
 
     @property
     def counted_samples(self) -> int | None:

@@ -141,7 +141,7 @@ class Step:
             state.publish_spike(state.spikes.begin(self._guard))
         due, accumulate = state.schedule.due(self._position()), state.batch_size.passes > 1
         if due or self.batch_size is None:
-            state.batch_size.watch(state.model, due, self._guard, self.sample_of)
+            state.batch_size.watch(state.model, self._guard, self.sample_of)
         if due:
             state.timer.mark_measured()
             options = {"accumulate": accumulate, **state.options, "loss_scale": state.loss_scale}

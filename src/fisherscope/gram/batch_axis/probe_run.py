@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from traceback import clear_frames
 from typing import Any
@@ -26,6 +27,7 @@ from fisherscope.guard.step_guard import Guard
 from fisherscope.model_state import host_random_state, preserve_module_state
 
 PICKS = frozenset(["getitem", "index_select", "select"])
+_here = threading.local()
 
 
 @dataclass
@@ -92,11 +94,19 @@ def run_probe(
 
 def _call_model(model: nn.Module, args: Any, kwargs: Any) -> Any:
     """Call the user's model; what it raises becomes a `ModelError`."""
+    _here.probing = True
     try:
         return model(*args, **kwargs)
     except Exception as error:
         clear_frames(error.__traceback__)  # up to torch 2.12, a checkpoint's hooks stay while its frame lives
         raise ModelError(f"the model raised {type(error).__name__}: {str(error)[:200]}") from error
+    finally:
+        _here.probing = False
+
+
+def is_probing() -> bool:
+    """Tell whether this thread runs the model to look at it: such a call is none of the training step's."""
+    return getattr(_here, "probing", False)
 
 
 class ModelError(Exception):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fisherscope.gram.batch_axis.probe_run import is_probing
 from fisherscope.gram.interception.torch_private import tree_leaves, version_of
 from fisherscope.guard.step_guard import Guard
 from fisherscope.model_state import RandomState
@@ -66,6 +67,8 @@ class ForwardTape:
         guard.after_forward(model, self._after)
 
     def _before(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if is_probing():
+            return
         self._depth += 1
         if self._depth > 1 or not torch.is_grad_enabled():
             return
@@ -79,6 +82,8 @@ class ForwardTape:
         self.calls.append(KeptForward(args, dict(kwargs), RandomState.capture(), autocast, versions))
 
     def _after(self, module: nn.Module, args: Any, output: Any) -> None:
+        if is_probing():
+            return
         self._depth -= 1
         if self._depth or not torch.is_grad_enabled() or not self.calls:
             return
